@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What configs share: reading their argument, and the quick form of each.
+
+A config file has get_config(arg): `--config=FILE.py:WORD-WORD` passes the
+words. `quicktest` is a word of every config: the same system on a simulated
+data set of 200 users, three steps, seconds on a CPU.
+"""
+
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from genrec_jax.core.suggest import choices_hint
+
+
+def words(arg: str | None, choices: Sequence[str]) -> set[str]:
+  """The words of a config's argument.
+
+  Raises:
+    ValueError: a word that is not among the choices (names them).
+  """
+  found = set((arg or "").split("-")) - {""}
+  for word in found:
+    if word not in choices:
+      raise ValueError(
+        f"unknown config argument {word!r}.{choices_hint(word, choices)}"
+      )
+  return found
+
+
+def leave_one_out() -> dict:
+  """Last event tests, second-last validates."""
+  return {"name": "data.splits.LeaveOneOut"}
+
+
+def global_time() -> dict:
+  """Two moments cut all histories: by share of events, or by date."""
+  return {
+    "name": "data.splits.GlobalTime",
+    "validation_fraction": 0.1,
+    "test_fraction": 0.1,
+    "validation_start": placeholder(str),
+    "test_start": placeholder(str),
+  }
+
+
+def filter_options() -> dict:
+  """config.filter: every option of data.encoding.encode at its default."""
+  return {
+    "min_user_events": 1,
+    "min_item_events": 1,
+    "iterate_filter": True,
+    "deduplicate": True,
+    "keep_unseen_items": False,
+    "drop_missing_timestamps": False,
+    "last_events": placeholder(int),
+    "hold_out_items": 0.0,
+    "hold_out_seed": 0,
+  }
+
+
+def share_dtype(c: ConfigDict) -> None:
+  """Makes config.system.dtype the one field for the compute precision."""
+  c.system.backbone.dtype = c.system.get_ref("dtype")
+
+
+def quicktest(c: ConfigDict) -> None:
+  """Shrinks a config in place: same parts, seconds on a CPU.
+
+  The name says so too: what it measures must not pass for the real one's.
+  """
+  c.name += "-quicktest"
+  c.data = ConfigDict(
+    {
+      "name": "data.synthetic.Synthetic",
+      "num_users": 200,
+      "num_items": 100,
+      "seed": 0,
+    }
+  )
+  c.filter = ConfigDict(filter_options())
+  c.pipeline.batch_size = 8
+  c.pipeline.readers = 1
+  c.pipeline.row_length = 32
+  if "max_length" in c.pipeline.layout:
+    c.pipeline.layout.max_length = 32
+  c.train.steps = 3
+  c.train.log_every_steps = 1
+  c.train.eval_every_steps = 3
+  c.train.patience = 0
+  c.eval.batch_size = 64
+
+
+def item_texts() -> dict:
+  """config.content: the text of an item, and what makes a vector of it."""
+  return {
+    "directory": "",
+    "template": "{title}. {categories}",
+    "encoder": {"name": "tokens.text_encoder.TextEncoder", "path": ""},
+  }
+
+
+def item_tokens(level_sizes: tuple[int, ...], dedup: int) -> dict:
+  """config.tokens: residual k-means, and a level that tells items apart."""
+  return {
+    "directory": "",
+    "tokenizer": {
+      "name": "tokens.rq_kmeans.ResidualKMeans",
+      "level_sizes": level_sizes,
+      "balanced": False,
+    },
+    "unique": {"name": "tokens.uniqueness.DedupLevel", "size": dedup},
+    # The fit sees training items alone, as it will be when new ones come.
+    "assign_unseen": True,
+    "seed": 0,
+  }
+
+
+def quick_texts(c: ConfigDict) -> None:
+  """Vectors that need no weights, of what the simulator knows of an item."""
+  c.content.template = "{title}. {category}"
+  c.content.encoder = ConfigDict({"name": "tokens.tfidf.TfidfSvd", "width": 24})
+
+
+def quick_tokens(c: ConfigDict) -> None:
+  """Codes for a hundred items, and a model of them."""
+  quick_texts(c)
+  num_levels = len(c.system.level_sizes)
+  if "before" in c:
+    # Levels of what is trained first are 16 codes in its quick form.
+    sizes = [16] * num_levels
+    c.before = {name: f"{file}-quicktest" for name, file in c.before.items()}
+  else:
+    sizes = [8] * (num_levels - 1) + [64]
+    own = len(c.tokens.tokenizer.level_sizes)
+    c.tokens.tokenizer.level_sizes = tuple(sizes[:own])
+  if "size" in c.tokens.unique:
+    c.tokens.unique.size = sizes[-1] = 64
+  c.system.level_sizes = tuple(sizes)
+  layout = c.pipeline.layout
+  if "level_sizes" in layout:
+    layout.level_sizes = tuple(sizes)
+    layout.max_items = 10
+    c.system.max_length = bool(layout.num_user_tokens) + 10 * num_levels
+    c.pipeline.row_length = c.system.max_length
+  c.eval.ks = (1, 5, 10)
+  c.retrieval.num_beams = 11
+
+
+def order_only_movielens() -> dict:
+  """A Parquet file of ML-1M with the order of events and no times."""
+  return {
+    "name": "data.files.Files",
+    "path": "",
+    "user": "user_id",
+    "item": "item_id",
+    "timestamp": placeholder(str),
+    "order": "position",
+    "value": "rating",
+  }
+
+
+def mesh_options() -> dict:
+  """config.mesh: copies of the parameters on all devices (core/sharding.py)."""
+  return {"preset": "dp", "axes": {"data": -1, "model": 1}, "rules": {}}
+
+
+def train_options(steps: int, eval_every_steps: int, patience: int) -> dict:
+  """config.train: see train/loop.py."""
+  return {
+    "steps": steps,
+    "log_every_steps": 50,
+    "eval_every_steps": eval_every_steps,
+    "checkpoint_every_steps": 0,
+    "monitor": "ndcg@10",
+    "patience": patience,
+    "eval_users": placeholder(int),
+    "keep_checkpoints": 2,
+    "warm_start": "",
+  }
+
+
+def eval_options() -> dict:
+  """config.eval: full ranking without the user's earlier items."""
+  return {
+    "batch_size": 128,
+    "filter_history": True,
+    "ks": (1, 5, 10, 50, 200),
+  }

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HSTU on an Amazon 2014 category (Beauty by default).
+
+    python scripts/train.py --config=configs/hstu_amazon.py --workdir=runs/h \
+        --config.data.path=amazon2014
+
+Data, loss and optimizer of configs/sasrec_amazon.py with the HSTU backbone and
+both biases. Times have day resolution, so the time bias sees whole days.
+Expected on Beauty: HR@10 .097, NDCG@10 .059 told the time of the target, .082
+and .048 without (asked at the last event's time plus the median gap); best at
+step 6,300 of 7,800, 28 minutes on 1 of 2 busy CPU cores, one seed.
+
+Words: `no_time`, `no_bias` switch biases off.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common, sasrec_amazon
+
+_WORDS = ("quicktest", "no_time", "no_bias")
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """Beauty at width 64, 2 layers, 2 heads."""
+  words = common.words(arg, _WORDS)
+  c = sasrec_amazon.get_config()
+  c.name = "-".join(["hstu_amazon", *sorted(words - {"quicktest"})])
+  width, length = c.system.width, c.system.num_positions
+  c.system.backbone = ConfigDict(
+    {
+      "name": "backbones.hstu.HSTU",
+      "num_layers": 2,
+      "num_heads": 2,
+      "key_width": width // 2,
+      "value_width": width // 2,
+      "num_positions": length,
+      "position_bias": "no_bias" not in words,
+      "time_bias": not words & {"no_time", "no_bias"},
+      "dropout": c.system.dropout,
+      "attention": {
+        "name": "layers.attention.SiluAttention",
+        "normalizer": float(length),
+      },
+    }
+  )
+  common.share_dtype(c)
+  if "quicktest" in words:
+    common.quicktest(c)
+  return c

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Item tokens by residual k-means, of an Amazon 2014 category (Beauty).
+
+    python scripts/tokenize_items.py --config=configs/rqkmeans_amazon.py \
+        --workdir=runs/tokens --config.data.path=amazon2014
+
+Vectors of the items' texts (MiniLM, 384 wide), three levels of 256 codes, and a
+level that numbers the items that share all three (TIGER's rule). Nothing is
+trained: seconds on 2 CPU cores after the 2 to 3 minutes of the vectors.
+
+Words change it:
+
+    balanced      codes of a level are taken about equally often
+    normalized    residuals are scaled to unit length before each level
+    product       optimised product quantisation: levels side by side
+    random_level  four levels, and a seeded free code for items that collide
+    sinkhorn      four levels, and the cheapest free codes for them
+
+Another category: --config.data.category=Toys_and_Games.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+_WORDS = (
+  "balanced",
+  "normalized",
+  "product",
+  "random_level",
+  "sinkhorn",
+  "quicktest",
+)
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """Three levels of 256 codes and one for uniqueness, or four."""
+  words = common.words(arg, _WORDS)
+  c = ConfigDict()
+  c.name = "-".join(["rqkmeans_amazon", *sorted(words - {"quicktest"})])
+  c.seed = 0
+  c.prepared = ""
+  c.data = {"name": "data.amazon.Amazon2014", "category": "Beauty", "path": ""}
+  c.split = common.leave_one_out()
+  c.filter = common.filter_options()
+  c.content = common.item_texts()
+  in_place = words & {"random_level", "sinkhorn"}
+  sizes = (256,) * (4 if in_place else 3)
+  c.tokens = common.item_tokens(sizes, 256)
+  if "product" in words:
+    c.tokens.tokenizer = {
+      "name": "tokens.opq.ProductQuantization",
+      "level_sizes": sizes,
+      "rotations": 20,
+    }
+  else:
+    c.tokens.tokenizer.balanced = "balanced" in words
+    c.tokens.tokenizer.normalize_residuals = "normalized" in words
+  if "sinkhorn" in words:
+    c.tokens.unique = {"name": "tokens.uniqueness.SinkhornLastLevel"}
+  elif in_place:
+    c.tokens.unique = {"name": "tokens.uniqueness.RandomLastLevel", "seed": 0}
+  if "quicktest" in words:
+    c.name += "-quicktest"
+    c.data = {
+      "name": "data.synthetic.Synthetic",
+      "num_users": 200,
+      "num_items": 100,
+      "seed": 0,
+    }
+    c.filter = common.filter_options()
+    common.quick_texts(c)
+    c.tokens.tokenizer.level_sizes = (8,) * (len(sizes) - 1) + (64,)
+    if not in_place:
+      c.tokens.tokenizer.level_sizes = (8,) * len(sizes)
+  return c

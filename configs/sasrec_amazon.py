@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SASRec, tuned and modern, on an Amazon 2014 category (Beauty by default).
+
+    python scripts/train.py --config=configs/sasrec_amazon.py --workdir=runs/b \
+        --config.data.path=amazon2014
+
+Pre-norm blocks and the cross-entropy over all items, instead of the published
+post-norm with sampled negatives. Expected on Beauty (5-core, 22,363 users,
+12,101 items): HR@10 .089, NDCG@10 .054 (item-kNN .072, .043), best at step
+3,900 of 5,400, 30 minutes on 1 of 2 busy CPU cores, one seed.
+
+Day-resolution times tie often: events keep the order of the file within a
+day. Another category: --config.data.category=Toys_and_Games.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+_WORDS = ("quicktest",)
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """Beauty at width 64, 2 layers."""
+  words = common.words(arg, _WORDS)
+  c = ConfigDict()
+  c.name = "sasrec_amazon"
+  c.seed = 0
+  c.prepared = ""
+  c.data = {"name": "data.amazon.Amazon2014", "category": "Beauty", "path": ""}
+  c.split = common.leave_one_out()
+  c.filter = common.filter_options()
+
+  width, max_length, dropout = 64, 50, 0.5
+  c.pipeline = {
+    "layout": {"name": "data.layouts.NextItem", "max_length": max_length},
+    "batch_size": 32,
+    "row_length": max_length,
+    "readers": 1,
+  }
+  c.system = {
+    "name": "systems.next_item.NextItem",
+    "width": width,
+    "num_positions": max_length,
+    "normalize": True,
+    "embedding_scale": 1.0,
+    "embedding_init_std": 0.05,
+    "position_init_std": 0.02,
+    "dropout": dropout,
+    "dtype": "float32",
+    "backbone": {
+      "name": "backbones.transformer.PreNormTransformer",
+      "num_layers": 2,
+      "num_heads": 2,
+      "ffn_width": 4 * width,
+      "dropout": dropout,
+    },
+  }
+  c.objective = {
+    "name": "objectives.softmax.FullSoftmax",
+    "temperature": 0.07,
+  }
+  c.optimizer = {
+    "name": "train.optimizers.adamw",
+    "learning_rate": 1e-3,
+    "b2": 0.98,
+    "weight_decay": 0.0,
+    "warmup_steps": 100,
+  }
+  c.train = common.train_options(steps=12_000, eval_every_steps=300, patience=5)
+  c.train.eval_users = 10_000
+  c.eval = common.eval_options()
+  c.mesh = common.mesh_options()
+  common.share_dtype(c)
+  if "quicktest" in words:
+    common.quicktest(c)
+  return c

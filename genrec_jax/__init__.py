@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generative recommenders in JAX, from an event log to recommendations.
+
+Read in the order of the data: core, data, ops, layers, backbones, systems,
+objectives, train, retrieval, metrics, report. README.md has the picture.
+"""
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+  # `load` needs JAX and Flax; `import genrec_jax` alone stays fast.
+  if name == "load":
+    from genrec_jax.recommender import load
+
+    return load
+  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""T5's encoder-decoder (Raffel et al., JMLR 2020) on packed rows, with a cache.
+
+    encoder   x + SelfAttention(x), x + FFN(x)      both sides, relative buckets
+    decoder   y + SelfAttention(y), y + CrossAttention(y, x), y + FFN(y)
+              causal, relative buckets; cross-attention has no bias
+
+RMSNorm before every part and at both ends, no biases, scores not divided by
+sqrt(E), one table of buckets per side shared by its layers. A row holds several
+histories (segments), each with one target of M tokens, which sees its own
+segment of the encoder's output. In decoding that output's keys and values are
+kept once per request and shared by its beams.
+
+Shapes: B rows, L tokens of a row, S targets of a row, M tokens of a target, K
+beams, D width, H heads of E.
+"""
+
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+import numpy as np
+
+from genrec_jax.core.types import CONTEXT, SequenceInfo
+from genrec_jax.layers.transformer import (
+  LOGICAL_AXES,
+  FeedForward,
+  Heads,
+  RelativeBuckets,
+)
+from genrec_jax.ops.beam_attention import beam_attention, follow
+from genrec_jax.ops.softmax_attention import softmax_attention
+
+
+class EncoderDecoder(nn.Module):
+  """See the module docstring.
+
+  Attributes:
+    width: D.
+    num_encoder_layers: blocks that read.
+    num_decoder_layers: blocks that write.
+    num_heads: H.
+    head_width: E.
+    ffn_width: hidden width of the feed-forward parts.
+    dropout: on inputs, in the feed-forward parts, on what each part adds, and
+      at both ends.
+    attention_dropout: on attention weights of the encoder.
+    num_buckets: of relative positions.
+    max_distance: farther tokens share a bucket.
+    dtype: of the matrix products; parameters are float32.
+  """
+
+  width: int
+  num_encoder_layers: int
+  num_decoder_layers: int
+  num_heads: int
+  head_width: int
+  ffn_width: int
+  dropout: float = 0.0
+  attention_dropout: float = 0.0
+  num_buckets: int = 32
+  max_distance: int = 128
+  dtype: str = "float32"
+
+  uses_time = False
+  logical_axes = LOGICAL_AXES
+
+  def setup(self):
+    def heads(count):
+      return [
+        Heads(self.width, self.num_heads, self.head_width, self.dtype)
+        for _ in range(count)
+      ]
+
+    def ffn(count):
+      return [
+        FeedForward(self.width, self.ffn_width, self.dropout, self.dtype)
+        for _ in range(count)
+      ]
+
+    def norms(count):
+      return [nn.RMSNorm(dtype=self.dtype) for _ in range(count)]
+
+    def buckets(both_sides):
+      return RelativeBuckets(
+        self.num_heads,
+        self.num_buckets,
+        self.max_distance,
+        both_sides=both_sides,
+      )
+
+    encoder, decoder = self.num_encoder_layers, self.num_decoder_layers
+    self.encoder_attention, self.encoder_ffn = heads(encoder), ffn(encoder)
+    self.encoder_norms = norms(2 * encoder + 1)
+    self.encoder_bias = buckets(True)
+    self.decoder_attention, self.decoder_ffn = heads(decoder), ffn(decoder)
+    self.cross_attention = heads(decoder)
+    self.decoder_norms = norms(3 * decoder + 1)
+    self.decoder_bias = buckets(False)
+    self.drop = nn.Dropout(self.dropout)
+
+  def encode(
+    self, x_BLD: Float[Array, "B L D"], info: SequenceInfo, deterministic: bool
+  ) -> Float[Array, "B L D"]:
+    """Packed rows -> what the decoder attends to."""
+    # In a context prefix every token sees all others of its segment.
+    roles_BL = jnp.full_like(info.segment_ids_BL, CONTEXT)
+    info = SequenceInfo(
+      info.segment_ids_BL,
+      info.positions_BL,
+      info.key_times_BL,
+      info.query_times_BL,
+      roles_BL,
+    )
+    bias_HLL = self.encoder_bias.of_row(x_BLD.shape[1])
+    drops = self.attention_dropout > 0 and not deterministic
+    h = self.drop(x_BLD, deterministic=deterministic)
+    for i, (attention, ffn) in enumerate(
+      zip(self.encoder_attention, self.encoder_ffn, strict=True)
+    ):
+      z = self.encoder_norms[2 * i](h)
+      y = softmax_attention(
+        attention.queries(z),
+        *attention.keys_values(z),
+        info,
+        added_HLL=bias_HLL,
+        dropout=self.attention_dropout,
+        dropout_key=self.make_rng("dropout") if drops else None,
+      )
+      h = h + self.drop(attention.merge(y), deterministic=deterministic)
+      y = ffn(self.encoder_norms[2 * i + 1](h), deterministic)
+      h = h + self.drop(y, deterministic=deterministic)
+    return self.drop(self.encoder_norms[-1](h), deterministic=deterministic)
+
+  def decode(
+    self,
+    y_BSMD: Float[Array, "B S M D"],
+    segment_BS: Int[Array, "B S"],
+    memory_BLD: Float[Array, "B L D"],
+    info: SequenceInfo,
+    deterministic: bool,
+  ) -> Float[Array, "B S M D"]:
+    """Hidden states of all targets, each token after those before it.
+
+    Args:
+      y_BSMD: embedded inputs of the decoder.
+      segment_BS: segment that each target belongs to; 0 = none.
+      memory_BLD: of `encode`.
+      info: of the encoder's rows.
+      deterministic: no dropout.
+    """
+    tokens = y_BSMD.shape[2]
+    bias_HMM = self.decoder_bias.of_row(tokens)
+    future = np.triu(np.full((tokens, tokens), -np.inf, np.float32), 1)
+    bias_HMM = bias_HMM + jnp.asarray(future)[None]
+    sees_BSL = segment_BS[:, :, None] == info.segment_ids_BL[:, None, :]
+    sees_BSL = sees_BSL & (segment_BS > 0)[:, :, None]
+    h = self.drop(y_BSMD, deterministic=deterministic)
+    for i, ffn in enumerate(self.decoder_ffn):
+      z = self.decoder_norms[3 * i](h)
+      attention = self.decoder_attention[i]
+      y = _own_attention(
+        attention.queries(z), *attention.keys_values(z), bias_HMM
+      )
+      h = h + self.drop(attention.merge(y), deterministic=deterministic)
+      attention = self.cross_attention[i]
+      y = _cross_attention(
+        attention.queries(self.decoder_norms[3 * i + 1](h)),
+        *attention.keys_values(memory_BLD),
+        sees_BSL,
+      )
+      h = h + self.drop(attention.merge(y), deterministic=deterministic)
+      y = ffn(self.decoder_norms[3 * i + 2](h), deterministic)
+      h = h + self.drop(y, deterministic=deterministic)
+    return self.drop(self.decoder_norms[-1](h), deterministic=deterministic)
+
+  def start(
+    self, x_BLD: Float[Array, "B L D"], info: SequenceInfo
+  ) -> dict[str, Any]:
+    """The cache of histories, one per row, before any token is written."""
+    memory_BLD = self.encode(x_BLD, info, True)
+    return {
+      "shared": tuple(a.keys_values(memory_BLD) for a in self.cross_attention),
+      "keep": info.valid_BL,
+      "own": (None,) * self.num_decoder_layers,
+    }
+
+  def step(
+    self,
+    y_BKD: Float[Array, "B K D"],
+    cache: dict[str, Any],
+    parents_BK: Int[Array, "B K"],
+  ) -> tuple[Float[Array, "B K D"], dict[str, Any]]:
+    """Hidden states of one more token of each beam, and the cache with it.
+
+    Args:
+      y_BKD: embedded tokens.
+      cache: of `start` or of the step before.
+      parents_BK: the beam of the step before that each one goes on from; not
+        read in the first step.
+    """
+    before = cache["own"]
+    count = 1 if before[0] is None else before[0][0].shape[2] + 1
+    own_bias_HT = self.decoder_bias.by_offset(np.arange(1 - count, 1))
+    h, own = y_BKD, []
+    for i, ffn in enumerate(self.decoder_ffn):
+      z = self.decoder_norms[3 * i](h)
+      attention = self.decoder_attention[i]
+      own.append(follow(before[i], attention.keys_values(z), parents_BK))
+      y = beam_attention(
+        attention.queries(z), None, own[i], own_bias_HT=own_bias_HT
+      )
+      h = h + attention.merge(y)
+      attention = self.cross_attention[i]
+      y = beam_attention(
+        attention.queries(self.decoder_norms[3 * i + 1](h)),
+        cache["shared"][i],
+        None,
+        keep_BL=cache["keep"],
+      )
+      h = h + attention.merge(y)
+      h = h + ffn(self.decoder_norms[3 * i + 2](h), True)
+    return self.decoder_norms[-1](h), {**cache, "own": tuple(own)}
+
+
+def _own_attention(q, k, v, bias_HMM):
+  """Causal attention within each target, (B, S, M, H, E)."""
+  scores = jnp.einsum("bsihe,bsjhe->bshij", q, k).astype(jnp.float32)
+  weights = jax.nn.softmax(scores + bias_HMM[None, None]).astype(v.dtype)
+  return jnp.einsum("bshij,bsjhe->bsihe", weights, v)
+
+
+def _cross_attention(q, k, v, sees_BSL):
+  """Attention of targets over their segment of the row; 0 without one."""
+  scores = jnp.einsum("bsihe,blhe->bshil", q, k).astype(jnp.float32)
+  sees = sees_BSL[:, :, None, None, :]
+  floor = jnp.finfo(jnp.float32).min
+  weights = jax.nn.softmax(jnp.where(sees, scores, floor))
+  weights = jnp.where(sees, weights, 0).astype(v.dtype)
+  return jnp.einsum("bshil,blhe->bsihe", weights, v)

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HSTU, the published research model (arXiv 2402.17152, section 3).
+
+One layer, with x of shape (B, L, D), H heads, key width K, value width A:
+
+    u, v, q, k = split(SiLU(LN(x) W_uvqk))
+    y          = SiLU(q k^T + rab) / n  (causal)  @ v
+    x'         = x + W_o dropout(u * LN(y)) + b_o
+
+Layer norms have no affine part; the second one spans all H * A features. rab
+is one learned scalar per signed distance plus one per bucket of the time
+between the asked-for event and the key, shared by heads, per layer. There is
+no 1/sqrt(K), no feed-forward part and no final norm. Softmax attention and
+either bias are switches, for ablations.
+"""
+
+import functools
+
+from flax import linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from genrec_jax.backbones.stack import run_layers
+from genrec_jax.core.types import SequenceInfo
+from genrec_jax.layers.attention import (
+  SiluAttention,
+  SoftmaxAttention,
+  split_uvqk,
+)
+from genrec_jax.ops.norm import layer_norm
+from genrec_jax.ops.relative_bias import BiasTables
+from genrec_jax.ops.time_buckets import BUCKET_WIDTH, NUM_BUCKETS
+
+
+def _torch_bias_init(fan_in: int) -> nn.initializers.Initializer:
+  """U(-1/sqrt(fan_in), 1/sqrt(fan_in)): the reference's default for biases."""
+  bound = fan_in**-0.5
+
+  def init(key, shape, dtype=jnp.float32):
+    return nn.initializers.uniform(2 * bound)(key, shape, dtype) - bound
+
+  return init
+
+
+class RelativeBias(nn.Module):
+  """Holds w_position (2n - 1) and w_time (buckets) of one layer."""
+
+  num_positions: int
+  position: bool
+  time: bool
+  num_buckets: int
+  bucket_width: float
+
+  @nn.compact
+  def __call__(self) -> BiasTables:
+    """The tables; a part that is off is None."""
+    init = nn.initializers.normal(0.02)
+    shapes = {
+      "position": (self.position, 2 * self.num_positions - 1),
+      "time": (self.time, self.num_buckets),
+    }
+    tables = {
+      name: self.param(name, init, (size,), jnp.float32) if used else None
+      for name, (used, size) in shapes.items()
+    }
+    return BiasTables(**tables, bucket_width=self.bucket_width)
+
+
+class HSTULayer(nn.Module):
+  """One layer; fields as in HSTU."""
+
+  num_heads: int
+  key_width: int
+  value_width: int
+  num_positions: int
+  attention: SiluAttention | SoftmaxAttention
+  position_bias: bool
+  time_bias: bool
+  num_buckets: int
+  bucket_width: float
+  dropout: float
+  dtype: str
+
+  @nn.compact
+  def __call__(
+    self,
+    x_BLD: Float[Array, "B L D"],
+    info: SequenceInfo,
+    deterministic: bool,
+  ) -> Float[Array, "B L D"]:
+    """x -> x + output(u * LN(attention(q, k, v)))."""
+    uvqk = nn.silu(
+      nn.Dense(
+        2 * self.num_heads * (self.key_width + self.value_width),
+        use_bias=False,
+        dtype=self.dtype,
+        kernel_init=nn.initializers.normal(0.02),
+        name="uvqk",
+      )(layer_norm(x_BLD))
+    )
+    u_BLE, v, q, k = split_uvqk(
+      uvqk, self.num_heads, self.key_width, self.value_width
+    )
+    bias = RelativeBias(
+      self.num_positions,
+      self.position_bias,
+      self.time_bias,
+      self.num_buckets,
+      self.bucket_width,
+      name="relative_bias",
+    )()
+    y_BLHA = self.attention(q, k, v, info, bias)
+    gated = u_BLE * layer_norm(y_BLHA.reshape(u_BLE.shape))
+    gated = nn.Dropout(self.dropout, deterministic=deterministic)(gated)
+    return x_BLD + nn.Dense(
+      x_BLD.shape[-1],
+      dtype=self.dtype,
+      kernel_init=nn.initializers.xavier_uniform(),
+      bias_init=_torch_bias_init(gated.shape[-1]),
+      name="output",
+    )(gated)
+
+
+class HSTU(nn.Module):
+  """A stack of HSTU layers.
+
+  Attributes:
+    num_layers: layers.
+    num_heads: H.
+    key_width: K, width of q and k per head.
+    value_width: A, width of u and v per head.
+    num_positions: n; distances up to n - 1 have their own bias.
+    attention: how scores become weights (layers/attention.py).
+    position_bias: learn a bias per distance.
+    time_bias: learn a bias per time bucket.
+    num_buckets: time buckets; the last one is open.
+    bucket_width: of a time bucket, in natural-log units.
+    dropout: on u * LN(y), before the output projection.
+    dtype: of the matrix products; parameters are float32.
+    scan: one scanned layer instead of unrolled ones (backbones/stack.py says
+      what its parameters are called).
+    remat: compute layers again in the backward pass, for long histories.
+  """
+
+  num_layers: int
+  num_heads: int
+  key_width: int
+  value_width: int
+  num_positions: int
+  attention: SiluAttention | SoftmaxAttention
+  position_bias: bool = True
+  time_bias: bool = True
+  num_buckets: int = NUM_BUCKETS
+  bucket_width: float = BUCKET_WIDTH
+  dropout: float = 0.0
+  dtype: str = "float32"
+  scan: bool = False
+  remat: bool = False
+
+  # Dimensions of the matrices, by which a mesh splits them.
+  logical_axes = {
+    "uvqk/kernel": ("width", "hidden"),
+    "output/kernel": ("hidden", "width"),
+  }
+
+  @property
+  def uses_time(self) -> bool:
+    """Whether event times change the output."""
+    return self.time_bias
+
+  @nn.compact
+  def __call__(
+    self,
+    x_BLD: Float[Array, "B L D"],
+    info: SequenceInfo,
+    *,
+    deterministic: bool,
+  ) -> Float[Array, "B L D"]:
+    """Embedded rows (B, L, D) -> hidden states (B, L, D)."""
+    make = functools.partial(
+      HSTULayer,
+      num_heads=self.num_heads,
+      key_width=self.key_width,
+      value_width=self.value_width,
+      num_positions=self.num_positions,
+      attention=self.attention,
+      position_bias=self.position_bias,
+      time_bias=self.time_bias,
+      num_buckets=self.num_buckets,
+      bucket_width=self.bucket_width,
+      dropout=self.dropout,
+      dtype=self.dtype,
+    )
+    return run_layers(
+      make,
+      self.num_layers,
+      x_BLD,
+      info,
+      deterministic=deterministic,
+      scan=self.scan,
+      remat=self.remat,
+    )

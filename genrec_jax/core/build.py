@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Config node -> object: the only place that reads configs.
+
+A node is a mapping with `name="module.Attribute"`, resolved inside the
+genrec_jax package, and keyword arguments. Nested nodes that have a name are
+built first. Below `build` nobody sees a config: plain arguments only.
+
+    build({"name": "backbones.hstu.HSTU", "num_layers": 2, ...})
+
+Errors name the key, the place and the choices, because a config is the part
+of the library that everybody types by hand.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import importlib
+import inspect
+from typing import Any, TypeVar
+
+from ml_collections import ConfigDict
+
+from genrec_jax.core.suggest import choices_hint
+
+_PACKAGE = "genrec_jax"
+_T = TypeVar("_T")
+
+
+def _resolve(name: str, where: str) -> Any:
+  """The object behind "module.Attribute" inside the package."""
+  module_name, _, attribute = name.rpartition(".")
+  if not module_name:
+    raise ValueError(
+      f"{where}.name={name!r} must be 'module.Attribute', such as"
+      " 'backbones.hstu.HSTU'."
+    )
+  full_name = f"{_PACKAGE}.{module_name}"
+  try:
+    module = importlib.import_module(full_name)
+  except ModuleNotFoundError as e:
+    if e.name and full_name.startswith(e.name):
+      raise ValueError(
+        f"{where}.name={name!r}: there is no module {full_name}."
+      ) from e
+    raise
+  if not hasattr(module, attribute) or attribute.startswith("_"):
+    public = [
+      n
+      for n, value in vars(module).items()
+      if not n.startswith("_")
+      and getattr(value, "__module__", None) == full_name
+    ]
+    raise ValueError(
+      f"{where}.name={name!r}: {full_name} has no {attribute!r}."
+      + choices_hint(attribute, public)
+    )
+  return getattr(module, attribute)
+
+
+def _check_keywords(target: Any, kwargs: Mapping, where: str) -> None:
+  """Raises a ValueError that names unknown and missing arguments."""
+  parameters = inspect.signature(target).parameters.values()
+  if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+    return
+  # Linen modules take `parent` and a module name besides their own fields.
+  hidden = {"parent", "name"}
+  known = [p.name for p in parameters if p.name not in hidden]
+  for key in kwargs:
+    if key not in known:
+      raise ValueError(
+        f"unknown key {key!r} in {where} ({target.__name__})."
+        + choices_hint(key, known)
+      )
+  missing = [
+    p.name
+    for p in parameters
+    if p.name in known
+    and p.default is inspect.Parameter.empty
+    and p.kind
+    not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    and p.name not in kwargs
+  ]
+  if missing:
+    raise ValueError(
+      f"{where} ({target.__name__}) needs {', '.join(missing)}; set"
+      f" {where}.{missing[0]} in the config."
+    )
+
+
+def to_plain(node: Any) -> Any:
+  """A ConfigDict as plain dicts, lists and scalars (for JSON)."""
+  if isinstance(node, ConfigDict):
+    node = node.to_dict()
+  if isinstance(node, Mapping):
+    return {str(k): to_plain(v) for k, v in node.items()}
+  if isinstance(node, list | tuple):
+    return [to_plain(v) for v in node]
+  return node
+
+
+def _build_value(value: Any, where: str) -> Any:
+  if isinstance(value, Mapping):
+    if "name" in value:
+      return build(value, where=where)
+    return {k: _build_value(v, f"{where}.{k}") for k, v in value.items()}
+  if isinstance(value, list | tuple):
+    return tuple(_build_value(v, f"{where}[{i}]") for i, v in enumerate(value))
+  return value
+
+
+def build(
+  node: Mapping | ConfigDict, *, where: str = "config", **extra: Any
+) -> Any:
+  """Builds the object that a config node describes.
+
+  Args:
+    node: mapping with `name` and keyword arguments.
+    where: path of the node in the config, for error messages.
+    **extra: arguments that the config cannot know, such as num_items.
+
+  Raises:
+    ValueError: unknown name, unknown or missing key (with the choices), or a
+      key that is set in the config and by the caller.
+  """
+  node = to_plain(node)
+  if not isinstance(node, Mapping) or "name" not in node:
+    raise ValueError(f"{where} must be a mapping with a 'name', got {node!r}.")
+  target = _resolve(node["name"], where)
+  kwargs = {
+    key: _build_value(value, f"{where}.{key}")
+    for key, value in node.items()
+    if key != "name"
+  }
+  both = sorted(set(kwargs) & set(extra))
+  if both:
+    raise ValueError(
+      f"{where}.{both[0]} is set by the library; remove it from the config."
+    )
+  kwargs.update(extra)
+  _check_keywords(target, kwargs, where)
+  return target(**kwargs)
+
+
+def build_options(
+  cls: type[_T], node: Mapping | ConfigDict, *, where: str
+) -> _T:
+  """Builds the dataclass `cls` from a node without a name (config.train)."""
+  if not dataclasses.is_dataclass(cls):
+    raise TypeError(f"{cls} is not a dataclass.")
+  kwargs = {
+    key: _build_value(value, f"{where}.{key}")
+    for key, value in to_plain(node).items()
+  }
+  _check_keywords(cls, kwargs, where)
+  return cls(**kwargs)

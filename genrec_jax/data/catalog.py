@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Item and user tables of a prepared data set: indices <-> ids.
+
+    catalog = Catalog("WORKDIR/data")
+    catalog.ids[i], catalog.titles[i], catalog.count[i]      # i in 1..V
+    catalog.index_of("B004756YJA")
+
+Row 0 is padding: id '', title '', count 0. `count` counts events of the
+training part only, so that popularity never sees a target.
+"""
+
+from collections.abc import Sequence
+import difflib
+import os
+import pathlib
+
+from jaxtyping import Int
+import numpy as np
+import polars as pl
+
+from genrec_jax.data import schema
+
+
+class Catalog:
+  """Items of a prepared data set; lists are indexed by item index."""
+
+  def __init__(self, directory: str | os.PathLike):
+    manifest = schema.Manifest.load(directory)
+    table = _read(directory, "catalog.parquet", manifest.num_items)
+    self.num_items: int = manifest.num_items
+    self.ids: list[str] = ["", *table["item_id"].to_list()]
+    self.titles: list[str] = ["", *table["title"].to_list()]
+    self.count: Int[np.ndarray, "rows"] = np.concatenate(
+      [np.zeros(1, np.int64), table["count"].to_numpy()]
+    )
+    self.attributes = table.drop("item_id", "title", "count")
+    self._index = {name: i for i, name in enumerate(self.ids) if i}
+
+  def index_of(self, item_id: object) -> int:
+    """Item index of an id (its text counts: 1 and '1' are one id).
+
+    Raises:
+      ValueError: unknown id; names close ones.
+    """
+    return _lookup(self._index, item_id, "item")
+
+
+class Users:
+  """Users of a prepared data set; `ids` and `events` by user index."""
+
+  def __init__(self, directory: str | os.PathLike):
+    manifest = schema.Manifest.load(directory)
+    table = _read(directory, "users.parquet", manifest.num_users)
+    self.num_users: int = manifest.num_users
+    self.ids: list[str] = table["user_id"].to_list()
+    self.events: Int[np.ndarray, "U"] = table["events"].to_numpy()
+    self._index = {name: i for i, name in enumerate(self.ids)}
+
+  def index_of(self, user_id: object) -> int:
+    """User index of an id.
+
+    Raises:
+      ValueError: unknown id; names close ones.
+    """
+    return _lookup(self._index, user_id, "user")
+
+
+def _read(directory: str | os.PathLike, name: str, rows: int) -> pl.DataFrame:
+  path = pathlib.Path(directory) / name
+  if not path.is_file():
+    raise ValueError(
+      f"{path} is missing. Delete {directory} and run scripts/prepare_data.py"
+      " again."
+    )
+  table = pl.read_parquet(path)
+  if len(table) != rows:
+    raise ValueError(
+      f"{path} has {len(table)} rows, the manifest says {rows}. Delete"
+      f" {directory} and run scripts/prepare_data.py again."
+    )
+  return table
+
+
+def _lookup(index: dict[str, int], wanted: object, kind: str) -> int:
+  text = str(wanted)
+  found = index.get(text)
+  if found is not None:
+    return found
+  close = difflib.get_close_matches(text, _near(text, index), n=3)
+  hint = f" Close: {', '.join(map(repr, close))}." if close else ""
+  example = next(iter(index), None)
+  raise ValueError(
+    f"no {kind} {text!r} among {len(index):,} {kind}s.{hint}"
+    f" Ids look like {example!r}."
+  )
+
+
+def _near(text: str, names: dict[str, int]) -> Sequence[str]:
+  # difflib compares with every candidate: keep those of like length and the
+  # same beginning or end, or a million ids would take minutes.
+  short = [n for n in names if abs(len(n) - len(text)) <= 2]
+  if len(short) > 20_000:
+    head, tail = text[:2], text[-2:]
+    short = [n for n in short if n.startswith(head) or n.endswith(tail)]
+  return short[:20_000]

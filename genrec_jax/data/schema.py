@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a source delivers, what a prepared data set holds, how a record lies.
+
+A source reads a RawLog; data/sequences.py turns it into a prepared data set:
+
+    manifest.json  catalog.parquet  users.parquet
+    histories-SSSSS-of-NNNNN.array_record     record number = user index
+
+A Record is one user's history, sorted by (time, order in file): `user` int32
+(), `item` int32 (L,), and where the source has them `time` int32 (L,) seconds
+since Manifest.epoch_seconds, `action` int32 (L,) (0 = none), `value` float32
+(L,) (NaN = none), `request` int32 (L,) (running number within the user).
+On disk it is a uint32 header, the user, and the arrays end to end, little
+endian, four bytes an element; the length follows from the byte count.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any, Protocol, runtime_checkable
+import zlib
+
+import numpy as np
+import polars as pl
+
+from genrec_jax.core import atomic
+
+SCHEMA_VERSION = 1
+FIELDS = {
+  "item": "int32",
+  "time": "int32",
+  "action": "int32",
+  "value": "float32",
+  "request": "int32",
+}
+SORT_RULE = "stable by (time, order in file)"
+
+Record = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass
+class RawLog:
+  """An event log as it came, with names unified and nothing interpreted.
+
+  Attributes:
+    events: columns user and item (text, integers or whole floats); where the
+      source has them timestamp (integers or floats in one unit, ISO text, or
+      a date type), action, value, request, and order (a number to sort events
+      of equal time by; the row number where absent).
+    items: columns item, title (optional) and attributes; may be empty.
+    sources: file name -> sha256 of what was read.
+    dropped: rows the source left out, by reason.
+    actions: vocabulary in a fixed order; None takes the sorted ones.
+    extras: file name -> bytes to lay beside the histories.
+    timestamp_unit: 's', 'ms', 'us', 'ns', or None to recognise it.
+    explain: turns an error met while events are read into a message that says
+      where.
+  """
+
+  events: pl.DataFrame | pl.LazyFrame
+  items: pl.DataFrame = dataclasses.field(
+    default_factory=lambda: pl.DataFrame({"item": [], "title": []})
+  )
+  sources: dict[str, str] = dataclasses.field(default_factory=dict)
+  dropped: dict[str, int] = dataclasses.field(default_factory=dict)
+  actions: list[str] | None = None
+  extras: dict[str, bytes] = dataclasses.field(default_factory=dict)
+  timestamp_unit: str | None = None
+  explain: Callable[[Exception], str] | None = None
+
+
+@runtime_checkable
+class Source(Protocol):
+  """Anything with read(). Optional: checksums() -> {file name: sha256}
+  without reading the log, and fetch(directory) -> Source after a download."""
+
+  def read(self) -> RawLog: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+  """What a prepared data set says of itself; manifest.json is its text.
+
+  Attributes:
+    counts: {"in": rows read, "out": events kept, "dropped": {reason: n},
+      ...}, where in = out + sum of dropped.
+    fields: name -> dtype of the arrays of a record, in their order on disk.
+    epoch_seconds: unix seconds at time 0 = the earliest event; None where
+      the source has no times, as median_gap_seconds (between one user's
+      consecutive events of the training part).
+    split: the resolved split, see data/splits.py.
+    actions: vocabulary; index 0 is '' (none).
+    options: source, split and filter as configured; what fingerprint hashes
+      together with the checksums.
+  """
+
+  source: str
+  checksums: dict[str, str]
+  counts: dict[str, Any]
+  item_table: dict[str, int]
+  fields: dict[str, str]
+  epoch_seconds: int | None
+  num_users: int
+  num_items: int
+  num_events: int
+  num_shards: int
+  split: dict[str, Any]
+  actions: list[str]
+  median_gap_seconds: int | None
+  options: dict[str, Any]
+  fingerprint: str
+  sort_rule: str = SORT_RULE
+  schema_version: int = SCHEMA_VERSION
+
+  def save(self, directory: str | os.PathLike) -> None:
+    """Writes manifest.json atomically."""
+    text = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
+    atomic.write_text(pathlib.Path(directory) / "manifest.json", text + "\n")
+
+  @classmethod
+  def load(cls, directory: str | os.PathLike) -> "Manifest":
+    """Reads manifest.json.
+
+    Raises:
+      ValueError: no manifest, damaged, or another schema version.
+    """
+    path = pathlib.Path(directory) / "manifest.json"
+    if not path.is_file():
+      raise ValueError(
+        f"no prepared data set in {path.parent}: manifest.json, which is"
+        " written last, is missing. Run scripts/prepare_data.py with this"
+        " --workdir."
+      )
+    try:
+      values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+      raise ValueError(
+        f"{path} is damaged ({e}). Delete {path.parent} and prepare again."
+      ) from e
+    version = values.get("schema_version")
+    if version != SCHEMA_VERSION:
+      raise ValueError(
+        f"{path} has schema version {version!r}, this code reads"
+        f" {SCHEMA_VERSION}. Delete {path.parent} and prepare again."
+      )
+    names = {f.name for f in dataclasses.fields(cls)}
+    if set(values) != names:
+      raise ValueError(
+        f"{path} is damaged: missing {sorted(names - set(values))}, unknown"
+        f" {sorted(set(values) - names)}. Delete {path.parent} and prepare"
+        " again."
+      )
+    return cls(**values)
+
+
+class Codec:
+  """Record <-> bytes for one set of fields."""
+
+  def __init__(self, fields: Mapping[str, str]):
+    wrong = {n: d for n, d in fields.items() if FIELDS.get(n) != d}
+    if wrong or "item" not in fields:
+      raise ValueError(
+        f"fields {dict(fields)} cannot be stored: item is needed, and each"
+        f" must be one of {FIELDS}."
+      )
+    self.fields = dict(fields)
+    tag = zlib.crc32(json.dumps(list(fields.items())).encode()) & 0xFFFFFF
+    self._header = SCHEMA_VERSION << 24 | tag
+    self._names = [(n, d == "float32") for n, d in fields.items()]
+
+  def prefix(self, user: int) -> bytes:
+    """The eight bytes before the arrays."""
+    return np.array([self._header, user], "<u4").tobytes()
+
+  def encode(self, record: Mapping[str, np.ndarray]) -> bytes:
+    """Bytes of a record; its arrays must have the fields' dtypes."""
+    parts = [self.prefix(int(record["user"]))]
+    length = len(record["item"])
+    for name, dtype in self.fields.items():
+      array = record[name]
+      if array.dtype != dtype or array.shape != (length,):
+        raise ValueError(
+          f"field {name} must be {dtype} ({length},), got {array.dtype}"
+          f" {array.shape}."
+        )
+      parts.append(array.astype("<" + array.dtype.str[1:]).tobytes())
+    return b"".join(parts)
+
+  def decode(self, data: bytes) -> Record:
+    """The record behind the bytes; arrays are read-only views of them."""
+    words = np.frombuffer(data, "<i4")
+    length, rest = divmod(len(words) - 2, len(self._names))
+    if rest or length < 0 or int(words[0]) & 0xFFFFFFFF != self._header:
+      raise ValueError(
+        f"a record of {len(data)} bytes does not hold the fields"
+        f" {list(self.fields)} of schema version {SCHEMA_VERSION}: the files"
+        " and the manifest do not belong together. Prepare the data again."
+      )
+    record = {"user": words[1:2].reshape(())}
+    start = 2
+    for name, is_float in self._names:
+      array = words[start : start + length]
+      record[name] = array.view("<f4") if is_float else array
+      start += length
+    return record

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which events train, which are validation and test targets.
+
+LeaveOneOut: the last event of a user is the test target, the second-last the
+validation target, all before train; a user with fewer than three events
+trains only. Times of different users overlap: training sees events that
+happened after another user's test event.
+
+GlobalTime: two moments cut every history. Events before validation_start
+train; all in [validation_start, test_start) and [test_start, inf) are targets,
+each with the history before it, which may be empty.
+
+A split is resolved once, when the data is prepared; the manifest keeps the
+result, and `load` makes of it the split that is used from then on: LeaveOneOut
+as it is, GlobalTime as a TimeCut.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import datetime
+from typing import Any
+
+from jaxtyping import Int
+import numpy as np
+
+from genrec_jax.data import schema
+
+PARTS = ("validation", "test")
+
+
+def _check_part(part: str) -> None:
+  if part not in PARTS:
+    raise ValueError(f"part must be one of {PARTS}, got {part!r}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class LeaveOneOut:
+  """Last event tests, second-last validates, the others train."""
+
+  def resolve(
+    self, times: Int[np.ndarray, "E"] | None, epoch_seconds: int | None
+  ) -> dict[str, Any]:
+    """Nothing to resolve: the JSON-able description."""
+    del times, epoch_seconds
+    return {"name": "data.splits.LeaveOneOut"}
+
+  def train_end(self, record: schema.Record) -> int:
+    """Events [0, train_end) are for training."""
+    length = len(record["item"])
+    return length - 2 if length >= 3 else length
+
+  def targets(self, record: schema.Record, part: str) -> Int[np.ndarray, "T"]:
+    """Positions of the targets of a part."""
+    _check_part(part)
+    length = len(record["item"])
+    if length < 3:
+      return np.zeros(0, np.int32)
+    return np.array([length - 2 if part == "validation" else length - 1], "i4")
+
+
+@dataclasses.dataclass(frozen=True)
+class GlobalTime:
+  """Two moments in time cut all histories; `resolve` finds them.
+
+  Attributes:
+    validation_fraction, test_fraction: share of all events in each part (the
+      cut falls on an event time, so ties can make a part larger). Used
+      unless the two starts are given.
+    validation_start, test_start: unix seconds (as text of 9 digits or more
+      too), or ISO text read as UTC.
+  """
+
+  validation_fraction: float = 0.1
+  test_fraction: float = 0.1
+  validation_start: int | str | None = None
+  test_start: int | str | None = None
+
+  def __post_init__(self):
+    if (self.validation_start is None) != (self.test_start is None):
+      raise ValueError(
+        "GlobalTime needs both validation_start and test_start, or neither;"
+        f" got {self.validation_start!r} and {self.test_start!r}."
+      )
+    low = min(self.validation_fraction, self.test_fraction)
+    if low <= 0 or self.validation_fraction + self.test_fraction >= 1:
+      raise ValueError(
+        "GlobalTime's fractions must be above 0 and sum to less than 1, got"
+        f" {self.validation_fraction} and {self.test_fraction}."
+      )
+
+  def resolve(
+    self, times: Int[np.ndarray, "E"] | None, epoch_seconds: int | None
+  ) -> dict[str, Any]:
+    """Turns fractions or dates into seconds since the epoch.
+
+    Args:
+      times: times of all events in seconds since the epoch, in any order.
+      epoch_seconds: unix seconds of the epoch.
+
+    Raises:
+      ValueError: no times, or a part of the data that would be empty.
+    """
+    if times is None or epoch_seconds is None:
+      raise ValueError(
+        "a GlobalTime split needs event times, and this source has none."
+        " Map a timestamp column, or use data.splits.LeaveOneOut."
+      )
+    if self.validation_start is None:
+      ends = (
+        1 - self.validation_fraction - self.test_fraction,
+        1 - self.test_fraction,
+      )
+      places = [int(len(times) * end) for end in ends]
+      ordered = np.partition(times, places)
+      validation, test = (int(ordered[place]) for place in places)
+    else:
+      validation = _unix_seconds(self.validation_start) - epoch_seconds
+      test = _unix_seconds(self.test_start) - epoch_seconds
+    counts = (
+      int((times < validation).sum()),
+      int(((times >= validation) & (times < test)).sum()),
+      int((times >= test).sum()),
+    )
+    if min(counts) == 0:
+      raise ValueError(
+        f"the GlobalTime split leaves {counts[0]} events to train,"
+        f" {counts[1]} to validate and {counts[2]} to test"
+        f" (validation from {_iso(validation + epoch_seconds)}, test from"
+        f" {_iso(test + epoch_seconds)}; the events lie between"
+        f" {_iso(int(times.min()) + epoch_seconds)} and"
+        f" {_iso(int(times.max()) + epoch_seconds)}). Choose other fractions"
+        " or starts."
+      )
+    return {
+      "name": "data.splits.GlobalTime",
+      "validation_start_seconds": validation,
+      "test_start_seconds": test,
+      "validation_start": _iso(validation + epoch_seconds),
+      "test_start": _iso(test + epoch_seconds),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class TimeCut:
+  """GlobalTime in seconds since the epoch of the data set."""
+
+  validation_start_seconds: int
+  test_start_seconds: int
+
+  def train_end(self, record: schema.Record) -> int:
+    """Events [0, train_end) are for training."""
+    return int(np.searchsorted(record["time"], self.validation_start_seconds))
+
+  def targets(self, record: schema.Record, part: str) -> Int[np.ndarray, "T"]:
+    """Positions of the targets of a part."""
+    _check_part(part)
+    start, end = np.searchsorted(
+      record["time"], (self.validation_start_seconds, self.test_start_seconds)
+    )
+    if part == "test":
+      start, end = end, len(record["time"])
+    return np.arange(start, end, dtype=np.int32)
+
+
+def load(resolved: Mapping[str, Any]) -> LeaveOneOut | TimeCut:
+  """The split that a manifest describes."""
+  name = resolved.get("name")
+  if name == "data.splits.LeaveOneOut":
+    return LeaveOneOut()
+  if name == "data.splits.GlobalTime":
+    return TimeCut(
+      resolved["validation_start_seconds"], resolved["test_start_seconds"]
+    )
+  raise ValueError(
+    f"the manifest names an unknown split {name!r}; known are"
+    " data.splits.LeaveOneOut and data.splits.GlobalTime."
+  )
+
+
+def _unix_seconds(moment: int | str) -> int:
+  # 8 digits are a date, 20150131.
+  if isinstance(moment, int) or (moment.isdecimal() and len(moment) > 8):
+    return int(moment)
+  try:
+    parsed = datetime.datetime.fromisoformat(moment)
+  except ValueError as e:
+    raise ValueError(
+      f"GlobalTime start {moment!r} is neither unix seconds nor ISO text such"
+      " as '2015-01-31' or '2015-01-31T12:00:00'."
+    ) from e
+  if parsed.tzinfo is None:
+    parsed = parsed.replace(tzinfo=datetime.UTC)
+  return int(parsed.timestamp())
+
+
+def _iso(seconds: int) -> str:
+  start = datetime.datetime(1970, 1, 1)
+  return (start + datetime.timedelta(seconds=seconds)).isoformat()

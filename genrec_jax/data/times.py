@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Timestamps of any kind -> microseconds, and the unit they came in.
+
+Whole or fractional numbers are seconds, milliseconds, microseconds or
+nanoseconds since 1970, told apart by their size: below 1e11 seconds (until
+the year 5138), below 1e14 milliseconds (from 1973 on), and so on. All rows
+must agree, or the log mixes units. Text is read as a number or as an ISO date
+and time, without a zone as UTC. Times until 1970 in a log that is otherwise of
+1971 and later stand for "unknown" and are refused. Microseconds in int64 keep
+the order of events within a second; the model sees int32 seconds (see
+sequences.py).
+"""
+
+import dataclasses
+
+from jaxtyping import Int
+import numpy as np
+import polars as pl
+
+from genrec_jax.data.ids import Types
+
+MICROSECONDS = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
+_YEAR_MICROSECONDS = 365 * 86_400 * 10**6
+_LIMITS = {"s": 1e11, "ms": 1e14, "us": 1e17}
+_NAMES = {
+  "s": "seconds",
+  "ms": "milliseconds",
+  "us": "microseconds",
+  "ns": "nanoseconds",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+  """One way to read a column of timestamps.
+
+  `value` gives numbers in an unknown unit or, where `unit` is set, in that
+  unit; it is null where the column cannot be read so.
+  """
+
+  value: pl.Expr
+  unit: str | None
+
+
+def readings(name: str, types: Types) -> list[Reading]:
+  """Ways to read a column, the cheapest first.
+
+  Raises:
+    ValueError: a type that holds no times.
+  """
+  column, dtype = pl.col(name), types[name]
+  if dtype.is_integer():
+    return [Reading(column.cast(pl.Int64, strict=False), None)]
+  if dtype.is_float():
+    return [Reading(column.fill_nan(None), None)]
+  if isinstance(dtype, pl.Datetime | pl.Date):
+    return [Reading(column.cast(pl.Datetime("us")).dt.epoch("us"), "us")]
+  if dtype == pl.Null:
+    return [Reading(column.cast(pl.Int64), None)]
+  if dtype != pl.String:
+    raise ValueError(
+      f"the timestamp column {name!r} has the type {dtype}; it must hold"
+      " numbers, ISO text or dates."
+    )
+  text = pl.when(column.str.len_bytes() > 0).then(column)
+  whole = text.cast(pl.Int64, strict=False)
+  fraction = text.cast(pl.Float64, strict=False)
+  fraction = pl.when(fraction.is_finite()).then(fraction)
+  return [
+    Reading(whole, None),
+    Reading(fraction, None),
+    Reading(_iso(text), "us"),
+  ]
+
+
+def _iso(text: pl.Expr) -> pl.Expr:
+  formats = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z")
+  aware = [
+    text.str.strptime(pl.Datetime("us", "UTC"), f, strict=False)
+    for f in formats
+  ]
+  formats = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f")
+  formats += ("%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
+  naive = [
+    text.str.strptime(pl.Datetime("us"), f, strict=False) for f in formats
+  ]
+  naive.append(
+    text.str.strptime(pl.Date, "%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
+  )
+  return pl.coalesce(
+    *(e.dt.epoch("us") for e in naive), *(e.dt.epoch("us") for e in aware)
+  )
+
+
+def unit_of(values: np.ndarray, rows: np.ndarray) -> str:
+  """The unit that all values agree on, by size.
+
+  Args:
+    values: timestamps (E,), integers or floats.
+    rows: row number of each in the file, from 1, for the error.
+
+  Raises:
+    ValueError: values of different units.
+  """
+  low, high = int(np.abs(values).argmin()), int(np.abs(values).argmax())
+  units = [_unit(abs(float(values[i]))) for i in (low, high)]
+  if units[0] != units[1]:
+    first, second = (
+      f"row {rows[i]} holds {values[i]} ({_NAMES[unit]})"
+      for i, unit in zip((low, high), units, strict=True)
+    )
+    raise ValueError(
+      f"timestamps of mixed units: {first}, {second}. Bring them to one unit,"
+      " or remove rows whose time is unknown."
+    )
+  if units[0] == "s" and _look_like_dates(values):
+    raise ValueError(
+      f"timestamps such as {values[0]} look like dates (YYYYMMDD) and not like"
+      " seconds; write them as 2015-01-31, or say unit='s'."
+    )
+  return units[0]
+
+
+def check_known(
+  microseconds: Int[np.ndarray, "E"], values: np.ndarray, rows: np.ndarray
+) -> None:
+  """Raises a ValueError where some times are marks for "unknown".
+
+  0 and -1 are such marks where all other times are of 1971 or later. A log
+  that counts from its own start has times soon after 0, and one that is older
+  than 1970 has times of all years around it: both pass.
+
+  Args:
+    microseconds: times of the log.
+    values: the same as they stand in the file, for the error.
+    rows: row number of each in the file, from 1, for the error.
+  """
+  unknown = microseconds <= 0
+  count = int(unknown.sum())
+  if count == 0 or count == len(unknown):
+    return
+  if int(microseconds[~unknown].min()) < _YEAR_MICROSECONDS:
+    return
+  first = int(unknown.argmax())
+  raise ValueError(
+    f"{count:,} of {len(unknown):,} timestamps are of 1970 or before and all"
+    f" others of 1971 or later; the first is {values[first]} in row"
+    f" {rows[first]}. Such values mostly stand for an unknown time. Remove"
+    " those rows, or leave their timestamp empty and drop them with"
+    " --config.filter.drop_missing_timestamps=True."
+  )
+
+
+def _look_like_dates(values: np.ndarray) -> bool:
+  months, days = values // 100 % 100, values % 100
+  return bool(
+    values.min() >= 1900_01_01
+    and values.max() <= 2100_12_31
+    and (1 <= months).all()
+    and (months <= 12).all()
+    and (1 <= days).all()
+    and (days <= 31).all()
+  )
+
+
+def _unit(size: float) -> str:
+  for unit, limit in _LIMITS.items():
+    if size < limit:
+      return unit
+  return "ns"
+
+
+def to_microseconds(values: np.ndarray, unit: str) -> Int[np.ndarray, "E"]:
+  """int64 microseconds; what is finer is cut off.
+
+  Raises:
+    ValueError: beyond the years that int64 microseconds can hold.
+  """
+  factor = MICROSECONDS[unit]
+  if float(np.abs(values).max(initial=0)) * factor > 2**62:
+    raise ValueError(
+      f"timestamps of up to {np.abs(values).max()} {_NAMES[unit]} are no times;"
+      " check the column and its unit."
+    )
+  if factor < 1:
+    return (values // round(1 / factor)).astype(np.int64)
+  if np.issubdtype(values.dtype, np.integer):
+    return values.astype(np.int64) * int(factor)
+  return np.rint(values * factor).astype(np.int64)

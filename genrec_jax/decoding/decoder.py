@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What decoding asks of a model: logits of the next code, and a cache.
+
+    start()                                     -> cache, logits of level 0
+    step(cache, level, codes_BK, parents_BK)    -> cache, logits of `level`
+
+A model is bound to its parameters and to a batch of requests before it gets
+here: histories are read once, and their keys and values are shared by all
+beams of a request. The cache is an opaque pytree, which the model itself
+rearranges by `parents_BK`.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+@runtime_checkable
+class Decoder(Protocol):
+  """A model that has read its requests."""
+
+  def start(self) -> tuple[Any, Float[Array, "B C"]]:
+    """A cache, and logits of level 0 of every request."""
+
+  def step(
+    self,
+    cache: Any,
+    level: int,
+    codes_BK: Int[Array, "B K"],
+    parents_BK: Int[Array, "B K"],
+  ) -> tuple[Any, Float[Array, "B K C"]]:
+    """A cache of K beams, and their logits of `level`.
+
+    Args:
+      cache: of the previous step, or of start.
+      level: 1 to M - 1, static.
+      codes_BK: the beams' codes of level - 1.
+      parents_BK: the beams of the previous step that these continue; 0 at
+        level 1, where a request has one state.
+    """
+
+
+def log_probs(
+  logits: Float[Array, "B *K C"], level: int, level_sizes: tuple[int, ...]
+) -> Float[Array, "B *K C"]:
+  """Log-probabilities (float32) over all codes of the level.
+
+  Not renormalised over codes that can be continued: sums over levels are the
+  model's own log p(codes).
+
+  Raises:
+    ValueError: the decoder has another number of codes at this level.
+  """
+  if logits.shape[-1] != level_sizes[level]:
+    raise ValueError(
+      f"the decoder gives {logits.shape[-1]} logits at level {level}, and the"
+      f" level sizes are {level_sizes}: the model and the item tokens do not"
+      " belong together"
+    )
+  return jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)

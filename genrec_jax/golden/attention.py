@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our attention against golden cases of the production layer's masks.
+
+    out = SiLU(alpha q k^T) / max_seq_len * mask @ v
+
+A file holds numbered cases (case0:q, case0:k, ...) of jagged rows. Each case
+goes through every implementation twice: one sequence per row, and all of them
+packed into one row.
+"""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genrec_jax.core.types import CONTEXT, EVENT, TARGET, SequenceInfo
+from genrec_jax.golden.agreement import Agreement
+from genrec_jax.ops.silu_attention import silu_attention
+
+Arrays = dict[str, np.ndarray]
+
+_SCALARS = (
+  "max_seq_len",
+  "alpha",
+  "contextual_seq_len",
+  "max_attn_len",
+  "min_full_attn_seq_len",
+)
+_ARRAYS = ("q", "k", "v", "offsets", "num_targets", "out", "dout")
+_GRADIENTS = ("dq", "dk", "dv")
+_IMPLEMENTATIONS = ("reference", "chunked", "pallas_tpu_interpret")
+_KEY = re.compile(r"case(\d+)[:_.](\w+)$")
+
+
+def holds_cases(data: Arrays) -> bool:
+  """Whether a file is of this format."""
+  return any(_KEY.match(name) for name in data)
+
+
+def _cases(data: Arrays, path: str) -> dict[int, Arrays]:
+  cases: dict[int, Arrays] = {}
+  for name, array in data.items():
+    found = _KEY.match(name)
+    if found:
+      cases.setdefault(int(found[1]), {})[found[2]] = array
+  for number, case in cases.items():
+    names = (*_SCALARS, *_ARRAYS, *_GRADIENTS)
+    lacking = [name for name in names if name not in case]
+    if lacking:
+      raise ValueError(f"{path}: case {number} lacks {', '.join(lacking)}.")
+  return cases
+
+
+def _places(offsets: np.ndarray, packed: bool):
+  """Row and column of every token, and the shape of the rows."""
+  lengths = np.diff(offsets)
+  sequence = np.repeat(np.arange(len(lengths)), lengths)
+  token = np.arange(offsets[-1])
+  if packed:
+    return np.zeros_like(token), token, (1, len(token))
+  column = token - offsets[sequence]
+  return sequence, column, (len(lengths), max(1, int(lengths.max())))
+
+
+def _info(case: Arrays, packed: bool):
+  offsets = case["offsets"]
+  row, column, shape = _places(offsets, packed)
+  lengths = np.diff(offsets)
+  sequence = np.repeat(np.arange(len(lengths)), lengths)
+  position = np.arange(offsets[-1]) - offsets[sequence]
+  role = np.full(len(row), EVENT)
+  role[position < int(case["contextual_seq_len"])] = CONTEXT
+  first_target = (lengths - case["num_targets"])[sequence]
+  role[position >= first_target] = TARGET
+
+  def spread(values):
+    rows = np.zeros(shape, np.int32)
+    rows[row, column] = values
+    return jnp.asarray(rows)
+
+  zeros = jnp.zeros(shape, jnp.int32)
+  info = SequenceInfo(
+    spread(sequence + 1), spread(position), zeros, zeros, spread(role)
+  )
+  return info, (row, column), shape
+
+
+def _run(case: Arrays, implementation: str, packed: bool) -> Arrays:
+  info, place, shape = _info(case, packed)
+
+  @jax.jit
+  def attend(q, k, v):
+    q, k, v = (
+      jnp.zeros((*shape, *x.shape[1:]), x.dtype).at[place].set(x)
+      for x in (q, k, v)
+    )
+    out = silu_attention(
+      q,
+      k,
+      v,
+      info,
+      normalizer=float(case["max_seq_len"]),
+      scale=float(case["alpha"]),
+      window=int(case["max_attn_len"]),
+      full=int(case["min_full_attn_seq_len"]),
+      implementation=implementation,
+    )
+    return out[place]
+
+  q, k, v, dout = (jnp.asarray(case[n]) for n in ("q", "k", "v", "dout"))
+  out, pull = jax.vjp(attend, q, k, v)
+  named = {"out": out, **dict(zip(_GRADIENTS, pull(dout), strict=True))}
+  return {name: np.asarray(x) for name, x in named.items()}
+
+
+def compare(data: Arrays, path: str) -> list[Agreement]:
+  """Output and gradients of all cases by all implementations.
+
+  Raises:
+    ValueError: a case lacks an array.
+  """
+  rows = []
+  for number, case in sorted(_cases(data, path).items()):
+    for implementation in _IMPLEMENTATIONS:
+      for packed in (False, True):
+        ours = _run(case, implementation, packed)
+        at = f"case{number} {implementation}{' packed' * packed} "
+        rows += [
+          Agreement.of(
+            at + name, ours[name], case[name], is_gradient=name != "out"
+          )
+          for name in ("out", *_GRADIENTS)
+        ]
+  return rows

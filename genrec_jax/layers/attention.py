@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention as a part that a backbone is given, so configs choose it.
+
+Both answer attention(q_BLHK, k_BLHK, v_BLHA, info, bias) -> y_BLHA and hold
+no parameters; the maths is in ops/.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from genrec_jax.core.types import SequenceInfo
+from genrec_jax.ops.relative_bias import BiasTables
+from genrec_jax.ops.silu_attention import silu_attention
+from genrec_jax.ops.softmax_attention import softmax_attention
+
+
+@dataclasses.dataclass(frozen=True)
+class SiluAttention:
+  """Pointwise: SiLU(scale q k^T + bias) / normalizer.
+
+  Attributes:
+    normalizer: the constant that scores are divided by; the published model
+      takes its padded length (max history + 11), never a row's own length.
+    scale: multiplies q k^T (1 as published, no 1/sqrt(K)).
+    window: events that a query reaches back; 0 = all.
+    full: last events of a segment that the window spares.
+    implementation: see ops/silu_attention/api.py; None takes the best.
+  """
+
+  normalizer: float
+  scale: float = 1.0
+  window: int = 0
+  full: int = 0
+  implementation: str | None = None
+
+  def __call__(
+    self,
+    q_BLHK: Float[Array, "B L H K"],
+    k_BLHK: Float[Array, "B L H K"],
+    v_BLHA: Float[Array, "B L H A"],
+    info: SequenceInfo,
+    bias: BiasTables | None = None,
+  ) -> Float[Array, "B L H A"]:
+    """See ops/silu_attention/api.py."""
+    return silu_attention(
+      q_BLHK,
+      k_BLHK,
+      v_BLHA,
+      info,
+      normalizer=self.normalizer,
+      bias=bias,
+      scale=self.scale,
+      window=self.window,
+      full=self.full,
+      implementation=self.implementation,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SoftmaxAttention:
+  """softmax(scale q k^T + bias); scale None means 1/sqrt(K)."""
+
+  scale: float | None = None
+
+  def __call__(
+    self,
+    q_BLHK: Float[Array, "B L H K"],
+    k_BLHK: Float[Array, "B L H K"],
+    v_BLHA: Float[Array, "B L H A"],
+    info: SequenceInfo,
+    bias: BiasTables | None = None,
+  ) -> Float[Array, "B L H A"]:
+    """See ops/softmax_attention.py."""
+    scale = q_BLHK.shape[-1] ** -0.5 if self.scale is None else self.scale
+    return softmax_attention(
+      q_BLHK,
+      k_BLHK,
+      v_BLHA,
+      info,
+      bias=bias,
+      scale=scale,
+    )
+
+
+def split_uvqk(
+  uvqk_BLE: Float[Array, "B L E"],
+  num_heads: int,
+  key_width: int,
+  value_width: int,
+) -> tuple[Array, Array, Array, Array]:
+  """One projection's columns as u (B, L, H A), and v, q, k by head.
+
+  Their order is that of HSTU's public code: u, v, q, k.
+  """
+  values, keys = num_heads * value_width, num_heads * key_width
+  ends = [values, 2 * values, 2 * values + keys]
+  u_BLE, *rest = jnp.split(uvqk_BLE, ends, axis=-1)
+  v, q, k = (x.reshape(*x.shape[:2], num_heads, -1) for x in rest)
+  return u_BLE, v, q, k

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Losses: (outputs, batch, rng, items, where, weights) -> loss, parts."""

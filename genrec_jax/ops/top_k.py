@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exact top-k of query-item scores, whole, in item blocks, or over devices.
+
+    scores_BN = query_BD @ items_ND^T        float32, full-precision products
+
+The order is one rule everywhere: score descending, then lower item index. A
+score of NaN counts as -inf, and an item scored -inf (masked, or invalid) is
+never returned: its place holds id 0 and score -inf. Blocks and device shards
+are visited in index order and earlier candidates stand first in every merge,
+which is what keeps the tie order equal to that of the plain top-k.
+
+Cost: 2 B N D operations; (B, block) scores at a time, not (B, N).
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec as P
+from jaxtyping import Array, Bool, Float, Int
+
+
+def top_k(
+  scores_BN: Float[Array, "B N"], k: int
+) -> tuple[Int[Array, "B K"], Float[Array, "B K"]]:
+  """Returns the columns (int32) and scores of the k best, best first.
+
+  k may exceed N. The columns of places scored -inf mean nothing.
+  """
+  missing = max(k - scores_BN.shape[1], 0)
+  scores_BN = jnp.where(jnp.isnan(scores_BN), -jnp.inf, scores_BN)
+  # lax.top_k places -0.0 below 0.0; as scores they are a tie.
+  scores_BN = jnp.where(scores_BN == 0, 0.0, scores_BN)
+  scores_BN = jnp.pad(
+    scores_BN, ((0, 0), (0, missing)), constant_values=-jnp.inf
+  )
+  scores_BK, columns_BK = jax.lax.top_k(scores_BN, k)
+  return columns_BK.astype(jnp.int32), scores_BK
+
+
+def merge_top_k(
+  ids_BN: Int[Array, "B N"], scores_BN: Float[Array, "B N"], k: int
+) -> tuple[Int[Array, "B K"], Float[Array, "B K"]]:
+  """Returns the k best of candidates whose ties stand in order of their id."""
+  columns_BK, scores_BK = top_k(scores_BN, k)
+  columns_BK = jnp.minimum(columns_BK, ids_BN.shape[1] - 1)
+  ids_BK = jnp.take_along_axis(ids_BN, columns_BK, axis=1)
+  return jnp.where(scores_BK == -jnp.inf, 0, ids_BK), scores_BK
+
+
+def blockwise_top_k(
+  query_BD: Float[Array, "B D"],
+  items_ND: Float[Array, "N D"],
+  k: int,
+  *,
+  num_valid: int,
+  block: int,
+  first_id: int | Int[Array, ""] = 0,
+  allowed_BN: Bool[Array, "B N"] | None = None,
+) -> tuple[Int[Array, "B K"], Float[Array, "B K"]]:
+  """Returns ids (int32) and scores of the k best items, `block` at a time.
+
+  Row n of items_ND is item first_id + n; ids 0 (pad) and num_valid and above
+  (rows that fill the table up) are never returned.
+  """
+  num_rows = items_ND.shape[0]
+  block = min(block, num_rows)
+
+  def step(best, index):
+    # The last block may reach back into the one before it.
+    start = jnp.minimum(index * block, num_rows - block)
+    items_nD = jax.lax.dynamic_slice_in_dim(items_ND, start, block)
+    scores_Bn = jnp.einsum(
+      "BD,nD->Bn", query_BD, items_nD, precision=jax.lax.Precision.HIGHEST
+    ).astype(jnp.float32)
+    ids_n = first_id + start + jnp.arange(block, dtype=jnp.int32)
+    new_n = ids_n >= first_id + index * block
+    keep_Bn = (new_n & (ids_n > 0) & (ids_n < num_valid))[None]
+    if allowed_BN is not None:
+      keep_Bn = keep_Bn & jax.lax.dynamic_slice_in_dim(
+        allowed_BN, start, block, axis=1
+      )
+    scores_Bn = jnp.where(keep_Bn, scores_Bn, -jnp.inf)
+    columns_BK, scores_BK = top_k(scores_Bn, k)
+    ids_BK = first_id + start + columns_BK
+    return merge_top_k(
+      jnp.concatenate([best[0], ids_BK], axis=1),
+      jnp.concatenate([best[1], scores_BK], axis=1),
+      k,
+    ), None
+
+  batch = query_BD.shape[0]
+  best = (
+    jnp.zeros((batch, k), jnp.int32),
+    jnp.full((batch, k), -jnp.inf, jnp.float32),
+  )
+  if num_rows == block:
+    return step(best, jnp.int32(0))[0]
+  indices = jnp.arange(-(-num_rows // block), dtype=jnp.int32)
+  return jax.lax.scan(step, best, indices)[0]
+
+
+@functools.partial(jax.jit, static_argnames=("k", "num_valid", "block", "mesh"))
+def sharded_top_k(
+  query_BD: Float[Array, "B D"],
+  items_ND: Float[Array, "N D"],
+  allowed_BN: Bool[Array, "B N"] | None,
+  *,
+  k: int,
+  num_valid: int,
+  block: int,
+  mesh: Mesh,
+) -> tuple[Int[Array, "B K"], Float[Array, "B K"]]:
+  """blockwise_top_k with item rows split over all axes of `mesh`.
+
+  Each device finds its own k best; the (devices * k) candidates are gathered
+  in device order and merged, on every device.
+  """
+  axis = mesh.axis_names
+  rows = items_ND.shape[0] // mesh.size
+
+  def local(query_BD, items_nD, allowed_Bn):
+    ids_BK, scores_BK = blockwise_top_k(
+      query_BD,
+      items_nD,
+      k,
+      num_valid=num_valid,
+      block=block,
+      first_id=jax.lax.axis_index(axis) * rows,
+      allowed_BN=allowed_Bn,
+    )
+    gather = functools.partial(
+      jax.lax.all_gather, axis_name=axis, axis=1, tiled=True
+    )
+    return merge_top_k(gather(ids_BK), gather(scores_BK), k)
+
+  return jax.shard_map(
+    local,
+    mesh=mesh,
+    in_specs=(P(), P(axis), P(None, axis)),
+    out_specs=(P(), P()),
+    # The merge is computed alike on every device, which shard_map cannot see.
+    check_vma=False,
+  )(query_BD, items_ND, allowed_BN)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a finished run is made again: its config file, form and changed values.
+
+A config's name is its file's and its words: hstu_movielens-no_time is
+configs/hstu_movielens.py:no_time. What the command line changed is what differs
+between the values that the run stored and those that the file gives today;
+with the commit, which stands beside it, that is the whole command. `seed` is
+left out (a row has several), and of a path only the file's name is shown.
+"""
+
+import importlib
+import json
+import shlex
+from typing import Any
+
+from genrec_jax.core.build import to_plain
+from genrec_jax.core.dotted import flat
+from genrec_jax.report.runs import Run
+
+_NOT_SHOWN = ("name", "seed")
+
+
+def config_argument(name: str) -> str:
+  """configs/FILE.py or configs/FILE.py:WORDS of a config's name."""
+  file, _, words = name.partition("-")
+  return f"configs/{file}.py" + (f":{words}" if words else "")
+
+
+def changes(run: Run) -> list[str] | None:
+  """The `--config.KEY=VALUE` arguments; None where there is no such config."""
+  defaults = _defaults(run.config)
+  if defaults is None:
+    return None
+  values = flat(run.config_values)
+  return [
+    shlex.quote(f"--config.{key}={_text(key, value)}")
+    for key, value in values.items()
+    if key not in _NOT_SHOWN and defaults.get(key, _NOT_SHOWN) != value
+  ]
+
+
+def command(run: Run) -> str:
+  """The arguments of scripts/train.py, without --workdir and the seed."""
+  changed = changes(run)
+  argument = f"--config={config_argument(run.config)}"
+  if changed is None:
+    return f"{argument} (this config file is not here: values unknown)"
+  return " ".join([argument, *changed])
+
+
+def _defaults(name: str) -> dict[str, Any] | None:
+  """Dotted key -> value as JSON reads it back; None without the config."""
+  file, _, words = name.partition("-")
+  try:
+    module = importlib.import_module(f"configs.{file}")
+    config = module.get_config(words)
+  except ModuleNotFoundError as error:
+    if error.name not in ("configs", f"configs.{file}"):
+      raise
+    return None
+  except ValueError:
+    return None  # The file has no such word any more.
+  return flat(json.loads(json.dumps(to_plain(config))))
+
+
+def _text(key: str, value: Any) -> str:
+  if key.endswith("path") and isinstance(value, str):
+    return value.rsplit("/", 1)[-1]
+  if isinstance(value, list):
+    return str(tuple(value))
+  return str(value)

@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run as one HTML file that needs nothing else: no network, no script.
+
+In reading order: what the run is, one sentence of verdict, the table against
+floors and ceiling, the plots, ten recommendations for one user beside the
+history they follow from, and how it was measured. The style is page.css in
+this folder; the plots are SVG from figures.py. Everything that comes from data
+(titles, ids, names) is escaped.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+from html import escape
+from importlib import resources
+import json
+
+from genrec_jax.report.runs import (
+  FLOOR_LABELS,
+  VARIANTS,
+  Run,
+  best_floor,
+  gap_closed,
+)
+
+_METRICS = ("hr@10", "ndcg@10", "mrr@10", "hr@50")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+  """One plot and the sentence under it."""
+
+  svg: str
+  caption: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+  """One past event of the example's user; `when` and `detail` may be ''."""
+
+  title: str
+  detail: str
+  when: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+  """One recommended item; a higher score is better, of any scale."""
+
+  title: str
+  detail: str
+  score: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+  """What is recommended to one user: history oldest first, best item first."""
+
+  user_id: str
+  history: Sequence[Event]
+  suggestions: Sequence[Suggestion]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+  """One or two sentences, of which `point` is the one to remember."""
+
+  before: str
+  point: str
+  after: str
+  won: bool
+
+  @property
+  def text(self) -> str:
+    return f"{self.before}{self.point}{self.after}"
+
+
+def verdict(run: Run) -> Verdict:
+  """Whether the run beat the best floor on NDCG@10 of test, and by how much."""
+  metrics = run.metrics["test"]
+  name, floor = best_floor(run, "ndcg@10")
+  label = FLOOR_LABELS.get(name, name)
+  before = (
+    f"For {metrics['hr@10']:.1%} of requests the next item is among the first"
+    f" ten of {run.num_items:,}. "
+  )
+  if metrics["ndcg@10"] <= floor:
+    return Verdict(
+      before,
+      f"That does not beat {label}",
+      f", the best floor: NDCG@10 {metrics['ndcg@10']:.4f} against"
+      f" {floor:.4f}.",
+      won=False,
+    )
+  gap = gap_closed(run, "ndcg@10")
+  way = f", {gap:.0%} of the way to the ceiling" if gap is not None else ""
+  times = f"{metrics['ndcg@10'] / floor:.2f} times" if floor else "above"
+  mean, low, high = run.versus[name]["test"]["ndcg@10"]
+  return Verdict(
+    before + "Its NDCG@10 is ",
+    f"{times} that of {label}",
+    f", the best floor{way} (difference {mean:+.4f}, 95 % interval {low:+.4f}"
+    f" to {high:+.4f}, paired over users).",
+    won=True,
+  )
+
+
+def _verdict_html(run: Run) -> str:
+  said = verdict(run)
+  kind = "won" if said.won else "lost"
+  return (
+    f'{escape(said.before)}<strong class="{kind}">{escape(said.point)}</strong>'
+    f"{escape(said.after)}"
+  )
+
+
+def _tiles(run: Run) -> str:
+  metrics = run.metrics["test"]
+  name, floor = best_floor(run, "ndcg@10")
+  label = FLOOR_LABELS.get(name, name)
+  gain = metrics["ndcg@10"] / floor - 1 if floor else float("inf")
+  gap = gap_closed(run, "ndcg@10")
+  last = (
+    (f"{gap:.0%}", f"of the gap from {label} to the ceiling closed")
+    if gap is not None
+    else (f"{run.parameters:,}", "parameters")
+  )
+  tiles = (
+    (f"{metrics['ndcg@10']:.4f}", "NDCG@10 on test"),
+    (f"{metrics['hr@10']:.1%}", "HR@10 on test"),
+    (f"{gain:+.0%}", f"NDCG@10 over {label}"),
+    last,
+  )
+  body = "".join(
+    f'<div class="tile"><b>{escape(value)}</b><span>{escape(text)}</span></div>'
+    for value, text in tiles
+  )
+  return f'<div class="tiles">{body}</div>'
+
+
+def _table_row(
+  label: str,
+  kind: str,
+  values: Mapping[str, float],
+  intervals: Mapping[str, Sequence[float]],
+  largest: float,
+) -> str:
+  cells = []
+  # A run that ranks fewer places than a cut-off has no such metric.
+  for metric in _METRICS:
+    if metric not in values:
+      cells.append("<td>-</td>")
+      continue
+    band = intervals.get(metric)
+    text = (
+      f'<span class="interval">{band[0]:.4f} to {band[1]:.4f}</span>'
+      if band is not None
+      else ""
+    )
+    cells.append(f"<td>{values[metric]:.4f}{text}</td>")
+  width = 100 * values["ndcg@10"] / largest if largest else 0
+  bar = f'<i style="width:{width:.1f}%"></i>' if largest else ""
+  return (
+    f'<tr class="{kind}"><td>{escape(label)}</td>{"".join(cells)}'
+    f'<td class="bar">{bar}</td></tr>'
+  )
+
+
+def _table(run: Run) -> str:
+  """Floors from worst to best, the model, its variants, the ceiling.
+
+  Bars show NDCG@10. Variants are other questions to the same model: they have
+  no bar, because the other rows do not answer them.
+  """
+  floors = {
+    name: parts["test"] for name, parts in run.floors.items() if "test" in parts
+  }
+  largest = max(
+    values["ndcg@10"] for values in [*floors.values(), run.metrics["test"]]
+  )
+  ceiling = floors.pop("ceiling", None)
+  rows = [
+    _table_row(FLOOR_LABELS.get(name, name), "floor", values, {}, largest)
+    for name, values in sorted(floors.items(), key=lambda f: f[1]["ndcg@10"])
+  ]
+  rows.append(
+    _table_row(
+      run.title,
+      "model",
+      run.metrics["test"],
+      run.intervals.get("test", {}),
+      largest,
+    )
+  )
+  rows += [
+    _table_row(f"{run.title}, {text}", "variant", run.metrics[part], {}, 0.0)
+    for part, text in VARIANTS.items()
+    if part in run.metrics
+  ]
+  if ceiling is not None:
+    rows.append(
+      _table_row("ceiling (true model)", "ceiling", ceiling, {}, largest)
+    )
+  header = "".join(f"<th>{metric.upper()}</th>" for metric in _METRICS)
+  return (
+    '<div class="card"><table><thead><tr><th></th>'
+    f'{header}<th style="text-align:left">NDCG@10</th></tr></thead>'
+    f"<tbody>{''.join(rows)}</tbody></table></div>"
+  )
+
+
+def _figures(plots: Sequence[Plot]) -> str:
+  body = "".join(
+    f'<figure class="card">{plot.svg}'
+    f"<figcaption>{escape(plot.caption)}</figcaption></figure>"
+    for plot in plots
+  )
+  return f'<div class="figures">{body}</div>'
+
+
+def _detail(text: str) -> str:
+  return f'<span class="detail">{escape(text)}</span>' if text else ""
+
+
+def _example(example: Example) -> str:
+  """History on the left, newest on top; recommendations on the right."""
+  history = "".join(
+    f"<li><span>{escape(event.title)}{_detail(event.detail)}</span>"
+    f'<span class="when">{escape(event.when)}</span></li>'
+    for event in reversed(example.history)
+  )
+  scores = [suggestion.score for suggestion in example.suggestions]
+  low, high = min(scores), max(scores)
+  # Scores have no zero: the bar runs from 20 % (the last) to 100 % (the first).
+  spread = (high - low) or 1.0
+  suggestions = "".join(
+    f'<li><span class="place">{place}</span>'
+    f"<span>{escape(s.title)}{_detail(s.detail)}</span>"
+    f'<span class="score"><i style="width:'
+    f'{20 + 80 * (s.score - low) / spread:.0f}%"></i></span>'
+    f'<span class="number">{s.score:.4f}</span></li>'
+    for place, s in enumerate(example.suggestions, 1)
+  )
+  return (
+    '<div class="example"><div class="card history">'
+    f"<h3>Last {len(example.history)} events of user"
+    f" {escape(example.user_id)}, newest first</h3><ol>{history}</ol></div>"
+    '<div class="card recommended"><h3>Recommended next, with scores</h3>'
+    f"<ol>{suggestions}</ol></div></div>"
+  )
+
+
+def _facts(run: Run, extra: Mapping[str, str]) -> str:
+  minutes, seconds = divmod(round(run.train_seconds), 60)
+  facts = {
+    "config": run.config,
+    "data set": run.dataset,
+    "seed": str(run.seed),
+    "commit": run.commit + (" with local changes" if run.dirty else ""),
+    "date": run.date,
+    "device": run.device,
+    "training": f"{minutes} min {seconds} s",
+    "measured": f"{run.checkpoint} checkpoint, step {run.step:,}",
+    "parameters": f"{run.parameters:,}",
+    "users": f"{run.num_users:,}",
+    "items": f"{run.num_items:,}",
+    "sort": run.sort_rule,
+    "split": run.split_rule,
+    "candidates": "every item; the user's history is hidden",
+    "ties": "count against the model",
+    "intervals": "95 %, users resampled",
+    **extra,
+  }
+  return "".join(
+    f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>"
+    for name, value in facts.items()
+  )
+
+
+def _notes(run: Run) -> str:
+  items = "".join(f"<li>{escape(note)}</li>" for note in run.notes)
+  return f'<ul class="muted">{items}</ul>' if items else ""
+
+
+def render(
+  run: Run,
+  plots: Sequence[Plot],
+  example: Example | None,
+  facts: Mapping[str, str],
+) -> str:
+  """The whole page; `facts` are added to what the run itself says."""
+  css = resources.files("genrec_jax.report").joinpath("page.css").read_text()
+  title = escape(f"{run.title} · {run.dataset_title}")
+  shown = (
+    f"<h2>What it recommends</h2>{_example(example)}"
+    if example is not None
+    else ""
+  )
+  values = escape(json.dumps(run.config_values, indent=2, sort_keys=True))
+  return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+{css}</style>
+</head>
+<body>
+<main>
+<header>
+<p class="eyebrow">genrec_jax, {escape(run.date[:10])}</p>
+<h1>{title}</h1>
+<p class="verdict">{_verdict_html(run)}</p>
+</header>
+{_tiles(run)}
+<h2>Against floors and ceiling</h2>
+{_table(run)}
+<h2>In detail</h2>
+{_figures(plots)}
+{shown}
+<h2>How it was measured</h2>
+<div class="card">
+<dl>{_facts(run, facts)}</dl>
+{_notes(run)}
+<details><summary>All configuration values</summary>
+<pre>{values}</pre>
+</details>
+</div>
+</main>
+</body>
+</html>
+"""

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finished runs as they stand on disk: results/<config>/<seed>.json.
+
+One file per finished run, written by scripts/evaluate.py, is all that tables
+and figures know of it; train/results.py says what each key holds. A part is
+"test" or "validation", or one of these with a suffix for what was changed.
+Runs of one config differ in their seed; runs of one data set, its size and its
+split are comparable and make one table.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+import json
+import pathlib
+import re
+import statistics
+from typing import Any
+
+FLOOR_LABELS = {
+  "most_popular": "most popular",
+  "item_knn": "item-kNN",
+  "ceiling": "ceiling",
+}
+DATASET_TITLES = {
+  "ml-1m": "MovieLens-1M",
+  "ml-1m-all-users-order-only": "MovieLens-1M, order only",
+  "ml-1m-users-1-2999": "MovieLens-1M, users 1-2999",
+  "amazon2014-beauty": "Amazon Beauty (2014)",
+  "synthetic": "Simulated shoppers",
+}
+VARIANTS = {
+  "test_unfiltered": "history among the candidates",
+  "test_last_time": "asked one median gap after the last event",
+  "test_target_time": "told the time of the target",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """One finished run; the fields are those of its file.
+
+  Attributes:
+    dirty: whether tracked files differed from `commit`.
+    checkpoint, step: which parameters were measured, "best" or "latest".
+    metrics: {part: {"hr@10": value, ...}}.
+    intervals: {part: {"hr@10": [low, high], ...}}, 95 %, users resampled.
+    floors: {"most_popular" | "item_knn" | "ceiling": {part: {...}}}.
+    versus: {floor: {part: {"hr@10": [difference, low, high]}}}, paired.
+    notes: sentences that must stand beside the numbers.
+  """
+
+  config: str
+  system: str
+  dataset: str
+  seed: int
+  commit: str
+  dirty: bool
+  date: str
+  device: str
+  train_seconds: float
+  checkpoint: str
+  step: int
+  parameters: int
+  sort_rule: str
+  split_rule: str
+  num_users: int
+  num_items: int
+  metrics: Mapping[str, Mapping[str, float]]
+  intervals: Mapping[str, Mapping[str, Sequence[float]]]
+  floors: Mapping[str, Mapping[str, Mapping[str, float]]]
+  versus: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
+  notes: Sequence[str]
+  config_values: Mapping[str, Any]
+
+  @property
+  def title(self) -> str:
+    """The system's name for readers: PreNormTransformer with spaces."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", self.system)
+
+  @property
+  def dataset_title(self) -> str:
+    """The data set's name for readers."""
+    return DATASET_TITLES.get(self.dataset, self.dataset)
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+  """Mean of one metric over seeds; its standard deviation from two seeds on."""
+
+  mean: float
+  deviation: float | None
+  count: int
+
+  @classmethod
+  def of(cls, values: Sequence[float]) -> "Summary":
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return cls(statistics.fmean(values), deviation, len(values))
+
+
+def read_run(path: str | pathlib.Path) -> Run:
+  """Reads one result; ValueError names the file and the keys it lacks."""
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise ValueError(f"there is no {path}: run scripts/evaluate.py first")
+  try:
+    values = json.loads(path.read_text())
+  except json.JSONDecodeError as error:
+    raise ValueError(f"{path} is not JSON: {error}") from error
+  names = {field.name for field in dataclasses.fields(Run)}
+  missing = sorted(names - values.keys())
+  if missing:
+    raise ValueError(
+      f"{path} lacks {', '.join(missing)}: write it anew with"
+      " scripts/evaluate.py"
+    )
+  return Run(**{name: values[name] for name in names})
+
+
+def read_runs(folder: str | pathlib.Path) -> list[Run]:
+  """Reads every result of a folder, ordered by config and seed."""
+  paths = sorted(pathlib.Path(folder).glob("*/*.json"))
+  return sorted(
+    (read_run(path) for path in paths), key=lambda run: (run.config, run.seed)
+  )
+
+
+def by_dataset(runs: Iterable[Run]) -> dict[str, list[Run]]:
+  """Groups comparable runs; the heading says what makes them comparable.
+
+  Known data sets come first, in the order of DATASET_TITLES.
+  """
+  groups: dict[str, list[Run]] = {}
+  known = list(DATASET_TITLES)
+  for run in sorted(
+    runs,
+    key=lambda run: (
+      known.index(run.dataset) if run.dataset in known else len(known)
+    ),
+  ):
+    heading = (
+      f"{run.dataset_title}: {run.num_users:,} users, {run.num_items:,} items,"
+      f" {run.split_rule}"
+    )
+    groups.setdefault(heading, []).append(run)
+  return groups
+
+
+def by_config(runs: Iterable[Run]) -> dict[str, list[Run]]:
+  """Groups runs that differ in their seed alone."""
+  groups: dict[str, list[Run]] = {}
+  for run in runs:
+    groups.setdefault(run.config, []).append(run)
+  return groups
+
+
+def summarize(
+  values: Iterable[Mapping[str, float]],
+) -> dict[str, Summary]:
+  """Summaries of every metric that all of the mappings have."""
+  values = list(values)
+  names = [n for n in values[0] if all(n in other for other in values)]
+  return {name: Summary.of([v[name] for v in values]) for name in names}
+
+
+def floor_summaries(
+  runs: Iterable[Run], part: str = "test"
+) -> dict[str, dict[str, Summary]]:
+  """{floor name: summaries}, the ceiling last; each over the runs that have it.
+
+  Floors do not depend on a training seed: runs on one prepared data set agree,
+  and a deviation shows that they were prepared differently.
+  """
+  found: dict[str, list[Mapping[str, float]]] = {}
+  for run in runs:
+    for name, parts in run.floors.items():
+      if part in parts:
+        found.setdefault(name, []).append(parts[part])
+  order = sorted(
+    found, key=lambda name: (name == "ceiling", found[name][0]["ndcg@10"])
+  )
+  return {name: summarize(found[name]) for name in order}
+
+
+def best_floor(run: Run, metric: str, part: str = "test") -> tuple[str, float]:
+  """Name and value of the floor to beat; ValueError when a run has none."""
+  values = {
+    name: parts[part][metric]
+    for name, parts in run.floors.items()
+    if name != "ceiling" and part in parts
+  }
+  if not values:
+    raise ValueError(f"run {run.config}/{run.seed} has no floor on {part}")
+  name = max(values, key=values.__getitem__)
+  return name, values[name]
+
+
+def gap_closed(run: Run, metric: str, part: str = "test") -> float | None:
+  """Share of the way from the best floor to the ceiling; None without one.
+
+  0 is the floor, 1 the ceiling; below 0 the model lost to the floor.
+  """
+  if "ceiling" not in run.floors:
+    return None
+  floor = best_floor(run, metric, part)[1]
+  ceiling = run.floors["ceiling"][part][metric]
+  return (run.metrics[part][metric] - floor) / (ceiling - floor)

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The results table of README.md, in Markdown, made from finished runs.
+
+One table per data set: floors first, then our runs by config (mean and standard
+deviation over seeds; with one seed the 95 % interval over users), then the
+ceiling where the true model is known, then what others published. Below it
+stand the deviations of the published rows and how each run was made. README.md
+holds the text between two markers, and `splice` puts it there.
+"""
+
+from collections.abc import Mapping, Sequence
+import statistics
+
+from genrec_jax.report.command import command
+from genrec_jax.report.published import our_deviation, published_for
+from genrec_jax.report.runs import (
+  FLOOR_LABELS,
+  VARIANTS,
+  Run,
+  Summary,
+  by_config,
+  by_dataset,
+  floor_summaries,
+  summarize,
+)
+
+BEGIN = "<!-- results: made by scripts/report.py, do not edit -->"
+END = "<!-- end of results -->"
+METRICS = ("hr@10", "ndcg@10", "hr@50", "hr@200")
+PICTURE = """\
+![Test NDCG@10 of every method, one panel per data set](results/overview.svg)
+
+*Hollow: published by others; below each table stands how their setup differs.*\
+"""
+NO_RESULTS = "No finished run yet: `results/` is empty."
+
+
+def cell(summary: Summary | None, interval: Sequence[float] | None) -> str:
+  """`.3023 ± .0012` over seeds, `.3023 (.291-.314)` of one, `-` if unknown."""
+  if summary is None:
+    return "-"
+  text = f"{summary.mean:.4f}"
+  # Floors do not depend on the seed: their deviation is 0 and says nothing.
+  if summary.deviation:
+    return f"{text} ± {summary.deviation:.4f}"
+  if interval is not None:
+    return f"{text} ({interval[0]:.3f}-{interval[1]:.3f})"
+  return text
+
+
+def _line(cells: Sequence[str]) -> str:
+  return "| " + " | ".join(cells) + " |"
+
+
+def _row(
+  label: str,
+  summaries: Mapping[str, Summary],
+  intervals: Mapping[str, Sequence[float]],
+  note: str,
+) -> str:
+  cells = [cell(summaries.get(m), intervals.get(m)) for m in METRICS]
+  return _line([label, *cells, note])
+
+
+def _run_rows(runs: Sequence[Run]) -> list[str]:
+  rows = []
+  for config, seeds in by_config(runs).items():
+    note = ", ".join(str(run.seed) for run in seeds)
+    rows.append(
+      _row(
+        f"**{seeds[0].title}** `{config}`",
+        summarize(run.metrics["test"] for run in seeds),
+        seeds[0].intervals.get("test", {}),
+        f"seed {note}",
+      )
+    )
+    rows += [
+      _row(
+        f"{seeds[0].title}, {label}",
+        summarize(run.metrics[part] for run in seeds),
+        {},
+        "same runs",
+      )
+      for part, label in VARIANTS.items()
+      if part != "test_unfiltered" and all(part in run.metrics for run in seeds)
+    ]
+  return rows
+
+
+def _floor_rows(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
+  """The rows of the floors, and that of the ceiling if there is one."""
+  floors, ceiling = [], []
+  for name, summaries in floor_summaries(runs).items():
+    is_ceiling = name == "ceiling"
+    row = _row(
+      FLOOR_LABELS.get(name, name),
+      summaries,
+      {},
+      "true model" if is_ceiling else "floor",
+    )
+    (ceiling if is_ceiling else floors).append(row)
+  return floors, ceiling
+
+
+def dataset_table(heading: str, runs: Sequence[Run]) -> str:
+  """The table of one data set and the notes to its published rows."""
+  floors, ceiling = _floor_rows(runs)
+  lines = [
+    f"### {heading}",
+    "",
+    _line(["", *(metric.upper() for metric in METRICS), "from"]),
+    _line(["---", *("---:" for _ in METRICS), "---"]),
+    *floors,
+    *_run_rows(runs),
+    *ceiling,
+  ]
+  notes: dict[str, int] = {}
+  for row in published_for(runs[0].dataset):
+    number = notes.setdefault(f"{row.source}: {row.setup}.", len(notes) + 1)
+    summaries = {m: Summary(v, None, 1) for m, v in row.metrics.items()}
+    lines.append(
+      _row(f"*{row.system}*", summaries, {}, f"published [{number}]")
+    )
+  if notes:
+    ours = our_deviation(runs[0].dataset)
+    lines += ["", f"Published, not measured here{ours and '; ' + ours}:", ""]
+    lines += [f"{number}. {note}" for note, number in notes.items()]
+  return "\n".join(lines)
+
+
+def _commands(seeds: Sequence[Run]) -> list[str]:
+  """The different commands of a config's runs, fit for a Markdown cell."""
+  lines = dict.fromkeys(command(run) for run in seeds)
+  return [line.replace("|", "\\|") for line in lines]
+
+
+def runs_table(runs: Sequence[Run]) -> str:
+  """How each row was made: command, parameters, device, time, date, commit."""
+  header = [
+    "`scripts/train.py --workdir=... --config.seed=...` and",
+    "parameters",
+    "device",
+    "training",
+    "date",
+    "commit",
+  ]
+  lines = [_line(header), _line(["---", "---:", "---", "---:", "---", "---"])]
+  for seeds in by_config(runs).values():
+    minutes = statistics.fmean(run.train_seconds for run in seeds) / 60
+    last = max(seeds, key=lambda run: run.date)
+    lines.append(
+      _line(
+        [
+          "<br>".join(f"`{line}`" for line in _commands(seeds)),
+          f"{last.parameters:,}",
+          last.device,
+          f"{minutes:.0f} min",
+          last.date[:10],
+          f"`{last.commit[:10]}`{' + changes' if last.dirty else ''}",
+        ]
+      )
+    )
+  return "\n".join(lines)
+
+
+def results_markdown(runs: Sequence[Run]) -> str:
+  """Everything that stands between the markers of README.md."""
+  if not runs:
+    return NO_RESULTS
+  tables = [
+    dataset_table(heading, group) for heading, group in by_dataset(runs).items()
+  ]
+  legend = (
+    "Full ranking of the whole catalogue, the history hidden from the"
+    " candidates, ties counted against the model. Several seeds: mean ±"
+    " standard deviation; one seed: 95 % interval over users."
+  )
+  return "\n\n".join(
+    [PICTURE, legend, *tables, "### How they were made", runs_table(runs)]
+  )
+
+
+def splice(readme: str, body: str) -> str:
+  """Puts `body` between the markers of a text; ValueError without them."""
+  if readme.count(BEGIN) != 1 or readme.count(END) != 1:
+    raise ValueError(
+      f"the text needs the lines {BEGIN!r} and {END!r}, once each, to hold the"
+      " results"
+    )
+  before, rest = readme.split(BEGIN)
+  after = rest.split(END)[1]
+  return f"{before}{BEGIN}\n\n{body}\n\n{END}{after}"

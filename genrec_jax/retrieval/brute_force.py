@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exact search: every item is scored against every query, on the devices.
+
+    score(b, v) = <query_b, item_v>    float32; ids and scores of the k best
+
+Item vectors (V + 1, D) go to the devices once, in `build`; row 0 is the pad
+and is never returned. With several devices each holds an equal share of the
+rows, finds its own k best, and the shares are merged: ids, scores and the order
+of ties (lower id first) are those of one device.
+
+Memory: scores live (B, block_items) float32 at a time, whatever V is; a mask of
+allowed items is (B, V + 1) bytes on the host and, split, on the devices: 128
+requests over 10 million items are 1.3 GB. allowed=None needs none.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+
+from genrec_jax.ops.top_k import sharded_top_k
+
+_AXIS = "items"
+
+
+class BruteForce:
+  """Exact retriever; make one with `BruteForce.build(item_vectors)`."""
+
+  def __init__(
+    self,
+    items: Float[Array, "rows D"],
+    mesh: Mesh,
+    num_items: int,
+    block_items: int = 65_536,
+  ):
+    """Takes vectors that already lie on devices.
+
+    Args:
+      items: rows split over all axes of the mesh; row 0 is the pad, and rows
+        beyond num_items fill the array up.
+      mesh: the devices, of one or several processes.
+      num_items: V.
+      block_items: items that a device scores at once.
+    """
+    self._items = items
+    self._mesh = mesh
+    self._block_items = block_items
+    self.num_items = num_items
+
+  @classmethod
+  def build(
+    cls,
+    item_vectors: Float[Array, "V1 D"] | Float[np.ndarray, "V1 D"],
+    *,
+    devices: Sequence[jax.Device] | None = None,
+    block_items: int = 65_536,
+  ) -> "BruteForce":
+    """Puts item vectors, row 0 = pad, on devices (default: this process's).
+
+    A later build with vectors of the same shape compiles nothing anew.
+    """
+    num_rows, _ = item_vectors.shape
+    if num_rows < 2:
+      raise ValueError(
+        f"item_vectors has {num_rows} rows; it needs row 0 (pad) and at least"
+        " one item"
+      )
+    devices = jax.local_devices() if devices is None else list(devices)
+    mesh = jax.make_mesh(
+      (len(devices),), (_AXIS,), axis_types=(AxisType.Auto,), devices=devices
+    )
+    rows = -(-num_rows // len(devices)) * len(devices)
+    host = np.zeros((rows, item_vectors.shape[1]), np.float32)
+    host[:num_rows] = jax.device_get(item_vectors)
+    sharding = NamedSharding(mesh, PartitionSpec(_AXIS))
+    items = jax.device_put(host, sharding)
+    return cls(items, mesh, num_rows - 1, block_items)
+
+  def search(
+    self,
+    query: Float[Array, "B D"] | Float[np.ndarray, "B D"],
+    k: int,
+    allowed: Bool[np.ndarray, "B V1"] | None = None,
+  ) -> tuple[Int[Array, "B K"], Float[Array, "B K"], dict[str, Any]]:
+    """Returns ids and scores of the k best allowed items per query, and {}.
+
+    Places beyond the number of allowed items hold id 0 and score -inf.
+
+    Args:
+      query: query vectors.
+      k: places to fill; may exceed the catalogue.
+      allowed: items that may be returned, by index; None allows all.
+    """
+    if query.shape[1] != self._items.shape[1]:
+      raise ValueError(
+        f"queries have width {query.shape[1]} and items"
+        f" {self._items.shape[1]}; both must come from the same system"
+      )
+    if allowed is not None:
+      if allowed.shape != (query.shape[0], self.num_items + 1):
+        raise ValueError(
+          f"allowed has shape {allowed.shape}; expected (queries, items + 1) ="
+          f" {(query.shape[0], self.num_items + 1)}"
+        )
+      missing = self._items.shape[0] - allowed.shape[1]
+      padded = np.pad(allowed, ((0, 0), (0, missing)))
+      allowed = jax.make_array_from_callback(
+        padded.shape,
+        NamedSharding(self._mesh, PartitionSpec(None, self._mesh.axis_names)),
+        padded.__getitem__,
+      )
+    query = jax.device_put(
+      jnp.asarray(query, jnp.float32)
+      if isinstance(query, jax.Array)
+      else np.asarray(query, np.float32),
+      NamedSharding(self._mesh, PartitionSpec()),
+    )
+    ids, scores = sharded_top_k(
+      query,
+      self._items,
+      allowed,
+      k=k,
+      num_valid=self.num_items + 1,
+      block=self._block_items,
+      mesh=self._mesh,
+    )
+    return ids, scores, {}

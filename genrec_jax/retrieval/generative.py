@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model that generates items as a ranker: requests -> codes -> items.
+
+    search(requests, k, allowed) = decode(batch(requests), trie, allowed)[:k]
+
+What `decode` does is one of the strategies below: functions of a decoder
+(decoding/decoder.py), a trie and the allowed items, chosen in config.retrieval.
+All stay within the trie; they differ in how much of it they look at. Items that
+share all codes share a score, as vectors that are equal would.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+
+from genrec_jax.data.requests import Requests
+from genrec_jax.decoding.beam import beam_search
+from genrec_jax.decoding.best_first import best_first_search
+from genrec_jax.decoding.decoder import Decoder
+from genrec_jax.decoding.exact import exact_search
+from genrec_jax.decoding.item_bits import pack
+from genrec_jax.decoding.prefix_match import prefix_match
+from genrec_jax.retrieval.model_search import padded
+from genrec_jax.tokens.trie import Trie
+
+Found = tuple[Int[Array, "B K"], Float[Array, "B K"], Int[Array, "B K M"]]
+
+
+@runtime_checkable
+class Strategy(Protocol):
+  """How the trie is searched.
+
+  Attributes:
+    num_results: items returned per request.
+  """
+
+  num_results: int
+
+  def __call__(
+    self,
+    decoder: Decoder,
+    trie: Trie,
+    allowed_BV1: Bool[Array, "B V1"] | None,
+    cold_V1: Bool[Array, "V1"],
+  ) -> Found:
+    """Ids, scores and codes of the best; id 0 where there are fewer.
+
+    Args:
+      decoder: the model, having read the requests.
+      trie: of the items that may be recommended.
+      allowed_BV1: items that each request may get; None = all.
+      cold_V1: items without an event in the training part.
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class Beam:
+  """Beam search: the num_beams best prefixes of every level go on.
+
+  Attributes:
+    num_beams: prefixes kept, and items returned.
+  """
+
+  num_beams: int = 64
+
+  @property
+  def num_results(self) -> int:
+    """All that is kept."""
+    return self.num_beams
+
+  def __call__(
+    self,
+    decoder: Decoder,
+    trie: Trie,
+    allowed_BV1: Bool[Array, "B V1"] | None,
+    cold_V1: Bool[Array, "V1"],
+  ) -> Found:
+    """See Strategy."""
+    del cold_V1
+    return beam_search(decoder, trie, self.num_beams, _bits(trie, allowed_BV1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Exact:
+  """Scores every item of the catalogue: what a beam approximates.
+
+  Attributes:
+    num_results: items returned.
+    chunk: prefixes decoded at a time.
+  """
+
+  num_results: int = 64
+  chunk: int = 2048
+
+  def __call__(
+    self,
+    decoder: Decoder,
+    trie: Trie,
+    allowed_BV1: Bool[Array, "B V1"] | None,
+    cold_V1: Bool[Array, "V1"],
+  ) -> Found:
+    """See Strategy."""
+    del cold_V1
+    return exact_search(
+      decoder,
+      trie,
+      self.num_results,
+      _bits(trie, allowed_BV1),
+      chunk=self.chunk,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class BestFirst:
+  """Expands the most probable prefix first, until the best are certain.
+
+  Attributes:
+    num_results: items returned.
+    budget: most rounds of expansion; a spent budget returns what is complete.
+    width: prefixes expanded per round.
+  """
+
+  num_results: int = 64
+  budget: int = 256
+  width: int = 16
+
+  def __call__(
+    self,
+    decoder: Decoder,
+    trie: Trie,
+    allowed_BV1: Bool[Array, "B V1"] | None,
+    cold_V1: Bool[Array, "V1"],
+  ) -> Found:
+    """See Strategy."""
+    del cold_V1
+    found = best_first_search(
+      decoder,
+      trie,
+      self.num_results,
+      budget=self.budget,
+      width=self.width,
+      allowed=_bits(trie, allowed_BV1),
+    )
+    return found.ids_Bk, found.scores_Bk, found.codes_BkM
+
+
+@dataclasses.dataclass(frozen=True)
+class PrefixMatch:
+  """Beam search that gives a share of the places to items never trained on.
+
+  Attributes:
+    num_beams: prefixes kept, and items returned.
+    depth: codes by which those items are ranked.
+    share: of the first places that they get at most.
+  """
+
+  num_beams: int = 64
+  depth: int = 3
+  share: float = 0.1
+
+  @property
+  def num_results(self) -> int:
+    """All that is kept."""
+    return self.num_beams
+
+  def __call__(
+    self,
+    decoder: Decoder,
+    trie: Trie,
+    allowed_BV1: Bool[Array, "B V1"] | None,
+    cold_V1: Bool[Array, "V1"],
+  ) -> Found:
+    """See Strategy and decoding/prefix_match.py."""
+    if allowed_BV1 is None:
+      rows = jax.eval_shape(decoder.start)[1].shape[0]
+      allowed_BV1 = jnp.ones((rows, cold_V1.shape[0]), bool)
+    return prefix_match(
+      decoder,
+      trie,
+      self.num_beams,
+      pack(trie, allowed_BV1 & ~cold_V1[None]),
+      pack(trie, allowed_BV1 & cold_V1[None]),
+      depth=self.depth,
+      share=self.share,
+    )
+
+
+def _bits(trie, allowed_BV1):
+  return None if allowed_BV1 is None else pack(trie, allowed_BV1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Generative:
+  """`search` of a model that generates; the instance itself is the function.
+
+  Attributes:
+    decode_fn: (batch, trie, allowed or None) -> ids, scores, codes; jitted,
+      with a strategy inside.
+    request_batch: Requests -> batch of arrays with fixed shapes.
+    trie: of the items that may be recommended.
+    batch_size: rows of every batch that decode_fn sees.
+  """
+
+  decode_fn: Callable[..., Found]
+  request_batch: Callable[[Requests], Mapping[str, Any]]
+  trie: Trie
+  batch_size: int
+
+  def __call__(
+    self,
+    requests: Requests,
+    k: int,
+    allowed: Bool[np.ndarray, "B V1"] | None = None,
+  ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Returns ids (B, k) and scores (B, k) on the host, and {"codes"}.
+
+    Places beyond what the strategy returns, or beyond the allowed items, hold
+    id 0 and score -inf.
+    """
+    count = len(requests)
+    requests, allowed = padded(requests, allowed, self.batch_size)
+    found = self.decode_fn(self.request_batch(requests), self.trie, allowed)
+    ids, scores, codes = (x[:count, :k] for x in jax.device_get(found))
+    missing = ((0, 0), (0, max(0, k - ids.shape[1])))
+    return (
+      np.pad(ids, missing),
+      np.pad(scores, missing, constant_values=-np.inf),
+      {"codes": np.pad(codes, (*missing, (0, 0)))},
+    )

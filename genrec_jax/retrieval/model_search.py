@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trained model as a ranker: requests -> query vectors -> nearest items.
+
+    search(requests, k, allowed) = index.search(query_fn(batch(requests)), k,
+                                                allowed)
+
+Every batch is filled up to one fixed size, so that the last, smaller one (or a
+single user of a notebook) compiles nothing anew. The parts are plain
+functions: this file knows neither the system nor the layout.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool
+import numpy as np
+
+from genrec_jax.data.requests import Requests
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSearch:
+  """`search` of a model; the instance itself is the function.
+
+  Attributes:
+    query_fn: batch of arrays -> query vectors (batch_size, D); jitted.
+    request_batch: Requests -> batch of arrays with fixed shapes, on the host or
+      already where query_fn wants them.
+    index: a retriever with search(query_BD, k, allowed).
+    batch_size: rows of every batch that query_fn sees.
+  """
+
+  query_fn: Callable[[Mapping[str, Any]], jax.Array]
+  request_batch: Callable[[Requests], Mapping[str, Any]]
+  index: Any
+  batch_size: int
+
+  def __call__(
+    self,
+    requests: Requests,
+    k: int,
+    allowed: Bool[np.ndarray, "B V1"] | None = None,
+  ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Returns ids (B, k) and scores (B, k) on the host."""
+    count = len(requests)
+    requests, allowed = padded(requests, allowed, self.batch_size)
+    query = self.query_fn(self.request_batch(requests))
+    ids, scores, aux = self.index.search(query.astype(jnp.float32), k, allowed)
+    ids, scores = jax.device_get((ids, scores))
+    return ids[:count], scores[:count], aux
+
+
+def padded(
+  requests: Requests,
+  allowed: Bool[np.ndarray, "B V1"] | None,
+  batch_size: int,
+) -> tuple[Requests, Bool[np.ndarray, "N V1"] | None]:
+  """Fills requests up to a batch: the last one repeated, nothing allowed.
+
+  Raises:
+    ValueError: no requests, or more than a batch holds.
+  """
+  count = len(requests)
+  if not 0 < count <= batch_size:
+    raise ValueError(
+      f"{count} requests do not fit a batch of {batch_size}; pass 1 to"
+      f" {batch_size} at a time"
+    )
+  missing = batch_size - count
+  if not missing:
+    return requests, allowed
+  if allowed is not None:
+    allowed = np.pad(allowed, ((0, missing), (0, 0)))
+  arrays = {
+    name: np.pad(getattr(requests, name), (0, missing), mode="edge")
+    for name in ("user", "target", "query_time", "event")
+  }
+  history = list(requests.history) + [requests.history[-1]] * missing
+  return dataclasses.replace(requests, history=history, **arrays), allowed

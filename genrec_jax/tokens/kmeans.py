@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""k-means on the device: k-means++ start, Lloyd's rounds, empty codes moved.
+
+    code(x) = argmin_c |x - e_c|^2 + price_c          ties: the lower code
+    e_c     = mean of the vectors with code c
+
+Prices are 0 in plain k-means. Balanced k-means sets them so that all codes
+are taken about equally often: the vectors of a code are then a cell of a power
+diagram, the form of the cheapest partition into equal parts (Aurenhammer et
+al., 1998). A rule on vectors, so it also codes vectors that come later, which
+an assignment by turns (OneRec, arXiv 2502.18965) does not; in return parts are
+nearly and not exactly equal, and equal vectors always share a code.
+A code that loses all its vectors is put on one of the worst coded vectors.
+
+Start: Arthur and Vassilvitskii, k-means++, SODA 2007, on a seeded sample.
+Sums over a code are one-hot matrix products: the same bits on every run, also
+where scatters are unordered. Memory: (block, C) distances at a time.
+Shapes: N vectors of width D, C codes.
+"""
+
+import functools
+import math
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+# Distances held at once: 2^22 float32 are 16 MiB.
+_BLOCK_DISTANCES = 1 << 22
+# Softness of the price rounds, in units of the vectors' variance: it falls
+# from the first by the factor each round to the last.
+_FIRST_SOFTNESS, _SOFTNESS_FACTOR, _LAST_SOFTNESS = 0.5, 0.8, 0.01
+_PRICE_STEPS, _LAST_PRICE_STEPS = 20, 200
+
+
+def distances(
+  vectors_ND: Float[Array, "N D"], centers_CD: Float[Array, "C D"]
+) -> Float[Array, "N C"]:
+  """|e_c|^2 - 2 <x, e_c>: squared distances up to |x|^2."""
+  products_NC = jnp.einsum(
+    "ND,CD->NC", vectors_ND, centers_CD, precision=lax.Precision.HIGHEST
+  )
+  return jnp.sum(jnp.square(centers_CD), axis=1)[None, :] - 2 * products_NC
+
+
+def nearest(
+  vectors_ND: Float[Array, "N D"],
+  centers_CD: Float[Array, "C D"],
+  prices_C: Float[Array, "C"] | None = None,
+) -> Int[Array, "N"]:
+  """The code of each vector."""
+  costs_NC = distances(vectors_ND, centers_CD)
+  if prices_C is not None:
+    costs_NC = costs_NC + prices_C[None, :]
+  return jnp.argmin(costs_NC, axis=1).astype(jnp.int32)
+
+
+def code_sums(
+  vectors_ND: Float[Array, "N D"], codes_N: Int[Array, "N"], num_codes: int
+) -> tuple[Float[Array, "C D"], Float[Array, "C"]]:
+  """Sum and number of the vectors of each code; code num_codes: of none."""
+  one_hot_NC = jax.nn.one_hot(codes_N, num_codes, dtype=vectors_ND.dtype)
+  sums_CD = jnp.einsum(
+    "NC,ND->CD", one_hot_NC, vectors_ND, precision=lax.Precision.HIGHEST
+  )
+  return sums_CD, jnp.sum(one_hot_NC, axis=0)
+
+
+def kmeans_plus_plus(
+  vectors_ND: Float[Array, "N D"], num_codes: int, key: Key[Array, ""]
+) -> Float[Array, "C D"]:
+  """num_codes of the vectors, each drawn by its distance to those before.
+
+  Where no vector is left that differs from all chosen ones, any is drawn.
+  """
+  last = vectors_ND.shape[0] - 1
+  # Each center is the best of a few draws, as many as scikit-learn takes.
+  trials = 2 + int(math.log(num_codes))
+
+  def add(index, state):
+    centers_CD, apart_N = state
+    draws_T = jax.random.uniform(jax.random.fold_in(key, index), (trials,))
+    # All alike at the first draw, and where nothing is apart any more.
+    uniform = (index == 0) | (jnp.max(apart_N) <= 0)
+    total_N = jnp.cumsum(jnp.where(uniform, 1.0, apart_N))
+    chosen_T = jnp.searchsorted(total_N, draws_T * total_N[-1], side="right")
+    tried_TD = vectors_ND[jnp.minimum(chosen_T, last)]
+    gaps_NT = distances(vectors_ND, tried_TD) + length_N[:, None]
+    gaps_NT = jnp.minimum(apart_N[:, None], jnp.maximum(gaps_NT, 0.0))
+    best = jnp.argmin(jnp.sum(gaps_NT, axis=0))
+    return centers_CD.at[index].set(tried_TD[best]), gaps_NT[:, best]
+
+  length_N = jnp.sum(jnp.square(vectors_ND), axis=1)
+  centers_CD = jnp.zeros((num_codes, vectors_ND.shape[1]), vectors_ND.dtype)
+  apart_N = jnp.full(vectors_ND.shape[0], jnp.inf, vectors_ND.dtype)
+  return lax.fori_loop(0, num_codes, add, (centers_CD, apart_N))[0]
+
+
+@functools.partial(
+  jax.jit, static_argnames=("num_codes", "iterations", "balanced", "sample")
+)
+def kmeans(
+  vectors_ND: Float[Array, "N D"],
+  key: Key[Array, ""],
+  *,
+  num_codes: int,
+  iterations: int = 50,
+  balanced: bool = False,
+  sample: int = 65_536,
+) -> tuple[Float[Array, "C D"], Float[Array, "C"]]:
+  """Centers and prices of num_codes codes; at most N of them.
+
+  Args:
+    vectors_ND: what to cluster.
+    key: of the start.
+    num_codes: C.
+    iterations: rounds at most; plain k-means stops when no code changes.
+    balanced: set prices so that codes are taken about equally often.
+    sample: vectors that the start is drawn from, at most.
+  """
+  blocks = _Blocks(vectors_ND, num_codes)
+  start_key, sample_key = jax.random.split(key)
+  some_ND = vectors_ND
+  if sample < vectors_ND.shape[0]:
+    some_ND = jax.random.choice(
+      sample_key, vectors_ND, (sample,), replace=False, axis=0
+    )
+  centers_CD = kmeans_plus_plus(some_ND, num_codes, start_key)
+  if balanced:
+    return _balanced(blocks, centers_CD, iterations)
+
+  def step(state):
+    centers_CD, codes_N, _, rounds = state
+    centers_CD, new_N = blocks.round(centers_CD, jnp.zeros(num_codes))
+    return centers_CD, new_N, jnp.any(new_N != codes_N), rounds + 1
+
+  codes_N = jnp.full(blocks.shape, -1, jnp.int32)
+  state = (centers_CD, codes_N, jnp.bool_(True), jnp.int32(0))
+  centers_CD = lax.while_loop(
+    lambda s: s[2] & (s[3] < iterations), step, state
+  )[0]
+  return centers_CD, jnp.zeros(num_codes)
+
+
+def _balanced(blocks, centers_CD, iterations):
+  """Rounds whose prices get ever harder, and prices for the last centers."""
+  variance = blocks.variance()
+
+  def step(index, state):
+    centers_CD, prices_C = state
+    softness = _FIRST_SOFTNESS * _SOFTNESS_FACTOR ** index.astype(jnp.float32)
+    softness = jnp.maximum(softness, _LAST_SOFTNESS) * variance
+    prices_C = blocks.prices(centers_CD, prices_C, softness, _PRICE_STEPS)
+    return blocks.round(centers_CD, prices_C)[0], prices_C
+
+  state = (centers_CD, jnp.zeros(centers_CD.shape[0]))
+  centers_CD, prices_C = lax.fori_loop(0, iterations, step, state)
+  prices_C = blocks.prices(
+    centers_CD, prices_C, _LAST_SOFTNESS * variance, _LAST_PRICE_STEPS
+  )
+  return centers_CD, prices_C
+
+
+class _Blocks:
+  """The vectors in blocks whose distances fit memory; the last is padded."""
+
+  def __init__(self, vectors_ND, num_codes):
+    count, width = vectors_ND.shape
+    self.num_codes = num_codes
+    size = min(count, max(1, _BLOCK_DISTANCES // num_codes))
+    missing = -count % size
+    padded = jnp.pad(vectors_ND, ((0, missing), (0, 0)))
+    self.vectors = padded.reshape(-1, size, width)
+    self.shape = self.vectors.shape[:2]
+    self.real = (jnp.arange(count + missing) < count).reshape(self.shape)
+    self.count = count
+
+  def variance(self):
+    """Mean squared distance to the mean."""
+    mean_D = jnp.sum(self.vectors, axis=(0, 1)) / self.count
+    gaps = jnp.square(self.vectors - mean_D[None, None, :])
+    gaps = jnp.sum(jnp.where(self.real[:, :, None], gaps, 0.0)) / self.count
+    # Prices of vectors that are all equal have nothing to do.
+    return jnp.maximum(gaps, 1e-12)
+
+  def round(self, centers_CD, prices_C):
+    """The means of the codes' vectors, and the codes they are means of."""
+
+    def some(block):
+      vectors_nD, real_n = block
+      costs_nC = distances(vectors_nD, centers_CD)
+      codes_n = jnp.argmin(costs_nC + prices_C[None, :], axis=1)
+      own_n = jnp.take_along_axis(costs_nC, codes_n[:, None], axis=1)[:, 0]
+      gaps_n = own_n + jnp.sum(jnp.square(vectors_nD), axis=1)
+      codes_n = jnp.where(real_n, codes_n, self.num_codes)
+      sums_CD, sizes_C = code_sums(vectors_nD, codes_n, self.num_codes)
+      gaps_n = jnp.where(real_n, gaps_n, -jnp.inf)
+      return codes_n.astype(jnp.int32), gaps_n, sums_CD, sizes_C
+
+    codes, gaps, sums, sizes = lax.map(some, (self.vectors, self.real))
+    sizes_C = jnp.sum(sizes, axis=0)
+    means_CD = jnp.sum(sums, axis=0) / jnp.maximum(sizes_C, 1.0)[:, None]
+    # The j-th code without vectors goes to the j-th worst coded vector.
+    gaps_N, flat = gaps.reshape(-1), self.vectors.reshape(-1, means_CD.shape[1])
+    worst_C = lax.top_k(gaps_N, self.num_codes)[1]
+    empty_C = sizes_C == 0
+    worst_C = worst_C[jnp.cumsum(empty_C) - 1]
+    return jnp.where(empty_C[:, None], flat[worst_C], means_CD), codes
+
+  def prices(self, centers_CD, prices_C, softness, steps):
+    """Raises prices of codes that are taken too often, softly (Sinkhorn)."""
+
+    def shares(prices_C):
+      def some(block):
+        costs_nC = distances(block[0], centers_CD) + prices_C[None, :]
+        shares_nC = jax.nn.softmax(-costs_nC / softness, axis=1)
+        return jnp.sum(jnp.where(block[1][:, None], shares_nC, 0.0), axis=0)
+
+      return jnp.sum(lax.map(some, (self.vectors, self.real)), axis=0)
+
+    def step(_, prices_C):
+      taken_C = shares(prices_C) * (self.num_codes / self.count)
+      # Codes that nobody takes come down by at most log(1e3) a step.
+      prices_C = prices_C + softness * jnp.log(taken_C + 1e-3)
+      return prices_C - jnp.mean(prices_C)
+
+    return lax.fori_loop(0, steps, step, prices_C)

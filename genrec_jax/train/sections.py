@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sections of a config: all there, no other, and the same when resumed.
+
+    name, seed, prepared            plain values
+    data, split, filter             what histories are made from
+    content, tokens, before         vectors and codes of items, and what is
+                                    trained first (scripts/run.py)
+    pipeline, system, objective, optimizer, mesh, retrieval
+    train, eval                     how long, and what is watched
+
+A run belongs to its config: in a workdir only how it is trained, searched and
+measured may change from one start to the next (`_FREE`), not what is learnt.
+"""
+
+from collections.abc import Mapping
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from genrec_jax.core.build import to_plain
+from genrec_jax.core.dotted import flat
+from genrec_jax.core.suggest import choices_hint
+
+_SECTIONS = {
+  "name": str,
+  "seed": int,
+  "prepared": str,
+  "data": dict,
+  "split": dict,
+  "filter": dict,
+  "pipeline": dict,
+  "system": dict,
+  "objective": dict,
+  "optimizer": dict,
+  "train": dict,
+  "eval": dict,
+  "mesh": dict,
+  "content": dict,
+  "tokens": dict,
+  "retrieval": dict,
+  "before": dict,
+}
+# Sections that most configs have no use for, and older runs lack.
+_OPTIONAL = ("mesh", "content", "tokens", "retrieval", "before")
+# What may change between two starts of one run without making it another.
+# Where artifacts lie does not matter: their versions are compared.
+_FREE = (
+  "train.",
+  "eval.",
+  "mesh.",
+  "retrieval.",
+  "before.",
+  "prepared",
+  "content.directory",
+  "tokens.directory",
+  "tokens.tokenizer.workdir",
+)
+
+
+def check_config(config: Mapping[str, Any] | ConfigDict) -> dict[str, Any]:
+  """A plain copy of a config whose sections are all there and no other."""
+  config = to_plain(config)
+  for key in config:
+    if key not in _SECTIONS:
+      hint = choices_hint(key, _SECTIONS)
+      raise ValueError(f"unknown key {key!r} in the config.{hint}")
+  config = {**{name: {} for name in _OPTIONAL}, **config}
+  missing = [key for key in _SECTIONS if key not in config]
+  if missing:
+    raise ValueError(
+      f"the config lacks {', '.join(missing)}."
+      + (
+        " It makes item tokens and trains nothing: use"
+        " scripts/tokenize_items.py or scripts/run.py."
+        if "system" in missing and config["tokens"]
+        else ""
+      )
+    )
+  return config
+
+
+def check_same(old: Mapping, new: Mapping, path: pathlib.Path) -> None:
+  """Raises a ValueError where a workdir belongs to another config.
+
+  Args:
+    old: the config that is there.
+    new: the one that is asked for.
+    path: of the file that holds the old one.
+  """
+  a, b = flat(old), flat(new)
+  lines = [
+    f"  {key}: {a.get(key, 'absent')!r} there, {b.get(key, 'absent')!r} now"
+    for key in sorted(a.keys() | b.keys())
+    if a.get(key) != b.get(key) and not key.startswith(_FREE)
+  ]
+  if lines:
+    raise ValueError(
+      f"{path.parent} belongs to a run of another config:\n"
+      + "\n".join(lines)
+      + "\nUse another --workdir, or start with the config it has."
+    )

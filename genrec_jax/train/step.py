@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""THE train step, for every system.
+
+    outputs = system(batch);  loss, parts = objective(outputs, batch, items)
+    params  = optimizer(params, d loss / d params)
+    params  = what outputs.assign sets (moving averages), last
+
+A pure function of (state, batch): randomness comes from the run's key folded
+with the step. What a system or a loss needs beyond this belongs in the system,
+the objective or the layout; there is no second step.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from flax import linen as nn, traverse_util
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key
+
+from genrec_jax.core import rng
+from genrec_jax.core.sharding import Placement
+from genrec_jax.core.types import Batch, Items
+from genrec_jax.ops.embedding_lookup import Tape
+from genrec_jax.train.rowwise import Optimizer
+from genrec_jax.train.state import TrainState
+from genrec_jax.train.tables import Tables, join
+
+Objective = Callable[..., tuple[Array, dict[str, Any]]]
+Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
+
+
+def make_train_step(
+  system: nn.Module,
+  objective: Objective,
+  optimizer: Optimizer,
+  key: Key[Array, ""],
+  placement: Placement | None = None,
+) -> Step:
+  """Builds the step: (state, batch) -> (state, metrics).
+
+  Args:
+    system: answers system(batch) and items(ids); has num_items.
+    objective: see objectives/softmax.py.
+    optimizer: an Optax transformation, or that and one for single rows.
+    key: the run's key.
+    placement: how tables lie on devices; None for arrays that none shares.
+
+  Returns:
+    A function to jit. Metrics are "loss", "grad_norm" and "users" (scalars;
+    users in the batch) and "parts": the objective's means by name.
+  """
+  tables = Tables(system.logical_axes, placement)
+
+  def loss_fn(params, deltas, rows, batch, step):
+    tapes = {path: Tape(deltas.get(path)) for path in rows}
+    variables = {"params": tables.bind(join(params, rows), tapes)}
+    outputs = system.apply(
+      variables,
+      batch,
+      deterministic=False,
+      rngs={"dropout": rng.stream(key, "dropout", step)},
+    )
+    items = Items(
+      system.num_items,
+      lambda ids: system.apply(variables, ids, method="items"),
+      rows_only=bool(tapes or tables.axes),
+    )
+    loss, parts = objective(
+      outputs, batch, rng=rng.stream(key, "objective", step), items=items
+    )
+    lookups = {p: (t.ids, t.vectors) for p, t in tapes.items()}
+    return loss, (lookups, parts, outputs.assign or {})
+
+  def step(state: TrainState, batch: Batch):
+    # Tables with an optimizer of their own are differentiated by lookup: the
+    # first trace tells how many there are, the second adds a zero to each.
+    params, rows = tables.for_gradient(optimizer, state.params)
+    args = (rows, batch, state.step)
+    deltas = tables.zero_deltas(lambda: loss_fn(params, {}, *args)[1][0], rows)
+    (loss, (lookups, parts, assign)), gradients = jax.value_and_grad(
+      loss_fn, argnums=(0, 1), has_aux=True
+    )(params, deltas, *args)
+    params, opt_state, norm = tables.apply(
+      optimizer, state, gradients, {p: ids for p, (ids, _) in lookups.items()}
+    )
+    params = _assigned(params, assign)
+    metrics = {
+      "loss": loss.astype(jnp.float32),
+      "grad_norm": norm,
+      "users": jnp.sum(jnp.max(batch["segment_ids_BL"], axis=1)),
+      "parts": parts,
+    }
+    return TrainState(state.step + 1, params, opt_state), metrics
+
+  return step
+
+
+def _assigned(params: Any, assign: dict[tuple[str, ...], tuple]) -> Any:
+  """Parameters with what the system set itself."""
+  if not assign:
+    return params
+  flat = traverse_util.flatten_dict(params)
+  for path, (where, value) in assign.items():
+    if path not in flat:
+      raise ValueError(
+        f"the system sets {'/'.join(path)}, which is no parameter; there are"
+        f" {', '.join('/'.join(p) for p in flat)}."
+      )
+    flat[path] = jnp.where(where, value, flat[path])
+  return traverse_util.unflatten_dict(flat)

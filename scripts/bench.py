@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Times or counts a part of the library and prints one JSON line.
+
+    python scripts/bench.py train_step --config=configs/hstu_movielens.py
+    python scripts/bench.py pipeline --config=... [--workdir=...]
+    python scripts/bench.py attention --topology=v5e:2x2 --length=4096 [--json]
+    python scripts/bench.py decoding --config=configs/tiger_amazon.py \
+        [--peer_python=...]
+
+train_step: the very step that scripts/train.py runs, on full rows of random
+events (no data is needed; --num_items, --events and --row_length set sizes).
+pipeline: the input pipeline alone, on simulated histories of --events events,
+or on the data set of a workdir.
+attention: the TPU compiler's static schedule of this library's attention and
+of JAX's splash attention, on any machine with libtpu (the `aot` extra); a
+table, or with --json one line.
+decoding: users per second of beam search with a trie, with item masks, and
+without either; --peer_python, an interpreter with torch and transformers, lets
+Hugging Face's T5 take turns (--steps batches each; --beams, --events items of a
+history).
+"""
+
+from collections.abc import Mapping
+import json
+import pathlib
+from typing import Any
+
+from absl import app, flags
+import jax
+from ml_collections import config_flags
+
+from genrec_jax.core.build import build_options
+from genrec_jax.data.histories import Histories
+from genrec_jax.train.program import PipelineOptions
+from genrec_jax.train.sections import check_config
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "What to time.")
+_STEPS = flags.DEFINE_integer("steps", 10, "Timed steps; the median counts.")
+_NUM_ITEMS = flags.DEFINE_integer("num_items", 3706, "Items V.")
+_EVENTS = flags.DEFINE_integer(
+  "events", None, "Events per row; default: the layout's max_length."
+)
+_ROW_LENGTH = flags.DEFINE_integer(
+  "row_length", None, "Tokens per row; default: the config's."
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+  "batch_size", None, "Rows; default: the config's."
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "pipeline: read this run's data set."
+)
+_TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "attention: for what.")
+_LENGTH = flags.DEFINE_integer("length", 4096, "attention: events of a row.")
+_HEADS = flags.DEFINE_integer("heads", 2, "attention: heads.")
+_WIDTH = flags.DEFINE_integer("width", 128, "attention: width of a head.")
+_SPLASH_BLOCK = flags.DEFINE_integer(
+  "splash_block", 512, "attention: queries and keys of splash's blocks."
+)
+_BEAMS = flags.DEFINE_integer("beams", 20, "decoding: beams.")
+_PEER_PYTHON = flags.DEFINE_string(
+  "peer_python", None, "decoding: interpreter that runs scripts/peer_t5.py."
+)
+# decoding: requests at a time, and items of their histories.
+_DECODED, _HISTORY = 64, 20
+_JSON = flags.DEFINE_bool("json", False, "attention: one JSON line, no table.")
+
+
+def _config() -> tuple[dict[str, Any], PipelineOptions, int]:
+  """The config with the shapes that flags ask for, and events per row."""
+  if _CONFIG.value is None:
+    raise app.UsageError("--config says what to time.")
+  config = check_config(_CONFIG.value)
+  for name, value in (
+    ("batch_size", _BATCH_SIZE.value),
+    ("row_length", _ROW_LENGTH.value),
+  ):
+    if value:
+      config["pipeline"][name] = value
+  options = build_options(
+    PipelineOptions, config["pipeline"], where="config.pipeline"
+  )
+  return config, options, _EVENTS.value or options.layout.max_length
+
+
+def _facts(config: Mapping[str, Any]) -> dict[str, Any]:
+  return {
+    "config": config["name"],
+    "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+  }
+
+
+def train_step() -> dict[str, Any]:
+  """Seconds of a training step."""
+  from genrec_jax.bench.train_step import time_train_step
+
+  config, _, events = _config()
+  result = time_train_step(
+    config, num_items=_NUM_ITEMS.value, events=events, steps=_STEPS.value
+  )
+  return _facts(config) | result
+
+
+def pipeline() -> dict[str, Any]:
+  """Tokens per second of the pipeline."""
+  from genrec_jax.bench.pipeline import SimulatedHistories, time_pipeline
+
+  config, options, events = _config()
+  if _WORKDIR.value:
+    histories = Histories(f"{_WORKDIR.value}/data")
+  else:
+    # Two events are held out, and n inputs need n + 1 events.
+    histories = SimulatedHistories(4096, events + 3, _NUM_ITEMS.value)
+  result = time_pipeline(options, histories, batches=5 * _STEPS.value)
+  return _facts(config) | result
+
+
+def attention() -> dict[str, Any] | str:
+  """Bundles of attention kernels."""
+  from genrec_jax.bench.attention import attention_bench, table
+
+  result = attention_bench(
+    _TOPOLOGY.value,
+    _LENGTH.value,
+    _HEADS.value,
+    _WIDTH.value,
+    _SPLASH_BLOCK.value,
+  )
+  return result if _JSON.value else table(result)
+
+
+def decoding() -> dict[str, Any]:
+  """Users per second of beam search."""
+  from genrec_jax.bench.decoding import time_decoding
+
+  config, _, _ = _config()
+  batch_size = _BATCH_SIZE.value or _DECODED
+  history = _EVENTS.value or _HISTORY
+  peer = None
+  if _PEER_PYTHON.value:
+    peer = [
+      _PEER_PYTHON.value,
+      str(pathlib.Path(__file__).with_name("peer_t5.py")),
+      f"--batch_size={batch_size}",
+      f"--num_beams={_BEAMS.value}",
+      f"--items={history}",
+    ]
+  result = time_decoding(
+    config,
+    num_items=_NUM_ITEMS.value,
+    num_beams=_BEAMS.value,
+    batch_size=batch_size,
+    history=history,
+    turns=_STEPS.value,
+    peer=peer,
+  )
+  return _facts(config) | result
+
+
+_PARTS = {
+  "train_step": train_step,
+  "pipeline": pipeline,
+  "attention": attention,
+  "decoding": decoding,
+}
+
+
+def main(argv: list[str]) -> None:
+  """Times the part named on the command line."""
+  if len(argv) != 2 or argv[1] not in _PARTS:
+    raise app.UsageError(f"name one of {', '.join(_PARTS)}.")
+  try:
+    result = _PARTS[argv[1]]()
+  except (ValueError, OSError) as error:
+    raise SystemExit(f"error: {error}") from error
+  if isinstance(result, str):
+    print(result)
+    return
+  print(json.dumps({"bench": argv[1], "jax": jax.__version__} | result))
+
+
+if __name__ == "__main__":
+  app.run(main)

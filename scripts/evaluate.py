@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluates a trained run: metrics, intervals, slices, floors and ceiling.
+
+    python scripts/evaluate.py --workdir=runs/a [--results=results]
+    python scripts/evaluate.py --workdir=runs/a --against=runs/b
+
+Restores the parameters of the best-on-validation checkpoint, ranks the whole
+catalogue for every validation and test target, and writes
+WORKDIR/evaluation.json, WORKDIR/ranks.npz and, with --results,
+RESULTS/<config>/<seed>.json: only of a finished run, with floors, not of a
+quick form, and never over the result of another run. --against adds the paired
+bootstrap of the difference to another evaluated workdir on the same prepared
+data, --decoding_users what a search through codes loses.
+"""
+
+import json
+import pathlib
+import tempfile
+
+from absl import app, flags, logging
+
+from genrec_jax.core.flag_names import parse_flags
+from genrec_jax.recommender import RETRIEVERS, Recommender
+from genrec_jax.train import results
+from genrec_jax.train.decoding_measurement import measure_decoding
+from genrec_jax.train.measurement import MODEL, REQUEST_TIMES, measure
+from genrec_jax.train.ranks import Ranks, check_same_data, compare
+from genrec_jax.train.restored import CHECKPOINTS, load_params, read_progress
+from genrec_jax.train.run import Run
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a trained run.")
+_AGAINST = flags.DEFINE_string(
+  "against", None, "Another evaluated workdir to compare with, paired."
+)
+_RESULTS = flags.DEFINE_string(
+  "results", None, "Folder of finished runs; gets <config>/<seed>.json."
+)
+_FLOORS = flags.DEFINE_bool("floors", True, "Also the floors and the ceiling.")
+_REQUEST_TIME = flags.DEFINE_enum(
+  "request_time",
+  "target",
+  list(REQUEST_TIMES),
+  "When a system that uses times is asked: at the target's time, or a median"
+  " gap after the last event. The other one is measured beside it.",
+)
+_RETRIEVER = flags.DEFINE_enum(
+  "retriever",
+  None,
+  list(RETRIEVERS),
+  "Exact, or approximate, for systems of vectors; the default is exact.",
+)
+_CHECKPOINT = flags.DEFINE_enum(
+  "checkpoint", "best", list(CHECKPOINTS), "Best on validation, or the latest."
+)
+_DECODING_USERS = flags.DEFINE_integer(
+  "decoding_users",
+  0,
+  "Of a system that generates: compare beam search with scoring the whole"
+  " catalogue, and count invalid codes, on so many test users.",
+  lower_bound=0,
+)
+flags.mark_flag_as_required("workdir")
+
+
+def against(ranks: Ranks, other: pathlib.Path) -> dict:
+  """The differences to another workdir, on every part."""
+  theirs = Ranks.load(other / "ranks.npz")
+  document = json.loads((other / "evaluation.json").read_text("utf-8"))
+  return {
+    "workdir": str(other),
+    "config": document["config"],
+    "seed": document["seed"],
+    "differences": {
+      part: results.triples(compare(ranks, theirs, part, MODEL, MODEL))
+      for part in ranks.parts
+    },
+  }
+
+
+def check_writable(folder: pathlib.Path) -> None:
+  """Raises a ValueError where no file can be made in a folder."""
+  try:
+    with tempfile.TemporaryFile(dir=folder):
+      pass
+  except OSError as error:
+    raise ValueError(
+      f"{folder} cannot be written ({error.strerror}), and the evaluation"
+      f" writes its files there. Copy it (cp -r {folder} COPY) and name the"
+      " copy, or mount it writable"
+    ) from error
+
+
+def evaluate(workdir: pathlib.Path) -> dict:
+  """Measures a run and writes its files; returns the document."""
+  run = Run.open(workdir)
+  check_writable(workdir)
+  if _RESULTS.value:
+    results.check_publishable(
+      run,
+      _RESULTS.value,
+      finished=read_progress(run)["finished"],
+      with_floors=_FLOORS.value,
+    )
+    path = results.result_path(_RESULTS.value, run.config)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(path.parent)
+  fingerprint = run.histories.manifest.fingerprint
+  if _AGAINST.value:
+    other = pathlib.Path(_AGAINST.value)
+    check_same_data(fingerprint, Ranks.load(other / "ranks.npz").fingerprint)
+  loaded = load_params(run, _CHECKPOINT.value)
+  model = Recommender.of_run(run, loaded.params, _RETRIEVER.value)
+  measured = measure(
+    run,
+    model.search,
+    with_floors=_FLOORS.value,
+    request_time=_REQUEST_TIME.value,
+  )
+  document = results.document(
+    run, measured, loaded=loaded, retriever=_RETRIEVER.value
+  )
+  if _DECODING_USERS.value:
+    document["decoding"] = measure_decoding(
+      run, loaded.params, num_users=_DECODING_USERS.value
+    )
+  ranks = Ranks.of(fingerprint, measured.evaluations)
+  if _AGAINST.value:
+    document["against"] = against(ranks, other)
+  ranks.save(workdir / "ranks.npz")
+  results.write_json(workdir / "evaluation.json", document)
+  if _RESULTS.value:
+    results.write_json(path, document)
+  return document
+
+
+def main(argv: list[str]) -> None:
+  """Entry point."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unknown arguments: {argv[1:]}")
+  logging.set_verbosity(logging.WARNING)
+  try:
+    document = evaluate(pathlib.Path(_WORKDIR.value))
+  except ValueError as error:
+    # A wrong folder or checkpoint: the message says it all.
+    raise SystemExit(f"error: {error}") from error
+  print(results.table(document))
+  if "decoding" in document:
+    print(results.decoding_table(document["decoding"]))
+  if "against" in document:
+    print(results.comparison_table(document["against"]))
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes what people look at: the page of one run, or the README's results.
+
+python scripts/report.py --workdir=WORKDIR
+  WORKDIR/report.html from evaluation.json, ranks.npz, metrics.jsonl and the
+  prepared data; one HTML file that needs no network.
+python scripts/report.py --results=results --readme=README.md [--check]
+  the README's results table and results/overview.svg from
+  results/<config>/<seed>.json. With --check nothing is written, and the
+  exit status is 1 where the README differs.
+"""
+
+import pathlib
+import sys
+
+from absl import app, flags, logging
+
+from genrec_jax.core.atomic import write_text
+from genrec_jax.core.flag_names import parse_flags
+from genrec_jax.report import tables
+from genrec_jax.report.overview import overview_svg
+from genrec_jax.report.page import verdict
+from genrec_jax.report.runs import read_run, read_runs
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "folder of one finished run")
+_USER = flags.DEFINE_string(
+  "user", None, "id of the user to recommend to; by default the first one"
+)
+_REQUIRE_WIN = flags.DEFINE_bool(
+  "require_win", False, "exit 1 where the run does not beat its best floor"
+)
+_RESULTS = flags.DEFINE_string("results", None, "folder of finished runs")
+_README = flags.DEFINE_string("readme", None, "file that holds the table")
+_CHECK = flags.DEFINE_bool(
+  "check", False, "write nothing; exit 1 where the table differs"
+)
+
+
+def update_readme(
+  results: pathlib.Path, readme: pathlib.Path, check: bool
+) -> bool:
+  """Brings table and picture up to date; returns whether the table was."""
+  runs = read_runs(results)
+  old = readme.read_text(encoding="utf-8")
+  new = tables.splice(old, tables.results_markdown(runs))
+  if not check:
+    write_text(readme, new)
+    if runs:
+      write_text(results / "overview.svg", overview_svg(runs))
+  return old == new
+
+
+def report_run(workdir: pathlib.Path) -> None:
+  """Writes the page of a workdir and says its verdict."""
+  # Only this form needs the model, and with it JAX.
+  from genrec_jax.report.workdir import page_of
+
+  path = workdir / "report.html"
+  write_text(path, page_of(workdir, _USER.value))
+  said = verdict(read_run(workdir / "evaluation.json"))
+  print(f"{said.text}\nwrote {path}")
+  if _REQUIRE_WIN.value and not said.won:
+    sys.exit(1)
+
+
+def main(argv: list[str]) -> None:
+  logging.set_verbosity(logging.WARNING)
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments {argv[1:]}")
+  if (_WORKDIR.value is None) == (_RESULTS.value is None):
+    raise app.UsageError("give either --workdir, or --results and --readme")
+  if _RESULTS.value is not None and _README.value is None:
+    raise app.UsageError("--results needs --readme")
+  try:
+    report()
+  except ValueError as error:
+    # A wrong id or folder: the message says it all, a traceback hides it.
+    raise SystemExit(f"error: {error}") from error
+
+
+def report() -> None:
+  """Does what the flags ask for."""
+  if _WORKDIR.value is not None:
+    report_run(pathlib.Path(_WORKDIR.value))
+    return
+  readme = pathlib.Path(_README.value)
+  same = update_readme(pathlib.Path(_RESULTS.value), readme, _CHECK.value)
+  if _CHECK.value and not same:
+    print(
+      f"{readme} does not show what is in {_RESULTS.value}: run"
+      " scripts/report.py without --check"
+    )
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Splits: targets follow the training part, and nothing is in two parts."""
+
+from hypothesis import given, strategies as st
+import numpy as np
+import pytest
+
+from genrec_jax.data import splits
+
+
+def _record(times):
+  times = np.array(sorted(times), np.int32)
+  return {"item": np.ones(len(times), np.int32), "time": times}
+
+
+@pytest.mark.parametrize(
+  ("length", "train", "validation", "test"),
+  [
+    (0, 0, [], []),
+    (1, 1, [], []),
+    (2, 2, [], []),
+    (3, 1, [1], [2]),
+    (9, 7, [7], [8]),
+  ],
+)
+def test_leave_one_out(length, train, validation, test):
+  split = splits.load(splits.LeaveOneOut().resolve(None, None))
+  record = _record(range(length))
+  assert split.train_end(record) == train
+  assert split.targets(record, "validation").tolist() == validation
+  assert split.targets(record, "test").tolist() == test
+
+
+@given(
+  st.lists(
+    st.lists(st.integers(0, 1000), min_size=1, max_size=20),
+    min_size=20,
+    max_size=40,
+  )
+)
+def test_global_time_gives_each_event_to_one_part_by_its_time(histories):
+  times = np.concatenate([np.array(h, np.int32) for h in histories])
+  if len(set(times.tolist())) < 100:
+    return
+  split = splits.load(splits.GlobalTime().resolve(times, 5))
+  cuts = (split.validation_start_seconds, split.test_start_seconds)
+  sizes = np.zeros(3, int)
+  for history in histories:
+    record = _record(history)
+    train_end = split.train_end(record)
+    validation = split.targets(record, "validation")
+    test = split.targets(record, "test")
+    together = [*range(train_end), *validation.tolist(), *test.tolist()]
+    assert together == list(range(len(history)))
+    time = record["time"]
+    assert (time[:train_end] < cuts[0]).all()
+    assert ((time[validation] >= cuts[0]) & (time[validation] < cuts[1])).all()
+    assert (time[test] >= cuts[1]).all()
+    sizes += [train_end, len(validation), len(test)]
+  # Ties at a cut go to the later part, which can only grow by them.
+  assert sizes[2] >= 0.1 * len(times)
+  assert sizes[1] + sizes[2] >= 0.2 * len(times)
+  assert sizes[0] > 0
+
+
+def test_global_time_takes_dates_and_seconds():
+  times, epoch = np.arange(0, 10 * 86_400, 3600, dtype=np.int32), 1_420_070_400
+  by_date = splits.GlobalTime(
+    validation_start="2015-01-05", test_start="2015-01-08T12:00:00"
+  ).resolve(times, epoch)
+  by_seconds = splits.GlobalTime(
+    validation_start=epoch + 4 * 86_400, test_start=epoch + 7 * 86_400 + 43_200
+  ).resolve(times, epoch)
+  assert by_date == by_seconds
+  assert by_date["validation_start_seconds"] == 4 * 86_400
+  assert by_date["test_start"] == "2015-01-08T12:00:00"
+
+
+def test_global_time_needs_times_and_events_in_every_part():
+  with pytest.raises(ValueError, match="this source has none"):
+    splits.GlobalTime().resolve(None, None)
+  same = np.zeros(100, np.int32)
+  with pytest.raises(ValueError, match="0 events to train"):
+    splits.GlobalTime().resolve(same, 0)
+  late = splits.GlobalTime(validation_start="2030-01-01", test_start=2**31)
+  with pytest.raises(ValueError, match="0 to validate"):
+    late.resolve(np.arange(10, dtype=np.int32), 0)
+
+
+@pytest.mark.parametrize(
+  "arguments",
+  [
+    {"validation_fraction": 0.5, "test_fraction": 0.5},
+    {"test_fraction": 0.0},
+    {"test_start": "2015-01-01"},
+  ],
+)
+def test_global_time_refuses_impossible_cuts(arguments):
+  with pytest.raises(ValueError, match="GlobalTime"):
+    splits.GlobalTime(**arguments)
+
+
+def test_unknown_parts_dates_and_splits_are_named():
+  with pytest.raises(ValueError, match="'train'"):
+    splits.LeaveOneOut().targets(_record([1]), "train")
+  with pytest.raises(ValueError, match="'soon'"):
+    splits.GlobalTime(validation_start="soon", test_start=1).resolve(
+      np.arange(3, dtype=np.int32), 0
+    )
+  with pytest.raises(ValueError, match="data.splits.Other"):
+    splits.load({"name": "data.splits.Other"})

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page of a trained run and the README's table, by the real command."""
+
+from html import escape
+import json
+import re
+
+import numpy as np
+
+import genrec_jax
+from genrec_jax.metrics.ranking import per_request
+from genrec_jax.report.tables import BEGIN, END
+from genrec_jax.report.workdir import example_of, page_of
+from genrec_jax.train.ranks import Ranks
+
+
+def test_page_shows_what_was_measured(workdir, script):
+  done = script("report", f"--workdir={workdir}", "--require_win")
+  # Three steps of training do not beat item-kNN, and the status says so.
+  assert done.returncode == 1, done.stderr
+  assert "does not beat item-kNN" in done.stdout
+  page = (workdir / "report.html").read_text()
+  document = json.loads((workdir / "evaluation.json").read_text())
+  assert f"{document['metrics']['test']['ndcg@10']:.4f}" in page
+  assert f"{document['floors']['ceiling']['test']['ndcg@10']:.4f}" in page
+  assert document["fingerprint"][:16] in page
+  assert page.count("<svg") == 6
+  for note in document["notes"]:
+    assert escape(note) in page
+  assert not list(workdir.glob("*.tmp*"))
+
+
+def test_recommendations_on_the_page_are_those_of_the_model(trained):
+  model = genrec_jax.load(trained)
+  user = model.users.ids[5]
+  example = example_of(model, user)
+  answer = model.recommend(user=user, k=10)
+  assert [s.title for s in example.suggestions] == answer["title"].to_list()
+  assert [e.title for e in example.history] == (
+    model.history(user=user)["title"].to_list()[-10:]
+  )
+  assert user in page_of(trained, user)
+
+
+def test_slices_on_the_page_add_up_to_the_whole(trained):
+  # The bars are drawn from the ranks: their weighted mean is the metric.
+  document = json.loads((trained / "evaluation.json").read_text())
+  ranks = Ranks.load(trained / "ranks.npz")
+  value_R = per_request(ranks.columns["test/ranks/model"], (10,))["ndcg@10"]
+  assert np.isclose(value_R.mean(), document["metrics"]["test"]["ndcg@10"])
+
+
+def test_an_unknown_user_is_named(workdir, script):
+  done = script("report", f"--workdir={workdir}", "--user=nobody")
+  assert done.returncode == 1
+  assert "error: no user 'nobody'" in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+def test_readme_table_is_written_then_found_up_to_date(
+  results, tmp_path, script
+):
+  readme = tmp_path / "README.md"
+  readme.write_text(f"# Title\n\n{BEGIN}\n{END}\n\nEnd.\n")
+  flags = (
+    f"--results={results}",
+    f"--readme={readme}",
+  )
+  assert script("report", *flags, "--check").returncode == 1
+  assert readme.read_text().count("\n") == 6
+  assert script("report", *flags).returncode == 0
+  assert script("report", *flags, "--check").returncode == 0
+  text = readme.read_text()
+  assert re.search(r"\*\*HSTU\*\* `hstu_movielens`", text)
+  assert text.startswith("# Title\n") and text.endswith("\nEnd.\n")
+  picture = results / "overview.svg"
+  assert "Simulated shoppers" in picture.read_text()

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A finished run in use: evaluate, recommend, load, by the real commands."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+
+import genrec_jax
+from genrec_jax.data.requests import iter_requests
+from genrec_jax.report.runs import read_run
+from genrec_jax.train.evaluate import evaluate
+from genrec_jax.train.measurement import measure
+from genrec_jax.train.ranks import Ranks
+from genrec_jax.train.restored import load_params
+from genrec_jax.train.run import Run
+
+PARTS = ("validation", "test")
+
+
+@pytest.fixture(scope="module")
+def document(trained):
+  return json.loads((trained / "evaluation.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+  return genrec_jax.load(trained)
+
+
+def test_document_has_what_a_table_needs(trained, document):
+  run = read_run(trained / "evaluation.json")
+  assert (run.checkpoint, run.step) == ("best", 3)
+  assert run.metrics == document["metrics"]
+  manifest = Run.open(trained).histories.manifest
+  assert run.num_users == manifest.num_users
+  assert run.sort_rule == manifest.sort_rule
+  assert run.split_rule == "LeaveOneOut"
+  assert run.dataset == "synthetic"
+  assert run.parameters > 0 and run.train_seconds > 0
+  variants = {"validation", "test", "test_unfiltered", "test_last_time"}
+  assert set(run.metrics) == set(run.intervals) == variants
+  for part, metrics in run.metrics.items():
+    low, high = run.intervals[part]["hr@10"]
+    assert low <= metrics["hr@10"] <= high
+  for part in PARTS:
+    for floor in ("most_popular", "item_knn", "ceiling"):
+      assert set(run.floors[floor][part]) == set(run.metrics[part])
+    for kind in document["slices"][part].values():
+      assert sum(s["share"] for s in kind.values()) == pytest.approx(1)
+  assert not list(trained.glob("*.tmp*"))
+
+
+def test_no_ranker_beats_the_true_model_by_much(document):
+  # Three steps of training: the order of the floors is what can be known.
+  floors = {name: parts["test"] for name, parts in document["floors"].items()}
+  assert floors["ceiling"]["ndcg@10"] > floors["item_knn"]["ndcg@10"]
+  assert floors["item_knn"]["ndcg@10"] > floors["most_popular"]["ndcg@10"]
+
+
+def test_ranks_give_the_metrics_of_the_document(trained, document):
+  ranks = Ranks.load(trained / "ranks.npz")
+  metrics, knn = document["metrics"], document["floors"]["item_knn"]
+  for column, values in (
+    ("validation/ranks/model", metrics["validation"]),
+    ("test/ranks/model", metrics["test"]),
+    ("test/ranks/model_unfiltered", metrics["test_unfiltered"]),
+    ("test/ranks/item_knn", knn["test"]),
+    ("test/ranks/item_knn_unfiltered", knn["test_unfiltered"]),
+  ):
+    hits = np.mean(ranks.columns[column] <= 10)
+    assert hits == pytest.approx(values["hr@10"])
+  assert ranks.fingerprint == document["fingerprint"]
+
+
+def test_eight_devices_measure_what_one_measured(trained, document, model):
+  # The script ran on one device, this process has eight.
+  run = Run.open(trained)
+  measured = measure(run, model.search, with_floors=False)
+  for part in PARTS:
+    got = measured.evaluations[part]["model"].metrics
+    for name, value in document["metrics"][part].items():
+      # A rounding may swap two neighbours of one user in 200.
+      assert got[name] == pytest.approx(value, abs=0.005)
+  assert measured.floors == ()
+
+
+def test_request_time_last_swaps_the_rows(trained, document, model):
+  run = Run.open(trained)
+  measured = measure(
+    run, model.search, with_floors=False, request_time="last"
+  ).of("model")
+  assert "test_last_time" not in measured
+  for ours, theirs in (("test", "_last_time"), ("test_target_time", "")):
+    expected = document["metrics"][f"test{theirs}"]["ndcg@50"]
+    assert measured[ours].metrics["ndcg@50"] == pytest.approx(
+      expected, abs=0.005
+    )
+  with pytest.raises(ValueError, match="choices: target, last"):
+    measure(run, model.search, request_time="now")
+
+
+def test_requests_end_before_their_target(trained, model):
+  run = Run.open(trained)
+  queries = []
+
+  def spy(requests, k, allowed):
+    queries.append(requests)
+    return model.search(requests, k, allowed)
+
+  validation = measure(run, spy, with_floors=False).evaluations["validation"]
+  for requests in queries:
+    for record, event in zip(requests.history, requests.event, strict=True):
+      assert len(record["item"]) == event
+  assert validation["model"].num_requests == sum(
+    len(run.histories.split.targets(run.histories[u], "validation"))
+    for u in range(len(run.histories))
+  )
+
+
+def test_scann_ranks_like_brute_force(trained, model):
+  run = Run.open(trained)
+  scann = genrec_jax.load(trained, retriever="scann")
+  results = [
+    evaluate(
+      m.search,
+      iter_requests(run.histories, "test", 64),
+      num_items=run.catalog.num_items,
+    ).metrics
+    for m in (model, scann)
+  ]
+  for name, value in results[0].items():
+    assert results[1][name] == pytest.approx(value, abs=0.005)
+
+
+def test_load_in_three_lines(model):
+  user = model.users.ids[0]
+  answer = model.recommend(user=user, k=5)
+  assert answer.columns == ["item_id", "title", "score"]
+  assert len(answer) == 5
+  history = model.history(user=user)["item_id"].to_list()
+  assert not set(answer["item_id"]) & set(history)
+  again = model.recommend(history=history, k=5, filter_history=True)
+  assert len(again) == 5
+  assert len(model.similar_items(answer["item_id"][0], k=3)) == 3
+
+
+def test_what_cannot_be_loaded_is_explained(workdir):
+  with pytest.raises(ValueError, match="choices: brute_force, scann"):
+    genrec_jax.load(workdir, retriever="annoy")
+  with pytest.raises(ValueError, match="choices: best, latest"):
+    genrec_jax.load(workdir, checkpoint="worst")
+  config = json.loads((workdir / "config.json").read_text())
+  other = config | {"system": config["system"] | {"width": 30}}
+  (workdir / "config.json").write_text(json.dumps(other))
+  with pytest.raises(ValueError, match=r"(?s)another\s+architecture.*50"):
+    genrec_jax.load(workdir)
+  (workdir / "config.json").write_text(json.dumps(config))
+  shutil.rmtree(workdir / "best")
+  shutil.rmtree(workdir / "checkpoints")
+  with pytest.raises(ValueError, match="no checkpoint in .*checkpoints"):
+    genrec_jax.load(workdir)
+  with pytest.raises(ValueError, match=r"config\.json is missing"):
+    genrec_jax.load(workdir / "data")
+
+
+def test_without_a_best_checkpoint_the_latest_is_taken(workdir, capsys):
+  run = Run.open(workdir)
+  assert load_params(run).checkpoint == "best"
+  assert capsys.readouterr().err == ""
+  # What a run with eval_every_steps=0 leaves: the folder, and nothing in it.
+  shutil.rmtree(workdir / "best")
+  (workdir / "best").mkdir()
+  loaded = load_params(run)
+  assert (loaded.checkpoint, loaded.step) == ("latest", 3)
+  assert "taking the latest, of step 3" in capsys.readouterr().err
+
+
+def test_a_quick_run_is_no_result(trained, script, tmp_path):
+  folder = tmp_path / "results"
+  done = script("evaluate", f"--workdir={trained}", f"--results={folder}")
+  assert done.returncode == 1
+  assert "quick form" in done.stderr and "Traceback" not in done.stderr
+  assert not folder.exists()
+
+
+def test_recommend_prints_titles_for_a_user(trained, script, model):
+  listed = script("recommend", f"--workdir={trained}", "--list_users=1")
+  user = listed.stdout.strip()
+  assert user == model.users.ids[0]
+  done = script("recommend", f"--workdir={trained}", f"--user={user}", "--k=4")
+  assert done.returncode == 0, done.stderr
+  for title in model.recommend(user=user, k=4)["title"]:
+    assert title in done.stdout
+  assert model.history(user=user)["title"].to_list()[-1] in done.stdout
+
+
+def test_recommend_explains_unknown_ids(trained, script, model):
+  item = model.catalog.ids[1]
+  done = script(
+    "recommend", f"--workdir={trained}", f"--history={item},{item}x"
+  )
+  assert done.returncode == 1
+  assert f"no item '{item}x'" in done.stderr and repr(item) in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+def test_recommend_everyone(workdir, script, model, tmp_path):
+  output = tmp_path / "recs.parquet"
+  done = script(
+    "recommend", f"--workdir={workdir}", "--all-users", f"--output={output}"
+  )
+  assert done.returncode == 0, done.stderr
+  table = pl.read_parquet(output)
+  assert table.columns == ["user_id", "rank", "item_id", "score", "title"]
+  assert table["user_id"].n_unique() == len(model.histories)
+  user = model.users.ids[3]
+  mine = table.filter(pl.col("user_id") == user).sort("rank")
+  one = model.recommend(user=user, k=10)
+  np.testing.assert_allclose(mine["score"], one["score"], atol=1e-5)
+  assert [p.name for p in tmp_path.glob("recs*")] == ["recs.parquet"]
+
+
+def test_against_another_run(workdir, trained, script):
+  done = script(
+    "evaluate", f"--workdir={workdir}", f"--against={trained}", "--nofloors"
+  )
+  assert done.returncode == 0, done.stderr
+  document = json.loads((workdir / "evaluation.json").read_text())
+  # The same parameters on the same requests: no difference at all.
+  assert document["against"]["differences"]["test"]["hr@10"] == [0, 0, 0]
+  assert document["floors"] == {}
+  assert "paired" in done.stdout
+
+
+def test_against_other_data_is_refused(workdir, trained, script, tmp_path):
+  other = shutil.copytree(trained, tmp_path / "other")
+  ranks = Ranks.load(other / "ranks.npz")
+  dataclasses.replace(ranks, fingerprint="0" * 16).save(other / "ranks.npz")
+  (workdir / "evaluation.json").unlink()
+  done = script(
+    "evaluate", f"--workdir={workdir}", f"--against={other}", "--nofloors"
+  )
+  assert done.returncode == 1
+  assert "different prepared data" in done.stderr
+  # It is found out before anything is measured or written.
+  assert not (workdir / "evaluation.json").exists()

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sampled and full softmax against each other and against loops."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genrec_jax.core.types import Items, Outputs
+from genrec_jax.objectives.negatives import (
+  InBatch,
+  Negatives,
+  UniformPerPosition,
+  UniformShared,
+)
+from genrec_jax.objectives.softmax import FullSoftmax, SampledSoftmax
+
+_V, _D, _SHAPE = 12, 4, (2, 5)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Listed:
+  """A sampler that returns what it is given."""
+
+  ids: np.ndarray
+  log_q: float = 0.0
+
+  def __call__(self, rng, labels_T, where_T, num_items):
+    full = jnp.full(self.ids.shape, self.log_q)
+    label = jnp.full(labels_T.shape, self.log_q)
+    return Negatives(jnp.asarray(self.ids), full, label)
+
+
+def _case(seed=0):
+  rng = np.random.default_rng(seed)
+  table = jnp.asarray(rng.normal(size=(_V + 1, _D)), jnp.float32)
+  query = jnp.asarray(rng.normal(size=(*_SHAPE, _D)), jnp.float32)
+  labels = rng.integers(1, _V + 1, _SHAPE)
+  labels[0, 3:] = 0
+  batch = {"label_BL": jnp.asarray(labels, jnp.int32)}
+  return query, table, batch
+
+
+def _loss(objective, query, table, batch, seed=0, **kwargs):
+  items = Items(_V, lambda ids: table if ids is None else table[ids])
+  loss, parts = objective(
+    Outputs(query=query),
+    batch,
+    rng=jax.random.key(seed),
+    items=items,
+    **kwargs,
+  )
+  (mean,) = parts.values()
+  assert float(mean.compute()) == pytest.approx(float(loss))
+  return loss
+
+
+def test_sampled_softmax_equals_loops_and_skips_accidental_hits():
+  query, table, batch = _case()
+  ids = np.random.default_rng(1).integers(1, _V + 1, (10, 6))
+  loss = _loss(SampledSoftmax(_Listed(ids), 0.5), query, table, batch)
+  labels = np.asarray(batch["label_BL"]).reshape(-1)
+  expected = []
+  for t in np.flatnonzero(labels):
+    scores = np.asarray(table @ query.reshape(-1, _D)[t]) / 0.5
+    others = [scores[i] for i in ids[t] if i != labels[t]]
+    total = np.exp(scores[labels[t]]) + np.exp(others).sum()
+    expected.append(np.log(total) - scores[labels[t]])
+  assert any(labels[t] in ids[t] for t in np.flatnonzero(labels))
+  assert float(loss) == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_all_items_once_with_log_q_is_the_full_softmax():
+  # One draw of each item, with q = 1/V and N = V: log(N q) = 0.
+  query, table, batch = _case()
+  every = _Listed(np.arange(1, _V + 1), -np.log(_V))
+  sampled = SampledSoftmax(every, 0.7, correct_log_q=True)
+  full = FullSoftmax(0.7)
+  got = _loss(sampled, query, table, batch)
+  assert float(got) == pytest.approx(
+    float(_loss(full, query, table, batch)), rel=1e-5
+  )
+
+
+def test_log_q_makes_the_sum_over_samples_unbiased():
+  # The mean of e^{s - log(N q)} over draws is the sum over the catalogue.
+  query, table, batch = _case()
+  sampler = UniformShared(8)
+  labels = batch["label_BL"].reshape(-1)
+  scores = table @ query.reshape(-1, _D)[0]
+
+  def estimate(seed):
+    drawn = sampler(jax.random.key(seed), labels, labels > 0, _V)
+    return jnp.sum(jnp.exp(scores[drawn.ids] - drawn.log_q) / 8)
+
+  estimates = jax.vmap(estimate)(jnp.arange(20_000))
+  exact = jnp.exp(scores[1:]).sum()
+  assert float(estimates.mean()) == pytest.approx(float(exact), rel=0.02)
+
+
+def test_correcting_the_positive_subtracts_its_own_log_q():
+  query, table, batch = _case()
+  ids = np.array([1, 2, 3])
+  plain = SampledSoftmax(_Listed(ids, -0.4), 1.0)
+  both = dataclasses.replace(plain, correct_log_q=True, correct_positive=True)
+  # The same shift on both sides cancels.
+  assert float(_loss(both, query, table, batch)) == pytest.approx(
+    float(_loss(plain, query, table, batch)), rel=1e-5
+  )
+  negatives_only = dataclasses.replace(plain, correct_log_q=True)
+  assert float(_loss(negatives_only, query, table, batch)) != pytest.approx(
+    float(_loss(plain, query, table, batch)), rel=1e-3
+  )
+
+
+@pytest.mark.parametrize(
+  "objective",
+  [
+    FullSoftmax(),
+    SampledSoftmax(UniformPerPosition(5)),
+    SampledSoftmax(UniformShared(5)),
+    SampledSoftmax(InBatch(5), correct_log_q=True),
+  ],
+  ids=["full", "position", "shared", "in_batch"],
+)
+class TestEveryObjective:
+  def test_no_label_is_zero_with_zero_gradients(self, objective):
+    query, table, _ = _case()
+    batch = {"label_BL": jnp.zeros(_SHAPE, jnp.int32)}
+    loss, grads = jax.value_and_grad(
+      lambda q, t: _grad_loss(objective, q, t, batch), (0, 1)
+    )(query, table)
+    assert loss == 0
+    for grad in grads:
+      assert not np.any(np.asarray(grad))
+
+  def test_where_leaves_tokens_out(self, objective):
+    query, table, batch = _case()
+    where = jnp.asarray(np.arange(5) % 2 == 0)[None] & (batch["label_BL"] > 0)
+    grad = jax.grad(
+      lambda q: _grad_loss(objective, q, table, batch, where=where)
+    )(query)
+    touched = np.any(np.asarray(grad) != 0, axis=-1)
+    np.testing.assert_array_equal(touched, where)
+
+  def test_weights_weigh_tokens(self, objective):
+    query, table, batch = _case()
+    weights = np.random.default_rng(2).uniform(0, 2, _SHAPE)
+    unit = np.ones(_SHAPE)
+
+    def per_token(row, column):
+      one = np.zeros(_SHAPE)
+      one[row, column] = 1.0
+      return float(loss(one))
+
+    def loss(weights):
+      weights = jnp.asarray(weights, jnp.float32)
+      return _loss(objective, query, table, batch, weights=weights)
+
+    labelled = [tuple(x) for x in np.argwhere(np.asarray(batch["label_BL"]))]
+    losses = [per_token(*x) for x in labelled]
+    for w in (weights, unit):
+      expected = np.average(losses, weights=[w[x] for x in labelled])
+      assert float(loss(w)) == pytest.approx(expected, rel=1e-5)
+
+  def test_the_padding_row_gets_no_gradient(self, objective):
+    query, table, batch = _case()
+    grad = jax.grad(lambda t: _grad_loss(objective, query, t, batch))(table)
+    assert not np.any(np.asarray(grad[0]))
+    assert np.any(np.asarray(grad[1:]))
+
+
+def _grad_loss(objective, query, table, batch, where=None):
+  items = Items(_V, lambda ids: table if ids is None else table[ids])
+  return objective(
+    Outputs(query=query),
+    batch,
+    rng=jax.random.key(0),
+    items=items,
+    where=where,
+  )[0]
+
+
+def test_in_batch_draws_labels_by_their_frequency():
+  labels = jnp.array([3, 3, 3, 7, 0, 5])
+  where = jnp.array([True, True, True, True, False, False])
+  drawn = InBatch(4000)(jax.random.key(0), labels, where, _V)
+  counts = np.bincount(np.asarray(drawn.ids), minlength=_V + 1) / 4000
+  assert set(np.flatnonzero(counts)) == {3, 7}
+  assert counts[3] == pytest.approx(0.75, abs=0.03)
+  expected = np.where(np.asarray(drawn.ids) == 3, np.log(0.75), np.log(0.25))
+  np.testing.assert_allclose(drawn.log_q, expected, rtol=1e-5)
+
+
+def test_uniform_draws_cover_the_catalogue_and_nothing_else():
+  labels = jnp.ones(50, jnp.int32)
+  drawn = UniformPerPosition(200)(jax.random.key(0), labels, labels > 0, _V)
+  assert drawn.ids.shape == (50, 200)
+  counts = np.bincount(np.asarray(drawn.ids).ravel(), minlength=_V + 1)
+  assert counts[0] == 0 and len(counts) == _V + 1
+  np.testing.assert_allclose(counts[1:] / 10_000, 1 / _V, atol=0.012)
+  np.testing.assert_allclose(drawn.log_q, -np.log(_V), rtol=1e-6)

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Inputs of attention for tests, and all gradients of an implementation."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genrec_jax.core.types import CONTEXT, EVENT, TARGET, SequenceInfo
+from genrec_jax.ops.relative_bias import BiasTables
+from genrec_jax.ops.silu_attention import BlockSizes, silu_attention
+
+SMALL = BlockSizes(128, 128, 64, 128, 128, 128)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """Sizes and switches of one call."""
+
+  rows: int = 2
+  length: int = 150
+  heads: int = 2
+  width: int = 8
+  value_width: int = 12
+  segments: bool = True
+  position: bool = True
+  time: bool = True
+  per_head: bool = False
+  reach: int = 100
+  roles: bool = False
+  dtype: str = "float32"
+  seed: int = 0
+  options: tuple = ()
+
+
+def _segments(case, rng):
+  """Lengths of the segments of a row; what is left is padding."""
+  if not case.segments:
+    return [case.length]
+  lengths, left = [], case.length
+  while left > 0 and rng.random() < 0.9:
+    lengths.append(
+      int(rng.integers(1, max(2, min(left, case.length // 2) + 1)))
+    )
+    left -= lengths[-1]
+  return lengths
+
+
+def _roles(size, rng):
+  """A context prefix, events, targets."""
+  context = int(rng.integers(0, max(1, size // 4) + 1))
+  targets = int(rng.integers(0, max(1, (size - context) // 3) + 1))
+  roles = np.full(size, EVENT)
+  roles[:context] = CONTEXT
+  roles[size - targets :] = TARGET if targets else roles[size - targets :]
+  return roles
+
+
+def make(case: Case):
+  """(q, k, v, info, bias), and a cotangent of the output."""
+  rng = np.random.default_rng(case.seed)
+  shape = case.rows, case.length
+  arrays = {
+    name: np.zeros(shape, np.int32)
+    for name in ("segment", "position", "key_time", "query_time", "role")
+  }
+  for row in range(case.rows):
+    at = 0
+    for number, size in enumerate(_segments(case, rng)):
+      here = row, slice(at, at + size)
+      times = np.sort(np.exp(rng.uniform(0, 18, size)).astype(np.int64))
+      arrays["segment"][here] = number + 1
+      arrays["position"][here] = np.arange(size)
+      arrays["key_time"][here] = times
+      arrays["query_time"][here] = np.append(times[1:], times[-1] + 1000)
+      arrays["role"][here] = _roles(size, rng)
+      at += size
+  roles = jnp.asarray(arrays.pop("role"))
+  roles = roles if case.roles else None
+  info = SequenceInfo(*(jnp.asarray(x) for x in arrays.values()), roles)
+  # Scores of several units: SiLU is far from linear there.
+  scale = 2.0 / case.width**0.25
+  heads = (case.rows, case.length, case.heads)
+  q, k = (rng.normal(0, scale, (*heads, case.width)) for _ in range(2))
+  v, g = (rng.normal(size=(*heads, case.value_width)) for _ in range(2))
+  q, k, v, g = (jnp.asarray(x, case.dtype) for x in (q, k, v, g))
+  tables = (case.heads,) if case.per_head else ()
+
+  def table(size):
+    return jnp.asarray(rng.normal(size=(*tables, size)), jnp.float32)
+
+  bias = BiasTables(
+    position=table(2 * case.reach - 1) if case.position else None,
+    time=table(129) if case.time else None,
+  )
+  return (q, k, v, info, bias), g
+
+
+def run(implementation, inputs, g, blocks=None, **options):
+  """Output and gradients (q, k, v, tables) as float32 arrays by name."""
+  q, k, v, info, bias = inputs
+  interpreted = implementation == "pallas_tpu_interpret"
+
+  def attend(q, k, v, bias):
+    return silu_attention(
+      q,
+      k,
+      v,
+      info,
+      bias=bias,
+      implementation=implementation,
+      blocks=(blocks or SMALL) if interpreted else None,
+      **({"normalizer": 8.0} | options),
+    )
+
+  @jax.jit
+  def both(q, k, v, bias, g):
+    out, pull = jax.vjp(attend, q, k, v, bias)
+    return out, *pull(g)
+
+  out, dq, dk, dv, dbias = both(q, k, v, bias, g)
+  named = {"out": out, "dq": dq, "dk": dk, "dv": dv}
+  if bias.position is not None:
+    named["dposition"] = dbias.position
+  if bias.time is not None:
+    named["dtime"] = dbias.time
+  return {n: np.asarray(x.astype(jnp.float32)) for n, x in named.items()}
+
+
+def assert_close(got, expected, tolerance=3e-6):
+  """Largest error against the largest element, per array."""
+  for name, x in expected.items():
+    scale = np.abs(x).max() + 1e-6
+    error = np.abs(got[name] - x).max() / scale
+    assert error <= tolerance, (name, error)

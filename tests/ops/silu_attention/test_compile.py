@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernels go through the TPU's own compiler, for every chip.
+
+In a process of their own: libtpu must meet its environment before JAX starts.
+"""
+
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+_ROOT = pathlib.Path(__file__).resolve().parents[3]
+_PROGRAM = """
+import json, sys
+from genrec_jax.core.tpu_topology import open_slice
+slice_ = open_slice(sys.argv[1])
+import jax, jax.numpy as jnp
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from genrec_jax.core.types import SequenceInfo
+from genrec_jax.ops.relative_bias import BiasTables
+from genrec_jax.ops.silu_attention import silu_attention
+
+length, heads, width, dtype = (
+  int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
+mesh = Mesh(slice_.devices[:1], ("data",), axis_types=(AxisType.Auto,))
+
+def shape(dims, dtype):
+  sharding = NamedSharding(mesh, PartitionSpec())
+  return jax.ShapeDtypeStruct(dims, dtype, sharding=sharding)
+
+vectors = shape((1, length, heads, width), dtype)
+facts = shape((1, length), jnp.int32)
+tables = BiasTables(
+  shape((2 * length - 1,), jnp.float32), shape((129,), jnp.float32))
+
+def attend(q, k, v, bias, *facts):
+  y = silu_attention(
+    q, k, v, SequenceInfo(*facts), bias=bias, normalizer=float(length),
+    implementation="pallas_tpu")
+  return jnp.sum(y.astype(jnp.float32))
+
+with jax.set_mesh(mesh):
+  compiled = jax.jit(jax.value_and_grad(attend, (0, 1, 2, 3))).trace(
+    vectors, vectors, vectors, tables, *(facts,) * 4
+  ).lower(lowering_platforms=("tpu",)).compile()
+text = compiled.as_text()
+qkv = 3 * length * heads * width * jnp.dtype(dtype).itemsize
+print(json.dumps({
+  "kernels": [n in text for n in (
+    "silu_attention_forward", "silu_attention_backward")],
+  "temporaries": compiled.memory_analysis().temp_size_in_bytes / qkv,
+}))
+"""
+
+
+def _compile(*arguments):
+  done = subprocess.run(
+    [sys.executable, "-c", _PROGRAM, *arguments],
+    capture_output=True,
+    text=True,
+    cwd=_ROOT,
+    timeout=900,
+  )
+  assert done.returncode == 0, done.stderr[-3000:]
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+pytestmark = [
+  pytest.mark.slow,
+  pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="needs the extra `aot`"
+  ),
+]
+
+
+@pytest.mark.parametrize(
+  "name", ["v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2"]
+)
+def test_every_chip_takes_the_kernels(name):
+  assert _compile(name, "1024", "2", "128", "bfloat16")["kernels"] == [1, 1]
+
+
+def test_float32_and_odd_widths_compile():
+  assert _compile("v5e:2x2", "200", "1", "50", "float32")["kernels"] == [1, 1]
+
+
+@pytest.mark.parametrize("name", ["v5e:2x2", "v4:2x2x1"])
+def test_memory_grows_with_length_not_its_square(name):
+  """At 16,384 and 4 heads: at most 8 times q, k and v."""
+  found = _compile(name, "16384", "4", "128", "bfloat16")
+  assert found["temporaries"] < 8

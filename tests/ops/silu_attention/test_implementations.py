@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One suite for all implementations of pointwise attention."""
+
+import dataclasses
+
+from hypothesis import given, settings, strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genrec_jax.core.types import EVENT, SequenceInfo
+from genrec_jax.ops.relative_bias import BiasTables
+from genrec_jax.ops.silu_attention import BlockSizes, silu_attention
+from genrec_jax.ops.silu_attention.chunked import chunked
+from genrec_jax.ops.silu_attention.rows import Rows
+from tests.ops.silu_attention.cases import Case, assert_close, make, run
+
+_KERNELS = ("chunked", "pallas_tpu_interpret")
+_CASES = {
+  "packed": Case(),
+  "one_segment": Case(segments=False, rows=1, length=128),
+  "no_bias": Case(position=False, time=False),
+  "position": Case(time=False, reach=20),
+  "time": Case(position=False),
+  "per_head": Case(per_head=True, heads=3, length=130),
+  "wide_values": Case(width=16, value_width=40, heads=1),
+  "one_event": Case(rows=1, length=1),
+}
+
+
+@pytest.mark.parametrize("implementation", _KERNELS)
+@pytest.mark.parametrize("name", _CASES)
+def test_equals_the_reference(name, implementation):
+  inputs, g = make(_CASES[name])
+  expected = run("reference", inputs, g)
+  assert_close(run(implementation, inputs, g), expected)
+
+
+@pytest.mark.parametrize("implementation", _KERNELS)
+@pytest.mark.parametrize(("window", "full"), [(1, 0), (40, 0), (40, 30)])
+def test_windows(window, full, implementation):
+  inputs, g = make(Case(seed=1))
+  expected = run("reference", inputs, g, window=window, full=full)
+  got = run(implementation, inputs, g, window=window, full=full)
+  assert_close(got, expected)
+
+
+@pytest.mark.parametrize("implementation", _KERNELS)
+def test_roles_and_a_normalizer_per_row(implementation):
+  case = Case(roles=True, position=False, time=False, seed=2)
+  inputs, g = make(case)
+  rng = np.random.default_rng(0)
+  per_row = jnp.asarray(rng.uniform(1, 9, (case.rows, case.length)), "float32")
+  options = {"normalizer": per_row, "window": 30, "scale": 0.4}
+  expected = run("reference", inputs, g, **options)
+  assert_close(run(implementation, inputs, g, **options), expected)
+
+
+def test_chunked_takes_roles_with_biases():
+  inputs, g = make(Case(roles=True, seed=3))
+  assert_close(run("chunked", inputs, g), run("reference", inputs, g))
+
+
+@pytest.mark.parametrize("implementation", _KERNELS)
+def test_alibi(implementation):
+  inputs, g = make(Case(position=False, heads=2))
+  bias = dataclasses.replace(inputs[4], slopes=(0.5, 0.0625))
+  inputs = (*inputs[:4], bias)
+  expected = run("reference", inputs, g)
+  assert_close(run(implementation, inputs, g), expected)
+
+
+@pytest.mark.parametrize("implementation", _KERNELS)
+def test_fewer_queries_than_keys_equal_those_of_all(implementation):
+  (q, k, v, info, bias), _ = make(Case(seed=4))
+  rng = np.random.default_rng(1)
+  index = np.stack([rng.permutation(150)[:20] for _ in range(2)])
+  index = index.astype(np.int32)
+  index[1, -3:] = -1
+  picked = jnp.take_along_axis(q, jnp.maximum(index, 0)[:, :, None, None], 1)
+
+  def attend(q, **options):
+    return silu_attention(q, k, v, info, normalizer=8.0, bias=bias, **options)
+
+  whole = attend(q, implementation="reference")
+  some = jax.jit(
+    lambda q: attend(
+      q, query_index_BQ=jnp.asarray(index), implementation=implementation
+    )
+  )(picked)
+  for b, i in np.ndindex(index.shape):
+    expected = whole[b, index[b, i]] if index[b, i] >= 0 else 0.0
+    np.testing.assert_allclose(some[b, i], expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+  "blocks",
+  [
+    BlockSizes(128, 256, 32, 256, 128, 64),
+    BlockSizes(256, 128, 128, 128, 256, 16),
+  ],
+)
+def test_blocks_that_differ_on_each_axis(blocks):
+  inputs, g = make(Case(rows=1, length=400, seed=5, reach=300))
+  expected = run("reference", inputs, g)
+  got = run("pallas_tpu_interpret", inputs, g, blocks=blocks)
+  assert_close(got, expected)
+
+
+@pytest.mark.parametrize("per_head", [False, True])
+def test_heads_in_several_steps(per_head):
+  inputs, g = make(Case(heads=2, per_head=per_head))
+  blocks = BlockSizes(128, 128, 64, 128, 128, 128, heads=1)
+  expected = run("reference", inputs, g)
+  got = run("pallas_tpu_interpret", inputs, g, blocks=blocks)
+  assert_close(got, expected)
+
+
+@pytest.mark.parametrize("size", [16, 64, 1000])
+def test_any_chunk_equals_the_reference(size):
+  (q, k, v, info, bias), g = make(Case(seed=6))
+  rows = Rows.of(info, 8.0)
+
+  def attend(q, k, v, bias):
+    return chunked(q, k, v, rows, bias, 1.0, size)
+
+  out, pull = jax.vjp(attend, q, k, v, bias)
+  dq, dk, dv, dbias = pull(g)
+  expected = run("reference", (q, k, v, info, bias), g)
+  got = dict(out=out, dq=dq, dk=dk, dv=dv, dposition=dbias.position)
+  assert_close(got | {"dtime": dbias.time}, expected)
+
+
+@pytest.mark.parametrize("implementation", _KERNELS)
+def test_bfloat16_loses_little_more_than_the_reference(implementation):
+  """At most 2 times (output) and 5 times (gradients) its own loss."""
+  low, g = make(Case(dtype="bfloat16", seed=7))
+  exact_inputs = jax.tree.map(
+    lambda x: x.astype("float32") if x.dtype == jnp.bfloat16 else x, low
+  )
+  exact = run("reference", exact_inputs, g.astype(jnp.float32))
+  rounded = run("reference", low, g)
+  got = run(implementation, low, g)
+  for name, x in exact.items():
+    factor = 2 if name == "out" else 5
+    loss = np.abs(rounded[name] - x).max()
+    assert np.abs(got[name] - x).max() <= factor * loss, name
+
+
+@pytest.mark.parametrize("implementation", _KERNELS)
+def test_the_same_call_gives_the_same_bits(implementation):
+  inputs, g = make(Case(rows=1, length=130))
+  first, second = (run(implementation, inputs, g) for _ in range(2))
+  for name, x in first.items():
+    np.testing.assert_array_equal(x, second[name])
+
+
+def test_unsorted_times_make_the_tables_gradient_nan_not_wrong():
+  (q, k, v, info, bias), g = make(Case())
+  times = np.asarray(info.key_times_BL).copy()
+  times[0, :2] = times[0, 1::-1] + np.array([5, 0])
+  info = dataclasses.replace(info, key_times_BL=jnp.asarray(times))
+  inputs = (q, k, v, info, bias)
+  got = run("pallas_tpu_interpret", inputs, g)
+  assert np.all(np.isnan(got.pop("dtime")))
+  expected = run("reference", inputs, g)
+  assert_close(got, {name: expected[name] for name in got})
+
+
+@pytest.mark.parametrize("implementation", _KERNELS)
+def test_the_largest_times_and_a_normalizer_of_0_where_nothing_is_seen(
+  implementation,
+):
+  (q, k, v, info, bias), g = make(Case(rows=3, seed=11))
+  last = np.asarray(info.segment_ids_BL) > 0
+  last[:, :-1] &= np.diff(np.asarray(info.segment_ids_BL), axis=1) != 0
+  times = np.where(last, 2**31 - 1, np.asarray(info.query_times_BL))
+  info = dataclasses.replace(info, query_times_BL=jnp.asarray(times))
+  seen = np.asarray(info.segment_ids_BL) > 0
+  normalizer = jnp.asarray(np.where(seen, 7.0, 0.0), "float32")
+  inputs = (q, k, v, info, bias)
+  got = run(implementation, inputs, g, normalizer=normalizer)
+  expected = run("reference", inputs, g, normalizer=8.0)
+  # The reference divides by 8 everywhere; what sees nothing is 0 there too.
+  assert_close({n: x * 7 / 8 for n, x in got.items()}, expected)
+
+
+def test_two_queries_at_one_key_are_nan_not_wrong():
+  (q, k, v, info, bias), _ = make(Case())
+  out = jax.jit(
+    lambda q: silu_attention(
+      q,
+      k,
+      v,
+      info,
+      normalizer=jnp.float32(8.0),
+      bias=bias,
+      query_index_BQ=jnp.array([[5, 5, 7], [1, 2, -1]]),
+      implementation="pallas_tpu_interpret",
+    )
+  )(q[:, :3])
+  out = np.asarray(out)
+  assert np.all(np.isnan(out[0, :2]))
+  assert np.all(np.isfinite(out[0, 2])) and np.all(np.isfinite(out[1]))
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"implementation": "palas_tpu"}, "Did you mean 'pallas_tpu'"),
+    ({"implementation": "pallas_tpu"}, "needs a TPU, and this is cpu"),
+    ({"window": -1}, "a window is 0"),
+    ({"full": 3}, "full needs a window"),
+    ({"normalizer": 0.0}, "normalizer=0.0 must be positive"),
+  ],
+)
+def test_bad_options_are_errors(options, message):
+  (q, k, v, info, bias), _ = make(Case(rows=1, length=4))
+  with pytest.raises(ValueError, match=message):
+    silu_attention(
+      q, k, v, info, **({"normalizer": 1.0, "bias": bias} | options)
+    )
+
+
+def test_what_the_kernels_do_not_take_is_an_error():
+  (q, k, v, info, bias), _ = make(Case(rows=1, length=4))
+  roles = jnp.full_like(info.segment_ids_BL, EVENT)
+  with_roles = dataclasses.replace(info, roles_BL=roles)
+  narrow = BiasTables(time=bias.time, bucket_width=0.1)
+  for given_info, given_bias, message in [
+    (with_roles, bias, "roles with a bias by position"),
+    (info, narrow, "more than 128 time buckets"),
+  ]:
+    with pytest.raises(ValueError, match=message):
+      silu_attention(
+        q,
+        k,
+        v,
+        given_info,
+        normalizer=1.0,
+        bias=given_bias,
+        implementation="pallas_tpu_interpret",
+      )
+
+
+def test_shapes_that_do_not_fit_are_errors():
+  (q, k, v, info, _), _ = make(Case(rows=2, length=4, heads=2))
+  short = jax.tree.map(lambda x: x[:, :3], info)
+  for arrays, options, message in [
+    ((q[:, :2], k, v, info), {}, "2 queries and 4 keys"),
+    ((q, k[:, :, :1], v, info), {}, "differ in rows, heads or width"),
+    ((q, k, v[:, :, :1], info), {}, "differ in rows, length or heads"),
+    ((q, k, v, short), {}, r"info is of rows \(2, 3\), keys are \(2, 4\)"),
+    (
+      (q, k, v, info),
+      {"query_index_BQ": jnp.zeros((2, 3), int)},
+      r"query_index_BQ is \(2, 3\)",
+    ),
+  ]:
+    with pytest.raises(ValueError, match=message):
+      _unchecked(silu_attention)(*arrays, normalizer=1.0, **options)
+
+
+def _unchecked(fn):
+  """Without the annotations' own check, as a user runs it."""
+  return getattr(fn, "__wrapped__", fn)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_memory_of_chunked_is_linear_in_length(dtype):
+  """At 16,384 and 4 heads: at most 8 times q, k and v."""
+  length, heads, width = 16_384, 4, 128
+  vectors = jax.ShapeDtypeStruct((1, length, heads, width), dtype)
+  facts = jax.ShapeDtypeStruct((1, length), jnp.int32)
+  bias = BiasTables(
+    jax.ShapeDtypeStruct((2 * length - 1,), jnp.float32),
+    jax.ShapeDtypeStruct((129,), jnp.float32),
+  )
+
+  def loss(q, k, v, bias, *facts):
+    rows = Rows.of(SequenceInfo(*facts), 1.0)
+    return jnp.sum(chunked(q, k, v, rows, bias, 1.0).astype(jnp.float32))
+
+  gradient = jax.jit(jax.value_and_grad(loss, (0, 1, 2, 3)))
+  compiled = gradient.lower(*(vectors,) * 3, bias, *(facts,) * 4).compile()
+  taken = compiled.memory_analysis().temp_size_in_bytes
+  size = 3 * length * heads * width * vectors.dtype.itemsize
+  assert taken < 8 * size
+
+
+@st.composite
+def _cases(draw):
+  heads = draw(st.integers(1, 3))
+  return Case(
+    rows=draw(st.integers(1, 3)),
+    length=draw(st.integers(1, 300)),
+    heads=heads,
+    width=draw(st.sampled_from([4, 8, 24])),
+    value_width=draw(st.sampled_from([4, 16])),
+    segments=draw(st.booleans()),
+    position=draw(st.booleans()),
+    time=draw(st.booleans()),
+    per_head=draw(st.booleans()),
+    reach=draw(st.integers(2, 320)),
+    seed=draw(st.integers(0, 1000)),
+  )
+
+
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+  case=_cases(),
+  window=st.sampled_from([0, 0, 3, 90]),
+  blocks=st.sampled_from(
+    [
+      BlockSizes(128, 128, 64, 128, 128, 128),
+      BlockSizes(128, 256, 16, 256, 128, 32),
+      BlockSizes(256, 128, 128, 512, 256, 64),
+    ]
+  ),
+)
+def test_any_sizes_masks_and_blocks(case, window, blocks):
+  inputs, g = make(case)
+  expected = run("reference", inputs, g, window=window)
+  for implementation in _KERNELS:
+    got = run(implementation, inputs, g, blocks=blocks, window=window)
+    assert_close(got, expected, 1e-5)

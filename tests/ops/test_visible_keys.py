@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An interval and oneself say the same as the published rules, pair by pair."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genrec_jax.core.types import CONTEXT, EVENT, TARGET, SequenceInfo
+from genrec_jax.ops.visible_keys import visible_keys
+
+
+def _rows(seed):
+  """Segments of (context, events, targets), padding between and behind."""
+  rng = np.random.default_rng(seed)
+  segments, roles = [], []
+  for number in range(1, 6):
+    for role, most in ((CONTEXT, 3), (EVENT, 9), (TARGET, 4)):
+      size = int(rng.integers(role == EVENT, most))
+      segments += [number] * size
+      roles += [role] * size
+  segments += [0, 0, 0]
+  roles += [EVENT] * 3
+  return np.array(segments)[None], np.array(roles)[None]
+
+
+def _published(segments, roles, window, full):
+  """The production layer's rules (peers' ids: context 0, events 1, 2, ...,
+  all targets one id past the last event)."""
+  length = len(segments)
+  mask = np.zeros((length, length), bool)
+  for number in set(segments) - {0}:
+    here = np.flatnonzero(segments == number)
+    context = int(np.sum(roles[here] == CONTEXT))
+    targets = int(np.sum(roles[here] == TARGET))
+    last = len(here) - context - targets + 1
+    ids = np.clip(np.arange(len(here)) - context + 1, 0, last)
+    for a, i in enumerate(here):
+      for b, j in enumerate(here):
+        seen = a == b or ids[a] > ids[b]
+        if window and ids[a] < (last - full if full else np.inf):
+          seen = seen and ids[a] - ids[b] <= window
+        if roles[i] == CONTEXT:
+          seen = seen or ids[b] < last
+        mask[i, j] = seen
+  return mask
+
+
+@pytest.mark.parametrize(
+  ("window", "full"), [(0, 0), (1, 0), (4, 0), (4, 3), (100, 2)]
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_masks_are_the_published_ones(seed, window, full):
+  segments, roles = _rows(seed)
+  zeros = jnp.zeros(segments.shape, jnp.int32)
+  info = SequenceInfo(
+    jnp.asarray(segments), zeros, zeros, zeros, jnp.asarray(roles)
+  )
+  got = visible_keys(info, window, full).mask(segments.shape[1])[0]
+  expected = _published(segments[0], roles[0], window, full)
+  np.testing.assert_array_equal(got, expected)
+
+
+def test_without_roles_all_are_events():
+  segments, roles = _rows(0)
+  zeros = jnp.zeros(segments.shape, jnp.int32)
+  info = SequenceInfo(jnp.asarray(segments), zeros, zeros, zeros)
+  got = visible_keys(info).mask(segments.shape[1])[0]
+  expected = _published(segments[0], np.full_like(roles[0], EVENT), 0, 0)
+  np.testing.assert_array_equal(got, expected)
+
+
+def test_some_queries_and_a_part_of_the_keys():
+  segments, roles = _rows(1)
+  zeros = jnp.zeros(segments.shape, jnp.int32)
+  info = SequenceInfo(
+    jnp.asarray(segments), zeros, zeros, zeros, jnp.asarray(roles)
+  )
+  visible = visible_keys(info)
+  whole = np.asarray(visible.mask(segments.shape[1]))
+  index = jnp.array([[5, -1, 2]])
+  some = np.asarray(visible.take(index).mask(7, start=3))
+  np.testing.assert_array_equal(some[0, 0], whole[0, 5, 3:10])
+  assert not some[0, 1].any()
+  np.testing.assert_array_equal(some[0, 2], whole[0, 2, 3:10])

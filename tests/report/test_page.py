@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page of a run: self-contained, escaped, and honest about losing."""
+
+import html.parser
+import re
+
+import pytest
+
+from genrec_jax.report import page
+
+VOID = {"meta", "br", "img", "link"}
+EXAMPLE = page.Example(
+  "<u&1>",
+  [page.Event("Old", "", "day 1"), page.Event("New", "lamps", "day 2")],
+  [page.Suggestion(f"Item {i}", "", 1 - i / 10) for i in range(10)],
+)
+
+
+class _Balance(html.parser.HTMLParser):
+  """Raises where a tag closes that is not the last one opened."""
+
+  def __init__(self):
+    super().__init__()
+    self.open, self.tags = [], []
+
+  def handle_starttag(self, tag, attrs):
+    self.tags.append((tag, dict(attrs)))
+    if tag not in VOID:
+      self.open.append(tag)
+
+  def handle_endtag(self, tag):
+    assert self.open and self.open.pop() == tag, tag
+
+
+def _render(run, example=EXAMPLE):
+  svg = '<svg role="img"><g></g></svg>'
+  return page.render(run, [page.Plot(svg, "a < b")], example, {"events": "9"})
+
+
+def test_page_is_well_formed(make_run):
+  parser = _Balance()
+  parser.feed(_render(make_run()))
+  assert parser.open == []
+
+
+def test_page_needs_nothing_else(make_run):
+  text = _render(make_run())
+  assert not re.search(r"https?://|@import|<script|<link", text)
+
+
+def test_what_comes_from_data_is_escaped(make_run):
+  example = page.Example(
+    "<u&1>", EXAMPLE.history, [page.Suggestion("<b>x</b>", "<i>", 1.0)]
+  )
+  run = make_run(dataset="<script>d", notes=["<n>"])
+  text = _render(run, example)
+  assert "&lt;u&amp;1&gt;" in text and "&lt;b&gt;x&lt;/b&gt;" in text
+  assert "<script" not in text and "<b>x" not in text and "a &lt; b" in text
+
+
+def test_verdict_names_the_floor_the_factor_and_the_gap(make_run):
+  said = page.verdict(make_run(0.2))
+  assert said.won
+  text = said.text
+  assert "20.0%" in text and "2.00 times that of item-kNN" in text
+  assert "67% of the way to the ceiling" in text
+
+
+@pytest.mark.parametrize("hr", [0.10, 0.05])
+def test_verdict_does_not_praise_a_model_that_lost(make_run, hr):
+  said = page.verdict(make_run(hr))
+  assert not said.won
+  assert "does not beat item-kNN" in said.text and "times" not in said.text
+  assert 'class="lost"' in _render(make_run(hr))
+
+
+def test_newest_event_and_best_item_stand_on_top(make_run):
+  text = _render(make_run())
+  assert text.index("New") < text.index("Old")
+  assert text.index("Item 0") < text.index("Item 9")
+
+
+def test_equal_scores_do_not_break_the_bars(make_run):
+  same = [page.Suggestion("Item", "", 0.5)] * 10
+  assert "width:20%" in _render(
+    make_run(), page.Example("u", EXAMPLE.history, same)
+  )
+
+
+def test_floors_model_and_ceiling_stand_in_order(make_run):
+  text = _render(make_run())
+  order = [text.index(f"<td>{n}") for n in ("most popular", "item-kNN", "HSTU")]
+  assert order == sorted(order) and order[-1] < text.index("ceiling (true")
+
+
+def test_facts_say_how_it_was_measured(make_run):
+  run = make_run()
+  text = _render(run)
+  for fact in (run.commit, run.sort_rule, run.split_rule, "2 min 5 s", "1,234"):
+    assert fact in text

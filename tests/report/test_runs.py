@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading results, and the arithmetic that turns them into one sentence."""
+
+import json
+
+import pytest
+
+from genrec_jax.report import runs as runs_lib
+
+
+def test_runs_come_back_as_they_were_written(make_run, write_runs):
+  first, second = make_run(), make_run(0.3, seed=1)
+  assert runs_lib.read_runs(write_runs(second, first)) == [first, second]
+
+
+def test_a_result_without_a_key_is_named_with_the_key(make_run, write_runs):
+  path = write_runs(make_run()) / "hstu_synthetic" / "0.json"
+  values = json.loads(path.read_text())
+  del values["commit"], values["floors"]
+  path.write_text(json.dumps(values))
+  with pytest.raises(ValueError, match=r"0\.json lacks commit, floors"):
+    runs_lib.read_runs(path.parents[1])
+
+
+def test_a_damaged_result_is_named(make_run, write_runs):
+  path = write_runs(make_run()) / "hstu_synthetic" / "0.json"
+  path.write_text(path.read_text()[:40])
+  with pytest.raises(ValueError, match=r"0\.json is not JSON"):
+    runs_lib.read_runs(path.parents[1])
+
+
+def test_deviation_is_that_of_a_sample():
+  summary = runs_lib.Summary.of([0.1, 0.2, 0.3])
+  assert summary.mean == pytest.approx(0.2)
+  assert summary.deviation == pytest.approx(0.1)
+  assert runs_lib.Summary.of([0.1]).deviation is None
+
+
+def test_runs_of_another_split_are_another_table(make_run):
+  groups = runs_lib.by_dataset(
+    [make_run(), make_run(seed=1), make_run(split_rule="global time")]
+  )
+  assert sorted(len(group) for group in groups.values()) == [1, 2]
+
+
+def test_best_floor_leaves_the_ceiling_out(make_run):
+  name, value = runs_lib.best_floor(make_run(), "hr@10")
+  assert (name, value) == ("item_knn", pytest.approx(0.10))
+  with pytest.raises(ValueError, match="no floor"):
+    runs_lib.best_floor(make_run(floors={}), "hr@10")
+
+
+@pytest.mark.parametrize(
+  ("hr", "share"), [(0.10, 0.0), (0.25, 1.0), (0.175, 0.5), (0.04, -0.4)]
+)
+def test_gap_closed_runs_from_floor_to_ceiling(make_run, hr, share):
+  assert runs_lib.gap_closed(make_run(hr), "hr@10") == pytest.approx(share)
+
+
+def test_gap_closed_needs_a_ceiling(make_run):
+  floors = {"item_knn": {"test": {"hr@10": 0.1, "ndcg@10": 0.05}}}
+  assert runs_lib.gap_closed(make_run(floors=floors), "hr@10") is None
+
+
+def test_floors_stand_from_worst_to_best_and_the_ceiling_last(make_run):
+  assert list(runs_lib.floor_summaries([make_run()])) == [
+    "most_popular",
+    "item_knn",
+    "ceiling",
+  ]
+
+
+def test_floors_that_disagree_show_a_deviation(make_run):
+  other = {"item_knn": {"test": {"hr@10": 0.2, "ndcg@10": 0.1}}}
+  found = runs_lib.floor_summaries([make_run(), make_run(floors=other)])
+  assert found["item_knn"]["hr@10"].deviation > 0.05

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The retriever of models that generate: shapes, padding, masks, strategies."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genrec_jax.data.requests import make_requests
+from genrec_jax.retrieval.generative import (
+  Beam,
+  BestFirst,
+  Exact,
+  Generative,
+  PrefixMatch,
+)
+from genrec_jax.train.program import EvalOptions
+from genrec_jax.train.run import _check_results
+from tests.decoding import cases
+
+_BATCH = 4
+
+
+def _search(strategy, case):
+  cold = jnp.zeros(len(case.codes), bool)
+
+  @functools.partial(jax.jit)
+  def decode(batch, trie, allowed):
+    decoder = cases.HashDecoder(batch["request"], case.decoder.level_sizes)
+    return strategy(decoder, trie, allowed, cold)
+
+  def request_batch(requests):
+    # A request is known by its first item.
+    first = [record["item"][0] for record in requests.history]
+    return {"request": jnp.asarray(np.array(first, np.uint32))}
+
+  return Generative(decode, request_batch, case.trie, _BATCH)
+
+
+def _requests(count):
+  record = {"user": np.array(0, np.int32)}
+  return make_requests(
+    [
+      ({**record, "item": np.array([i + 3, 1], np.int32)}, 1)
+      for i in range(count)
+    ]
+  )
+
+
+def _case(count):
+  case = cases.make(5, 0, batch=count)
+  first = jnp.asarray(np.arange(3, 3 + count, dtype=np.uint32))
+  decoder = cases.HashDecoder(first, case.decoder.level_sizes)
+  return cases.Case(case.codes, case.live, case.trie, decoder, case.allowed)
+
+
+@pytest.mark.parametrize(
+  "strategy", [Beam(40), Exact(14, chunk=4), BestFirst(14, 64, 4)]
+)
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_answers_are_the_best_items_whatever_the_batch_is_filled_with(
+  strategy, count
+):
+  case = _case(count)
+  search = _search(strategy, case)
+  for allowed in (None, case.allowed):
+    ids, scores, aux = search(_requests(count), 14, allowed)
+    assert ids.shape == scores.shape == (count, 14)
+    cases.assert_best(case, ids, scores, aux["codes"], case.scores(allowed))
+
+
+def test_more_places_than_beams_stay_empty():
+  case = _case(2)
+  ids, scores, aux = _search(Beam(3), case)(_requests(2), 10)
+  assert ids.shape == (2, 10) and aux["codes"].shape == (2, 10, 3)
+  assert not ids[:, 3:].any() and (scores[:, 3:] == -np.inf).all()
+
+
+def test_fewer_places_than_beams_are_the_first():
+  case = _case(2)
+  search = _search(Beam(8), case)
+  many, few = search(_requests(2), 8)[0], search(_requests(2), 2)[0]
+  np.testing.assert_array_equal(many[:, :2], few)
+
+
+def test_prefix_matching_without_unseen_items_is_the_beam():
+  case = _case(3)
+  beam = _search(Beam(6), case)(_requests(3), 6)
+  match = _search(PrefixMatch(6, depth=2), case)(_requests(3), 6)
+  np.testing.assert_array_equal(beam[0], match[0])
+
+
+@pytest.mark.parametrize("strategy", [Beam(10), Exact(10), PrefixMatch(10)])
+def test_a_search_of_too_few_items_is_not_measured(strategy):
+  _check_results(strategy, EvalOptions(ks=(1, 9)))
+  with pytest.raises(ValueError, match="returns 10 items.*needs 11"):
+    _check_results(strategy, EvalOptions(ks=(1, 10)))
+
+
+def test_a_batch_too_large_is_an_error():
+  case = _case(3)
+  with pytest.raises(ValueError, match="5 requests do not fit a batch of 4"):
+    _search(Beam(3), case)(_requests(5), 3)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scripts/bench.py prints one JSON line with what it promises."""
+
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_COMPILES = pytest.mark.skipif(
+  importlib.util.find_spec("libtpu") is None, reason="needs the extra `aot`"
+)
+
+
+def _bench(*words):
+  return subprocess.run(
+    [sys.executable, str(_ROOT / "scripts" / "bench.py"), *words],
+    capture_output=True,
+    text=True,
+    timeout=600,
+  )
+
+
+@pytest.mark.parametrize(
+  ("part", "names"),
+  [
+    (
+      "train_step",
+      {
+        "seconds_per_step",
+        "tokens_per_second",
+        "compile_seconds",
+        "peak_memory_bytes",
+      },
+    ),
+    ("pipeline", {"tokens_per_second", "fill"}),
+  ],
+)
+def test_one_json_line(part, names):
+  done = _bench(
+    part,
+    f"--config={_ROOT / 'configs' / 'hstu_movielens.py'}:quicktest",
+    "--steps=2",
+    "--num_items=50",
+  )
+  assert done.returncode == 0, done.stderr
+  (line,) = done.stdout.splitlines()
+  result = json.loads(line)
+  assert names <= set(result)
+  assert result["tokens_per_second"] > 0
+
+
+@pytest.mark.slow
+def test_decoding_is_timed_with_and_without_a_trie():
+  done = _bench(
+    "decoding",
+    f"--config={_ROOT / 'configs' / 'tiger_amazon.py'}:quicktest",
+    "--steps=2",
+    "--num_items=50",
+    "--events=3",
+    "--beams=4",
+    "--batch_size=4",
+  )
+  assert done.returncode == 0, done.stderr
+  (line,) = done.stdout.splitlines()
+  result = json.loads(line)
+  assert result["constrained_users_per_second"] > 0
+  assert result["constrained_per_unconstrained"] > 0
+  done = _bench(
+    "decoding", f"--config={_ROOT / 'configs' / 'hstu_movielens.py'}:quicktest"
+  )
+  assert done.returncode != 0
+  assert "does not generate items" in done.stderr
+
+
+def test_a_part_is_named_and_has_what_it_needs():
+  done = _bench("attentoin")
+  assert done.returncode != 0
+  assert "name one of train_step, pipeline, attention, decoding" in done.stderr
+  done = _bench("pipeline")
+  assert done.returncode != 0
+  assert "--config says what to time" in done.stderr
+
+
+@pytest.mark.slow
+@_COMPILES
+@pytest.mark.parametrize(
+  ("topology", "forward", "both"),
+  [("v5e:2x2", 3_200, 10_500), ("v6e:2x2", 2_300, 7_500)],
+)
+def test_attention_takes_no_more_bundles_than_it_may(topology, forward, both):
+  done = _bench("attention", f"--topology={topology}", "--json")
+  assert done.returncode == 0, done.stderr
+  (line,) = done.stdout.splitlines()
+  result = json.loads(line)
+  assert result["libtpu"] == "0.0.52"
+  pointwise = result["pointwise"]
+  for part, most in (("forward", forward), ("forward_backward", both)):
+    assert not pointwise[part]["undercounted"]
+    assert 0 < pointwise[part]["bundles_per_block"] <= most
+
+
+@_COMPILES
+@pytest.mark.parametrize(
+  ("flag", "message"),
+  [
+    ("--topology=v5e:3x3", "no slice '3x3'"),
+    ("--length=4000", "take 4096"),
+  ],
+)
+def test_bad_input_of_attention(flag, message):
+  done = _bench("attention", flag)
+  assert done.returncode != 0
+  assert message in done.stderr

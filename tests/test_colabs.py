@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every notebook runs from its first cell to its last, in an empty folder.
+
+Outputs are not kept in the repository: what a notebook shows is what it shows
+when it is run.
+"""
+
+import pathlib
+
+import nbclient
+import nbformat
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "colabs").glob("*.ipynb"))
+
+
+def test_there_are_notebooks():
+  assert NOTEBOOKS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_outputs_are_stripped(path):
+  notebook = nbformat.read(path, as_version=4)
+  nbformat.validate(notebook)
+  for cell in notebook.cells:
+    if cell.cell_type == "code":
+      assert not cell.outputs and cell.execution_count is None, cell.id
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs(path, tmp_path):
+  notebook = nbformat.read(path, as_version=4)
+  client = nbclient.NotebookClient(
+    notebook,
+    timeout=600,
+    kernel_name="python3",
+    resources={"metadata": {"path": str(tmp_path)}},
+  )
+  client.execute()
+  shown = [
+    output
+    for cell in notebook.cells
+    if cell.cell_type == "code"
+    for output in cell.outputs
+  ]
+  assert any("image/svg+xml" in output.get("data", {}) for output in shown)
+  for output in shown:
+    text = output.get("text", "")
+    assert "Traceback" not in text and "error:" not in text, text[-2000:]

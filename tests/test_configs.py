@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every config: complete, buildable, and trained three steps."""
+
+import dataclasses
+import importlib
+import inspect
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from genrec_jax.core.build import build, to_plain
+from genrec_jax.data import Files, GlobalTime, encode
+from genrec_jax.data.catalog import Catalog
+from genrec_jax.data.sequences import prepare
+from genrec_jax.tokens import stages
+from genrec_jax.train.run import Run
+from genrec_jax.train.sections import check_config
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_NAMES = sorted(
+  p.stem
+  for p in (_ROOT / "configs").glob("*.py")
+  if p.stem not in ("__init__", "common")
+)
+_FORMS = [
+  (name, "-".join(filter(None, (word, "quicktest"))))
+  for name in _NAMES
+  for word in ("", *importlib.import_module(f"configs.{name}")._WORDS)
+  if word != "quicktest"
+]
+# Their codes come from a run that is trained first.
+_LATER = [
+  (name, form)
+  for name, form in _FORMS
+  if "before" in importlib.import_module(f"configs.{name}").get_config(form)
+]
+# They make item tokens, and train nothing.
+_TOKENS_ONLY = ("rqkmeans_amazon",)
+
+
+def _check(config):
+  """The plain config, with the sections that training needs."""
+  config = to_plain(config)
+  if config["name"].startswith(_TOKENS_ONLY):
+    return config
+  return check_config(config)
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_a_config_is_complete_and_documented(name):
+  module = importlib.import_module(f"configs.{name}")
+  config = _check(module.get_config())
+  assert config["name"] == name
+  quick = _check(module.get_config("quicktest"))
+  assert quick["name"] == f"{name}-quicktest"
+  for part in ("scripts/", "--workdir", "Expected", "CPU core"):
+    if name in ("hstu_files", *_TOKENS_ONLY) and part == "Expected":
+      continue  # nobody knows a user's data, and tokens have no metric
+    assert part in module.__doc__, f"{name}'s docstring lacks {part!r}"
+
+
+@pytest.mark.parametrize("name", _NAMES)
+@pytest.mark.parametrize("word", ["", "quicktest"])
+def test_every_filter_option_is_there_at_its_default(name, word):
+  module = importlib.import_module(f"configs.{name}")
+  parameters = inspect.signature(encode).parameters.values()
+  options = {p.name: p.default for p in parameters if p.name != "raw"}
+  assert _check(module.get_config(word))["filter"] == options
+
+
+def _fields(cls):
+  return {
+    f.name: None if f.default is dataclasses.MISSING else f.default
+    for f in dataclasses.fields(cls)
+  }
+
+
+def test_every_field_of_files_is_there_at_its_default():
+  module = importlib.import_module("configs.hstu_files")
+  node = check_config(module.get_config())["data"]
+  assert node.pop("name") == "data.files.Files"
+  assert {**node, "attributes": tuple(node["attributes"])} == {
+    **_fields(Files),
+    "path": "",
+  }
+
+
+@pytest.mark.parametrize(
+  "name",
+  ["hstu_files", "hstu_movielens", "hstu_synthetic", "sasrec_movielens"],
+)
+def test_global_time_is_a_word_with_every_field(name):
+  module = importlib.import_module(f"configs.{name}")
+  config = check_config(module.get_config("global_time"))
+  assert config["name"] == f"{name}-global_time"
+  assert build(config["split"]) == GlobalTime()
+  assert config["split"].keys() == {"name", *_fields(GlobalTime)}
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_an_unknown_word_is_an_error(name):
+  module = importlib.import_module(f"configs.{name}")
+  with pytest.raises(ValueError, match="Did you mean 'quicktest'"):
+    module.get_config("quicktst")
+
+
+@pytest.mark.parametrize(
+  ("name", "form"), [form for form in _FORMS if form not in _LATER]
+)
+def test_every_form_builds(name, form, tmp_path):
+  config = importlib.import_module(f"configs.{name}").get_config(form)
+  plain, workdir = to_plain(config), tmp_path / "run"
+  if "content" in plain:
+    parts = [build(plain[part]) for part in ("data", "split")]
+    prepare(*parts, workdir / "data", **plain["filter"])
+    catalog = Catalog(workdir / "data")
+    stages.make_vectors(plain, catalog, workdir)
+    if "tokens" in plain:
+      tokens = stages.make_tokens(plain, catalog, workdir)
+      assert tokens.for_catalog(catalog.ids).shape[0] == len(catalog.ids)
+  if name not in _TOKENS_ONLY:
+    assert Run.start(config, workdir).abstract_params()
+
+
+def test_a_config_that_trains_nothing_says_what_it_is_for():
+  config = importlib.import_module("configs.rqkmeans_amazon").get_config()
+  with pytest.raises(ValueError, match="use scripts/tokenize_items.py or"):
+    check_config(config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "form"), _FORMS)
+def test_every_form_trains_three_steps(name, form, tmp_path):
+  config = importlib.import_module(f"configs.{name}").get_config(form)
+  script = ["train.py"]
+  if "content" in config:
+    script = ["run.py", "--stop_after=training"]
+  done = subprocess.run(
+    [
+      sys.executable,
+      str(_ROOT / "scripts" / script[0]),
+      f"--config={_ROOT / 'configs' / name}.py:{form}",
+      f"--workdir={tmp_path / 'run'}",
+      *script[1:],
+    ],
+    capture_output=True,
+    text=True,
+    timeout=600,
+  )
+  assert done.returncode == 0, done.stderr
+  if name in _TOKENS_ONLY:
+    assert (tmp_path / "run" / "tokens" / "quality.html").is_file()
+  else:
+    assert "all 3 steps done" in done.stdout

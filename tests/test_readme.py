@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""README.md against the repository: its table, its paths, its commands.
+
+What it says must hold: the table is that of results/*.json, every path that it
+names is there, every flag that it passes is one that the script has, and the
+commands of "Bring your own data" run as they stand.
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from genrec_jax.report import tables
+from genrec_jax.report.runs import read_runs
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+_OWN_FOLDERS = "genrec_jax|configs|scripts|tests|colabs|results"
+
+
+def _blocks(language: str) -> list[str]:
+  return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def _commands() -> list[list[str]]:
+  """Every command line of the README that runs a script of the repository."""
+  lines = "\n".join(_blocks("bash")).replace("\\\n", " ").splitlines()
+  words = [line.split("#")[0].split() for line in lines]
+  return [w for w in words if any(x.startswith("scripts/") for x in w)]
+
+
+def test_table_is_that_of_the_results():
+  body = tables.results_markdown(read_runs(ROOT / "results"))
+  assert README == tables.splice(README, body), (
+    "README.md differs from results/: run python scripts/report.py"
+    " --results=results --readme=README.md"
+  )
+
+
+def test_every_path_it_names_exists():
+  text = re.sub(r"results/<config>/<seed>\.json", "", README)
+  paths = set(re.findall(rf"(?<![\w/.])((?:{_OWN_FOLDERS})/[\w./-]*\w)", text))
+  paths |= set(re.findall(r"\]\(((?!https?:)[^)#]+)\)", text))
+  assert len(paths) > 10
+  missing = sorted(p for p in paths if not (ROOT / p).exists())
+  assert not missing
+
+
+def test_map_of_the_tree_names_every_folder_of_the_package():
+  for folder in (ROOT / "genrec_jax").iterdir():
+    if (folder / "__init__.py").exists():
+      assert re.search(rf"\b{folder.name}/", README), folder.name
+
+
+def test_bash_blocks_parse():
+  for block in _blocks("bash"):
+    result = subprocess.run(
+      ["bash", "-n"], input=block, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, (block, result.stderr)
+
+
+def test_scripts_have_the_flags_that_are_passed():
+  commands = _commands()
+  assert len(commands) >= 8
+  for words in commands:
+    script = next(word for word in words if word.startswith("scripts/"))
+    if not script.endswith(".py"):
+      continue
+    source = (ROOT / script).read_text()
+    defined = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source))
+    for word in words:
+      if word.startswith("--"):
+        name = word[2:].split("=")[0].split(".")[0]
+        assert name in defined, (script, word, sorted(defined))
+
+
+def _write_log(path: pathlib.Path, header: list[str]) -> None:
+  """A log of 60 users x 12 events under the README's own column names."""
+  rng = np.random.default_rng(0)
+  lines = [",".join(header)]
+  for user in range(60):
+    for event in range(12):
+      item = rng.integers(40)
+      second = 1_700_000_000 + 3600 * (user * 12 + event)
+      lines.append(f"v{user},sku-{item},{second},view")
+  path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.slow
+def test_bring_your_own_data_runs_as_it_stands(tmp_path):
+  section = README.split("## Bring your own data")[1].split("\n## ")[0]
+  csvs = re.findall(r"```csv\n(.*?)```", section, re.DOTALL)
+  log_header = csvs[0].splitlines()[0].split(",")
+  assert len(log_header) == 4
+  shop = tmp_path / "shop"
+  shop.mkdir()
+  _write_log(shop / "events.csv", log_header)
+  items = csvs[1].splitlines()[0]
+  rows = [f"sku-{i},Thing {i},kind {i % 4}" for i in range(40)]
+  (shop / "items.csv").write_text("\n".join([items, *rows]) + "\n")
+  (commands,) = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
+  quick = "--config.train.steps=3 --config.train.eval_every_steps=3"
+  commands = commands.replace("items_title=name", f"items_title=name {quick}")
+  assert quick in commands
+  result = subprocess.run(
+    ["bash", "-euo", "pipefail", "-c", commands],
+    cwd=ROOT,
+    env={
+      **os.environ,
+      "HOME": str(tmp_path),
+      "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
+      "JAX_PLATFORMS": "cpu",
+    },
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert result.returncode == 0, result.stdout + result.stderr
+  assert result.stdout.count("Thing") >= 10
+  assert "Thing" in (shop / "run" / "report.html").read_text()

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A larger catalogue starts from a smaller one's rows, by item id."""
+
+import numpy as np
+import pytest
+
+from genrec_jax.train.warm_start import CarriedOver, carry_over
+
+_TABLES = (("item", "embedding"),)
+
+
+def _params(rows, width=2, kernel=3, offset=0.0):
+  table = np.arange(rows * width, dtype=np.float32).reshape(rows, width)
+  return {
+    "item": {"embedding": table + offset},
+    "dense": {"kernel": np.full((kernel, kernel), offset)},
+  }
+
+
+def test_rows_go_by_id_and_the_rest_is_taken():
+  old, fresh = _params(4, offset=100.0), _params(5)
+  result, facts = carry_over(
+    old, fresh, ["", "a", "b", "gone"], ["", "b", "new", "a", "x"], _TABLES
+  )
+  table = result["item"]["embedding"]
+  np.testing.assert_array_equal(table[1], old["item"]["embedding"][2])
+  np.testing.assert_array_equal(table[3], old["item"]["embedding"][1])
+  for row in (0, 2, 4):
+    np.testing.assert_array_equal(table[row], fresh["item"]["embedding"][row])
+  np.testing.assert_array_equal(result["dense"]["kernel"], 100.0)
+  assert facts == CarriedOver(kept=2, new=2, gone=1)
+
+
+def test_another_architecture_is_an_error_that_names_the_arrays():
+  ids = ["", "a"]
+  with pytest.raises(ValueError, match=r"dense/kernel: \(4, 4\) and \(3, 3\)"):
+    carry_over(_params(2, kernel=4), _params(2), ids, ids, _TABLES)
+  with pytest.raises(ValueError, match=r"item/embedding: rows of"):
+    carry_over(_params(2, width=3), _params(2), ids, ids, _TABLES)
+  extra = _params(2) | {"more": {"bias": np.zeros(1)}}
+  with pytest.raises(ValueError, match="more/bias: only in the old run"):
+    carry_over(extra, _params(2), ids, ids, _TABLES)
