@@ -11,7 +11,7 @@ import pytest
 from genrec_jax.backbones.encoder_decoder import EncoderDecoder
 from genrec_jax.core.types import SequenceInfo
 
-_PATH = pathlib.Path(__file__).parents[1] / "golden" / "t5.npz"
+_PATH = pathlib.Path(__file__).parents[1] / "golden" / "parts" / "t5.npz"
 _LAYERS = 2
 
 

@@ -14,13 +14,13 @@ from genrec_jax.tokens import text_encoder
 from genrec_jax.tokens.text_cache import TextCache
 from genrec_jax.tokens.text_encoder import TextEncoder
 
-_GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "minilm.npz"
+_GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "parts" / "minilm.npz"
 _WIDTH, _HEADS, _LAYERS, _INNER, _LONGEST = 8, 2, 2, 16, 32
 _WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *"abcdefgh"]
 
 
 def test_agrees_with_the_reference_on_100_texts():
-  """MiniLM by transformers, see tests/golden/make_text_reference.py.
+  """MiniLM by transformers, see tests/golden/parts/make_text_reference.py.
 
   If the texts or the weights' package change, make the file again; a change of
   tokens/bert.py must not need that.
