@@ -4,7 +4,7 @@
 These are no means over impressions, so each draw weighs the users (how often
 each was drawn, w ~ multinomial(U, 1/U)) and works the metric out again:
 
-    AUC*   weighted rank sums over the scores, sorted once
+    AUC*   weighted sum over positives of the negatives below, sorted once
     GAUC*  sum_u w_u n_u AUC_u / sum_u w_u n_u
     NE*    log loss and base rate of sum_u w_u (...)
 
@@ -25,7 +25,7 @@ from genrec_jax.metrics.bootstrap import RESAMPLES, Interval
 from genrec_jax.metrics.pointwise import entropy, log_losses
 
 NAMES = ("auc", "gauc", "ne", "log_loss")
-_BLOCK = 1 << 22  # Weights of impressions held at a time: 32 MiB.
+_BLOCK = 1 << 22  # Weights of users held at a time: 32 MiB.
 
 Draws = Float[np.ndarray, "S"]
 
@@ -35,16 +35,18 @@ class _Sorted:
   """One ranker's scores of one task, sorted once for all draws.
 
   Attributes:
-    user: place among the users, of every impression by ascending score.
-    is_positive: likewise.
-    starts: where runs of equal scores start.
+    positive_user, negative_user: place among the users, of every positive and
+      every negative impression, these by ascending score.
+    below, upto: of every positive: how many negatives score less, and how many
+      no more.
     area_U, count_U: AUC and impressions of users of both classes; others 0.
     loss_U, positives_U, total_U: sums of every user.
   """
 
-  user: Int[np.ndarray, "R"]
-  is_positive: Bool[np.ndarray, "R"]
-  starts: Int[np.ndarray, "runs"]
+  positive_user: Int[np.ndarray, "P"]
+  negative_user: Int[np.ndarray, "N"]
+  below: Int[np.ndarray, "P"]
+  upto: Int[np.ndarray, "P"]
   area_U: Float[np.ndarray, "U"]
   count_U: Float[np.ndarray, "U"]
   loss_U: Float[np.ndarray, "U"]
@@ -54,14 +56,15 @@ class _Sorted:
   @classmethod
   def of(cls, logits, positive, user) -> "_Sorted":
     check_scores(logits, positive)
-    order = np.argsort(logits, kind="stable")
-    ordered = logits[order]
     areas, counts = areas_by_user(logits, positive, user)
     there = np.isfinite(areas)
+    order = np.argsort(logits[~positive], kind="stable")
+    negative = logits[~positive][order]
     return cls(
-      user=user[order],
-      is_positive=positive[order],
-      starts=np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]),
+      positive_user=user[positive],
+      negative_user=user[~positive][order],
+      below=np.searchsorted(negative, logits[positive], side="left"),
+      upto=np.searchsorted(negative, logits[positive], side="right"),
       area_U=np.where(there, areas, 0.0),
       count_U=np.where(there, counts, 0).astype(np.float64),
       loss_U=np.bincount(user, weights=log_losses(logits, positive)),
@@ -84,14 +87,17 @@ class _Sorted:
       }
 
   def _areas(self, weights_SU) -> Draws:
-    weights_SR = weights_SU[:, self.user]
-    positive_SR = weights_SR * self.is_positive[None, :]
-    both_SG = np.add.reduceat(weights_SR, self.starts, axis=1)
-    positive_SG = np.add.reduceat(positive_SR, self.starts, axis=1)
-    negative_SG = both_SG - positive_SG
-    below_SG = np.cumsum(negative_SG, axis=1) - negative_SG / 2
-    pairs_S = positive_SG.sum(axis=1) * negative_SG.sum(axis=1)
-    return (positive_SG * below_SG).sum(axis=1) / pairs_S
+    # One draw at a time: its weights stay in the cache.
+    return np.array([self._area(weights_U) for weights_U in weights_SU])
+
+  def _area(self, weights_U) -> float:
+    so_far = np.zeros(len(self.negative_user) + 1)
+    np.cumsum(weights_U[self.negative_user], out=so_far[1:])
+    mine = weights_U[self.positive_user]
+    # No BLAS: its threads wait for one another on a busy machine.
+    wins = (mine * (so_far[self.below] + so_far[self.upto])).sum()
+    pairs = mine.sum() * so_far[-1]
+    return wins / (2 * pairs) if pairs else np.nan
 
 
 def intervals(
@@ -162,7 +168,7 @@ def _intervals(
   whole = values(np.ones((1, num_users)))
   rng = np.random.default_rng(seed)
   draws: dict[str, list[np.ndarray]] = {name: [] for name in NAMES}
-  block = max(1, _BLOCK // len(user))
+  block = max(1, _BLOCK // num_users)
   for start in range(0, resamples, block):
     count = min(block, resamples - start)
     # As many draws as users, each of any user: counts of a multinomial.
