@@ -11,9 +11,9 @@ The lists hold a user's last 50 videos before the log, in order, with no time
 but the last. They become events of one request before the log's, a microsecond
 apart, at that time and never after the first impression: "long_view" and "like"
 where a video is in those lists too, and "untimed". They hold what was shown,
-not what was clicked (of whole lists 39 % are long views; of the log's impressions
-32 %, of its clicks 70 %), so no click is put in. Likes and long views of
-earlier videos, which have no place in the order, are dropped and counted.
+not what was clicked (of whole lists 39 % are long views; of the log's
+impressions 32 %, of its clicks 70 %), so no click is put in. Likes
+and long views of earlier videos, which have no place, are dropped and counted.
 
 Source: C. Gao et al., KuaiRand, CIKM 2022 (arXiv 2208.08696); CC BY-SA 4.0.
 """
