@@ -40,7 +40,7 @@ class Requests:
     return len(self.user)
 
 
-def _cut(record: Record, end: int) -> Record:
+def cut(record: Record, end: int) -> Record:
   """The first `end` events of a record."""
   return {
     name: value if name == "user" else value[:end]
@@ -56,7 +56,7 @@ def make_requests(rows: list[tuple[Record, int]]) -> Requests:
   return Requests(
     user=np.array([r["user"] for r in records], np.int32),
     target=np.array([r["item"][e] for r, e in pairs], np.int32),
-    history=[_cut(r, e) for r, e in pairs],
+    history=[cut(r, e) for r, e in pairs],
     query_time=np.array(
       [r["time"][e] if "time" in r else 0 for r, e in pairs], np.int32
     ),
