@@ -200,6 +200,11 @@ class HSTU(nn.Module):
     """Whether event times change the output."""
     return self.time_bias
 
+  @property
+  def caches(self) -> bool:
+    """Whether it can be called with a cache."""
+    return not self.scan
+
   @nn.compact
   def __call__(
     self,
