@@ -55,7 +55,8 @@ def read_candidates(text: str) -> list[str]:
 
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
-    raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    raise app.UsageError(f"unknown arguments: {argv[1:]}")
+  logging.set_verbosity(logging.WARNING)
   try:
     ranker = load_ranker(
       _WORKDIR.value,
@@ -68,9 +69,9 @@ def main(argv: list[str]) -> None:
       weights=_WEIGHTS.value,
       request_time=_TIME.value,
     )
-  except ValueError as e:
-    logging.debug("details", exc_info=True)
-    raise SystemExit(f"rank.py: {e}") from e
+  except ValueError as error:
+    # A wrong id or folder: the message says it all, a traceback hides it.
+    raise SystemExit(f"error: {error}") from error
   if _OUTPUT.value:
     with atomic.replacing(pathlib.Path(_OUTPUT.value)) as temporary:
       table.write_parquet(temporary)

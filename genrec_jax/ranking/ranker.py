@@ -137,4 +137,4 @@ class Ranker:
     else:
       asked = request_time - (manifest.epoch_seconds or 0)
     what = f"request_time={request_time} (unix seconds; default: a gap later)"
-    return int(int32_seconds(np.array(asked, np.int64), what))
+    return int(int32_seconds(np.array([asked], np.int64), what)[0])
