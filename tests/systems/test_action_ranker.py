@@ -71,9 +71,11 @@ def _system(backbone=None):
     lambda b: system.init(jax.random.key(0), b, deterministic=True), batch
   )
   rng = np.random.default_rng(1)
-  params = jax.tree.map(
-    lambda x: 0.3 * rng.normal(size=x.shape).astype(np.float32), shapes
-  )
+
+  def draw(x):
+    return jnp.asarray(0.3 * rng.normal(size=x.shape), jnp.float32)
+
+  params = jax.tree.map(draw, shapes)
   return system, params["params"]
 
 
