@@ -10,9 +10,9 @@ earlier requests with what came of them. Split in time at UTC+8: 6 to 8 May
 tests, 5 May validates. Expected: AUC, GAUC and NE of click, long_view and like
 are not yet measured, nor is the time, on one CPU core.
 
-Words: `candidates_only` has a loss on the last request of every user alone, and
-an example for each of his requests; `full_mask` lets their histories see all of
-themselves (both are disputed, see arXiv 2505.04180); `alibi` takes fixed slopes
+Words: `candidates_only` makes an example of every request, with a loss on its
+items alone, and `full_mask` lets histories see all of themselves besides (which
+is better is disputed, see arXiv 2505.04180); `alibi` takes fixed slopes
 for the learned biases and `alibi_too` has them beside these; `mmoe` and
 `task_mlp` take other heads; `no_history` leaves out the lists from before the
 log; `context` puts attributes of users in front.
@@ -63,9 +63,8 @@ def feedback(tasks: tuple[str, ...]) -> dict:
 
 
 def _layout(words: Set[str]) -> dict:
-  if "full_mask" in words and "candidates_only" not in words:
-    raise ValueError("full_mask needs candidates_only: it sees the labels.")
-  alone = "candidates_only" in words
+  # A history that sees all of itself sees the labels that it would be asked.
+  alone = bool(words & {"candidates_only", "full_mask"})
   return {
     "name": "data.action_layouts.Interleaved",
     "feedback": feedback(_TASKS),
