@@ -15,7 +15,9 @@ as well. Arrays of a batch, all (B, L) int32:
     item action context kind role positions limit request gap time query_time
     label labelled user segment_ids
 
-action is a bit mask, kind one of core/roles.py, request a running number.
+action is a bit mask, kind one of core/roles.py, request a running number. The
+file is long because tokens of training and of serving, which must be the same,
+are made side by side.
 """
 
 import dataclasses
