@@ -9,9 +9,13 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str):
-  # `load` needs JAX and Flax; `import genrec_jax` alone stays fast.
+  # They need JAX and Flax; `import genrec_jax` alone stays fast.
   if name == "load":
     from genrec_jax.recommender import load
 
     return load
+  if name == "load_ranker":
+    from genrec_jax.ranking.ranker import load_ranker
+
+    return load_ranker
   raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,7 +23,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
-from genrec_jax.core.types import CONTEXT, SequenceInfo
+from genrec_jax.core.roles import CONTEXT
+from genrec_jax.core.types import SequenceInfo
 from genrec_jax.layers.transformer import (
   LOGICAL_AXES,
   FeedForward,

@@ -11,10 +11,18 @@ Layer norms have no affine part; the second one spans all H * A features. rab
 is one learned scalar per signed distance plus one per bucket of the time
 between the asked-for event and the key, shared by heads, per layer. There is
 no 1/sqrt(K), no feed-forward part and no final norm. Softmax attention and
-either bias are switches, for ablations.
+either bias are switches, for ablations; ALiBi's fixed slopes, which differ by
+head, come beside them or instead of them (Press et al., ICLR 2022).
+
+With a cache, what follows a row's first positions is computed without them:
+
+    h, cache = hstu(x_BMD, info of M positions, cache={})
+    h, _     = hstu(x_BQD, info of M + Q, cache=cache)      of the last Q
 """
 
+from collections.abc import Mapping
 import functools
+from typing import Any
 
 from flax import linen as nn
 import jax.numpy as jnp
@@ -28,7 +36,7 @@ from genrec_jax.layers.attention import (
   split_uvqk,
 )
 from genrec_jax.ops.norm import layer_norm
-from genrec_jax.ops.relative_bias import BiasTables
+from genrec_jax.ops.relative_bias import BiasTables, alibi_slopes
 from genrec_jax.ops.time_buckets import BUCKET_WIDTH, NUM_BUCKETS
 
 
@@ -50,6 +58,7 @@ class RelativeBias(nn.Module):
   time: bool
   num_buckets: int
   bucket_width: float
+  slopes: tuple[float, ...] | None = None
 
   @nn.compact
   def __call__(self) -> BiasTables:
@@ -63,7 +72,9 @@ class RelativeBias(nn.Module):
       name: self.param(name, init, (size,), jnp.float32) if used else None
       for name, (used, size) in shapes.items()
     }
-    return BiasTables(**tables, bucket_width=self.bucket_width)
+    return BiasTables(
+      **tables, slopes=self.slopes, bucket_width=self.bucket_width
+    )
 
 
 class HSTULayer(nn.Module):
@@ -76,6 +87,7 @@ class HSTULayer(nn.Module):
   attention: SiluAttention | SoftmaxAttention
   position_bias: bool
   time_bias: bool
+  alibi: bool
   num_buckets: int
   bucket_width: float
   dropout: float
@@ -87,8 +99,18 @@ class HSTULayer(nn.Module):
     x_BLD: Float[Array, "B L D"],
     info: SequenceInfo,
     deterministic: bool,
-  ) -> Float[Array, "B L D"]:
-    """x -> x + output(u * LN(attention(q, k, v)))."""
+    before: tuple[Array, Array] | None = None,
+    keep: bool = False,
+  ) -> Float[Array, "B L D"] | tuple[Array, tuple[Array, Array]]:
+    """x -> x + output(u * LN(attention(q, k, v))).
+
+    Args:
+      x_BLD: of the positions that are computed.
+      info: of these, and of those before them.
+      deterministic: no dropout.
+      before: keys and values of the positions before.
+      keep: return this layer's keys and values too.
+    """
     uvqk = nn.silu(
       nn.Dense(
         2 * self.num_heads * (self.key_width + self.value_width),
@@ -107,18 +129,26 @@ class HSTULayer(nn.Module):
       self.time_bias,
       self.num_buckets,
       self.bucket_width,
+      alibi_slopes(self.num_heads) if self.alibi else None,
       name="relative_bias",
     )()
+    own = k, v
+    if before is not None:
+      k, v = (
+        jnp.concatenate([past.astype(new.dtype), new], axis=1)
+        for past, new in zip(before, own, strict=True)
+      )
     y_BLHA = self.attention(q, k, v, info, bias)
     gated = u_BLE * layer_norm(y_BLHA.reshape(u_BLE.shape))
     gated = nn.Dropout(self.dropout, deterministic=deterministic)(gated)
-    return x_BLD + nn.Dense(
+    x_BLD = x_BLD + nn.Dense(
       x_BLD.shape[-1],
       dtype=self.dtype,
       kernel_init=nn.initializers.xavier_uniform(),
       bias_init=_torch_bias_init(gated.shape[-1]),
       name="output",
     )(gated)
+    return (x_BLD, own) if keep else x_BLD
 
 
 class HSTU(nn.Module):
@@ -133,6 +163,7 @@ class HSTU(nn.Module):
     attention: how scores become weights (layers/attention.py).
     position_bias: learn a bias per distance.
     time_bias: learn a bias per time bucket.
+    alibi: subtract slope_h |distance|, fixed and one slope per head.
     num_buckets: time buckets; the last one is open.
     bucket_width: of a time bucket, in natural-log units.
     dropout: on u * LN(y), before the output projection.
@@ -150,6 +181,7 @@ class HSTU(nn.Module):
   attention: SiluAttention | SoftmaxAttention
   position_bias: bool = True
   time_bias: bool = True
+  alibi: bool = False
   num_buckets: int = NUM_BUCKETS
   bucket_width: float = BUCKET_WIDTH
   dropout: float = 0.0
@@ -168,6 +200,11 @@ class HSTU(nn.Module):
     """Whether event times change the output."""
     return self.time_bias
 
+  @property
+  def caches(self) -> bool:
+    """Whether it can be called with a cache."""
+    return not self.scan
+
   @nn.compact
   def __call__(
     self,
@@ -175,8 +212,18 @@ class HSTU(nn.Module):
     info: SequenceInfo,
     *,
     deterministic: bool,
-  ) -> Float[Array, "B L D"]:
-    """Embedded rows (B, L, D) -> hidden states (B, L, D)."""
+    cache: Mapping[str, Any] | None = None,
+  ) -> Float[Array, "B L D"] | tuple[Array, dict[str, Any]]:
+    """Embedded rows (B, L, D) -> hidden states (B, L, D), and a cache.
+
+    Args:
+      x_BLD: rows, or with a filled cache their last positions.
+      info: of whole rows.
+      deterministic: no dropout.
+      cache: keys and values by layer of the positions before; {} for none
+        yet. Given one, what is returned is (hidden states, cache of x_BLD's
+        own positions).
+    """
     make = functools.partial(
       HSTULayer,
       num_heads=self.num_heads,
@@ -186,11 +233,14 @@ class HSTU(nn.Module):
       attention=self.attention,
       position_bias=self.position_bias,
       time_bias=self.time_bias,
+      alibi=self.alibi,
       num_buckets=self.num_buckets,
       bucket_width=self.bucket_width,
       dropout=self.dropout,
       dtype=self.dtype,
     )
+    if cache is not None:
+      return self._cached(make, x_BLD, info, cache)
     return run_layers(
       make,
       self.num_layers,
@@ -200,3 +250,16 @@ class HSTU(nn.Module):
       scan=self.scan,
       remat=self.remat,
     )
+
+  def _cached(self, make, x_BLD, info, cache):
+    if self.scan:
+      raise ValueError(
+        "scan=True keeps no cache: set scan=False in config.system.backbone to"
+        " score candidates against a kept history."
+      )
+    kept = {}
+    for name in (f"layer_{i}" for i in range(self.num_layers)):
+      x_BLD, kept[name] = make(name=name)(
+        x_BLD, info, True, before=cache.get(name), keep=True
+      )
+    return x_BLD, kept

@@ -20,9 +20,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 Batch = Mapping[str, Any]
 
-# What a position of a packed row is; see ops/visible_keys.py.
-EVENT, CONTEXT, TARGET = 0, 1, 2
-
 _struct = jax.tree_util.register_dataclass
 
 
@@ -39,9 +36,11 @@ class SequenceInfo:
     key_times_BL: seconds at which each event happened.
     query_times_BL: seconds at which each position asks: the time of the event
       it predicts (HSTU's t_{i+1}), or the time of the request when serving.
-    roles_BL: EVENT, CONTEXT (a prefix that sees all events) or TARGET (a
-      candidate, seen by itself alone), in this order: context, events,
-      targets. None = all are events.
+    roles_BL: of core/roles.py: EVENT, CONTEXT (a prefix that sees all events)
+      or TARGET (a candidate, seen by itself alone), in this order: context,
+      events, targets. None = all are events.
+    limits_BL: how many of its segment's first positions each position sees,
+      besides itself; -1 = what its role says. None = -1 everywhere.
   """
 
   segment_ids_BL: Int[Array, "*B L"]
@@ -49,6 +48,7 @@ class SequenceInfo:
   key_times_BL: Int[Array, "*B L"]
   query_times_BL: Int[Array, "*B L"]
   roles_BL: Int[Array, "*B L"] | None = None
+  limits_BL: Int[Array, "*B L"] | None = None
 
   @classmethod
   def from_batch(cls, batch: Batch) -> "SequenceInfo":
@@ -59,6 +59,7 @@ class SequenceInfo:
       key_times_BL=batch["time_BL"],
       query_times_BL=batch["query_time_BL"],
       roles_BL=batch.get("role_BL"),
+      limits_BL=batch.get("limit_BL"),
     )
 
   @property

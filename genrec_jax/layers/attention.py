@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attention as a part that a backbone is given, so configs choose it.
 
-Both answer attention(q_BLHK, k_BLHK, v_BLHA, info, bias) -> y_BLHA and hold
-no parameters; the maths is in ops/.
+Both answer attention(q_BQHK, k_BLHK, v_BLHA, info, bias) -> y_BQHA and hold
+no parameters; the maths is in ops/. Where there are fewer queries than keys,
+they are the last Q positions of the row: the others were computed before.
 """
 
 import dataclasses
@@ -37,15 +38,21 @@ class SiluAttention:
 
   def __call__(
     self,
-    q_BLHK: Float[Array, "B L H K"],
+    q_BQHK: Float[Array, "B Q H K"],
     k_BLHK: Float[Array, "B L H K"],
     v_BLHA: Float[Array, "B L H A"],
     info: SequenceInfo,
     bias: BiasTables | None = None,
-  ) -> Float[Array, "B L H A"]:
+  ) -> Float[Array, "B Q H A"]:
     """See ops/silu_attention/api.py."""
+    count, length = q_BQHK.shape[1], k_BLHK.shape[1]
+    last_BQ = None
+    if count < length:
+      last_BQ = jnp.broadcast_to(
+        jnp.arange(length - count, length), q_BQHK.shape[:2]
+      )
     return silu_attention(
-      q_BLHK,
+      q_BQHK,
       k_BLHK,
       v_BLHA,
       info,
@@ -54,6 +61,7 @@ class SiluAttention:
       scale=self.scale,
       window=self.window,
       full=self.full,
+      query_index_BQ=last_BQ,
       implementation=self.implementation,
     )
 
@@ -66,14 +74,16 @@ class SoftmaxAttention:
 
   def __call__(
     self,
-    q_BLHK: Float[Array, "B L H K"],
+    q_BQHK: Float[Array, "B Q H K"],
     k_BLHK: Float[Array, "B L H K"],
     v_BLHA: Float[Array, "B L H A"],
     info: SequenceInfo,
     bias: BiasTables | None = None,
-  ) -> Float[Array, "B L H A"]:
+  ) -> Float[Array, "B Q H A"]:
     """See ops/softmax_attention.py."""
-    scale = q_BLHK.shape[-1] ** -0.5 if self.scale is None else self.scale
+    scale = q_BQHK.shape[-1] ** -0.5 if self.scale is None else self.scale
+    before = k_BLHK.shape[1] - q_BQHK.shape[1]
+    q_BLHK = jnp.pad(q_BQHK, ((0, 0), (before, 0), (0, 0), (0, 0)))
     return softmax_attention(
       q_BLHK,
       k_BLHK,
@@ -81,7 +91,7 @@ class SoftmaxAttention:
       info,
       bias=bias,
       scale=scale,
-    )
+    )[:, before:]
 
 
 def split_uvqk(

@@ -97,6 +97,11 @@ class BiasTables:
     return sum(parts[1:], parts[0]) if parts else None
 
 
+def alibi_slopes(num_heads: int) -> tuple[float, ...]:
+  """2^(-8 h / H) for heads h = 1 .. H; 2^-h for eight of them."""
+  return tuple(2.0 ** (-8 * h / num_heads) for h in range(1, num_heads + 1))
+
+
 def _batched(x):
   return x[None] if x.ndim == 2 else x
 

@@ -13,6 +13,10 @@ context only from within that reach); the last `full` events and the targets
 are exempt where full > 0. Those are the masks of the production HSTU layer
 (and, with neither roles nor window, plain causal attention). Three integers
 per query say it all, so no (L, L) mask exists outside a block.
+
+A position with a limit of its own (SequenceInfo.limits_BL) sees that many of
+its segment's first positions, whatever its role: an item that is asked about
+in the middle of a history must not see what came of the items beside it.
 """
 
 import dataclasses
@@ -23,7 +27,8 @@ from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from genrec_jax.core.types import CONTEXT, TARGET, SequenceInfo
+from genrec_jax.core.roles import CONTEXT, TARGET
+from genrec_jax.core.types import SequenceInfo
 
 
 @jax.tree_util.register_dataclass
@@ -109,9 +114,13 @@ def visible_keys(
   events_end = jnp.where(target, latest(targets_start), ahead)
 
   first, end = start, jnp.where(context | target, events_end, index + 1)
+  # A target looks back from where the events end, like the next event.
+  place = jnp.where(target, events_end, index)
+  if info.limits_BL is not None:
+    limited = info.limits_BL >= 0
+    end = jnp.where(limited, start + info.limits_BL, end)
+    place = jnp.where(limited, end, place)
   if window:
-    # A target looks back from where the events end, like the next event.
-    place = jnp.where(target, events_end, index)
     near = ~context & (place - window >= first_event)
     if full:
       near = near & (place < events_end - full)

@@ -56,3 +56,14 @@ def test_backward_equals_the_unrolled_case():
 )
 def test_causal_blocks(length, block, pairs):
   assert causal_pairs(length, block) == pairs
+
+
+def test_half_the_tokens_are_a_quarter_of_the_attention():
+  """Of the pairs that are computed, and half of what goes by token."""
+  events, block = 4096, 128
+  pairs = [causal_pairs(n, block) for n in (events, 2 * events)]
+  flops = [attention_flops(p, 4, 128, 128) for p in pairs]
+  # Blocks on the diagonal are computed whole: a quarter but for 1 in 64.
+  assert flops[0] / flops[1] == pytest.approx(0.25, rel=1 / 60)
+  exact = [causal_pairs(n) for n in (events, 2 * events)]
+  assert exact[0] / exact[1] == pytest.approx(0.25, rel=2 / events)

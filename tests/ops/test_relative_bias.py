@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genrec_jax.ops.relative_bias import BiasTables
+from genrec_jax.ops.relative_bias import BiasTables, alibi_slopes
 from genrec_jax.ops.time_buckets import time_buckets
 
 _HEADS, _LENGTH, _REACH = 3, 6, 4
@@ -58,3 +58,13 @@ def test_no_table_is_no_bias():
 def test_tables_that_do_not_fit_are_errors(tables, message):
   with pytest.raises(ValueError, match=message):
     tables.check(_HEADS)
+
+
+def test_slopes_of_alibi_halve_for_eight_heads():
+  assert alibi_slopes(8) == tuple(2.0**-h for h in range(1, 9))
+  assert alibi_slopes(4) == (2.0**-2, 2.0**-4, 2.0**-6, 2.0**-8)
+  bias = BiasTables(slopes=alibi_slopes(2))
+  offset = np.array([[0, 1, 2], [-1, 0, 1], [-2, -1, 0]])
+  got = bias.of_pairs(jnp.asarray(offset), None)
+  expected = -np.abs(offset)[None] * np.array([1 / 16, 1 / 256])[:, None, None]
+  np.testing.assert_allclose(got[0], expected, rtol=1e-6)

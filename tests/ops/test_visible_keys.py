@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genrec_jax.core.types import CONTEXT, EVENT, TARGET, SequenceInfo
+from genrec_jax.core.roles import CONTEXT, EVENT, TARGET
+from genrec_jax.core.types import SequenceInfo
 from genrec_jax.ops.visible_keys import visible_keys
 
 
@@ -82,3 +83,17 @@ def test_some_queries_and_a_part_of_the_keys():
   np.testing.assert_array_equal(some[0, 0], whole[0, 5, 3:10])
   assert not some[0, 1].any()
   np.testing.assert_array_equal(some[0, 2], whole[0, 2, 3:10])
+
+
+@pytest.mark.parametrize("window", [0, 1])
+def test_a_limit_counts_from_the_start_of_its_segment(window):
+  segments = jnp.array([[1, 1, 2, 2, 2, 2, 0]])
+  zeros = jnp.zeros(segments.shape, jnp.int32)
+  limits = jnp.array([[-1, 1, -1, -1, 0, 2, -1]])
+  info = SequenceInfo(segments, zeros, zeros, zeros, limits_BL=limits)
+  mask = visible_keys(info, window).mask(7)[0]
+  seen = [np.flatnonzero(row).tolist() for row in np.asarray(mask)]
+  assert seen[0] == [0] and seen[2] == [2] and seen[6] == []
+  assert seen[1] == [0, 1]
+  assert seen[4] == [4]
+  assert seen[5] == ([2, 3, 5] if not window else [3, 5])

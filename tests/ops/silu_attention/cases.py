@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genrec_jax.core.types import CONTEXT, EVENT, TARGET, SequenceInfo
+from genrec_jax.core.roles import CONTEXT, EVENT, TARGET
+from genrec_jax.core.types import SequenceInfo
 from genrec_jax.ops.relative_bias import BiasTables
 from genrec_jax.ops.silu_attention import BlockSizes, silu_attention
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genrec_jax.core.types import EVENT, SequenceInfo
+from genrec_jax.core.roles import EVENT
+from genrec_jax.core.types import SequenceInfo
 from genrec_jax.ops.relative_bias import BiasTables
 from genrec_jax.ops.silu_attention import BlockSizes, silu_attention
 from genrec_jax.ops.silu_attention.chunked import chunked

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What layouts of requests share: a history, then the items asked about.
+
+    context   attributes of the user         CONTEXT, if any
+    history   his last events                EVENT, tokens of a subclass
+    asked     the items of a request         TARGET
+
+A token may see as many of its example's first tokens as its `limit` says, and
+itself; -1 is what its role says. An item that is asked about sees the tokens of
+events before its request: neither its own label nor those of the items beside
+it. A training target and a candidate of `impression_batch` are the same token,
+to the last embedding. With history_loss, items of the history are asked about
+as well. Arrays of a batch, all (B, L) int32:
+
+    item action context kind role positions limit request gap time query_time
+    label labelled user segment_ids
+
+action is a bit mask, kind one of core/roles.py, request a running number. The
+file is long because tokens of training and of serving, which must be the same,
+are made side by side.
+"""
+
+import dataclasses
+from typing import Any, ClassVar
+
+from jaxtyping import Int
+import numpy as np
+
+from genrec_jax.core.roles import ATTRIBUTE, CANDIDATE, CONTEXT, TARGET
+from genrec_jax.data.catalog import Users
+from genrec_jax.data.feedback import BoundFeedback, Feedback
+from genrec_jax.data.histories import HistorySource
+from genrec_jax.data.impressions import Impressions
+from genrec_jax.data.layouts import Layout
+from genrec_jax.data.request_events import (
+  UNKNOWN_GAP,
+  UNKNOWN_TIME,
+  RequestEvents,
+)
+from genrec_jax.data.request_examples import ASKED, RequestExamples
+from genrec_jax.data.schema import Record
+from genrec_jax.data.user_context import hashed_attributes
+
+COLUMNS = (
+  *("item", "action", "kind", "role", "positions", "limit", "request", "gap"),
+  *("time", "query_time", "label", "labelled", "context", "user"),
+)
+PLACE = {name: i for i, name in enumerate(COLUMNS)}
+
+
+def put(rows: Int[np.ndarray, "n C"], **columns: Any) -> None:
+  """Sets columns of rows by name."""
+  for name, value in columns.items():
+    rows[:, PLACE[name]] = value
+
+
+@dataclasses.dataclass(frozen=True)
+class RequestLayout(Layout):
+  """What the three layouts share; see the module docstring.
+
+  Attributes:
+    feedback: what is predicted.
+    max_events: most recent events of a history.
+    num_candidates: N, items of a request.
+    last_requests: examples per user, of the last requests; 0 = all.
+    history_loss: ask about the events of the history too.
+    causal: False lets tokens of a history see all of it.
+    shown: words that the model reads of past actions; None = feedback's.
+    context: attributes of users that are put in front, one token each.
+    context_ids: values are hashed to 1 .. context_ids.
+    bound_feedback, bound_shown, context_UC: set by `bind`.
+  """
+
+  feedback: Feedback
+  max_events: int
+  num_candidates: int = 1
+  last_requests: int = 0
+  history_loss: bool = False
+  causal: bool = True
+  shown: Feedback | None = None
+  context: tuple[str, ...] = ()
+  context_ids: int = 1000
+  bound_feedback: BoundFeedback | None = None
+  bound_shown: BoundFeedback | None = None
+  context_UC: Int[np.ndarray, "U C"] | None = None
+
+  tokens_per_event: ClassVar[int] = 1
+  # The kind of a token that is asked about.
+  asked_kind: ClassVar[int] = CANDIDATE
+  targets_of_history: ClassVar[bool] = True
+
+  def __post_init__(self):
+    for name in ("max_events", "num_candidates", "context_ids"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+    if self.last_requests < 0:
+      raise ValueError(
+        f"last_requests={self.last_requests} must be positive, or 0 for all."
+      )
+    if self.history_loss and not self.causal:
+      raise ValueError(
+        "history_loss=True needs causal=True: where the history sees all of"
+        " itself, it sees the labels it is asked for."
+      )
+
+  @property
+  def num_columns(self) -> int:
+    """Columns of an Example."""
+    return len(COLUMNS)
+
+  @property
+  def request_length(self) -> int:
+    """Tokens of the longest request."""
+    history = self.tokens_per_event * self.max_events
+    return len(self.context) + history + self.num_candidates
+
+  @property
+  def max_length(self) -> int:
+    """Tokens of the longest example."""
+    again = self.history_loss and self.targets_of_history
+    return self.request_length + self.max_events * again
+
+  def bind(self, artifacts: Any) -> "RequestLayout":
+    """The layout with what actions mean and the attributes of users."""
+    actions = artifacts.histories.manifest.actions
+    context_UC = None
+    if self.context:
+      context_UC = hashed_attributes(
+        Users(artifacts.histories.directory).attributes,
+        self.context,
+        self.context_ids,
+      )
+    return dataclasses.replace(
+      self,
+      bound_feedback=self.feedback.bind(actions),
+      bound_shown=(self.shown or self.feedback).bind(actions),
+      context_UC=context_UC,
+    )
+
+  def source(self, histories: HistorySource) -> HistorySource:
+    """Requests of the training part."""
+    return RequestExamples(
+      histories,
+      self._bound("bound_feedback"),
+      self.num_candidates,
+      self.last_requests,
+    )
+
+  def example(
+    self, record: Record, end: int, rng: np.random.Generator | None = None
+  ) -> Int[np.ndarray, "n C"]:
+    """Tokens of a request of `source`; none for any other record."""
+    del rng
+    if ASKED not in record:
+      return np.zeros((0, len(COLUMNS)), np.int32)
+    asked = record[ASKED]
+    seen = self._events(record, end)
+    time = int(record["time"][end]) if "time" in record else 0
+    rows = self._rows(seen, record["item"][asked], time, int(record["user"]))
+    labels = self._bound("bound_feedback").bits(record)[asked]
+    put(rows[len(rows) - len(asked) :], label=labels, labelled=1)
+    if not self.history_loss:
+      return rows
+    return self._with_history_loss(rows, seen, len(asked))
+
+  def batch(
+    self,
+    rows_BLC: Int[np.ndarray, "B L C"],
+    segment_ids_BL: Int[np.ndarray, "B L"],
+    positions_BL: Int[np.ndarray, "B L"],
+  ) -> dict[str, np.ndarray]:
+    """Names the columns of packed rows; every array is (B, L) int32.
+
+    Positions are the layout's own: what was shown together shares one.
+    """
+    del positions_BL
+    batch = {
+      f"{name}_BL": np.ascontiguousarray(rows_BLC[:, :, i])
+      for name, i in PLACE.items()
+    }
+    batch["segment_ids_BL"] = segment_ids_BL.astype(np.int32)
+    return batch
+
+  def impression_batch(self, impressions: Impressions) -> dict[str, np.ndarray]:
+    """One row per request: padding, history, then its candidates.
+
+    Candidates are the last N places of a row, so that those before them do not
+    depend on how many there are. candidate_BN are their items.
+    """
+    shown = impressions.candidates.shape[1]
+    before = self.request_length - self.num_candidates
+    shape = (len(impressions), before + shown)
+    rows = np.zeros((*shape, len(COLUMNS)), np.int32)
+    segments = np.zeros(shape, np.int32)
+    for i, record in enumerate(impressions.history):
+      items = impressions.candidates[i]
+      real = np.flatnonzero(items)
+      seen = self._events(record, len(record["item"]))
+      user, time = int(impressions.user[i]), int(impressions.query_time[i])
+      mine = self._rows(seen, items[real], time, user)
+      at = np.concatenate(
+        [np.arange(before - (len(mine) - len(real)), before), before + real]
+      )
+      rows[i, at], segments[i, at] = mine, 1
+    batch = self.batch(rows, segments, segments)
+    return {**batch, "candidate_BN": impressions.candidates.astype(np.int32)}
+
+  # What a subclass says: the tokens of events.
+
+  def history(self, seen: RequestEvents) -> Int[np.ndarray, "n C"]:
+    """Tokens of events; roles, limits and places are set by the caller."""
+    raise NotImplementedError
+
+  def _events(self, record: Record, end: int) -> RequestEvents:
+    return RequestEvents.of(
+      record, end, self.max_events, self.bound_feedback, self.bound_shown
+    )
+
+  def _rows(
+    self, seen: RequestEvents, items, time: int, user: int
+  ) -> Int[np.ndarray, "n C"]:
+    """Context, history and the items that are asked about at a time."""
+    prefix, count = len(self.context), len(seen.item)
+    tokens = self.history(seen)
+    rows = np.zeros((prefix + len(tokens) + len(items), len(COLUMNS)), np.int32)
+    context, targets = rows[:prefix], rows[prefix + len(tokens) :]
+    rows[prefix : prefix + len(tokens)] = tokens
+    rows[prefix : prefix + len(tokens), PLACE["positions"]] += prefix
+    limits = rows[prefix : prefix + len(tokens), PLACE["limit"]]
+    limits[limits >= 0] += prefix
+    past = prefix + self.tokens_per_event * count
+    if not self.causal:
+      limits[:] = past
+    if prefix:
+      put(
+        context,
+        kind=ATTRIBUTE,
+        role=CONTEXT,
+        positions=np.arange(prefix),
+        limit=prefix,
+        gap=UNKNOWN_GAP,
+        time=UNKNOWN_TIME,
+        query_time=UNKNOWN_TIME,
+      )
+      if self.context_UC is not None and user >= 0:
+        put(context, context=self.context_UC[user])
+    put(
+      targets,
+      item=items,
+      kind=self.asked_kind,
+      role=TARGET,
+      positions=past,
+      limit=past,
+      time=time,
+      query_time=time,
+      **self.of_request(seen.num_requests, seen.gap_to(time)),
+    )
+    put(rows, user=user)
+    return rows
+
+  def _with_history_loss(self, rows, seen: RequestEvents, asked: int):
+    """The same example, with a loss on the labelled events of its history."""
+    prefix = len(self.context)
+    places = np.flatnonzero(seen.asked)
+    labels = {"label": seen.label[places], "labelled": 1}
+    if not self.targets_of_history:
+      items = rows[prefix : len(rows) - asked : self.tokens_per_event]
+      for name, value in labels.items():
+        items[places, PLACE[name]] = value
+      return rows
+    again = np.zeros((len(places), len(COLUMNS)), np.int32)
+    put(
+      again,
+      item=seen.item[places],
+      kind=self.asked_kind,
+      role=TARGET,
+      positions=prefix + self.tokens_per_event * seen.first[places],
+      limit=prefix + self.tokens_per_event * seen.first[places],
+      time=seen.request_time[places],
+      query_time=seen.request_time[places],
+      user=rows[0, PLACE["user"]],
+      **self.of_request(seen.request[places], seen.gap[places]),
+      **labels,
+    )
+    return np.concatenate([rows, again])
+
+  def of_request(self, request, gap) -> dict[str, Any]:
+    """What a token tells of its request."""
+    return {"request": request, "gap": gap}
+
+  def _bound(self, name: str) -> BoundFeedback:
+    bound = getattr(self, name)
+    if bound is None:
+      raise ValueError(
+        "this layout is not bound to a data set: call bind(artifacts) first."
+      )
+    return bound

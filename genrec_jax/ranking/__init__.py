@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Items that are given, in the order of what a user would do with them."""
+
+from genrec_jax.ranking.ranker import Ranker, load_ranker
+from genrec_jax.ranking.value import ValueFunction
+
+__all__ = ["Ranker", "ValueFunction", "load_ranker"]

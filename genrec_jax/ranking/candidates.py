@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any number of candidates behind one history, in micro-batches (M-FALCON).
+
+    history (1, M) tokens --start--> keys and values of all layers, once
+    candidates (1, b) at a time --candidates--> logits, against these
+
+A candidate sees the history and itself, so it does not matter which others are
+scored with it: n^2 d of attention for the history, and n d a candidate
+(arXiv 2402.17152, section 3.4). Shapes are fixed, so one program serves any
+number of candidates. A system that keeps no history scores whole rows.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+import numpy as np
+
+from genrec_jax.data.impressions import Impressions
+from genrec_jax.data.schema import Record
+
+
+def asked_about(
+  record: Record,
+  candidates_N: Int[np.ndarray, "N"],
+  query_time: int,
+  num_items: int,
+) -> Impressions:
+  """One request of a whole record, checked; user -1 is nobody known.
+
+  Args:
+    record: history; an empty one is a user without any.
+    candidates_N: item indices.
+    query_time: seconds since the manifest's epoch at which is asked.
+    num_items: candidates run from 1 to it.
+
+  Raises:
+    ValueError: no candidates, one that is no item, or a time before the
+      history's end.
+  """
+  if not len(candidates_N):
+    raise ValueError("there are no candidates: give at least one item.")
+  wrong = candidates_N[(candidates_N < 1) | (candidates_N > num_items)]
+  if len(wrong):
+    raise ValueError(
+      f"candidate {wrong[0]} is not in the catalogue: item indices run from 1"
+      f" to {num_items}."
+    )
+  times = record.get("time", ())
+  if len(times) and query_time < times[-1]:
+    raise ValueError(
+      f"query_time={query_time} lies {times[-1] - query_time} s before the last"
+      f" event of the history ({times[-1]}): ask at that time or later, or give"
+      " a history that ends before."
+    )
+  row = candidates_N[None].astype(np.int32)
+  return Impressions(
+    user=np.array([record["user"]], np.int32),
+    history=[record],
+    query_time=np.array([query_time], np.int32),
+    candidates=row,
+    labels=np.zeros_like(row),
+    known=np.zeros(row.shape, bool),
+    event=np.full_like(row, -1),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class CandidateScorer:
+  """A model behind `score`.
+
+  Attributes:
+    layout: makes tokens of impressions (data/request_layout.py).
+    score_fn: batch of whole rows -> logits (1, N, T).
+    start_fn: batch of histories -> what is kept; None where nothing can be.
+    candidates_fn: (kept, batch of candidates) -> logits (1, b, T).
+    micro_batch: b, candidates at a time.
+  """
+
+  layout: Any
+  score_fn: Callable[[Any], Any]
+  start_fn: Callable[[Any], Any] | None
+  candidates_fn: Callable[[Any, Any], Any] | None
+  micro_batch: int
+
+  def __post_init__(self):
+    if self.micro_batch < 1:
+      raise ValueError(f"micro_batch={self.micro_batch} must be at least 1.")
+
+  @classmethod
+  def of(
+    cls, system: Any, params: Any, layout: Any, micro_batch: int = 256
+  ) -> "CandidateScorer":
+    """Of a system with `score`, and its parameters on this process's devices.
+
+    Raises:
+      ValueError: a system that scores no candidates.
+    """
+    if not hasattr(system, "score"):
+      raise ValueError(
+        f"{type(system).__name__} scores no candidates: it recommends items"
+        " (scripts/recommend.py)."
+      )
+
+    def method(name):
+      applied = jax.jit(
+        lambda params, *args: system.apply(
+          {"params": params}, *args, method=name
+        )
+      )
+      return lambda *args: applied(params, *args)
+
+    caches = getattr(system, "caches_history", False)
+    return cls(
+      layout=layout,
+      score_fn=method("score"),
+      start_fn=method("start") if caches else None,
+      candidates_fn=method("candidates") if caches else None,
+      micro_batch=micro_batch,
+    )
+
+  def score(self, request: Impressions) -> Float[np.ndarray, "N T"]:
+    """Probabilities of the tasks, of the candidates of ONE request."""
+    shown = request.candidates.shape[1]
+    # An item of padding is item 0: it sees nothing and is not asked for.
+    pad = ((0, 0), (0, -shown % self.micro_batch))
+    request = dataclasses.replace(
+      request,
+      candidates=np.pad(request.candidates, pad),
+      labels=np.pad(request.labels, pad),
+      known=np.pad(request.known, pad),
+      event=np.pad(request.event, pad, constant_values=-1),
+    )
+    parts = self._kept(request) if self.start_fn else self._whole(request)
+    logits_NT = np.concatenate([np.asarray(p)[0] for p in parts])[:shown]
+    return np.asarray(jax.nn.sigmoid(jnp.asarray(logits_NT, jnp.float32)))
+
+  def _kept(self, request: Impressions) -> list[Any]:
+    """Logits of micro-batches behind a history that is computed once."""
+    batch = self.layout.impression_batch(request)
+    count = batch.pop("candidate_BN").shape[1]
+    before = batch["item_BL"].shape[1] - count
+    kept = self.start_fn({k: v[:, :before] for k, v in batch.items()})
+    starts = range(before, before + count, self.micro_batch)
+    return [
+      self.candidates_fn(
+        kept, {k: v[:, s : s + self.micro_batch] for k, v in batch.items()}
+      )
+      for s in starts
+    ]
+
+  def _whole(self, request: Impressions) -> list[Any]:
+    """Logits of micro-batches, the history computed with each of them."""
+    names = ("candidates", "labels", "known", "event")
+    parts = []
+    for s in range(0, request.candidates.shape[1], self.micro_batch):
+      mine = {
+        n: getattr(request, n)[:, s : s + self.micro_batch] for n in names
+      }
+      some = dataclasses.replace(request, **mine)
+      parts.append(self.score_fn(self.layout.impression_batch(some)))
+    return parts

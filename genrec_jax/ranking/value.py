@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One number of the probabilities of actions, to order items by.
+
+    value = sum over tasks t of weight_t P(t)
+
+Weights say what an action is worth to whom the list is made for; they are no
+part of a model. What is bad weighs less than nothing: a skip -100, a click 1.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+
+from jaxtyping import Float
+import numpy as np
+
+from genrec_jax.core.suggest import choices_hint
+
+
+@dataclasses.dataclass(frozen=True)
+class ValueFunction:
+  """See the module docstring.
+
+  Attributes:
+    tasks: names of the probabilities, in order.
+    weights: of the same tasks.
+  """
+
+  tasks: tuple[str, ...]
+  weights: tuple[float, ...]
+
+  def __post_init__(self):
+    if len(self.tasks) != len(self.weights):
+      raise ValueError(
+        f"{len(self.weights)} weights for the {len(self.tasks)} tasks"
+        f" {self.tasks}: give one each."
+      )
+
+  @classmethod
+  def of(cls, tasks: Sequence[str], weights: str = "") -> "ValueFunction":
+    """Reads "click=1,like=10"; tasks that it leaves out weigh nothing.
+
+    Args:
+      tasks: what the model predicts.
+      weights: as above; empty = 1 each.
+
+    Raises:
+      ValueError: a task that is not predicted, or a weight that is no number.
+    """
+    if not weights:
+      return cls(tuple(tasks), (1.0,) * len(tasks))
+    found = {}
+    for part in weights.split(","):
+      task, _, text = (x.strip() for x in part.partition("="))
+      if task not in tasks:
+        raise ValueError(
+          f"weights={weights!r}: the model predicts no {task!r}."
+          + choices_hint(task, tasks)
+        )
+      try:
+        found[task] = float(text)
+      except ValueError as e:
+        raise ValueError(
+          f"weights={weights!r}: {text!r} is no number; write {task}=1."
+        ) from e
+      if not np.isfinite(found[task]):
+        raise ValueError(f"weights={weights!r}: {text!r} is not finite.")
+    return cls(tuple(tasks), tuple(found.get(task, 0.0) for task in tasks))
+
+  def __call__(
+    self, probabilities_NT: Float[np.ndarray, "N T"]
+  ) -> Float[np.ndarray, "N"]:
+    """Values of items."""
+    return probabilities_NT @ np.array(self.weights, probabilities_NT.dtype)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Heads: a task's logit by hand, gates that sum to one, dropped experts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genrec_jax.layers.action_heads import Linear, MMoE, TaskMlp
+
+_H = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+_X = jnp.asarray(_H)
+
+
+def _with_params(head):
+  shapes = jax.eval_shape(lambda: head.init(jax.random.key(0), _X, True))
+  rng = np.random.default_rng(1)
+  params = jax.tree.map(
+    lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), shapes
+  )
+  return params, jax.tree.map(np.asarray, params["params"])
+
+
+def test_tasks_of_an_mlp_are_separate():
+  params, p = _with_params(head := TaskMlp(num_tasks=2, hidden_width=5))
+  got = head.apply(params, _X, True)
+  t = p["towers"]
+  for task in range(2):
+    x = np.maximum(_H @ t["hidden"][task] + t["hidden_bias"][task], 0)
+    expected = x @ t["out"][task] + t["out_bias"][task]
+    np.testing.assert_allclose(got[..., task], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_experts_are_weighed_by_a_gate_per_task():
+  head = MMoE(num_tasks=2, num_experts=3, hidden_width=5)
+  params, p = _with_params(head)
+  got = head.apply(params, _X, True)
+  experts = _H @ p["experts"]["kernel"] + p["experts"]["bias"]
+  experts = np.maximum(experts, 0).reshape(2, 3, 3, 5)
+  gates = (_H @ p["gates"]["kernel"] + p["gates"]["bias"]).reshape(2, 3, 2, 3)
+  gates = np.exp(gates) / np.exp(gates).sum(-1, keepdims=True)
+  t = p["towers"]
+  for task in range(2):
+    mixed = np.einsum("ble,blef->blf", gates[:, :, task], experts)
+    x = np.maximum(mixed @ t["hidden"][task] + t["hidden_bias"][task], 0)
+    expected = x @ t["out"][task] + t["out_bias"][task]
+    np.testing.assert_allclose(got[..., task], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_dropped_gate_hides_an_expert():
+  head = MMoE(2, num_experts=2, hidden_width=5, gate_dropout=0.5)
+  params, _ = _with_params(head)
+  whole = head.apply(params, _X, True)
+  seen = set()
+  for seed in range(8):
+    rngs = {"dropout": jax.random.key(seed)}
+    found = head.apply(params, _X, False, rngs=rngs)
+    assert np.all(np.isfinite(found))
+    seen.add(float(jnp.sum(jnp.abs(found - whole))) > 1e-3)
+  assert True in seen
+
+
+@pytest.mark.parametrize(
+  "head", [Linear(2), TaskMlp(2, 5), MMoE(2, num_experts=2, hidden_width=5)]
+)
+def test_logits_are_float32(head):
+  params, _ = _with_params(head)
+  got = head.apply(params, jnp.asarray(_H, jnp.bfloat16), True)
+  assert got.dtype == jnp.float32 and got.shape == (2, 3, 2)

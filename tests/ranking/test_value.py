@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The value of an item is the weighted sum of its probabilities."""
+
+import numpy as np
+import pytest
+
+from genrec_jax.ranking.value import ValueFunction
+
+_TASKS = ("skip", "click", "like")
+
+
+def test_weights_of_the_source():
+  value = ValueFunction(_TASKS, (-100.0, 1.0, 10.0))
+  p = np.array([[0.5, 0.4, 0.1], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+  np.testing.assert_allclose(value(p), [-48.6, 1.0, -100.0])
+  # One more point of P(like) is worth ten of P(click).
+  more = p + np.array([[0, 0, 0.01]])
+  np.testing.assert_allclose(value(more) - value(p), 0.1)
+
+
+def test_words_of_weights():
+  assert ValueFunction.of(_TASKS, "like=10, click=-1.5").weights == (
+    0,
+    -1.5,
+    10,
+  )
+  assert ValueFunction.of(_TASKS).weights == (1, 1, 1)
+  for text, message in (
+    ("clik=1", "no 'clik'.*Did you mean 'click'"),
+    ("click", "'' is no number; write click=1"),
+    ("click=x", "'x' is no number"),
+    ("click=nan", "'nan' is not finite"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      ValueFunction.of(_TASKS, text)
+  with pytest.raises(ValueError, match="2 weights for the 3 tasks"):
+    ValueFunction(_TASKS, (1.0, 2.0))
