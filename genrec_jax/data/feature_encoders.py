@@ -33,6 +33,9 @@ class Fitted(Protocol):
   def ids(self, values: np.ndarray) -> Int[np.ndarray, "n"]:
     """Rows of the values."""
 
+  def num_unseen(self, values: np.ndarray) -> int:
+    """How many of the values share the row of the unseen."""
+
 
 @runtime_checkable
 class Encoder(Protocol):
@@ -104,6 +107,10 @@ class FittedVocabulary:
     ids = np.array(found, np.int32).reshape(values.shape)
     return np.where(missing(values), MISSING, ids).astype(np.int32)
 
+  def num_unseen(self, values: np.ndarray) -> int:
+    """How many of the values training did not keep."""
+    return int((self.ids(values) == UNSEEN).sum())
+
 
 @dataclasses.dataclass(frozen=True)
 class Hashed:
@@ -134,6 +141,11 @@ class Hashed:
     hashed = [zlib.crc32(str(value).encode()) for value in values.tolist()]
     ids = 1 + np.array(hashed, np.int64).reshape(values.shape) % self.size
     return np.where(missing(values), MISSING, ids).astype(np.int32)
+
+  def num_unseen(self, values: np.ndarray) -> int:
+    """None: a hash knows every value."""
+    del values
+    return 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,13 +185,11 @@ class Percentiles:
     heavy = np.nan
     if len(found) and weight.max() * self.buckets > weight.sum():
       heavy = float(found[weight.argmax()])
-      found, weight = (
-        np.delete(found, weight.argmax()),
-        np.delete(weight, weight.argmax()),
-      )
+      rest = found != heavy
+      found, weight = found[rest], weight[rest]
     if not len(found):
       return FittedPercentiles(np.zeros(0), heavy, self.buckets)
-    # Bucket b + 1 starts above the smallest value v with F(v) + P(v) >= b / n.
+    # Bucket b ends at the first value up to which b / buckets of them lie.
     at = np.cumsum(weight) * self.buckets
     ends = np.arange(1, self.buckets) * weight.sum()
     edges = found[np.searchsorted(at, ends, side="left")]
@@ -205,3 +215,8 @@ class FittedPercentiles:
     ids = 1 + np.searchsorted(self.edges, values, side="left")
     ids = np.where(values == self.heavy, self.buckets + 1, ids)
     return np.where(np.isnan(values), MISSING, ids).astype(np.int32)
+
+  def num_unseen(self, values: np.ndarray) -> int:
+    """None: a number has a bucket, seen or not."""
+    del values
+    return 0
