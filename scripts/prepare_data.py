@@ -51,6 +51,13 @@ def _summary(manifest: Manifest, directory: pathlib.Path) -> str:
       f" {table['duplicate_rows']:,} repeated,"
       f" {table['items_without_row']:,} items without a row"
     )
+  if "user_table" in counts:
+    users = counts["user_table"]
+    lines.append(
+      f"             user table: {users['rows']:,} rows,"
+      f" {users['duplicate_rows']:,} repeated,"
+      f" {users['users_without_row']:,} users without a row"
+    )
   lines += [
     f"  fields     {', '.join(manifest.fields)}",
     f"  split      {', '.join(f'{v}' for v in manifest.split.values())}",

@@ -11,6 +11,7 @@ from genrec_jax.data.catalog import Catalog, Users
 from genrec_jax.data.encoding import Sequences, encode
 from genrec_jax.data.files import Files
 from genrec_jax.data.histories import Histories
+from genrec_jax.data.kuairand import KuaiRand
 from genrec_jax.data.movielens import MovieLens
 from genrec_jax.data.schema import Codec, Manifest, RawLog, Record
 from genrec_jax.data.sequences import prepare
@@ -23,6 +24,7 @@ __all__ = [
   "Files",
   "GlobalTime",
   "Histories",
+  "KuaiRand",
   "LeaveOneOut",
   "Manifest",
   "MovieLens",

@@ -46,7 +46,11 @@ class Catalog:
 
 
 class Users:
-  """Users of a prepared data set; `ids` and `events` by user index."""
+  """Users of a prepared data set; `ids` and `events` by user index.
+
+  Row u of `attributes` is that of user u; it has no column but `user` where
+  the source knows nothing of its users.
+  """
 
   def __init__(self, directory: str | os.PathLike):
     manifest = schema.Manifest.load(directory)
@@ -54,6 +58,7 @@ class Users:
     self.num_users: int = manifest.num_users
     self.ids: list[str] = table["user_id"].to_list()
     self.events: Int[np.ndarray, "U"] = table["events"].to_numpy()
+    self.attributes = table.drop("user_id", "events")
     self._index = {name: i for i, name in enumerate(self.ids)}
 
   def index_of(self, user_id: object) -> int:

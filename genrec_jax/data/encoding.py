@@ -20,10 +20,9 @@ import numpy as np
 import polars as pl
 from tqdm import tqdm
 
-from genrec_jax.data import events as events_lib, filters, ids, schema
+from genrec_jax.data import attributes, events as events_lib, filters, schema
 
 _INT32_MAX = 2**31 - 1
-_RESERVED = ("index", "item_id", "count")
 
 
 @dataclasses.dataclass
@@ -35,6 +34,8 @@ class Sequences:
     fields: name -> array (E,) as stored in a record.
     user_ids: id by user index.
     items: one row per item 1..V: item_id, title and attributes.
+    users: one row per user: user_id and attributes; None where the source has
+      no table of them.
     counts, item_table: see schema.Manifest.
   """
 
@@ -46,6 +47,7 @@ class Sequences:
   actions: list[str]
   counts: dict[str, Any]
   item_table: dict[str, int]
+  users: pl.DataFrame | None = None
 
   def record(self, user: int) -> schema.Record:
     """The record of a user index."""
@@ -139,7 +141,7 @@ def encode(
     counts |= {"out": len(log.user), "dropped": dropped}
 
     _next(bar, "number")
-    sequences = _sequences(log, raw.items, counts, keep_unseen_items)
+    sequences = _sequences(log, raw, counts, keep_unseen_items)
     _next(bar, "done")
   return sequences
 
@@ -220,7 +222,7 @@ def _compact(
 
 def _sequences(
   log: events_lib.Events,
-  items: pl.DataFrame,
+  raw: schema.RawLog,
   counts: dict[str, Any],
   keep_unseen_items: bool,
 ) -> Sequences:
@@ -237,7 +239,12 @@ def _sequences(
     fields["value"] = log.value
   if log.request is not None:
     fields["request"] = _request_numbers(user, log.request, offsets)
-  table, item_table = _item_table(item_ids, items, keep_unseen_items)
+  table, item_table = attributes.of_items(
+    item_ids, raw.items, keep_unseen=keep_unseen_items
+  )
+  users = None
+  if raw.users is not None:
+    users, counts["user_table"] = attributes.of_users(user_ids, raw.users)
   return Sequences(
     offsets=offsets,
     fields=fields,
@@ -247,6 +254,7 @@ def _sequences(
     actions=log.actions,
     counts=counts,
     item_table=item_table,
+    users=users,
   )
 
 
@@ -296,42 +304,3 @@ def _request_numbers(
   result = np.empty(len(ranks), np.int32)
   result[ranks] = number[first][np.cumsum(opens) - 1]
   return result
-
-
-def _item_table(
-  item_ids: list[str], items: pl.DataFrame, keep_unseen: bool
-) -> tuple[pl.DataFrame, dict[str, int]]:
-  """Rows of the item table in index order, and what did not match."""
-  taken = [name for name in _RESERVED if name in items.columns]
-  if "item" not in items.columns or taken:
-    raise ValueError(
-      f"the item table has the columns {', '.join(items.columns)}; it needs"
-      f" 'item', and {', '.join(_RESERVED)} are taken: rename"
-      f" {', '.join(taken) or 'the id column'}."
-    )
-  wrong = ids.not_whole("item", items.schema)
-  if wrong is not None and items.select(wrong.fill_null(False).any()).item():
-    raise ValueError("the item table has ids that are not whole numbers.")
-  interned = items.select(ids.interned("item", items.schema))
-  table = items.drop("item").with_columns(
-    item_id=ids.canonical(interned["item"].cast(pl.String))
-  )
-  with_id = table.filter(pl.col("item_id").is_not_null())
-  unique = with_id.unique("item_id", keep="first", maintain_order=True)
-  if "title" not in unique.columns:
-    unique = unique.with_columns(title=pl.lit(""))
-  seen = pl.DataFrame({"item_id": item_ids}, schema={"item_id": pl.String})
-  missing = seen.join(unique, on="item_id", how="anti").height
-  unseen = unique.join(seen, on="item_id", how="anti").select("item_id")
-  if keep_unseen:
-    seen = pl.concat([seen, unseen])
-  rows = seen.join(unique, on="item_id", how="left", maintain_order="left")
-  rows = rows.with_columns(pl.col("title").cast(pl.String).fill_null(""))
-  attributes = [c for c in rows.columns if c not in ("item_id", "title")]
-  return rows.select("item_id", "title", *attributes), {
-    "rows": items.height,
-    "rows_without_id": items.height - with_id.height,
-    "duplicate_rows": with_id.height - unique.height,
-    "items_without_row": missing,
-    "unseen_items": unseen.height,
-  }

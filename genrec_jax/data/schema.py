@@ -50,6 +50,7 @@ class RawLog:
       a date type), action, value, request, and order (a number to sort events
       of equal time by; the row number where absent).
     items: columns item, title (optional) and attributes; may be empty.
+    users: column user and attributes; None where the source has no table.
     sources: file name -> sha256 of what was read.
     dropped: rows the source left out, by reason.
     actions: vocabulary in a fixed order; None takes the sorted ones.
@@ -67,6 +68,7 @@ class RawLog:
   dropped: dict[str, int] = dataclasses.field(default_factory=dict)
   actions: list[str] | None = None
   extras: dict[str, bytes] = dataclasses.field(default_factory=dict)
+  users: pl.DataFrame | None = None
   timestamp_unit: str | None = None
   explain: Callable[[Exception], str] | None = None
 
@@ -85,7 +87,8 @@ class Manifest:
 
   Attributes:
     counts: {"in": rows read, "out": events kept, "dropped": {reason: n},
-      ...}, where in = out + sum of dropped.
+      ...}, where in = out + sum of dropped; "user_table" is there where the
+      source has one, with the same keys as item_table has for items.
     fields: name -> dtype of the arrays of a record, in their order on disk.
     epoch_seconds: unix seconds at time 0 = the earliest event; None where
       the source has no times, as median_gap_seconds (between one user's

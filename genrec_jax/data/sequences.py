@@ -240,7 +240,10 @@ def _bytes_needed(sequences: encoding.Sequences) -> int:
   """Upper estimate of the bytes on disk, before compression."""
   num_users, num_events = len(sequences.user_ids), int(sequences.offsets[-1])
   histories = num_events * 4 * len(sequences.fields) + 40 * num_users
-  return histories + sequences.items.estimated_size() + 40 * num_users + 65536
+  tables = sequences.items.estimated_size() + 40 * num_users
+  if sequences.users is not None:
+    tables += sequences.users.estimated_size()
+  return int(histories + tables + 65536)
 
 
 def _shards(sequences: encoding.Sequences) -> list[tuple[int, int]]:
@@ -302,10 +305,13 @@ def _write_tables(
     pl.Series("count", count.astype(np.int64)),
     *attributes.columns,
   ).write_parquet(directory / "catalog.parquet")
-  pl.DataFrame(
+  users = pl.DataFrame(
     {
       "user": np.arange(len(lengths), dtype=np.int32),
       "user_id": pl.Series(sequences.user_ids, dtype=pl.String),
       "events": lengths.astype(np.int32),
     }
-  ).write_parquet(directory / "users.parquet")
+  )
+  if sequences.users is not None:
+    users = users.hstack(sequences.users.drop("user_id"))
+  users.write_parquet(directory / "users.parquet")
