@@ -31,7 +31,7 @@ from ml_collections import config_flags
 
 from genrec_jax.core.build import build_options
 from genrec_jax.data.histories import Histories
-from genrec_jax.train.program import PipelineOptions
+from genrec_jax.train.options import PipelineOptions
 from genrec_jax.train.sections import check_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to time.")

@@ -12,7 +12,7 @@ import numpy as np
 from genrec_jax.data import splits
 from genrec_jax.data.histories import HistorySource
 from genrec_jax.data.pipeline import training_batches
-from genrec_jax.train.program import PipelineOptions
+from genrec_jax.train.options import PipelineOptions
 
 _EPOCH_SECONDS = 90 * 24 * 3600
 _WARM_UP = 5

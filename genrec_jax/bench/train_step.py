@@ -17,7 +17,8 @@ import numpy as np
 from genrec_jax.core import sharding
 from genrec_jax.core.build import build_options
 from genrec_jax.core.sharding import MeshOptions
-from genrec_jax.train.program import PipelineOptions, Program
+from genrec_jax.train.options import PipelineOptions
+from genrec_jax.train.program import Program
 from genrec_jax.train.state import num_parameters
 
 _EPOCH_SECONDS = 90 * 24 * 3600

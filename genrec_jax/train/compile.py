@@ -28,8 +28,9 @@ from genrec_jax.train.program import Program
 from genrec_jax.train.state import TrainState
 
 # train, then what evaluation and serving run: vectors of requests, vectors of
-# items, and the nearest of these to those; or the items that are generated.
-STEPS = ("train", "query", "items", "retrieve", "decode")
+# items, and the nearest of these to those; or the items that are generated; or
+# the logits of shown items.
+STEPS = ("train", "query", "items", "retrieve", "decode", "score")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +147,9 @@ def steps_of(
       step = Step(name, program.query, (state.params, requests))
     elif name == "decode":
       step = Step(name, program.decode, _decode_arguments(program, state))
+    elif name == "score":
+      impressions = program.abstract_impressions()
+      step = Step(name, program.score, (state.params, impressions))
     elif name == "items":
       step = Step(name, program.items, (state.params,))
     else:

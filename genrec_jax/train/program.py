@@ -22,49 +22,17 @@ import numpy as np
 
 from genrec_jax.core.build import build, build_options
 from genrec_jax.core.sharding import Placement
+from genrec_jax.data.impressions import no_impressions
 from genrec_jax.data.requests import no_requests
 from genrec_jax.ops.top_k import sharded_top_k
 from genrec_jax.tokens.trie import Trie
+from genrec_jax.train.options import EvalOptions, PipelineOptions
 from genrec_jax.train.state import TrainState, init_params, init_state
 from genrec_jax.train.step import make_train_step
 from genrec_jax.train.tables import Tables
 
 # Item vectors scored at once by a device.
 _BLOCK_ITEMS = 65_536
-
-
-@dataclasses.dataclass(frozen=True)
-class PipelineOptions:
-  """config.pipeline.
-
-  Attributes:
-    layout: turns histories into examples.
-    batch_size: rows of the global batch.
-    row_length: tokens of a row; several users share one.
-    readers: parts that users and rows of a batch are dealt into. The order of
-      the data depends on it and not on the number of processes, which read
-      one or several parts each, or share one.
-  """
-
-  layout: Any
-  batch_size: int
-  row_length: int
-  readers: int = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class EvalOptions:
-  """config.eval.
-
-  Attributes:
-    batch_size: requests at a time.
-    filter_history: hide a user's earlier items from the candidates.
-    ks: cut-offs of the metrics.
-  """
-
-  batch_size: int = 128
-  filter_history: bool = True
-  ks: tuple[int, ...] = (1, 5, 10, 50, 200)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,17 +69,14 @@ class Program:
     def part(name, **extra):
       return build(config[name], where=f"config.{name}", **extra)
 
-    def options(name, kind):
-      return build_options(kind, config[name], where=f"config.{name}")
-
-    # A validator with a name ranks nothing, and has no such options.
-    ranks = "name" not in config["eval"]
     return cls(
       system=part("system", num_items=num_items),
       objective=part("objective"),
       optimizer=part("optimizer"),
-      pipeline=options("pipeline", PipelineOptions),
-      eval=options("eval", EvalOptions) if ranks else EvalOptions(),
+      pipeline=build_options(
+        PipelineOptions, config["pipeline"], where="config.pipeline"
+      ),
+      eval=EvalOptions.of(config["eval"]),
       seed=config["seed"],
       placement=placement,
       retrieval=part("retrieval") if config["retrieval"] else None,
@@ -143,6 +108,15 @@ class Program:
     requests = no_requests(self.eval.batch_size)
     return _with_shardings(
       jax.eval_shape(lambda: self.pipeline.layout.request_batch(requests)),
+      self.request_sharding,
+    )
+
+  def abstract_impressions(self) -> dict[str, jax.ShapeDtypeStruct]:
+    """The same of a batch of requests with candidates to be scored."""
+    layout = self.pipeline.layout
+    nothing = no_impressions(self.eval.batch_size, layout.num_candidates)
+    return _with_shardings(
+      jax.eval_shape(lambda: layout.impression_batch(nothing)),
       self.request_sharding,
     )
 
@@ -290,6 +264,15 @@ class Program:
       out_shardings=replicated,
     )
 
+  @functools.cached_property
+  def score(self):
+    """(params, impressions) -> logits (B, N, T), on every device."""
+    return jax.jit(
+      lambda params, batch: self._apply(params, batch, method="score"),
+      in_shardings=(self.state_shardings.params, self.request_sharding),
+      out_shardings=self.placement.replicated,
+    )
+
   @property
   def steps(self) -> tuple[str, ...]:
     """Names of the jitted functions that this system has a use for."""
@@ -297,6 +280,8 @@ class Program:
       return ("train", "decode")
     if hasattr(self.system, "query"):
       return ("train", "query", "items", "retrieve")
+    if hasattr(self.system, "score"):
+      return ("train", "score")
     return ("train",)
 
   @property

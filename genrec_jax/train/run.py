@@ -34,7 +34,8 @@ from genrec_jax.tokens.trie import Trie
 from genrec_jax.train.artifacts import Artifacts
 from genrec_jax.train.evaluate import Search
 from genrec_jax.train.loop import LoopOptions
-from genrec_jax.train.program import EvalOptions, PipelineOptions, Program
+from genrec_jax.train.options import EvalOptions, PipelineOptions
+from genrec_jax.train.program import Program
 from genrec_jax.train.sections import check_config, check_same
 from genrec_jax.train.state import init_params
 from genrec_jax.train.validation import Validator, validator_of

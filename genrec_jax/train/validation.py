@@ -12,11 +12,11 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any, Protocol, runtime_checkable
 
-from genrec_jax.core.build import build, build_options
+from genrec_jax.core.build import build
 from genrec_jax.data.requests import iter_requests
 from genrec_jax.metrics.ranking import NAMES
 from genrec_jax.train.evaluate import evaluate
-from genrec_jax.train.program import EvalOptions
+from genrec_jax.train.options import EvalOptions
 
 
 @runtime_checkable
@@ -74,7 +74,7 @@ class FullRanking:
 
 def validator_of(node: Mapping[str, Any]) -> tuple[Validator, EvalOptions]:
   """The validator that config.eval describes, and the ranking's options."""
+  options = EvalOptions.of(node)
   if "name" in node:
-    return build(node, where="config.eval"), EvalOptions()
-  options = build_options(EvalOptions, node, where="config.eval")
+    return build(node, where="config.eval"), options
   return FullRanking(options), options

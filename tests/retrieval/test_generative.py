@@ -16,7 +16,7 @@ from genrec_jax.retrieval.generative import (
   Generative,
   PrefixMatch,
 )
-from genrec_jax.train.program import EvalOptions
+from genrec_jax.train.options import EvalOptions
 from genrec_jax.train.run import _check_results
 from tests.decoding import cases
 

@@ -7,7 +7,8 @@ from genrec_jax.data.splits import LeaveOneOut
 from genrec_jax.data.synthetic import Synthetic
 from genrec_jax.train.artifacts import Artifacts
 from genrec_jax.train.measurement import floors
-from genrec_jax.train.run import EvalOptions, Run
+from genrec_jax.train.options import EvalOptions
+from genrec_jax.train.run import Run
 
 
 def _floors(directory, **filters):
