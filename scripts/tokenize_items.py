@@ -9,7 +9,8 @@ texts (config.content), WORKDIR/tokens from the vectors (config.tokens), and
 WORKDIR/tokens/quality.html with quality.json. What is up to date stays; what is
 there under another config is an error that names the difference. --assign
 gives codes to items that a table made earlier lacks, without a new fit;
---stop_after=vectors makes no tokens.
+--retire=FILE takes the items of a list (an id a line) out of what is
+recommended, their codes stay theirs; --stop_after=vectors makes no tokens.
 """
 
 import pathlib
@@ -27,6 +28,9 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "What to code.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where data/ and tokens/ lie.")
 _ASSIGN = flags.DEFINE_bool(
   "assign", False, "Give codes to items that the table lacks."
+)
+_RETIRE = flags.DEFINE_string(
+  "retire", None, "File of item ids, one a line, to take out of what is live."
 )
 _STOP_AFTER = flags.DEFINE_enum(
   "stop_after", "tokens", ["vectors", "tokens"], "The last artifact to make."
@@ -80,6 +84,8 @@ def _run(config: dict, workdir: pathlib.Path) -> str:
   if _ASSIGN.value and directory.exists():
     stages.assign_new(config, catalog, workdir)
   stages.make_tokens(config, catalog, workdir)
+  if _RETIRE.value:
+    stages.retire(config, workdir, pathlib.Path(_RETIRE.value))
   return _summary(make_quality(config, catalog, workdir), directory)
 
 

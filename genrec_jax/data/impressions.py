@@ -52,6 +52,26 @@ class Impressions:
   def __len__(self) -> int:
     return len(self.user)
 
+  def padded(self, count: int) -> "Impressions":
+    """The same with rows that ask nothing, up to `count`.
+
+    Raises:
+      ValueError: more requests than that.
+    """
+    missing = count - len(self)
+    if missing < 0:
+      raise ValueError(
+        f"{len(self)} requests do not fit a batch of {count}; give fewer at a"
+        " time."
+      )
+    more = no_impressions(missing, self.candidates.shape[1])
+    names = [f.name for f in dataclasses.fields(self) if f.name != "history"]
+    arrays = {
+      name: np.concatenate([getattr(self, name), getattr(more, name)])
+      for name in names
+    }
+    return Impressions(history=[*self.history, *more.history], **arrays)
+
 
 def request_numbers(record: Record) -> Int[np.ndarray, "L"]:
   """Which request of the user every event belongs to, 0, 1, ..."""

@@ -33,7 +33,7 @@ class Layout:
 
   To be asked, it has request_batch(requests), or num_candidates and
   impression_batch(impressions), which gives a system's `score` its candidates
-  (data/impressions.py), one row of the batch or more per request.
+  (data/impressions.py), one row per request.
   A layout that needs more than histories, such as the codes of items, gets it
   by `bind`; unbound it still makes batches of the right shapes.
 

@@ -21,7 +21,6 @@ import os
 import pathlib
 import shutil
 from typing import Any
-import uuid
 
 from absl import logging
 from array_record.python import array_record_module
@@ -30,6 +29,7 @@ import numpy as np
 import polars as pl
 from tqdm import tqdm
 
+from genrec_jax.core import atomic
 from genrec_jax.core.dotted import flat
 from genrec_jax.data import encoding, schema, splits
 from genrec_jax.data.checksums import MissingSource
@@ -69,7 +69,6 @@ def prepare(
   if directory.exists():
     return _already_prepared(directory, settings, source)
   directory.parent.mkdir(parents=True, exist_ok=True)
-  _report_leftovers(directory)
   if hasattr(source, "fetch"):
     source = source.fetch(directory.parent)
   raw = source.read()
@@ -194,39 +193,26 @@ def _already_prepared(
   return manifest
 
 
-def _report_leftovers(directory: pathlib.Path) -> None:
-  for path in sorted(directory.parent.glob(f"{directory.name}.tmp-*")):
-    logging.warning(
-      "%s is left of a run that was interrupted, or belongs to one that still"
-      " runs; it is never read, and can be deleted if nothing runs.",
-      path,
-    )
-
-
 @contextlib.contextmanager
 def _written_whole(
   directory: pathlib.Path, needed: int
 ) -> Iterator[pathlib.Path]:
   """A folder that gets the name `directory` only when all went well."""
-  # Hosts that share a disk may share process ids.
-  name = f"{directory.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-  partial = directory.with_name(name)
-  try:
-    partial.mkdir()
-    yield partial
-    os.rename(partial, directory)
-  except BaseException as e:
-    free = shutil.disk_usage(directory.parent).free
-    shutil.rmtree(partial, ignore_errors=True)
-    if not _is_disk_full(e):
-      raise
-    raise OSError(
-      errno.ENOSPC,
-      f"the disk is full: the data set needs up to {needed / 1e6:,.1f} MB,"
-      f" {free / 1e6:,.1f} MB were left. What was written is removed; free"
-      " some space or choose another --workdir",
-      str(directory),
-    ) from e
+  with atomic.new_folder(directory) as partial:
+    try:
+      partial.mkdir()
+      yield partial
+    except BaseException as e:
+      free = shutil.disk_usage(directory.parent).free
+      if not _is_disk_full(e):
+        raise
+      raise OSError(
+        errno.ENOSPC,
+        f"the disk is full: the data set needs up to {needed / 1e6:,.1f} MB,"
+        f" {free / 1e6:,.1f} MB were left. What was written is removed; free"
+        " some space or choose another --workdir",
+        str(directory),
+      ) from e
 
 
 def _is_disk_full(error: BaseException) -> bool:

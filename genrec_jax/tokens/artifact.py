@@ -19,9 +19,7 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 from typing import Any
-import uuid
 
 from jaxtyping import Shaped
 import numpy as np
@@ -77,19 +75,11 @@ def new_folder(directory: str | os.PathLike) -> Iterator[pathlib.Path]:
   Raises:
     ValueError: `directory` is there already.
   """
-  directory = pathlib.Path(directory)
-  if directory.exists():
+  if pathlib.Path(directory).exists():
     raise ValueError(f"{directory} exists. Delete it or name another folder.")
-  directory.parent.mkdir(parents=True, exist_ok=True)
-  partial = directory.with_name(
-    f"{directory.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-  )
-  partial.mkdir()
-  try:
+  with atomic.new_folder(directory) as partial:
+    partial.mkdir()
     yield partial
-    os.rename(partial, directory)
-  finally:
-    shutil.rmtree(partial, ignore_errors=True)
 
 
 def save_array(

@@ -18,16 +18,15 @@ A table may be older than the catalogue: items that it lacks are an error until
 run that config.before names, in WORKDIR.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-import contextlib
+from collections.abc import Collection, Mapping
 import os
 import pathlib
-import shutil
 from typing import Any
 
 from absl import logging
 import numpy as np
 
+from genrec_jax.core import atomic
 from genrec_jax.core.build import build
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.catalog import Catalog
@@ -117,7 +116,8 @@ def make_tokens(
     unseen = np.flatnonzero(catalog.count[1:] == 0) + 1
     later = [catalog.ids[i] for i in unseen if catalog.ids[i] not in out]
   if not directory.exists():
-    with _whole(directory) as partial:
+    # Several steps to one artifact: half a table would pass for a whole one.
+    with atomic.new_folder(directory) as partial:
       tokens = ItemTokens.make(
         partial, vectors, tokenizer, unique, seed=seed, hold_out={*out, *later}
       )
@@ -134,17 +134,6 @@ def make_tokens(
     tokens.revision,
   )
   return tokens
-
-
-@contextlib.contextmanager
-def _whole(directory: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Several steps to one artifact: half a table would pass for a whole one."""
-  partial = directory.with_name(f"{directory.name}.tmp-{os.getpid()}")
-  try:
-    yield partial
-    os.rename(partial, directory)
-  finally:
-    shutil.rmtree(partial, ignore_errors=True)
 
 
 def _tokenizer(config: Mapping[str, Any], workdir: pathlib.Path) -> Any:
@@ -193,6 +182,24 @@ def assign_new(
   _check_table(tokens, config, workdir, catalog, vectors)
   logging.info("codes for %d new items", len(new))
   return tokens.assign(new, vectors)
+
+
+def retire(
+  config: Mapping[str, Any], workdir: str | os.PathLike, path: pathlib.Path
+) -> ItemTokens:
+  """Takes the items that a text file names, an id a line, out of what is live.
+
+  Raises:
+    ValueError: no table, an empty list, or items that are not live.
+    OSError: no such file.
+  """
+  tokens = ItemTokens.load(directory_of(config, "tokens", workdir))
+  lines = path.read_text(encoding="utf-8").splitlines()
+  names = [line.strip() for line in lines if line.strip()]
+  if not names:
+    raise ValueError(f"{path} names no item: write an item id on each line.")
+  logging.info("retiring %d items", len(names))
+  return tokens.retire(names)
 
 
 def _check_table(

@@ -3,10 +3,14 @@
 
     beam against exact   metrics of both on the same requests, and how many of
                          the exact ten best the beam's ten have
+    prefix match         what the places that it gives to items never trained on
+                         cost on those requests, and find where the target is
+                         such an item
     invalid share        without a trie: lists of codes that no item has, by
                          how many codes it takes to leave the catalogue
 
-The requests are those of users drawn once by a seed. Nothing is chosen by it.
+The requests are those of users drawn once by a seed; those with targets never
+trained on are drawn in the same way. Nothing is chosen by it.
 """
 
 import dataclasses
@@ -15,10 +19,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from genrec_jax.data.requests import iter_requests
+from genrec_jax.data.requests import (
+  count_requests,
+  iter_requests,
+  make_requests,
+)
 from genrec_jax.decoding.decoder import Decoder
 from genrec_jax.decoding.unconstrained import unconstrained_search
-from genrec_jax.retrieval.generative import Beam, Exact
+from genrec_jax.retrieval.generative import Beam, Exact, PrefixMatch
 from genrec_jax.tokens.trie import Trie
 from genrec_jax.train.evaluate import evaluate
 from genrec_jax.train.run import Run
@@ -74,20 +82,20 @@ def measure_decoding(
       " is no decoding to measure."
     )
   num_beams = run.retrieval.num_results if num_beams is None else num_beams
-  strategies = {"beam": Beam(num_beams), "exact": Exact(num_beams)}
+  strategies = {
+    "beam": Beam(num_beams),
+    "exact": Exact(num_beams),
+    "prefix_match": PrefixMatch(num_beams),
+  }
+  searches = {
+    name: _Recorded(_search(run, params, strategy))
+    for name, strategy in strategies.items()
+  }
   metrics, ids = {}, {}
-  for name, strategy in strategies.items():
-    search = _Recorded(_search(run, params, strategy))
-    found = evaluate(
-      search,
-      _requests(run, num_users),
-      num_items=run.histories.manifest.num_items,
-      ks=tuple(k for k in run.eval.ks if k < num_beams),
-      filter_history=run.eval.filter_history,
-      progress=name,
-      num_requests=num_users,
-    )
-    metrics[name], ids[name] = found.metrics, np.concatenate(search.ids)
+  for name, search in searches.items():
+    requests = _requests(run, num_users)
+    metrics[name] = _metrics(run, search, requests, num_beams, name, num_users)
+    ids[name] = np.concatenate(search.ids)
   same = [
     len(set(a[a > 0]) & set(b[b > 0])) / np.count_nonzero(b)
     for a, b in zip(ids["beam"], ids["exact"], strict=True)
@@ -100,6 +108,7 @@ def measure_decoding(
     "num_beams": num_beams,
     "metrics": metrics,
     "overlap_of_10": float(np.mean(same)),
+    "cold": _cold(run, searches, num_users, num_beams),
     "invalid_share_by_depth": _invalid(run, params, num_users, num_beams),
   }
 
@@ -107,6 +116,50 @@ def measure_decoding(
 def _search(run: Run, params: Any, strategy: Any):
   program = dataclasses.replace(run.program(), retrieval=strategy)
   return run.search(params, program=program)
+
+
+def _metrics(
+  run: Run, search: Any, requests: Any, num_beams: int, name: str, count: int
+) -> dict[str, float]:
+  return evaluate(
+    search,
+    requests,
+    num_items=run.histories.manifest.num_items,
+    ks=tuple(k for k in run.eval.ks if k < num_beams),
+    filter_history=run.eval.filter_history,
+    progress=name,
+    num_requests=count,
+  ).metrics
+
+
+def _cold(
+  run: Run, searches: dict[str, Any], num_users: int, num_beams: int
+) -> dict[str, Any]:
+  """Metrics of requests whose target has no training event."""
+  histories, size = run.histories, run.eval.batch_size
+  rows = [
+    (record, int(place))
+    for record in (histories[user] for user in range(len(histories)))
+    for place in histories.split.targets(record, "test")
+    if run.catalog.count[record["item"][place]] == 0
+  ]
+  found = {"share": len(rows) / count_requests(histories, "test")}
+  if len(rows) > num_users:
+    draw = np.random.default_rng(run.seed)
+    chosen = draw.choice(len(rows), num_users, replace=False)
+    rows = [rows[i] for i in np.sort(chosen)]
+  batches = [
+    make_requests(rows[i : i + size]) for i in range(0, len(rows), size)
+  ]
+  found |= {"requests": len(rows), "metrics": {}}
+  if rows:
+    found["metrics"] = {
+      name: _metrics(
+        run, search, batches, num_beams, f"{name}, unseen items", len(rows)
+      )
+      for name, search in searches.items()
+    }
+  return found
 
 
 def _requests(run: Run, num_users: int):

@@ -296,6 +296,15 @@ def decoding_table(decoding: Mapping[str, Any]) -> str:
     f"  {kind:38}" + "".join(f"  {n} {values[n]:.4f}" for n in names)
     for kind, values in decoding["metrics"].items()
   ]
+  cold = decoding["cold"]
+  lines.append(
+    f"  {cold['requests']} test requests for items without a training event"
+    f" ({cold['share']:.2%} of all requests are such):"
+  )
+  lines += [
+    f"  {kind:38}" + "".join(f"  {n} {values[n]:.4f}" for n in names)
+    for kind, values in cold["metrics"].items()
+  ]
   shares = ", ".join(
     f"{share:.2%} after {depth}"
     for depth, share in decoding["invalid_share_by_depth"].items()

@@ -14,6 +14,7 @@ import genrec_jax
 from genrec_jax.tokens.item_tokens import ItemTokens
 from genrec_jax.train.decoding_measurement import measure_decoding
 from genrec_jax.train.restored import load_params
+from genrec_jax.train.results import decoding_table
 from genrec_jax.train.run import Run
 
 pytestmark = pytest.mark.slow
@@ -108,6 +109,15 @@ def test_a_beam_as_wide_as_the_catalogue_is_exact(workdir):
   assert found["users"] == 20
   assert found["overlap_of_10"] == 1
   assert found["metrics"]["beam"] == found["metrics"]["exact"]
+  targets = [
+    record["item"][place]
+    for record in (run.histories[u] for u in range(len(run.histories)))
+    for place in run.histories.split.targets(record, "test")
+  ]
+  cold = np.mean(run.catalog.count[targets] == 0)
+  assert found["cold"]["share"] == pytest.approx(cold)
+  assert set(found["cold"]["metrics"]) <= {"beam", "exact", "prefix_match"}
+  assert "without a training event" in decoding_table(found)
   shares = list(found["invalid_share_by_depth"].values())
   assert shares == sorted(shares) and 0 <= shares[0] and shares[-1] <= 1
 

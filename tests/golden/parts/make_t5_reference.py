@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes t5.npz: a tiny T5 of Hugging Face transformers, with gradients.
 
-    python tests/golden/parts/make_t5_reference.py tests/golden/parts/t5.npz
+    python tests/golden/parts/make_t5_reference.py t5.npz
 
 Needs torch and transformers. Embedded inputs of two rows (one of them padded)
 go through encoder and decoder; `out` is the decoder's last hidden state and

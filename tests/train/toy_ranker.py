@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The smallest ranker: a score of its own for every item and task."""
+
+import dataclasses
+import types
+
+from flax import linen as nn
+import jax
+import numpy as np
+import optax
+
+from genrec_jax.core import sharding
+from genrec_jax.core.types import Outputs
+from genrec_jax.data.feedback import Feedback
+from genrec_jax.data.layouts import Layout
+from genrec_jax.objectives.pointwise import BinaryCrossEntropy
+from genrec_jax.train.options import EvalOptions, PipelineOptions
+from genrec_jax.train.program import Program
+
+
+@dataclasses.dataclass(frozen=True)
+class ItemsAlone(Layout):
+  """Items of events, and of candidates."""
+
+  feedback: Feedback
+  num_candidates: int
+  max_length: int = 8
+  num_columns: int = 1
+
+  def batch(self, rows_BLC, segment_ids_BL, positions_BL):
+    return {
+      "item_BL": rows_BLC[:, :, 0],
+      "label_BL": np.zeros_like(segment_ids_BL),
+      "labelled_BL": segment_ids_BL,
+      "segment_ids_BL": segment_ids_BL,
+    }
+
+  def impression_batch(self, impressions):
+    return {"item_BN": impressions.candidates}
+
+
+class ItemBias(nn.Module):
+  """logits = table[item]."""
+
+  num_items: int
+  num_tasks: int
+
+  uses_time = False
+  logical_axes = {"embedding": (None, None)}
+
+  def setup(self):
+    shape = (self.num_items + 1, self.num_tasks)
+    self.table = self.param("table", nn.initializers.zeros, shape)
+
+  def __call__(self, batch, *, deterministic):
+    return Outputs(logits=self.table[batch["item_BL"]])
+
+  def items(self, ids):
+    return self.table[ids]
+
+  def score(self, batch):
+    return self.table[batch["item_BN"]]
+
+
+def toy_run(histories, feedback, *, num_candidates=3, batch_size=4, **train):
+  """What measuring reads of a run, with a program of the two above."""
+  pipeline = PipelineOptions(
+    layout=ItemsAlone(feedback, num_candidates), batch_size=8, row_length=8
+  )
+  options = EvalOptions(batch_size=batch_size)
+  system = ItemBias(histories.manifest.num_items, feedback.num_tasks)
+  program = Program(
+    system=system,
+    objective=BinaryCrossEntropy(feedback.tasks),
+    optimizer=optax.sgd(1.0),
+    pipeline=pipeline,
+    eval=options,
+    seed=0,
+    placement=sharding.local(),
+  )
+  return types.SimpleNamespace(
+    histories=histories,
+    system=system,
+    pipeline=pipeline,
+    eval=options,
+    train=types.SimpleNamespace(
+      **{"eval_users": None, "monitor": "auc", **train}
+    ),
+    seed=0,
+    config={"seed": 0, "system": {"name": "toy_ranker.ItemBias"}},
+    program=lambda: program,
+  )
+
+
+def params_of(table) -> dict:
+  """Parameters with these logits, on the devices."""
+  return jax.device_put(
+    {"table": np.asarray(table, np.float32)}, sharding.local().replicated
+  )
