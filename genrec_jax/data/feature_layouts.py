@@ -27,7 +27,7 @@ from genrec_jax.data.features import (
   FittedFeatures,
   fit_features,
 )
-from genrec_jax.data.feedback import Feedback
+from genrec_jax.data.feedback import BoundFeedback, Feedback
 from genrec_jax.data.histories import HistorySource
 from genrec_jax.data.impressions import Impressions
 from genrec_jax.data.labelled_events import FIRST, LabelledEvents, labelled
@@ -53,11 +53,12 @@ class PointwiseRows(Layout):
     features: F of them, in the order of features_BLF.
     history_features: names of G item features that history events have too.
     feedback: what the labels are.
+    shown: what is told of history events; None = the same.
     max_length: labelled events of an example at most.
     history_length: H, events before the request that are shown.
     num_candidates: positions of a request when scoring.
     utc_offset_hours: of the clock of hours and weekdays.
-    fitted: set by `bind`.
+    fitted, bound_shown: set by `bind`.
   """
 
   features: tuple[Feature, ...]
@@ -67,7 +68,9 @@ class PointwiseRows(Layout):
   history_length: int
   num_candidates: int
   utc_offset_hours: float = 0.0
+  shown: Feedback | None = None
   fitted: FittedFeatures | None = None
+  bound_shown: BoundFeedback | None = None
 
   def __post_init__(self):
     names = [f.of for f in self.features]
@@ -101,10 +104,20 @@ class PointwiseRows(Layout):
     names = [f.of for f in self.features]
     return tuple(names.index(name) for name in self.history_features)
 
+  @property
+  def num_actions(self) -> int:
+    """Bits of history_action_BLH."""
+    return (self.shown or self.feedback).num_tasks
+
+  @property
+  def num_tasks(self) -> int:
+    """Bits of label_BL."""
+    return self.feedback.num_tasks
+
   def check_system(self, system: Any) -> None:
-    """Raises a ValueError where a system's tables are not of these features."""
-    for name in ("feature_rows", "history_columns"):
-      theirs, own = tuple(getattr(system, name, ())), getattr(self, name)
+    """Raises a ValueError where a system is built for other features."""
+    for name in ("feature_rows", "history_columns", "num_actions", "num_tasks"):
+      theirs, own = getattr(system, name, None), getattr(self, name)
       if theirs != own:
         raise ValueError(
           f"config.system.{name}={theirs}, and the features of"
@@ -114,15 +127,17 @@ class PointwiseRows(Layout):
   def bind(self, artifacts: Any) -> "PointwiseRows":
     """The layout with encoders fitted on the data set's training part."""
     histories = artifacts.histories
+    actions = histories.manifest.actions
     fitted = fit_features(
       self.features,
-      self.feedback.bind(histories.manifest.actions),
+      self.feedback.bind(actions),
       histories,
       artifacts.catalog,
       Users(histories.directory),
       Clock(histories.manifest.epoch_seconds, self.utc_offset_hours),
     )
-    return dataclasses.replace(self, fitted=fitted)
+    shown = (self.shown or self.feedback).bind(actions)
+    return dataclasses.replace(self, fitted=fitted, bound_shown=shown)
 
   def source(self, histories: HistorySource) -> HistorySource:
     """Examples: up to max_length labelled events of a user."""
@@ -212,7 +227,7 @@ class PointwiseRows(Layout):
   def _before(self, rows: np.ndarray, moments: Moments) -> None:
     """Fills in the columns after the shared ones: what came before."""
     length = self.history_length
-    bits = self.fitted.feedback.bits(moments.record)
+    bits = self.bound_shown.bits(moments.record)
     for row, end in zip(rows, moments.ends, strict=True):
       last = slice(max(0, end - length), end)
       count = last.stop - last.start

@@ -28,6 +28,7 @@ class FeatureRanker(nn.Module):
   Attributes:
     num_items: V; not read: items come as features, by a vocabulary.
     num_tasks: T.
+    num_actions: bits of what is told of an event's action.
     feature_rows: rows of each feature's table, in the layout's order.
     history_columns: places among them of the G features that events have.
     width: D.
@@ -43,6 +44,7 @@ class FeatureRanker(nn.Module):
 
   num_items: int
   num_tasks: int
+  num_actions: int
   feature_rows: tuple[int, ...]
   history_columns: tuple[int, ...]
   width: int
@@ -101,9 +103,9 @@ class FeatureRanker(nn.Module):
     events_BLHGD = self.feature_embedding(
       batch["history_features_BLHG"], self.history_columns
     )
-    bit_T = jnp.arange(self.num_tasks)[None, None, None, :]
-    bits_BLHT = batch["history_action_BLH"][..., None] >> bit_T & 1
-    action_BLHE = self.action(bits_BLHT.astype(jnp.float32))
+    bit_A = jnp.arange(self.num_actions)[None, None, None, :]
+    bits_BLHA = batch["history_action_BLH"][..., None] >> bit_A & 1
+    action_BLHE = self.action(bits_BLHA.astype(jnp.float32))
     flat = events_BLHGD.reshape(action_BLHE.shape)
     pooled_BLE = self.pooling(
       (flat + action_BLHE).astype(self.dtype),

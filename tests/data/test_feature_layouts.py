@@ -161,6 +161,21 @@ def test_rows_by_hand(layout, artifacts):
   assert len(set(by_name["user.id"].tolist())) == 1
 
 
+def test_more_may_be_shown_of_the_past_than_is_predicted(artifacts):
+  layout = dataclasses.replace(
+    _LAYOUT,
+    features=_FEATURES[:4],
+    feedback=Feedback(("click",)),
+    shown=Feedback(("like", "click")),
+  ).bind(artifacts)
+  batch = _rows(layout, artifacts, "u")
+  np.testing.assert_array_equal(batch["label_BL"], [[1, 0, 1]])
+  np.testing.assert_array_equal(
+    batch["history_action_BLH"][0], [[1, 0, 0], [1, 0, 0], [2, 0, 0]]
+  )
+  assert (layout.num_tasks, layout.num_actions) == (1, 2)
+
+
 def test_every_labelled_training_event_once(layout, artifacts):
   source = layout.source(artifacts.histories)
   found = []
@@ -284,7 +299,10 @@ def test_lists_are_values_and_numbers_need_no_text(artifacts):
 def test_a_system_of_other_tables_is_refused():
   rows = _LAYOUT.feature_rows
   system = types.SimpleNamespace(
-    feature_rows=rows, history_columns=_LAYOUT.history_columns
+    feature_rows=rows,
+    history_columns=_LAYOUT.history_columns,
+    num_actions=2,
+    num_tasks=2,
   )
   assert _LAYOUT.history_columns == (3, 0) and rows[1] == 26
   _LAYOUT.check_system(system)

@@ -42,6 +42,7 @@ def _system(name="din", history_columns=(0, 2)):
   return FeatureRanker(
     num_items=9,
     num_tasks=2,
+    num_actions=2,
     feature_rows=_ROWS,
     history_columns=history_columns,
     width=4,
