@@ -11,6 +11,10 @@ RESULTS/<config>/<seed>.json: only of a finished run, with floors, not of a
 quick form, and never over the result of another run. --against adds the paired
 bootstrap of the difference to another evaluated workdir on the same prepared
 data, --decoding_users what a search through codes loses.
+
+A system that scores shown items (config.eval names ImpressionRanking) is
+measured on every labelled impression of both parts instead, and leaves
+WORKDIR/scores.npz.
 """
 
 import json
@@ -21,12 +25,22 @@ from absl import app, flags, logging
 
 from genrec_jax.core.flag_names import parse_flags
 from genrec_jax.recommender import RETRIEVERS, Recommender
-from genrec_jax.train import results
+from genrec_jax.train import impression_results, results
 from genrec_jax.train.decoding_measurement import measure_decoding
+from genrec_jax.train.impression_measurement import measure_impressions
+from genrec_jax.train.impression_ranking import ImpressionRanking
 from genrec_jax.train.measurement import MODEL, REQUEST_TIMES, measure
 from genrec_jax.train.ranks import Ranks, check_same_data, compare
-from genrec_jax.train.restored import CHECKPOINTS, load_params, read_progress
+from genrec_jax.train.restored import (
+  CHECKPOINTS,
+  Loaded,
+  load_params,
+  read_progress,
+)
 from genrec_jax.train.run import Run
+from genrec_jax.train.scores import Scores
+
+FILES = {Ranks: "ranks.npz", Scores: "scores.npz"}
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a trained run.")
 _AGAINST = flags.DEFINE_string(
@@ -62,19 +76,33 @@ _DECODING_USERS = flags.DEFINE_integer(
 flags.mark_flag_as_required("workdir")
 
 
-def against(ranks: Ranks, other: pathlib.Path) -> dict:
+def against(ours: Ranks | Scores, other: pathlib.Path) -> dict:
   """The differences to another workdir, on every part."""
-  theirs = Ranks.load(other / "ranks.npz")
+  theirs = read_measured(other, type(ours))
   document = json.loads((other / "evaluation.json").read_text("utf-8"))
+  if isinstance(ours, Scores):
+    differences = {
+      part: impression_results.differences(ours, theirs, part)
+      for part in ours.parts
+    }
+  else:
+    differences = {
+      part: results.triples(compare(ours, theirs, part, MODEL, MODEL))
+      for part in ours.parts
+    }
   return {
     "workdir": str(other),
     "config": document["config"],
     "seed": document["seed"],
-    "differences": {
-      part: results.triples(compare(ranks, theirs, part, MODEL, MODEL))
-      for part in ranks.parts
-    },
+    "differences": differences,
   }
+
+
+def read_measured(
+  workdir: pathlib.Path, kind: type[Ranks] | type[Scores]
+) -> Ranks | Scores:
+  """What an evaluation of a workdir left behind."""
+  return kind.load(workdir / FILES[kind])
 
 
 def check_writable(folder: pathlib.Path) -> None:
@@ -104,11 +132,28 @@ def evaluate(workdir: pathlib.Path) -> dict:
     path = results.result_path(_RESULTS.value, run.config)
     path.parent.mkdir(parents=True, exist_ok=True)
     check_writable(path.parent)
-  fingerprint = run.histories.manifest.fingerprint
+  shown = isinstance(run.validator, ImpressionRanking)
+  kind = Scores if shown else Ranks
   if _AGAINST.value:
     other = pathlib.Path(_AGAINST.value)
-    check_same_data(fingerprint, Ranks.load(other / "ranks.npz").fingerprint)
+    check_same_data(
+      run.histories.manifest.fingerprint,
+      read_measured(other, kind).fingerprint,
+    )
   loaded = load_params(run, _CHECKPOINT.value)
+  measure_run = measure_shown if shown else measure_search
+  document, measured = measure_run(run, loaded)
+  if _AGAINST.value:
+    document["against"] = against(measured, other)
+  measured.save(workdir / FILES[kind])
+  results.write_json(workdir / "evaluation.json", document)
+  if _RESULTS.value:
+    results.write_json(path, document)
+  return document
+
+
+def measure_search(run: Run, loaded: Loaded) -> tuple[dict, Ranks]:
+  """Of a system that finds items in the whole catalogue."""
   model = Recommender.of_run(run, loaded.params, _RETRIEVER.value)
   measured = measure(
     run,
@@ -123,14 +168,16 @@ def evaluate(workdir: pathlib.Path) -> dict:
     document["decoding"] = measure_decoding(
       run, loaded.params, num_users=_DECODING_USERS.value
     )
-  ranks = Ranks.of(fingerprint, measured.evaluations)
-  if _AGAINST.value:
-    document["against"] = against(ranks, other)
-  ranks.save(workdir / "ranks.npz")
-  results.write_json(workdir / "evaluation.json", document)
-  if _RESULTS.value:
-    results.write_json(path, document)
-  return document
+  fingerprint = run.histories.manifest.fingerprint
+  return document, Ranks.of(fingerprint, measured.evaluations)
+
+
+def measure_shown(run: Run, loaded: Loaded) -> tuple[dict, Scores]:
+  """Of a system that scores the items of an impression."""
+  measured = measure_impressions(run, loaded.params, with_floors=_FLOORS.value)
+  scores = Scores.of(run.histories.manifest.fingerprint, measured)
+  document = impression_results.document(run, measured, scores, loaded=loaded)
+  return document, scores
 
 
 def main(argv: list[str]) -> None:
@@ -143,11 +190,12 @@ def main(argv: list[str]) -> None:
   except ValueError as error:
     # A wrong folder or checkpoint: the message says it all.
     raise SystemExit(f"error: {error}") from error
-  print(results.table(document))
+  printed = impression_results if "tasks" in document else results
+  print(printed.table(document))
   if "decoding" in document:
     print(results.decoding_table(document["decoding"]))
   if "against" in document:
-    print(results.comparison_table(document["against"]))
+    print(printed.comparison_table(document["against"]))
 
 
 if __name__ == "__main__":

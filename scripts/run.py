@@ -31,6 +31,7 @@ from genrec_jax.train.run import Run
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where everything goes.")
+_RANKING = "train.impression_ranking.ImpressionRanking"
 STAGES = (
   "data",
   "vectors",
@@ -120,16 +121,17 @@ def run() -> None:
     "evaluation": lambda: _do("evaluate.py", f"--workdir={workdir}"),
     "report": lambda: _do("report.py", f"--workdir={workdir}"),
   }
-  # A system with a validator of its own, such as a tokenizer, ranks nothing.
-  ranks = "system" in config and "name" not in config["eval"]
+  # A tokenizer has a validator of its own, and nothing that answers requests.
+  # A ranker of shown items is evaluated, and has no page.
+  validator = config["eval"].get("name", "") if "system" in config else None
   needed = {
     "data": not config["prepared"],
     "vectors": bool(config.get("content")),
     "before": bool(before),
     "tokens": bool(config.get("tokens")),
     "training": "system" in config,
-    "evaluation": ranks,
-    "report": ranks,
+    "evaluation": validator in ("", _RANKING),
+    "report": validator == "",
   }
   for stage in STAGES[: STAGES.index(_STOP_AFTER.value) + 1]:
     if not needed[stage]:

@@ -34,6 +34,9 @@ VARIANTS = {
   "test_target_time": "told the time of the target",
 }
 
+# The key that only results of systems that score shown items have.
+RANKER = "tasks"
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -106,6 +109,11 @@ def read_run(path: str | pathlib.Path) -> Run:
     values = json.loads(path.read_text())
   except json.JSONDecodeError as error:
     raise ValueError(f"{path} is not JSON: {error}") from error
+  if RANKER in values:
+    raise ValueError(
+      f"{path} is of a system that scores shown items: scripts/evaluate.py"
+      " prints its table, and there is no report page of it."
+    )
   names = {field.name for field in dataclasses.fields(Run)}
   missing = sorted(names - values.keys())
   if missing:
@@ -117,11 +125,22 @@ def read_run(path: str | pathlib.Path) -> Run:
 
 
 def read_runs(folder: str | pathlib.Path) -> list[Run]:
-  """Reads every result of a folder, ordered by config and seed."""
+  """Reads every result of a folder, ordered by config and seed.
+
+  Those of systems that score shown items have other metrics, and are left out.
+  """
   paths = sorted(pathlib.Path(folder).glob("*/*.json"))
   return sorted(
-    (read_run(path) for path in paths), key=lambda run: (run.config, run.seed)
+    (read_run(path) for path in paths if not _is_ranker(path)),
+    key=lambda run: (run.config, run.seed),
   )
+
+
+def _is_ranker(path: pathlib.Path) -> bool:
+  try:
+    return RANKER in json.loads(path.read_text())
+  except json.JSONDecodeError:
+    return False  # read_run says what is wrong with it.
 
 
 def by_dataset(runs: Iterable[Run]) -> dict[str, list[Run]]:

@@ -41,6 +41,7 @@ class Scored:
     users_R, items_R: whose, and of what.
     events_R: position in the user's record.
     lengths_R: events before the request.
+    num_requests: rows that were scored.
   """
 
   logits_RT: Float[np.ndarray, "R T"]
@@ -49,6 +50,7 @@ class Scored:
   items_R: Int[np.ndarray, "R"]
   events_R: Int[np.ndarray, "R"]
   lengths_R: Int[np.ndarray, "R"]
+  num_requests: int
 
   def positive(self, task: int) -> Bool[np.ndarray, "R"]:
     """Whether the user did what a task asks for."""
@@ -89,7 +91,7 @@ def score_all(
   Raises:
     ValueError: no impressions, or logits of another shape than the candidates'.
   """
-  columns = []
+  columns, requests = [], 0
   with tqdm(
     desc=progress, unit=" requests", disable=progress is None, delay=2,
     leave=False,
@@ -102,13 +104,17 @@ def score_all(
           f" candidates, tasks) with {batch.candidates.shape} first."
         )
       columns.append(_columns(batch, logits))
+      requests += len(batch)
       bar.update(len(batch))
   if not columns:
     raise ValueError(
       "there are no impressions to score: no event of this part has a label."
       " Change the split or config.eval.feedback."
     )
-  return Scored(*(np.concatenate(c) for c in zip(*columns, strict=True)))
+  return Scored(
+    *(np.concatenate(c) for c in zip(*columns, strict=True)),
+    num_requests=requests,
+  )
 
 
 def _columns(batch: Impressions, logits) -> tuple[np.ndarray, ...]:

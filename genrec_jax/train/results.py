@@ -56,8 +56,35 @@ def document(
     loaded: the parameters that were measured.
     retriever: name of the index that was searched; None for the config's own.
   """
-  manifest = run.histories.manifest
   model = measured.of(MODEL)
+  fingerprint = run.histories.manifest.fingerprint
+  return {
+    **description(run, loaded),
+    "retriever": retriever or run.retriever_name,
+    "num_requests": {part: e.num_requests for part, e in model.items()},
+    "repeat_share": {
+      part: float(e.repeats_R.mean()) for part, e in model.items()
+    },
+    "evaluate_seconds": {
+      part: round(e.seconds, 2) for part, e in model.items()
+    },
+    "metrics": {part: e.metrics for part, e in model.items()},
+    "intervals": {part: _intervals(e) for part, e in model.items()},
+    "floors": {
+      name: {part: e.metrics for part, e in measured.of(name).items()}
+      for name in measured.floors
+    },
+    "versus": _versus(measured, fingerprint),
+    "slices": {
+      part: model[part].slices(run.catalog.count) for part in measured.parts
+    },
+    "notes": list(measured.notes),
+  }
+
+
+def description(run: Run, loaded: Loaded) -> dict[str, Any]:
+  """What was measured: the run, its parameters, and its data."""
+  manifest = run.histories.manifest
   commit, dirty = _commit()
   return {
     "config": run.config["name"],
@@ -72,7 +99,6 @@ def document(
     "checkpoint": loaded.checkpoint,
     "step": loaded.step,
     "parameters": num_parameters(loaded.params),
-    "retriever": retriever or run.retriever_name,
     "sort_rule": manifest.sort_rule,
     "split_rule": split_rule(manifest.split),
     "fingerprint": manifest.fingerprint,
@@ -80,24 +106,6 @@ def document(
     "num_users": manifest.num_users,
     "num_items": manifest.num_items,
     "num_events": manifest.num_events,
-    "num_requests": {part: e.num_requests for part, e in model.items()},
-    "repeat_share": {
-      part: float(e.repeats_R.mean()) for part, e in model.items()
-    },
-    "evaluate_seconds": {
-      part: round(e.seconds, 2) for part, e in model.items()
-    },
-    "metrics": {part: e.metrics for part, e in model.items()},
-    "intervals": {part: _intervals(e) for part, e in model.items()},
-    "floors": {
-      name: {part: e.metrics for part, e in measured.of(name).items()}
-      for name in measured.floors
-    },
-    "versus": _versus(measured, manifest.fingerprint),
-    "slices": {
-      part: model[part].slices(run.catalog.count) for part in measured.parts
-    },
-    "notes": list(measured.notes),
     "config_values": run.config,
   }
 

@@ -74,3 +74,17 @@ def test_floors_that_disagree_show_a_deviation(make_run):
   other = {"item_knn": {"test": {"hr@10": 0.2, "ndcg@10": 0.1}}}
   found = runs_lib.floor_summaries([make_run(), make_run(floors=other)])
   assert found["item_knn"]["hr@10"].deviation > 0.05
+
+
+def test_results_of_systems_that_score_shown_items_are_left_out(
+  make_run, write_runs
+):
+  folder = write_runs(make_run())
+  path = folder / "ranker" / "0.json"
+  path.parent.mkdir()
+  path.write_text(json.dumps({"tasks": ["click"], "config": "ranker"}))
+  assert [run.config for run in runs_lib.read_runs(folder)] == [
+    "hstu_synthetic"
+  ]
+  with pytest.raises(ValueError, match="scores shown items"):
+    runs_lib.read_run(path)

@@ -108,7 +108,7 @@ def test_what_cannot_be_watched_is_refused_before_training(histories):
     ImpressionRanking(rare, 4).check(run)
   params = toy.params_of(np.zeros((histories.manifest.num_items + 1, 1)))
   assert ImpressionRanking(rare, 4)(run, params, None) == {}
-  run.system = object()
+  run = toy.toy_run(histories, _FEEDBACK, system=object())
   with pytest.raises(ValueError, match="does not: leave it out"):
     _validator().check(run)
 

@@ -2,7 +2,6 @@
 """The smallest ranker: a score of its own for every item and task."""
 
 import dataclasses
-import types
 
 from flax import linen as nn
 import jax
@@ -10,12 +9,16 @@ import numpy as np
 import optax
 
 from genrec_jax.core import sharding
+from genrec_jax.core.sharding import MeshOptions
 from genrec_jax.core.types import Outputs
 from genrec_jax.data.feedback import Feedback
 from genrec_jax.data.layouts import Layout
 from genrec_jax.objectives.pointwise import BinaryCrossEntropy
+from genrec_jax.train.artifacts import Artifacts
+from genrec_jax.train.impression_ranking import ImpressionRanking
+from genrec_jax.train.loop import LoopOptions
 from genrec_jax.train.options import EvalOptions, PipelineOptions
-from genrec_jax.train.program import Program
+from genrec_jax.train.run import Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,33 +65,40 @@ class ItemBias(nn.Module):
     return self.table[batch["item_BN"]]
 
 
-def toy_run(histories, feedback, *, num_candidates=3, batch_size=4, **train):
-  """What measuring reads of a run, with a program of the two above."""
-  pipeline = PipelineOptions(
-    layout=ItemsAlone(feedback, num_candidates), batch_size=8, row_length=8
-  )
-  options = EvalOptions(batch_size=batch_size)
-  system = ItemBias(histories.manifest.num_items, feedback.num_tasks)
-  program = Program(
-    system=system,
+def toy_run(
+  histories,
+  feedback,
+  *,
+  num_candidates=3,
+  batch_size=4,
+  monitor="auc",
+  system=None,
+) -> Run:
+  """A run of the two above that was never on disk, but for its data."""
+  config = {
+    "name": "toy",
+    "seed": 0,
+    "system": {"name": "toy_ranker.ItemBias"},
+    "content": {},
+    "tokens": {},
+  }
+  workdir = histories.directory.parent
+  return Run(
+    workdir=workdir,
+    config=config,
+    histories=histories,
+    artifacts=Artifacts.of(config, workdir, histories),
+    pipeline=PipelineOptions(
+      layout=ItemsAlone(feedback, num_candidates), batch_size=8, row_length=8
+    ),
+    system=system or ItemBias(histories.manifest.num_items, feedback.num_tasks),
     objective=BinaryCrossEntropy(feedback.tasks),
     optimizer=optax.sgd(1.0),
-    pipeline=pipeline,
-    eval=options,
-    seed=0,
-    placement=sharding.local(),
-  )
-  return types.SimpleNamespace(
-    histories=histories,
-    system=system,
-    pipeline=pipeline,
-    eval=options,
-    train=types.SimpleNamespace(
-      **{"eval_users": None, "monitor": "auc", **train}
-    ),
-    seed=0,
-    config={"seed": 0, "system": {"name": "toy_ranker.ItemBias"}},
-    program=lambda: program,
+    train=LoopOptions(steps=1, monitor=monitor),
+    eval=EvalOptions(batch_size=batch_size),
+    validator=ImpressionRanking(feedback, batch_size),
+    mesh=MeshOptions(),
+    retrieval=None,
   )
 
 
