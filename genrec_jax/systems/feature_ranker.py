@@ -68,8 +68,11 @@ class FeatureRanker(nn.Module):
       self.embedding_init_std,
       self.row_multiple,
     )
+    # Of the size of what it is added to: fifty events are summed.
     self.action = nn.Dense(
-      len(self.history_columns) * self.width, use_bias=False
+      len(self.history_columns) * self.width,
+      use_bias=False,
+      kernel_init=nn.initializers.normal(self.embedding_init_std),
     )
     self.tower = Mlp(self.tower_widths, self.dropout, self.dtype)
     self.head = nn.Dense(self.num_tasks)
