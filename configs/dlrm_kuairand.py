@@ -112,6 +112,7 @@ def kuairand_features(
     "interactions": interactions,
     "tower_widths": (128, 64),
     "dropout": 0.1,
+    "row_multiple": 1,
     "dtype": "float32",
   }
   c.objective = {"name": "objectives.pointwise.BinaryCrossEntropy"}
