@@ -108,6 +108,12 @@ class Recommender:
       search = run.search(params)
       size = search.batch_size
       return cls(search, None, run.histories, batch_size=size)
+    if not hasattr(run.system, "query"):
+      raise ValueError(
+        f"{run.config['system']['name']} scores items that are shown and"
+        " searches no catalogue, so it recommends nothing by itself."
+        " scripts/evaluate.py measures it."
+      )
     retriever = retriever or "brute_force"
     _check_choice("retriever", retriever, RETRIEVERS)
     vectors = jax.device_get(run.item_vectors(params))

@@ -4,18 +4,16 @@
     KuaiRand("kuairand-pure")    log_standard* user_features* video_features*
                                  and, with history, history_before*
 
-An impression's action joins the words of its signals in the order of SIGNALS
-by "|", "skip" without any; value = play time / duration (null at duration 0);
-request = its milliseconds, items shown in one of which belong together.
+An impression's action joins its signals' words by "|", "skip" without any;
+value = play time / duration (null at duration 0); request = its milliseconds.
 
-The lists hold the last 50 videos of a user before the log, in order, with no
-times but the last: they become events of one request before the log's, a
-microsecond apart, at the last one's time and never after the user's first
-impression. Their words are "long_view" and "like", of the videos that are in
-those lists too, and "untimed". They hold what was shown rather than what was
-clicked (39 % are long views; of the log's impressions 32 %, of its clicks
-70 %), so no click is put in. Likes and long views of earlier videos, which
-have no place in the order, are dropped and counted.
+The lists hold a user's last 50 videos before the log, in order, with no time
+but the last. They become events of one request before the log's, a microsecond
+apart, at that time and never after the first impression: "long_view" and "like"
+where a video is in those lists too, and "untimed". They hold what was shown,
+not what was clicked (of whole lists 39 % are long views; of the log's
+impressions 32 %, of its clicks 70 %), so no click is put in. Likes
+and long views of earlier videos, which have no place, are dropped and counted.
 
 Source: C. Gao et al., KuaiRand, CIKM 2022 (arXiv 2208.08696); CC BY-SA 4.0.
 """

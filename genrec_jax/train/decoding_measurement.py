@@ -108,7 +108,7 @@ def measure_decoding(
     "num_beams": num_beams,
     "metrics": metrics,
     "overlap_of_10": float(np.mean(same)),
-    "cold": _cold(run, searches, num_users, num_beams),
+    "cold": _cold(run, params, num_users, num_beams),
     "invalid_share_by_depth": _invalid(run, params, num_users, num_beams),
   }
 
@@ -133,7 +133,7 @@ def _metrics(
 
 
 def _cold(
-  run: Run, searches: dict[str, Any], num_users: int, num_beams: int
+  run: Run, params: Any, num_users: int, num_beams: int
 ) -> dict[str, Any]:
   """Metrics of requests whose target has no training event."""
   histories, size = run.histories, run.eval.batch_size
@@ -148,17 +148,17 @@ def _cold(
     draw = np.random.default_rng(run.seed)
     chosen = draw.choice(len(rows), num_users, replace=False)
     rows = [rows[i] for i in np.sort(chosen)]
+  found |= {"requests": len(rows), "metrics": {}}
+  if not rows:
+    return found
   batches = [
     make_requests(rows[i : i + size]) for i in range(0, len(rows), size)
   ]
-  found |= {"requests": len(rows), "metrics": {}}
-  if rows:
-    found["metrics"] = {
-      name: _metrics(
-        run, search, batches, num_beams, f"{name}, unseen items", len(rows)
-      )
-      for name, search in searches.items()
-    }
+  for name, kind in (("beam", Beam), ("prefix_match", PrefixMatch)):
+    search, label = _search(run, params, kind(num_beams)), f"{name}, unseen"
+    found["metrics"][name] = _metrics(
+      run, search, batches, num_beams, label, len(rows)
+    )
   return found
 
 

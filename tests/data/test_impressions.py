@@ -14,7 +14,7 @@ from genrec_jax.data.impressions import (
   request_numbers,
 )
 from genrec_jax.data.sequences import prepare
-from genrec_jax.data.splits import GlobalTime
+from genrec_jax.data.splits import GlobalTime, LeaveOneOut
 from genrec_jax.data.synthetic import Synthetic
 
 _START = 1_600_000_000
@@ -140,6 +140,32 @@ def test_wrong_arguments_are_named(histories):
     next(iter_impressions(histories, "test", _FEEDBACK, 1, 0))
   with pytest.raises(ValueError, match="no action word 'share'"):
     next(iter_impressions(histories, "test", Feedback(("share",)), 1, 1))
+
+
+def test_ratings_of_at_least_four_are_the_action_and_ties_a_request(tmp_path):
+  rows = {
+    "user": ["u"] * 6,
+    "item": list("abcdef"),
+    "timestamp": [_START, _START, _START + 5, _START + 9, _START + 9, _START],
+    "value": [5.0, 3.5, 4.0, 1.0, None, None],
+  }
+
+  class Ratings(_Log):
+    def read(self):
+      return schema.RawLog(events=pl.DataFrame(rows))
+
+  prepare(Ratings([]), LeaveOneOut(), tmp_path / "data")
+  histories = Histories(tmp_path / "data")
+  feedback = Feedback(("liked",), min_value=4.0)
+  (train,) = iter_impressions(histories, "train", feedback, 8, 3)
+  # f, at the time of a and b, has no rating; the last two do not train.
+  assert [_names(histories, row) for row in train.candidates] == ["ab", "c"]
+  assert train.labels.tolist() == [[1, 0, 0], [1, 0, 0]]
+  assert _names(histories, train.history[1]["item"]) == "abf"
+  (validation,) = iter_impressions(histories, "validation", feedback, 8, 3)
+  assert _names(histories, validation.candidates[0]) == "d"
+  assert validation.labels.tolist() == [[0, 0, 0]]
+  assert list(iter_impressions(histories, "test", feedback, 8, 3)) == []
 
 
 def test_sessions_of_the_simulator_are_requests(tmp_path):

@@ -25,6 +25,8 @@ _STEPS = {
   "rqvae_amazon": {"train"},
   "tiger_amazon": {"train", "decode"},
 }
+# All that is trained on this log scores its impressions.
+_STEPS |= {n: {"train", "score"} for n in _CONFIGS if n.endswith("_kuairand")}
 _COMPILES = pytest.mark.skipif(
   importlib.util.find_spec("libtpu") is None, reason="needs the extra `aot`"
 )

@@ -17,6 +17,7 @@ from genrec_jax.data.splits import GlobalTime
 from genrec_jax.train import impression_results
 from genrec_jax.train.impression_measurement import (
   Counts,
+  flops_per_request,
   measure_impressions,
 )
 from genrec_jax.train.restored import Loaded
@@ -149,9 +150,24 @@ def test_the_document_is_json_and_its_numbers_are_the_scores(
   assert "item_rate" in text
 
 
-def test_flops_are_those_of_products_alone(document):
+class _Mixed(toy.ItemBias):
+  """Tasks mixed by a matrix, so that there is a product."""
+
+  def score(self, batch):
+    return super().score(batch) @ self.table[:2]
+
+
+def test_flops_are_those_of_products_of_a_row(histories, document):
   # A table of scores multiplies nothing.
   assert document["flops_per_request"] == 0
+  mixed = toy.toy_run(
+    histories,
+    _FEEDBACK,
+    num_candidates=3,
+    system=_Mixed(histories.manifest.num_items, 2),
+  )
+  # Two per multiply-add of three candidates by a matrix of 2 x 2.
+  assert flops_per_request(mixed) == 2 * 3 * 2 * 2
 
 
 def test_scores_are_read_back_and_paired_in_any_order(run, measured, tmp_path):

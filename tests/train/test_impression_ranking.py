@@ -14,6 +14,7 @@ from genrec_jax.data.histories import Histories
 from genrec_jax.data.sequences import prepare
 from genrec_jax.data.splits import GlobalTime
 from genrec_jax.data.synthetic import Synthetic
+from genrec_jax.recommender import Recommender
 from genrec_jax.train.compile import steps_of
 from genrec_jax.train.impression_ranking import (
   ImpressionRanking,
@@ -111,6 +112,12 @@ def test_what_cannot_be_watched_is_refused_before_training(histories):
   run = toy.toy_run(histories, _FEEDBACK, system=object())
   with pytest.raises(ValueError, match="does not: leave it out"):
     _validator().check(run)
+
+
+def test_a_ranker_recommends_nothing_by_itself(histories):
+  run = toy.toy_run(histories, _FEEDBACK)
+  with pytest.raises(ValueError, match="searches no catalogue"):
+    Recommender.of_run(run, toy.params_of(_table(histories)))
 
 
 def test_scores_that_diverged_or_have_another_shape_are_errors(histories):
