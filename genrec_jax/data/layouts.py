@@ -47,6 +47,9 @@ class Layout:
     """The same layout with what it needs from disk (train/artifacts.py)."""
     return self
 
+  def check_system(self, system: Any) -> None:
+    """Raises a ValueError where a system does not fit; here, anything does."""
+
   def names(self, users: Users, catalog: Catalog) -> list[str]:
     """What the numbers of a batch's user_BL are called, in messages."""
     return users.ids

@@ -183,6 +183,7 @@ class Run:
         " (--config.system.backbone.time_bias=False)."
       )
     _check_levels(system, artifacts)
+    pipeline.layout.check_system(system)
     if pipeline.layout.max_length > system.max_length:
       raise ValueError(
         f"config.pipeline.layout.max_length={pipeline.layout.max_length} is"

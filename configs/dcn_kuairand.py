@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DCN-v2 on KuaiRand-Pure: explicit products of features (2008.13535).
+
+    python scripts/train.py --config=configs/dcn_kuairand.py \
+        --workdir=runs/dcn --config.data.path=kuairand-pure
+
+Expected: not yet measured (AUC, GAUC and NE of click, long_view and like on 6-8
+May 2022, by scripts/evaluate.py). Minutes on one CPU core.
+
+Features and data are configs/dlrm_kuairand.py's, the history summed. Three
+cross layers, and an MLP after them (the paper's stacked form).
+
+Words: `low_rank` factors the cross layers' matrices by rank 64; `no_history`
+leaves out the lists from before the log.
+
+Differences from the paper: no mixture of low-rank experts.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+from configs.dlrm_kuairand import kuairand_features
+
+_WORDS = ("quicktest", "no_history", "low_rank")
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """Three cross layers of full matrices."""
+  words = common.words(arg, _WORDS)
+  interactions = {
+    "name": "backbones.interactions.CrossNetwork",
+    "num_layers": 3,
+    "rank": 64 if "low_rank" in words else None,
+    "dtype": "float32",
+  }
+  pooling = {"name": "layers.history_pooling.SumPooling"}
+  return kuairand_features("dcn_kuairand", words, pooling, interactions)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DIN on KuaiRand-Pure: the history seen from the candidate (KDD 2018).
+
+    python scripts/train.py --config=configs/din_kuairand.py \
+        --workdir=runs/din --config.data.path=kuairand-pure
+
+Expected: not yet measured (AUC, GAUC and NE of click, long_view and like on 6-8
+May 2022, by scripts/evaluate.py). Minutes on one CPU core.
+
+Features and data are configs/dlrm_kuairand.py's. The last 50 events are
+weighted by how they go with the candidate, without a softmax, as published; all
+vectors go through an MLP side by side.
+
+Words: `softmax` takes one over the history, as the authors' public code does;
+`outer` lets the weights read the outer product of event and candidate, as the
+paper draws it (their code: difference and product); `no_history` leaves out
+the lists from before the log.
+
+Differences from the paper: ReLU instead of Dice and no regularisation by
+mini-batch; event vectors hold what the user did, too.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+from configs.dlrm_kuairand import kuairand_features
+
+_WORDS = ("quicktest", "no_history", "softmax", "outer")
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """Weights without a softmax, from differences and products."""
+  words = common.words(arg, _WORDS)
+  kind = "OuterProduct" if "outer" in words else "DifferenceProduct"
+  pooling = {
+    "name": "layers.history_pooling.TargetAttention",
+    "widths": (80, 40),
+    "pair": {"name": f"layers.history_pooling.{kind}"},
+    "softmax": "softmax" in words,
+    "dtype": "float32",
+  }
+  interactions = {"name": "backbones.interactions.Concat"}
+  return kuairand_features("din_kuairand", words, pooling, interactions)

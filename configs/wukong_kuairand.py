@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wukong on KuaiRand-Pure: stacked factorisation machines (2403.02545).
+
+    python scripts/train.py --config=configs/wukong_kuairand.py \
+        --workdir=runs/wukong --config.data.path=kuairand-pure
+
+Expected: not yet measured (AUC, GAUC and NE of click, long_view and like on 6-8
+May 2022, by scripts/evaluate.py). Minutes on one CPU core.
+
+Features and data are configs/dlrm_kuairand.py's, the history summed. Two
+layers, so products of up to four features; 8 vectors of a layer come from
+products and 8 are linear.
+
+Words: `no_history` leaves out the lists from before the log.
+
+Differences from the paper: AdamW for tables too; Y is not made from the input.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+from configs.dlrm_kuairand import kuairand_features
+
+_WORDS = ("quicktest", "no_history")
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """Two layers."""
+  words = common.words(arg, _WORDS)
+  interactions = {
+    "name": "backbones.interactions.Wukong",
+    "num_layers": 2,
+    "num_products": 8,
+    "num_linear": 8,
+    "rank": 8,
+    "widths": (128,),
+    "dtype": "float32",
+  }
+  pooling = {"name": "layers.history_pooling.SumPooling"}
+  return kuairand_features("wukong_kuairand", words, pooling, interactions)
