@@ -197,7 +197,21 @@ def floor_summaries(
   order = sorted(
     found, key=lambda name: (name == "ceiling", found[name][0]["ndcg@10"])
   )
-  return {name: summarize(found[name]) for name in order}
+  return {name: _summarize_any(found[name]) for name in order}
+
+
+def _summarize_any(
+  values: Sequence[Mapping[str, float]],
+) -> dict[str, Summary]:
+  """Summaries of every metric, each of the mappings that have it.
+
+  Runs of one data set may have cut-offs of their own.
+  """
+  names = dict.fromkeys(name for one in values for name in one)
+  return {
+    name: Summary.of([one[name] for one in values if name in one])
+    for name in names
+  }
 
 
 def best_floor(run: Run, metric: str, part: str = "test") -> tuple[str, float]:

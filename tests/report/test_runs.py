@@ -76,6 +76,13 @@ def test_floors_that_disagree_show_a_deviation(make_run):
   assert found["item_knn"]["hr@10"].deviation > 0.05
 
 
+def test_a_run_of_fewer_cut_offs_hides_no_figure_of_a_floor(make_run):
+  full, fewer = make_run(), {"item_knn": {"test": {"ndcg@10": 0.1}}}
+  found = runs_lib.floor_summaries([full, make_run(floors=fewer)])["item_knn"]
+  assert found["hr@10"].count == 1 and found["ndcg@10"].count == 2
+  assert found["hr@10"].mean == full.floors["item_knn"]["test"]["hr@10"]
+
+
 def test_results_of_systems_that_score_shown_items_are_left_out(
   make_run, write_runs
 ):
