@@ -33,7 +33,7 @@ def _x(*leading, seed=0):
 
 def _start(module, x):
   """Parameters that are all random: biases start at 0 otherwise."""
-  params = module.init(jax.random.key(1), x)
+  params = jax.jit(module.init)(jax.random.key(1), x)
   leaves, tree = jax.tree.flatten(params)
   keys = jax.random.split(jax.random.key(2), len(leaves) or 1)
   leaves = [
@@ -59,7 +59,7 @@ def test_impressions_do_not_see_each_other(name, width):
   params = _start(module, x)
   found = jax.jit(module.apply)(params, x)
   assert found.shape == (2, 3, width)
-  one = module.apply(params, x[1, 2])
+  one = jax.jit(module.apply)(params, x[1, 2])
   np.testing.assert_allclose(found[1, 2], one, rtol=1e-4, atol=1e-5)
 
 
