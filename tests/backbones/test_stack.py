@@ -82,7 +82,12 @@ def _plain(name):
 
 
 @pytest.mark.parametrize(
-  ("scan", "remat"), [(True, False), (False, True), (True, True)]
+  ("scan", "remat"),
+  [
+    (True, True),
+    pytest.param(True, False, marks=pytest.mark.slow),
+    pytest.param(False, True, marks=pytest.mark.slow),
+  ],
 )
 @pytest.mark.parametrize("name", _backbones())
 def test_outputs_and_gradients_are_those_of_the_plain_stack(name, scan, remat):

@@ -59,7 +59,14 @@ def test_a_file_without_one_of_our_gradients_names_it(tmp_path):
     compare(str(tmp_path / "x.npz"))
 
 
-@pytest.mark.parametrize("ends", [("_ts_w",), ("_pos_w",), ("_ts_w", "_pos_w")])
+@pytest.mark.parametrize(
+  "ends",
+  [
+    ("_ts_w", "_pos_w"),
+    pytest.param(("_ts_w",), marks=pytest.mark.slow),
+    pytest.param(("_pos_w",), marks=pytest.mark.slow),
+  ],
+)
 def test_a_bias_that_is_not_there_is_a_bias_of_zeros(tmp_path, ends):
   with np.load(_GOLDEN / "hstu_research.npz") as file:
     arrays = dict(file)

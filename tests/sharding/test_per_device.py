@@ -30,7 +30,12 @@ def _case(per_head, slopes):
 
 
 @pytest.mark.parametrize(
-  ("per_head", "slopes"), [(False, None), (True, None), (False, (0.5, 0.25))]
+  ("per_head", "slopes"),
+  [
+    (True, None),
+    (False, (0.5, 0.25)),
+    pytest.param(False, None, marks=pytest.mark.slow),
+  ],
 )
 def test_fused_attention_on_a_mesh_is_that_of_one_device(per_head, slopes):
   vectors, tables, info = _case(per_head, slopes)

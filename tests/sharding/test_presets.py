@@ -108,11 +108,14 @@ def _on_one_device(rowwise, negatives):
   ("preset", "rowwise", "negatives"),
   [
     *((preset, False, "UniformShared") for preset in list(_MESHES)[1:]),
-    ("dp", True, "UniformShared"),
     ("rowwise_tables", True, "UniformShared"),
-    ("rowwise_tables", True, "InBatch"),
-    pytest.param(
-      "rowwise_tables", True, "UniformPerPosition", marks=pytest.mark.slow
+    *(
+      pytest.param(*case, marks=pytest.mark.slow)
+      for case in (
+        ("dp", True, "UniformShared"),
+        ("rowwise_tables", True, "InBatch"),
+        ("rowwise_tables", True, "UniformPerPosition"),
+      )
     ),
   ],
 )
@@ -138,7 +141,11 @@ def test_eight_devices_are_one_after_five_steps(preset, rowwise, negatives):
 
 @pytest.mark.parametrize(
   ("before", "after"),
-  [("dp", "rowwise_tables"), ("rowwise_tables", "tp"), ("tp", "fsdp")],
+  [
+    ("dp", "rowwise_tables"),
+    pytest.param("rowwise_tables", "tp", marks=pytest.mark.slow),
+    pytest.param("tp", "fsdp", marks=pytest.mark.slow),
+  ],
 )
 def test_a_state_moves_to_another_mesh_bitwise_and_goes_on(
   before, after, tmp_path

@@ -18,7 +18,13 @@ _GOLDEN = sorted((_ROOT / "tests" / "golden").glob("*.npz"))
 _V = 30
 
 
-@pytest.mark.parametrize("path", _GOLDEN, ids=lambda p: p.stem)
+def _golden(path):
+  # Many cases, each by three implementations: a minute and a half.
+  marks = [pytest.mark.slow] if path.stem == "hstu_attention" else []
+  return pytest.param(path, id=path.stem, marks=marks)
+
+
+@pytest.mark.parametrize("path", [_golden(p) for p in _GOLDEN])
 def test_golden_values(path):
   rows = compare(str(path))
   assert len(rows) > 10

@@ -39,7 +39,10 @@ def test_equals_the_reference(name, implementation):
 
 
 @pytest.mark.parametrize("implementation", _KERNELS)
-@pytest.mark.parametrize(("window", "full"), [(1, 0), (40, 0), (40, 30)])
+@pytest.mark.parametrize(
+  ("window", "full"),
+  [(1, 0), (40, 30), pytest.param(40, 0, marks=pytest.mark.slow)],
+)
 def test_windows(window, full, implementation):
   inputs, g = make(Case(seed=1))
   expected = run("reference", inputs, g, window=window, full=full)
@@ -99,7 +102,9 @@ def test_fewer_queries_than_keys_equal_those_of_all(implementation):
   "blocks",
   [
     BlockSizes(128, 256, 32, 256, 128, 64),
-    BlockSizes(256, 128, 128, 128, 256, 16),
+    pytest.param(
+      BlockSizes(256, 128, 128, 128, 256, 16), marks=pytest.mark.slow
+    ),
   ],
 )
 def test_blocks_that_differ_on_each_axis(blocks):
