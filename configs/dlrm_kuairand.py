@@ -37,6 +37,8 @@ _CATEGORIES = (
   *("user.friend_user_num_range", "user.onehot_feat1", "user.onehot_feat2"),
   *("user.onehot_feat4", "user.onehot_feat7", "context.hour"),
 )
+# What events of a history have of them.
+HISTORY = ("item.id", "item.author_id", "item.tag")
 _NUMBERS = ("item.count", "item.video_duration", "context.gap")
 _COUNTS = ("context.events", *(f"context.past_{task}" for task in _TASKS))
 
@@ -49,13 +51,29 @@ def _feature(of: str, encoder: str, **options) -> dict:
   }
 
 
-def _features() -> tuple[dict, ...]:
+def kuairand_feature_list() -> tuple[dict, ...]:
+  """25 features of video, user and moment, for every ranker."""
   # A value that training met once teaches the row of the unseen.
   return (
     *(_feature(of, "Vocabulary", size=8192, min_count=2) for of in _IDS),
     _feature("user.id", "Vocabulary", size=32_768, min_count=2),
     *(_feature(of, "Vocabulary", size=128) for of in _CATEGORIES),
     *(_feature(of, "Percentiles", buckets=100) for of in _NUMBERS + _COUNTS),
+  )
+
+
+QUICK_HISTORY = ("item.id", "item.category")
+
+
+def quick_feature_list() -> tuple[dict, ...]:
+  """The same of the simulator's items, users and actions."""
+  return (
+    _feature("item.id", "Vocabulary", size=100),
+    _feature("item.category", "Vocabulary", size=32),
+    _feature("item.price", "Percentiles", buckets=20),
+    _feature("user.id", "Hashed", size=64),
+    _feature("context.hour", "Vocabulary", size=24),
+    _feature("context.past_cart", "Percentiles", buckets=20),
   )
 
 
@@ -92,8 +110,8 @@ def kuairand_features(
   c.pipeline = {
     "layout": {
       "name": "data.feature_layouts.PointwiseRows",
-      "features": _features(),
-      "history_features": ("item.id", "item.author_id", "item.tag"),
+      "features": kuairand_feature_list(),
+      "history_features": HISTORY,
       "feedback": _feedback(_TASKS),
       "shown": _feedback(_SHOWN),
       "max_length": 32,
@@ -121,7 +139,8 @@ def kuairand_features(
     "learning_rate": 1e-3,
     "weight_decay": 0.01,
   }
-  c.train = common.train_options(steps=1500, eval_every_steps=75, patience=4)
+  # Half an epoch between two looks at the validation part.
+  c.train = common.train_options(steps=1000, eval_every_steps=80, patience=3)
   c.train.monitor = "auc"
   c.eval = {
     "name": "train.impression_ranking.ImpressionRanking",
@@ -142,15 +161,8 @@ def _quicktest(c: ConfigDict) -> None:
   common.quicktest(c)
   c.split = common.global_time()
   c.pipeline.layout.update(
-    features=(
-      _feature("item.id", "Vocabulary", size=100),
-      _feature("item.category", "Vocabulary", size=32),
-      _feature("item.price", "Percentiles", buckets=20),
-      _feature("user.id", "Hashed", size=64),
-      _feature("context.hour", "Vocabulary", size=24),
-      _feature("context.past_cart", "Percentiles", buckets=20),
-    ),
-    history_features=("item.id", "item.category"),
+    features=quick_feature_list(),
+    history_features=QUICK_HISTORY,
     feedback=_feedback(("cart", "purchase")),
     shown=_feedback(("view", "cart", "purchase")),
     history_length=8,

@@ -20,6 +20,13 @@ from genrec_jax.data.feedback import BoundFeedback
 from genrec_jax.data.impressions import request_numbers
 from genrec_jax.data.schema import Record
 
+# The record of a user who has done nothing.
+NO_EVENTS = {
+  "item": np.zeros(0, np.int32),
+  "time": np.zeros(0, np.int32),
+  "action": np.zeros(0, np.int32),
+  "value": np.zeros(0, np.float32),
+}
 _HOUR = 3600
 # 1970-01-01 was a Thursday.
 _FIRST_WEEKDAY = 3
@@ -48,6 +55,19 @@ class Moments:
     ends = first[place[events]]
     times = record["time"][ends] if "time" in record else None
     return cls(record, ends, times)
+
+  @classmethod
+  def after(cls, record: Record, time: int) -> "Moments":
+    """The one at which something is asked after a whole record.
+
+    Args:
+      record: may have no event at all, and then no fields of events either.
+      time: of the request; not read where the record has no times.
+    """
+    if not len(record["item"]):
+      record = NO_EVENTS
+    times = np.array([time], np.int32) if "time" in record else None
+    return cls(record, np.array([len(record["item"])]), times)
 
 
 @dataclasses.dataclass(frozen=True)

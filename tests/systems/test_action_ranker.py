@@ -120,7 +120,8 @@ def test_what_is_asked_depends_on_earlier_requests_and_itself(model, name):
   def influence(x_BLD):
     def logits(x):
       def run(m):
-        return m._logits(m.backbone(x, info, deterministic=True), True)
+        h = m.backbone(x, info, deterministic=True)
+        return m._logits(h, batch, True)
 
       return jnp.sum(system.apply({"params": params}, method=run), axis=2)[0]
 
