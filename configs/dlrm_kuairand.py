@@ -140,7 +140,7 @@ def kuairand_features(
     "weight_decay": 0.01,
   }
   # Half an epoch between two looks at the validation part.
-  c.train = common.train_options(steps=1000, eval_every_steps=80, patience=3)
+  c.train = common.train_options(steps=1000, eval_every_steps=80, patience=2)
   c.train.monitor = "auc"
   c.eval = {
     "name": "train.impression_ranking.ImpressionRanking",

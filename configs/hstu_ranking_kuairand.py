@@ -170,7 +170,7 @@ def kuairand_ranking(name: str, words: Set[str]) -> ConfigDict:
   c.filter = common.filter_options()
   c.pipeline = {
     "layout": {},
-    "batch_size": 128,
+    "batch_size": 64,
     "row_length": 132,
     "readers": 1,
   }
@@ -184,7 +184,7 @@ def kuairand_ranking(name: str, words: Set[str]) -> ConfigDict:
     "weight_decay": 0.01,
   }
   # Half an epoch of users between two looks at the validation part.
-  c.train = common.train_options(steps=700, eval_every_steps=55, patience=3)
+  c.train = common.train_options(steps=1400, eval_every_steps=115, patience=2)
   c.train.monitor = "auc"
   c.eval = {
     "name": "train.impression_ranking.ImpressionRanking",
