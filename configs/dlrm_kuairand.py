@@ -12,7 +12,9 @@ products of all pairs go through an MLP. What DIN, DCN-v2 and Wukong share with
 it is made here: their configs replace `pooling` and `interactions`.
 
 Words: `fm` takes the sum of products of pairs in place of their dots (Rendle,
-ICDM 2010); `no_history` leaves out the lists from before the log.
+ICDM 2010); `affinity` adds how often the user met the video, its author and
+its tag before, and what came of it; `no_history` leaves out the lists from
+before the log.
 
 Differences from the paper: numbers come as percentile buckets, so that no MLP
 over dense features is needed; AdamW for tables too.
@@ -27,7 +29,7 @@ from genrec_jax.core.build import build
 
 _TASKS = ("click", "long_view", "like")
 _SHOWN = (*_TASKS, "follow", "comment", "forward", "hate", "profile")
-_WORDS = ("quicktest", "no_history", "fm")
+_WORDS = ("quicktest", "no_history", "affinity", "fm")
 
 _IDS = ("item.id", "item.author_id", "item.music_id")
 _CATEGORIES = (
@@ -41,6 +43,10 @@ _CATEGORIES = (
 HISTORY = ("item.id", "item.author_id", "item.tag")
 _NUMBERS = ("item.count", "item.video_duration", "context.gap")
 _COUNTS = ("context.events", *(f"context.past_{task}" for task in _TASKS))
+_AFFINITY = (
+  *("affinity.id", "affinity.author_id", "affinity.author_id.long_view"),
+  *("affinity.tag", "affinity.tag.long_view", "affinity.tag.like"),
+)
 
 
 def _feature(of: str, encoder: str, **options) -> dict:
@@ -51,14 +57,15 @@ def _feature(of: str, encoder: str, **options) -> dict:
   }
 
 
-def kuairand_feature_list() -> tuple[dict, ...]:
-  """25 features of video, user and moment, for every ranker."""
+def kuairand_feature_list(affinity: bool = False) -> tuple[dict, ...]:
+  """25 features of video, user and moment, for every ranker; and 6 of both."""
+  numbers = (*_NUMBERS, *_COUNTS, *(_AFFINITY if affinity else ()))
   # A value that training met once teaches the row of the unseen.
   return (
     *(_feature(of, "Vocabulary", size=8192, min_count=2) for of in _IDS),
     _feature("user.id", "Vocabulary", size=32_768, min_count=2),
     *(_feature(of, "Vocabulary", size=128) for of in _CATEGORIES),
-    *(_feature(of, "Percentiles", buckets=100) for of in _NUMBERS + _COUNTS),
+    *(_feature(of, "Percentiles", buckets=100) for of in numbers),
   )
 
 
@@ -110,7 +117,7 @@ def kuairand_features(
   c.pipeline = {
     "layout": {
       "name": "data.feature_layouts.PointwiseRows",
-      "features": kuairand_feature_list(),
+      "features": kuairand_feature_list("affinity" in words),
       "history_features": HISTORY,
       "feedback": _feedback(_TASKS),
       "shown": _feedback(_SHOWN),

@@ -14,7 +14,8 @@ Tokens also tell the author and tag of their video. Features of video, user and
 moment (configs/dlrm_kuairand.py's, which every ranker here has) meet the hidden
 state in the head, late.
 
-Words: `no_features` leaves them out; `candidates_only` makes an example of
+Words: `no_features` leaves them out and `affinity` adds to them (as in the
+DLRM config); `candidates_only` makes an example of
 every request, with a loss on its items alone, and `full_mask` lets histories
 see all of themselves besides (which is better is disputed, see arXiv
 2505.04180); `alibi` takes fixed slopes for the learned biases and `alibi_too`
@@ -64,6 +65,7 @@ _HEADS = {
 _WORDS = (
   "quicktest",
   "no_features",
+  "affinity",
   "candidates_only",
   "full_mask",
   "alibi",
@@ -117,7 +119,7 @@ def _layout(words: Set[str]) -> dict:
     "context_ids": 100,
     "features": None
     if "no_features" in words
-    else _features(kuairand_feature_list(), HISTORY),
+    else _features(kuairand_feature_list("affinity" in words), HISTORY),
   }
 
 

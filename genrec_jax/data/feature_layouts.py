@@ -79,7 +79,7 @@ class PointwiseRows(Layout):
   @property
   def num_columns(self) -> int:
     """Columns of an Example: shared ones, history twice, context features."""
-    context = self.feature_set.num_context
+    context = self.feature_set.num_moment
     return len(_COLUMNS) + 2 * self.history_length + context
 
   @property
@@ -181,17 +181,15 @@ class PointwiseRows(Layout):
     rows[:, :, 2] = rows[:, :, 3] = impressions.query_time[:, None]
     for row, record in enumerate(impressions.history):
       if self.fitted is not None:
-        before = self._at_end(record, int(impressions.query_time[row]))
-        rows[row, :, len(_COLUMNS) :] = before[None, :]
+        asked = Moments.after(
+          record,
+          int(impressions.query_time[row]),
+          impressions.candidates[row],
+        )
+        self._before(rows[row, :, len(_COLUMNS) :], asked)
     rows *= valid[:, :, None]
     positions = np.arange(shape[1], dtype=np.int32)[None, :] * valid
     return self.batch(rows, valid.astype(np.int32), positions)
-
-  def _at_end(self, record: Record, query_time: int):
-    """What came before a request after the whole record."""
-    row = np.zeros((1, self.num_columns - len(_COLUMNS)), np.int32)
-    self._before(row, Moments.after(record, query_time))
-    return row[0]
 
   def _before(self, rows: np.ndarray, moments: Moments) -> None:
     """Fills in the columns after the shared ones: what came before."""
@@ -202,4 +200,4 @@ class PointwiseRows(Layout):
       count = last.stop - last.start
       row[:count] = moments.record["item"][last]
       row[length : length + count] = bits[last]
-    rows[:, 2 * length :] = self.feature_set.context(moments)
+    rows[:, 2 * length :] = self.feature_set.of_moments(moments)

@@ -17,7 +17,12 @@ from jaxtyping import Int
 import numpy as np
 
 from genrec_jax.data.catalog import Users
-from genrec_jax.data.features import Feature, FittedFeatures, fit_features
+from genrec_jax.data.features import (
+  MOMENT,
+  Feature,
+  FittedFeatures,
+  fit_features,
+)
 from genrec_jax.data.feedback import BoundFeedback
 from genrec_jax.data.moments import Clock, Moments
 
@@ -62,9 +67,9 @@ class FeatureSet:
     return tuple(names.index(name) for name in self.history)
 
   @property
-  def num_context(self) -> int:
+  def num_moment(self) -> int:
     """How many features are of the moment."""
-    return len(self._places["context"])
+    return len(self._places["moment"])
 
   def bind(self, artifacts: Any, feedback: BoundFeedback) -> "FeatureSet":
     """The set with encoders fitted on the data set's training part."""
@@ -79,29 +84,29 @@ class FeatureSet:
     )
     return dataclasses.replace(self, fitted=fitted)
 
-  def context(self, moments: Moments) -> Int[np.ndarray, "n Fc"]:
+  def of_moments(self, moments: Moments) -> Int[np.ndarray, "n Fc"]:
     """Table rows of the features of moments."""
     if self.fitted is None:
-      return np.zeros((len(moments.ends), self.num_context), np.int32)
+      return np.zeros((len(moments.ends), self.num_moment), np.int32)
     return self.fitted.context(moments)
 
   def asked(
     self,
     item: Int[np.ndarray, "..."],
     user: Int[np.ndarray, "..."],
-    context: Int[np.ndarray, "... Fc"],
+    moment: Int[np.ndarray, "... Fc"],
   ) -> Int[np.ndarray, "... F"]:
     """Table rows of everything that is asked about.
 
     Args:
       item: indices; 0 is padding.
       user: indices; -1 is nobody known.
-      context: of `context`.
+      moment: of `of_moments`.
     """
     rows = np.zeros((*item.shape, len(self.features)), np.int32)
     rows[..., self._places["item"]] = self._of("items", "item", item)
     rows[..., self._places["user"]] = self._of("users", "user", user + 1)
-    rows[..., self._places["context"]] = context
+    rows[..., self._places["moment"]] = moment
     return rows
 
   def of_events(self, item: Int[np.ndarray, "..."]) -> Int[np.ndarray, "... G"]:
@@ -111,11 +116,11 @@ class FeatureSet:
 
   @functools.cached_property
   def _places(self) -> dict[str, list[int]]:
-    """Places of a side's features among all."""
-    sides = ("item", "user", "context")
+    """Places among all features of those of items, users and moments."""
+    groups = {"item": ("item",), "user": ("user",), "moment": MOMENT}
     return {
-      side: [i for i, f in enumerate(self.features) if f.side == side]
-      for side in sides
+      name: [i for i, f in enumerate(self.features) if f.side in sides]
+      for name, sides in groups.items()
     }
 
   def _of(self, table: str, side: str, ids: np.ndarray) -> np.ndarray:

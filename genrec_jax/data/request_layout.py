@@ -111,7 +111,7 @@ class RequestLayout(Layout):
   @property
   def num_columns(self) -> int:
     """Columns of an Example: named ones, and features of the moment."""
-    return len(COLUMNS) + (self.features.num_context if self.features else 0)
+    return len(COLUMNS) + (self.features.num_moment if self.features else 0)
 
   @property
   def request_length(self) -> int:
@@ -236,7 +236,9 @@ class RequestLayout(Layout):
       at = np.concatenate(
         [np.arange(before - (len(mine) - len(real)), before), before + real]
       )
-      mine[len(mine) - len(real) :, len(COLUMNS) :] = self._moment(record, time)
+      mine[len(mine) - len(real) :, len(COLUMNS) :] = self._after(
+        record, time, items[real]
+      )
       rows[i, at], segments[i, at] = mine, 1
     batch = self.batch(rows, segments, segments)
     return {**batch, "candidate_BN": impressions.candidates.astype(np.int32)}
@@ -328,13 +330,13 @@ class RequestLayout(Layout):
     """Features of the moments at which events were asked about."""
     if self.features is None:
       return np.zeros((len(events), 0), np.int32)
-    return self.features.context(Moments.of_events(record, events))
+    return self.features.of_moments(Moments.of_events(record, events))
 
-  def _moment(self, record: Record, time: int) -> Int[np.ndarray, "1 C"]:
-    """The same of a request after a whole record."""
+  def _after(self, record: Record, time: int, items) -> Int[np.ndarray, "n C"]:
+    """The same of items that are asked about after a whole record."""
     if self.features is None:
-      return np.zeros((1, 0), np.int32)
-    return self.features.context(Moments.after(record, time))
+      return np.zeros((len(items), 0), np.int32)
+    return self.features.of_moments(Moments.after(record, time, items))
 
   def of_request(self, request, gap) -> dict[str, Any]:
     """What a token tells of its request."""
