@@ -29,6 +29,7 @@ from genrec_jax.core.build import build
 
 _TASKS = ("click", "long_view", "like")
 _SHOWN = (*_TASKS, "follow", "comment", "forward", "hate", "profile")
+_QUICK_TASKS = ("cart", "purchase")
 _WORDS = ("quicktest", "no_history", "affinity", "fm")
 
 _IDS = ("item.id", "item.author_id", "item.music_id")
@@ -153,6 +154,7 @@ def kuairand_features(
     "name": "train.impression_ranking.ImpressionRanking",
     "batch_size": 256,
   }
+  c.value = dict.fromkeys(_TASKS, 1.0)
   c.mesh = common.mesh_options()
   if "quicktest" in words:
     _quicktest(c)
@@ -167,10 +169,11 @@ def _quicktest(c: ConfigDict) -> None:
   """The simulator's items, users and actions."""
   common.quicktest(c)
   c.split = common.global_time()
+  c.value = ConfigDict(dict.fromkeys(_QUICK_TASKS, 1.0))
   c.pipeline.layout.update(
     features=quick_feature_list(),
     history_features=QUICK_HISTORY,
-    feedback=_feedback(("cart", "purchase")),
+    feedback=_feedback(_QUICK_TASKS),
     shown=_feedback(("view", "cart", "purchase")),
     history_length=8,
   )

@@ -193,6 +193,7 @@ def kuairand_ranking(name: str, words: Set[str]) -> ConfigDict:
     "feedback": feedback(_TASKS),
     "batch_size": 256,
   }
+  c.value = dict.fromkeys(_TASKS, 1.0)
   c.mesh = common.mesh_options()
   return c
 
@@ -202,6 +203,7 @@ def quicktest(c: ConfigDict) -> None:
   common.quicktest(c)
   tasks = ("cart", "purchase")
   c.split = ConfigDict(common.global_time())
+  c.value = ConfigDict(dict.fromkeys(tasks, 1.0))
   layout = c.pipeline.layout
   layout.max_events = 12
   layout.context = ()

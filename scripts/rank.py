@@ -4,20 +4,31 @@
     python scripts/rank.py --workdir=runs/a --user=42 --candidates=50,181,172
     python scripts/rank.py --workdir=runs/a --user=42 --candidates=items.txt \
         --weights=click=1,like=10 --output=ranked.parquet
+    python scripts/rank.py --workdir=runs/a --user=42 --candidates=items.txt \
+        --policy=diverse:attribute=author_id,limit=2,within=10
+    python scripts/rank.py --workdir=runs/a --user=42 --candidates=items.txt \
+        --policy=sequential --k=10
+    python scripts/rank.py --workdir=runs/a --user=42 --candidates=items.txt \
+        --what_if=-1=skip,-4=removed
 
 --candidates is a list of item ids or a file with one id a line. Without --user
 it is somebody of whom nothing is known. The value that orders the items is the
-sum of weight x probability; without --weights, of all tasks alike.
+sum of weight x probability; without --weights those of config.value, and
+without these of all tasks alike. Policies are those of ranking/policies.py;
+`sequential` scores the candidates anew for every place. --what_if changes past
+events (-1 is the last) and prints what that makes of the probabilities.
 A flag's name may be written with - or with _.
 """
 
 import pathlib
 
 from absl import app, flags, logging
+import polars as pl
 
 from genrec_jax.core import atomic
 from genrec_jax.core.flag_names import parse_flags
-from genrec_jax.ranking import load_ranker
+from genrec_jax.ranking import Ranker, load_ranker
+from genrec_jax.ranking.what_if import changes_of
 from genrec_jax.train.restored import CHECKPOINTS
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a trained run.")
@@ -25,9 +36,22 @@ _USER = flags.DEFINE_string("user", None, "Id of a user of the data set.")
 _CANDIDATES = flags.DEFINE_string(
   "candidates", None, "Item ids with commas between, or a file of them."
 )
-_WEIGHTS = flags.DEFINE_string("weights", "", "As click=1,like=10.")
+_WEIGHTS = flags.DEFINE_string(
+  "weights", "", "As click=1,like=10; default: config.value."
+)
+_POLICY = flags.DEFINE_string(
+  "policy", "greedy", "How a list is made: greedy, diverse:..., sequential."
+)
+_WHAT_IF = flags.DEFINE_string(
+  "what_if", None, "Changes of the history: EVENT=ACTION or EVENT=removed."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Parquet file for the table.")
-_K = flags.DEFINE_integer("k", 20, "Rows that are printed.", lower_bound=1)
+_K = flags.DEFINE_integer(
+  "k",
+  None,
+  "Places of the list; default: 20 are printed, --output gets all.",
+  lower_bound=1,
+)
 _TIME = flags.DEFINE_integer(
   "request_time",
   None,
@@ -40,6 +64,7 @@ _CHECKPOINT = flags.DEFINE_enum(
   "checkpoint", "best", list(CHECKPOINTS), "Best on validation, or the latest."
 )
 flags.mark_flags_as_required(["workdir", "candidates"])
+_PRINTED = 20
 
 
 def read_candidates(text: str) -> list[str]:
@@ -53,6 +78,50 @@ def read_candidates(text: str) -> list[str]:
   return [line.strip() for line in lines if line.strip()]
 
 
+def answer(ranker: Ranker) -> pl.DataFrame:
+  """The table that the flags ask for."""
+  candidates = read_candidates(_CANDIDATES.value)
+  options = {"weights": _WEIGHTS.value, "request_time": _TIME.value}
+  if _WHAT_IF.value is not None:
+    if _POLICY.value != "greedy":
+      raise ValueError(
+        "--what_if compares scores and makes no list: leave --policy out."
+      )
+    table = ranker.what_if(candidates, _USER.value, _WHAT_IF.value, **options)
+    return table if _K.value is None else table.head(_K.value)
+  k = _K.value
+  if k is None and not _OUTPUT.value:
+    k = _PRINTED
+  return ranker.rank(
+    candidates, _USER.value, policy=_POLICY.value, k=k, **options
+  )
+
+
+def _named(row: dict) -> str:
+  title = "" if row["title"] in ("", row["item_id"]) else row["title"] + "  "
+  return f"{title}{row['item_id']}"
+
+
+def print_changes(ranker: Ranker) -> None:
+  """Says which events are changed, and to what."""
+  history = ranker.history(_USER.value)
+  for change in changes_of(_WHAT_IF.value):
+    row = history.row(change.event, named=True)
+    before = row["action"] or "nothing known"
+    print(f"event {row['event']}, {_named(row)}: {before} -> {change.action}")
+
+
+def print_table(table: pl.DataFrame) -> None:
+  """Numbers of every item; of a what-if what they were and what they become."""
+  names = [n for n in table.columns if n not in ("item_id", "title")]
+  width = 2 + max(10, *(len(name) for name in names))
+  print(f"{'':>4}" + "".join(f"{n:>{width}}" for n in names) + "  item")
+  rows = table.head(_K.value or _PRINTED).iter_rows(named=True)
+  for place, row in enumerate(rows, 1):
+    numbers = "".join(f"{row[name]:>{width}.4f}" for name in names)
+    print(f"{place:>4}{numbers}  {_named(row)}")
+
+
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unknown arguments: {argv[1:]}")
@@ -63,24 +132,16 @@ def main(argv: list[str]) -> None:
       checkpoint=_CHECKPOINT.value,
       micro_batch=_MICRO_BATCH.value,
     )
-    table = ranker.rank(
-      read_candidates(_CANDIDATES.value),
-      _USER.value,
-      weights=_WEIGHTS.value,
-      request_time=_TIME.value,
-    )
+    table = answer(ranker)
   except ValueError as error:
     # A wrong id or folder: the message says it all, a traceback hides it.
     raise SystemExit(f"error: {error}") from error
   if _OUTPUT.value:
     with atomic.replacing(pathlib.Path(_OUTPUT.value)) as temporary:
       table.write_parquet(temporary)
-  heads = "".join(f"{task:>12}" for task in ranker.tasks)
-  print(f"{'':>4}{'value':>10}{heads}  item")
-  for place, row in enumerate(table.head(_K.value).iter_rows(named=True), 1):
-    numbers = "".join(f"{row[task]:>12.4f}" for task in ranker.tasks)
-    title = "" if row["title"] in ("", row["item_id"]) else row["title"] + "  "
-    print(f"{place:>4}{row['value']:>10.4f}{numbers}  {title}{row['item_id']}")
+  if _WHAT_IF.value is not None:
+    print_changes(ranker)
+  print_table(table)
 
 
 if __name__ == "__main__":

@@ -139,6 +139,12 @@ class HSTULayer(nn.Module):
         for past, new in zip(before, own, strict=True)
       )
     y_BLHA = self.attention(q, k, v, info, bias)
+    # Every pair in memory: only for a call that asks for intermediates.
+    if self.is_mutable_collection("intermediates") and hasattr(
+      self.attention, "weights"
+    ):
+      weights_BHQL = self.attention.weights(q, k, info, bias)
+      self.sow("intermediates", "attention_weights", weights_BHQL)
     gated = u_BLE * layer_norm(y_BLHA.reshape(u_BLE.shape))
     gated = nn.Dropout(self.dropout, deterministic=deterministic)(gated)
     x_BLD = x_BLD + nn.Dense(

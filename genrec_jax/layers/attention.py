@@ -14,6 +14,8 @@ from jaxtyping import Array, Float
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.ops.relative_bias import BiasTables
 from genrec_jax.ops.silu_attention import silu_attention
+from genrec_jax.ops.silu_attention.reference import attention_weights
+from genrec_jax.ops.silu_attention.rows import Rows
 from genrec_jax.ops.softmax_attention import softmax_attention
 
 
@@ -45,12 +47,6 @@ class SiluAttention:
     bias: BiasTables | None = None,
   ) -> Float[Array, "B Q H A"]:
     """See ops/silu_attention/api.py."""
-    count, length = q_BQHK.shape[1], k_BLHK.shape[1]
-    last_BQ = None
-    if count < length:
-      last_BQ = jnp.broadcast_to(
-        jnp.arange(length - count, length), q_BQHK.shape[:2]
-      )
     return silu_attention(
       q_BQHK,
       k_BLHK,
@@ -61,8 +57,27 @@ class SiluAttention:
       scale=self.scale,
       window=self.window,
       full=self.full,
-      query_index_BQ=last_BQ,
+      query_index_BQ=_last(q_BQHK, k_BLHK),
       implementation=self.implementation,
+    )
+
+  def weights(
+    self,
+    q_BQHK: Float[Array, "B Q H K"],
+    k_BLHK: Float[Array, "B L H K"],
+    info: SequenceInfo,
+    bias: BiasTables | None = None,
+  ) -> Float[Array, "B H Q L"]:
+    """Every pair's weight in float32, to look at; see reference.py there."""
+    q_BQHK, k_BLHK = (x.astype(jnp.float32) for x in (q_BQHK, k_BLHK))
+    return attention_weights(
+      q_BQHK,
+      k_BLHK,
+      Rows.of(
+        info, self.normalizer, self.window, self.full, _last(q_BQHK, k_BLHK)
+      ),
+      BiasTables() if bias is None else bias,
+      self.scale,
     )
 
 
@@ -92,6 +107,14 @@ class SoftmaxAttention:
       bias=bias,
       scale=scale,
     )[:, before:]
+
+
+def _last(q_BQHK, k_BLHK):
+  """Places of the queries in rows of keys; None where there is one per key."""
+  count, length = q_BQHK.shape[1], k_BLHK.shape[1]
+  if count == length:
+    return None
+  return jnp.broadcast_to(jnp.arange(length - count, length), q_BQHK.shape[:2])
 
 
 def split_uvqk(

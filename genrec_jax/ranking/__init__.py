@@ -1,7 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Items that are given, in the order of what a user would do with them."""
 
+from genrec_jax.ranking.policies import Diverse, Greedy, Sequential
 from genrec_jax.ranking.ranker import Ranker, load_ranker
 from genrec_jax.ranking.value import ValueFunction
+from genrec_jax.ranking.what_if import REMOVED, Change
 
-__all__ = ["Ranker", "ValueFunction", "load_ranker"]
+__all__ = [
+  "REMOVED",
+  "Change",
+  "Diverse",
+  "Greedy",
+  "Ranker",
+  "Sequential",
+  "ValueFunction",
+  "load_ranker",
+]

@@ -78,6 +78,8 @@ class CandidateScorer:
     start_fn: batch of histories -> what is kept; None where nothing can be.
     candidates_fn: (kept, batch of candidates) -> logits (1, b, T).
     micro_batch: b, candidates at a time.
+    weights_fn: batch of whole rows -> what modules show of the computation of
+      `score`, such as attention weights.
   """
 
   layout: Any
@@ -85,6 +87,7 @@ class CandidateScorer:
   start_fn: Callable[[Any], Any] | None
   candidates_fn: Callable[[Any, Any], Any] | None
   micro_batch: int
+  weights_fn: Callable[[Any], Any] | None = None
 
   def __post_init__(self):
     if self.micro_batch < 1:
@@ -113,6 +116,13 @@ class CandidateScorer:
       )
       return lambda *args: applied(params, *args)
 
+    @jax.jit
+    def shown(params, batch):
+      _, state = system.apply(
+        {"params": params}, batch, method="score", mutable=["intermediates"]
+      )
+      return state
+
     caches = getattr(system, "caches_history", False)
     return cls(
       layout=layout,
@@ -120,6 +130,7 @@ class CandidateScorer:
       start_fn=method("start") if caches else None,
       candidates_fn=method("candidates") if caches else None,
       micro_batch=micro_batch,
+      weights_fn=lambda batch: shown(params, batch),
     )
 
   def score(self, request: Impressions) -> Float[np.ndarray, "N T"]:

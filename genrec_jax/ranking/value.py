@@ -5,10 +5,13 @@
 
 Weights say what an action is worth to whom the list is made for; they are no
 part of a model. What is bad weighs less than nothing: a skip -100, a click 1.
+A run's own are `config.value`, such as {"click": 1.0, "like": 10.0}.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
+import math
+from typing import Any
 
 from jaxtyping import Float
 import numpy as np
@@ -36,34 +39,38 @@ class ValueFunction:
       )
 
   @classmethod
-  def of(cls, tasks: Sequence[str], weights: str = "") -> "ValueFunction":
+  def of(
+    cls, tasks: Sequence[str], weights: str | Mapping[str, Any] = ""
+  ) -> "ValueFunction":
     """Reads "click=1,like=10"; tasks that it leaves out weigh nothing.
 
     Args:
       tasks: what the model predicts.
-      weights: as above; empty = 1 each.
+      weights: as above, or by task; empty = 1 each.
 
     Raises:
       ValueError: a task that is not predicted, or a weight that is no number.
     """
     if not weights:
       return cls(tuple(tasks), (1.0,) * len(tasks))
+    said = f"weights={weights!r}"
+    if isinstance(weights, str):
+      parts = [part.partition("=") for part in weights.split(",")]
+      weights = {task.strip(): text.strip() for task, _, text in parts}
     found = {}
-    for part in weights.split(","):
-      task, _, text = (x.strip() for x in part.partition("="))
+    for task, weight in weights.items():
       if task not in tasks:
         raise ValueError(
-          f"weights={weights!r}: the model predicts no {task!r}."
-          + choices_hint(task, tasks)
+          f"{said}: the model predicts no {task!r}." + choices_hint(task, tasks)
         )
       try:
-        found[task] = float(text)
-      except ValueError as e:
+        found[task] = float(weight)
+      except (TypeError, ValueError) as e:
         raise ValueError(
-          f"weights={weights!r}: {text!r} is no number; write {task}=1."
+          f"{said}: {weight!r} is no number; write {task}=1."
         ) from e
-      if not np.isfinite(found[task]):
-        raise ValueError(f"weights={weights!r}: {text!r} is not finite.")
+      if not math.isfinite(found[task]):
+        raise ValueError(f"{said}: {weight!r} is not finite.")
     return cls(tuple(tasks), tuple(found.get(task, 0.0) for task in tasks))
 
   def __call__(

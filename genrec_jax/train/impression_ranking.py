@@ -27,6 +27,7 @@ from genrec_jax.data.feedback import Feedback
 from genrec_jax.data.impressions import Impressions, iter_impressions
 from genrec_jax.metrics.auc import AucMetrics
 from genrec_jax.metrics.pointwise import PointwiseMetrics
+from genrec_jax.ranking.value import ValueFunction
 
 METRICS = ("auc", "gauc", "negative_ne")
 
@@ -176,6 +177,7 @@ class ImpressionRanking:
         f" config.pipeline.layout {run.pipeline.layout.feedback}: make them"
         " the same."
       )
+    ValueFunction.of(self.feedback.tasks, run.config["value"])
 
     def nothing(impressions):
       shape = (*impressions.candidates.shape, self.feedback.num_tasks)

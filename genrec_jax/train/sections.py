@@ -7,6 +7,7 @@
                                     trained first (scripts/run.py)
     pipeline, system, objective, optimizer, mesh, retrieval
     train, eval                     how long, and what is watched
+    value                           what an action is worth, for rankers
 
 A run belongs to its config: in a workdir only how it is trained, searched and
 measured may change from one start to the next (`_FREE`), not what is learnt.
@@ -40,9 +41,10 @@ _SECTIONS = {
   "tokens": dict,
   "retrieval": dict,
   "before": dict,
+  "value": dict,
 }
 # Sections that most configs have no use for, and older runs lack.
-_OPTIONAL = ("mesh", "content", "tokens", "retrieval", "before")
+_OPTIONAL = ("mesh", "content", "tokens", "retrieval", "before", "value")
 # What may change between two starts of one run without making it another.
 # Where artifacts lie does not matter: their versions are compared.
 _FREE = (
@@ -51,6 +53,7 @@ _FREE = (
   "mesh.",
   "retrieval.",
   "before.",
+  "value.",
   "prepared",
   "content.directory",
   "tokens.directory",

@@ -47,6 +47,11 @@ class FullRanking:
 
   def check(self, run: Any) -> None:
     """Raises a ValueError where no user has a validation target."""
+    if run.config["value"] and not hasattr(run.system, "score"):
+      raise ValueError(
+        "config.value weighs what users do with shown items, and"
+        f" {run.config['system']['name']} scores none: leave it out."
+      )
     if next(iter_requests(run.histories, "validation", 1), None) is None:
       raise ValueError(
         "no user has a validation target (leave-one-out needs 3 events):"

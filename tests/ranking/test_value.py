@@ -33,5 +33,17 @@ def test_words_of_weights():
   ):
     with pytest.raises(ValueError, match=message):
       ValueFunction.of(_TASKS, text)
+  assert ValueFunction.of(_TASKS, {"like": 10}).weights == (0, 0, 10)
+  with pytest.raises(ValueError, match="'like': 'x'.*'x' is no number"):
+    ValueFunction.of(_TASKS, {"like": "x"})
   with pytest.raises(ValueError, match="2 weights for the 3 tasks"):
     ValueFunction(_TASKS, (1.0, 2.0))
+
+
+def test_a_rankers_own_weights_are_those_of_no_others(make_ranker):
+  ranker = make_ranker()
+  ranker.value = ValueFunction.of(ranker.tasks, {"cart": -2.0})
+  ids = ranker.catalog.ids[1:4]
+  own, asked = ranker.rank(ids), ranker.rank(ids, weights="purchase=3")
+  np.testing.assert_allclose(own["value"], -2 * own["cart"])
+  np.testing.assert_allclose(asked["value"], 3 * asked["purchase"])

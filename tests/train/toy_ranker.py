@@ -81,6 +81,7 @@ def toy_run(
     "system": {"name": "toy_ranker.ItemBias"},
     "content": {},
     "tokens": {},
+    "value": {},
   }
   workdir = histories.directory.parent
   return Run(

@@ -24,6 +24,22 @@ def reference(
   scale: float,
 ) -> Float[Array, "B Q H A"]:
   """See the module; computes in the dtype of its inputs."""
+  weights_BHQM = attention_weights(q_BQHK, k_BMHK, rows, bias, scale)
+  return jnp.einsum("bhqm,bmha->bqha", weights_BHQM, v_BMHA)
+
+
+def attention_weights(
+  q_BQHK: Float[Array, "B Q H K"],
+  k_BMHK: Float[Array, "B M H K"],
+  rows: Rows,
+  bias: BiasTables,
+  scale: float,
+) -> Float[Array, "B H Q M"]:
+  """What values are multiplied with; 0 where a query sees no key.
+
+  SiLU falls to -0.28 before it rises: weights may be negative, and they do not
+  sum to 1.
+  """
   scores_BHQM = jnp.einsum("bqhk,bmhk->bhqm", q_BQHK, k_BMHK) * scale
   positions = rows.key_positions_BM[:, None, :]
   offset_BQM = positions - rows.query_positions_BQ[:, :, None]
@@ -35,5 +51,4 @@ def reference(
   weight_B1Q1 = rows.weight_BQ.astype(scores_BHQM.dtype)[:, None, :, None]
   weights_BHQM = jax.nn.silu(scores_BHQM) * weight_B1Q1
   mask_B1QM = rows.visible.mask(k_BMHK.shape[1])[:, None]
-  weights_BHQM = jnp.where(mask_B1QM, weights_BHQM, 0)
-  return jnp.einsum("bhqm,bmha->bqha", weights_BHQM, v_BMHA)
+  return jnp.where(mask_B1QM, weights_BHQM, 0)

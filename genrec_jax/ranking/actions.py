@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user may be said to have done, as the fields of an event.
+
+    named("like|click")     {"action": 14}      an action of the data set
+    likely([.9, .2])        the one that the probabilities say
+    named("4")              {"value": 4.0}      where values make the task
+
+Lists that assume what happens to their first items, and questions of the kind
+"what if it had been a skip", make events that nobody logged.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+
+from jaxtyping import Bool, Float
+import numpy as np
+
+from genrec_jax.core.suggest import choices_hint
+from genrec_jax.data.feedback import SEPARATOR, SKIP, UNTIMED, Feedback
+from genrec_jax.data.schema import Record
+
+Fields = Mapping[str, int | float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Actions:
+  """See the module docstring.
+
+  Attributes:
+    vocabulary: manifest.actions.
+    feedback: what the model predicts.
+  """
+
+  vocabulary: Sequence[str]
+  feedback: Feedback
+
+  def named(self, text: str, *, untimed: bool = False) -> Fields:
+    """The fields of an action: its words in any order, or its value.
+
+    Args:
+      text: what came of the item.
+      untimed: of an event whose time is not known, and stays so.
+
+    Raises:
+      ValueError: words that no event of the data set has together, or no
+        number where the task is a value.
+    """
+    if self.feedback.min_value is not None:
+      try:
+        return {"value": float(text)}
+      except ValueError as e:
+        raise ValueError(
+          f"action {text!r} must be a number: {self.feedback.tasks[0]} is a"
+          f" value of at least {self.feedback.min_value:g}."
+        ) from e
+    words = _words(text)
+    if untimed:
+      words = words - {SKIP} | {UNTIMED}
+      text = SEPARATOR.join(sorted(words))
+    for index, action in enumerate(self.vocabulary):
+      if index and _words(action) == words:
+        return {"action": index}
+    raise ValueError(
+      f"the data set has no action {text!r}."
+      + choices_hint(text, self.vocabulary[1:])
+    )
+
+  def likely(self, probabilities_T: Float[np.ndarray, "T"]) -> Fields:
+    """The most likely outcome, tasks taken as independent.
+
+    Among the combinations of tasks that the data set has; of actions with the
+    same tasks the one that says least besides.
+    """
+    if self.feedback.min_value is not None:
+      least = np.float32(self.feedback.min_value)
+      below = np.nextafter(least, np.float32(-np.inf))
+      return {"value": float(least if probabilities_T[0] >= 0.5 else below)}
+    bound = self.feedback.bind(self.vocabulary)
+    best, found = (-1.0, 0), 0
+    for index, mask in enumerate(bound.masks):
+      if not index or bound.untimed_actions[index]:
+        continue
+      did_T = mask >> np.arange(bound.num_tasks) & 1
+      likelihood = np.where(did_T, probabilities_T, 1 - probabilities_T).prod()
+      key = (float(likelihood), -len(_words(self.vocabulary[index])))
+      if key > best:
+        best, found = key, index
+    return {"action": found}
+
+  def untimed(self, record: Record) -> Bool[np.ndarray, "L"]:
+    """Whether the time of an event is not known."""
+    return self.feedback.bind(self.vocabulary).untimed(record)
+
+  def text(self, fields: Fields) -> str:
+    """How `named` would have it; '' where nothing is known."""
+    if self.feedback.min_value is not None:
+      value = float(fields.get("value", np.nan))
+      return "" if np.isnan(value) else f"{value:g}"
+    return self.vocabulary[int(fields.get("action", 0))]
+
+
+def _words(action: str) -> frozenset[str]:
+  return frozenset(word.strip() for word in action.split(SEPARATOR))
