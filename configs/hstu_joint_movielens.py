@@ -156,9 +156,9 @@ def get_config(arg: str = "") -> ConfigDict:
     "b2": 0.98,
     "weight_decay": 0.0,
     "warmup_steps": 40,
-    "schedule": {"name": "train.optimizers.Cosine", "steps": 400},
+    "schedule": {"name": "train.optimizers.Cosine", "steps": 600},
   }
-  c.train = common.train_options(steps=400, eval_every_steps=100, patience=0)
+  c.train = common.train_options(steps=600, eval_every_steps=100, patience=0)
   _task(c, words)
   c.mesh = common.mesh_options()
   common.share_dtype(c)

@@ -2,6 +2,7 @@
 """Items that are given, in the order of what a user would do with them."""
 
 from genrec_jax.ranking.ranker import Ranker, load_ranker
+from genrec_jax.ranking.two_stage import TwoStage
 from genrec_jax.ranking.value import ValueFunction
 
-__all__ = ["Ranker", "ValueFunction", "load_ranker"]
+__all__ = ["Ranker", "TwoStage", "ValueFunction", "load_ranker"]

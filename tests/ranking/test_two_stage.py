@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two stages are one search: equal to brute force, and of one data set."""
 
-import types
-
 import numpy as np
 import pytest
 
@@ -12,6 +10,7 @@ from genrec_jax.data.requests import iter_requests
 from genrec_jax.data.sequences import prepare
 from genrec_jax.data.splits import LeaveOneOut
 from genrec_jax.data.synthetic import Synthetic
+from genrec_jax.ranking.candidates import CandidateScorer
 from genrec_jax.ranking.ranker import Ranker, load_ranker
 from genrec_jax.ranking.two_stage import TwoStage
 from genrec_jax.recommender import Recommender
@@ -54,8 +53,11 @@ def _retrieve(histories):
   return search
 
 
-class _Scorer:
+class _Scorer(CandidateScorer):
   """Probabilities of two tasks, without a model."""
+
+  def __init__(self):
+    super().__init__(None, lambda batch: batch, None, None, micro_batch=1)
 
   def score(self, request):
     items, user = request.candidates[0], int(request.user[0])
@@ -144,11 +146,10 @@ def test_a_retriever_is_no_ranker(tmp_path):
 
 def test_a_user_of_whom_nothing_is_left_gets_nothing(histories):
   requests = next(iter_requests(histories, "test", 2))
-  nothing = types.SimpleNamespace(score=None)
   search = TwoStage.of(
     lambda requests, k, allowed: (np.zeros((2, k), np.int32), None, {}),
     histories,
-    Ranker(nothing, ("cart",), histories),
+    _ranker(histories),
   )
   ids, values, _ = search(requests, 3)
   assert not ids.any() and (values == -np.inf).all()

@@ -125,22 +125,25 @@ def test_serving_asks_what_training_did(model, name):
   assert np.ptp(np.asarray(served), axis=0).min() > 1e-2
 
 
-def test_padding_and_users_without_events_ask_nothing(model):
+def test_padding_asks_nothing_and_the_ranking_is_that_of_a_ranker(model):
   system, params = model
   layout = _LAYOUTS["interleaved"]
   batch = _packed(layout, [_example(layout)])
-  outputs = system.apply({"params": params}, batch, deterministic=True)
+
+  @jax.jit
+  def both(batch):
+    def plain(m, b):
+      return super(JointRanker, m).__call__(b, deterministic=True)
+
+    variables = {"params": params}
+    return (
+      system.apply(variables, batch, deterministic=True),
+      system.apply(variables, batch, method=plain),
+      system.apply(variables, method="items"),
+    )
+
+  outputs, alone, items = both(batch)
   pad = batch["segment_ids_BL"] == 0
   assert pad.any() and not np.asarray(outputs.query)[pad].any()
-  # The ranker's part is that of a ranker without queries.
-  alone = system.apply(
-    {"params": params},
-    batch,
-    deterministic=True,
-    method=lambda m, b, deterministic: super(JointRanker, m).__call__(
-      b, deterministic=deterministic
-    ),
-  )
   np.testing.assert_array_equal(outputs.logits, alone.logits)
-  items = system.apply({"params": params}, method="items")
   np.testing.assert_allclose(np.linalg.norm(items, axis=1), 1, rtol=1e-5)
