@@ -13,11 +13,11 @@ to the last embedding. With history_loss, items of the history are asked about
 as well. Arrays of a batch, all (B, L) int32:
 
     item action context kind role positions limit request gap time query_time
-    label labelled user segment_ids
+    label labelled user segment_ids next_item
 
-action is a bit mask, kind one of core/roles.py, request a running number. The
-file is long because tokens of training and of serving, which must be the same,
-are made side by side.
+action is a bit mask, kind one of core/roles.py, request a running number,
+next_item of data/joint_layouts.py and else 0. The file is long because tokens
+of training and of serving, which must be the same, are made side by side.
 """
 
 import dataclasses
@@ -46,6 +46,7 @@ from genrec_jax.data.user_context import hashed_attributes
 COLUMNS = (
   *("item", "action", "kind", "role", "positions", "limit", "request", "gap"),
   *("time", "query_time", "label", "labelled", "context", "user"),
+  "next_item",
 )
 PLACE = {name: i for i, name in enumerate(COLUMNS)}
 

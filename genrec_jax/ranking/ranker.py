@@ -37,6 +37,7 @@ from genrec_jax.ranking.what_if import Change, changed, changes_of
 from genrec_jax.train.evaluate import int32_seconds
 from genrec_jax.train.restored import load_params
 from genrec_jax.train.run import Run
+from genrec_jax.train.validation import FullRanking
 
 
 def load_ranker(
@@ -56,6 +57,12 @@ def load_ranker(
     ValueError: no run, no checkpoint, or a model that is no ranker.
   """
   run = Run.open(workdir)
+  if isinstance(run.validator, FullRanking):
+    raise ValueError(
+      f"{workdir} is no ranker: {run.name} is trained to find items"
+      " (scripts/recommend.py --workdir), and says of none what a user would"
+      " do with it."
+    )
   layout = run.pipeline.layout
   params = load_params(run, checkpoint).params
   scorer = CandidateScorer.of(run.system, params, layout, micro_batch)
