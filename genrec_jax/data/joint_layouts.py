@@ -21,11 +21,7 @@ from genrec_jax.data.action_layouts import ActionOriented, Fused, Interleaved
 from genrec_jax.data.feedback import BoundFeedback, Feedback
 from genrec_jax.data.request_events import RequestEvents
 from genrec_jax.data.request_examples import ASKED
-from genrec_jax.data.request_layout import (
-  COLUMNS,
-  PLACE,
-  RequestLayout,
-)
+from genrec_jax.data.request_layout import PLACE, RequestLayout
 from genrec_jax.data.requests import Requests
 from genrec_jax.data.schema import Record
 
@@ -81,7 +77,7 @@ class JointLayout(RequestLayout):
     The last token asks for the next item at the request's time.
     """
     length = self.request_length - self.num_candidates
-    rows = np.zeros((len(requests), length, len(COLUMNS)), np.int32)
+    rows = np.zeros((len(requests), length, self.num_columns), np.int32)
     segments = np.zeros(rows.shape[:2], np.int32)
     nothing = np.zeros(0, np.int32)
     for i, record in enumerate(requests.history):
