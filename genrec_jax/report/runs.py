@@ -111,8 +111,8 @@ def read_run(path: str | pathlib.Path) -> Run:
     raise ValueError(f"{path} is not JSON: {error}") from error
   if RANKER in values:
     raise ValueError(
-      f"{path} is of a system that scores shown items: scripts/evaluate.py"
-      " prints its table, and there is no report page of it."
+      f"{path} is of a system that scores shown items: it has no ranks of the"
+      " whole catalogue (report/ranker_workdir.py makes its page)."
     )
   names = {field.name for field in dataclasses.fields(Run)}
   missing = sorted(names - values.keys())
