@@ -175,7 +175,7 @@ def learning_curve(
         (eval_steps_M[best], value_M[best]),
         xytext=(0, 9),
         textcoords="offset points",
-        ha="right" if best > len(value_M) / 2 else "left",
+        ha="right" if best >= (len(value_M) - 1) / 2 else "left",
         color=MODEL,
         fontsize=9.5,
       )

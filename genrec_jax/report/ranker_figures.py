@@ -20,7 +20,6 @@ import numpy as np
 
 from genrec_jax.report.figures import (
   INK,
-  LINE,
   MODEL,
   MUTED,
   STYLE,
@@ -82,7 +81,7 @@ def by_task(
     axes.set_xticks(center, tasks)
     axes.set_xlim(-0.6, len(tasks) - 0.4)
     axes.margins(y=0.12)
-    axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.1))
+    figure.legend(ncols=2, loc="outside lower center")
   return svg_of(figure, title)
 
 
@@ -149,7 +148,7 @@ def by_group(
     )
     axes.set_ylabel(metric.upper())
     axes.margins(x=0.08, y=0.15)
-    axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14))
+    figure.legend(ncols=3, loc="outside lower center")
   return svg_of(figure, title)
 
 
@@ -162,7 +161,7 @@ def reading(found: Reading) -> str:
     figure = Figure(figsize=(11.4, 1.6 + 0.36 * len(y)))
     axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
     left = axes[0]
-    left.set_title("Value that each event adds, and that another action would")
+    left.set_title("Value that each event adds")
     for bars, offset, color, label in (
       (found.removed_E, 0.19, MODEL, "with the event, less without"),
       (
@@ -185,10 +184,10 @@ def reading(found: Reading) -> str:
         offset = ((len(found.attention) - 1) / 2 - i) * height
         axes[1].barh(y + offset, row, 0.9 * height, color=shade, label=layer)
     for panel in axes:
-      panel.axvline(0, color=LINE if len(y) == 0 else MUTED, linewidth=1)
+      panel.axvline(0, color=MUTED, linewidth=1)
       panel.grid(axis="y", visible=False)
       panel.xaxis.set_major_locator(ticker.MaxNLocator(5))
-      panel.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.09))
+    figure.legend(ncols=2 + len(found.attention), loc="outside lower center")
   return svg_of(figure, title)
 
 

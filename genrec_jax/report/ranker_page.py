@@ -72,7 +72,7 @@ class RankedFor:
 
 
 def title_of(result: Mapping[str, Any]) -> str:
-  """System and data set for readers."""
+  """System and config: what a system is made of, and of what data."""
   system = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", result["system"])
   return (
     f"{system} · {DATASET_TITLES.get(result['dataset'], result['dataset'])}"

@@ -221,7 +221,7 @@ def _reading(
     events = history.tail(_EVENTS)
   labels, removed, changed = [], [], []
   for row in events.iter_rows(named=True):
-    other = _other(ranker, user, row)
+    other = _other(ranker, row)
     labels.append(f"{_title(row)[:_LABEL]}\n{row['action']} → {other}")
     table = ranker.what_if([item], user, [Change(row["event"], REMOVED)])
     removed.append(table["value"][0] - table["value_if"][0])
@@ -239,12 +239,18 @@ def _reading(
   ]
 
 
-def _other(ranker: Ranker, user: str, row: Mapping[str, Any]) -> str:
-  """The opposite of what came of an event: every task, or none of them."""
-  tasks = len(ranker.tasks)
-  actions = ranker.actions
-  nothing = actions.text(actions.likely(np.zeros(tasks)))
-  every = actions.text(actions.likely(np.ones(tasks)))
+def _other(ranker: Ranker, row: Mapping[str, Any]) -> str:
+  """The opposite of what came of an event: all that goes together, or nothing.
+
+  Nothing is what is likely where tasks are not, all where they all are.
+  """
+  untimed = "time" in row and row["time"] is None
+  nothing, every = (
+    ranker.actions.text(
+      ranker.actions.likely(np.full(len(ranker.tasks), p), untimed=untimed)
+    )
+    for p in (0.1, 0.9)
+  )
   return every if row["action"] in ("", nothing) else nothing
 
 
