@@ -3,7 +3,8 @@
 
 python scripts/report.py --workdir=WORKDIR
   WORKDIR/report.html from evaluation.json, ranks.npz, metrics.jsonl and the
-  prepared data; one HTML file that needs no network.
+  prepared data; one HTML file that needs no network. Of a ranker without
+  ranks.npz: its sections are those of report/ranker_page.py.
 python scripts/report.py --results=results --readme=README.md [--check]
   the README's results table and results/overview.svg from
   results/<config>/<seed>.json. With --check nothing is written, and the
@@ -25,7 +26,7 @@ from genrec_jax.report.runs import read_run, read_runs
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of one finished run")
 _USER = flags.DEFINE_string(
-  "user", None, "id of the user to recommend to; by default the first one"
+  "user", None, "id of the user of the example; by default the first one"
 )
 _REQUIRE_WIN = flags.DEFINE_bool(
   "require_win", False, "exit 1 where the run does not beat its best floor"
@@ -54,11 +55,15 @@ def update_readme(
 def report_run(workdir: pathlib.Path) -> None:
   """Writes the page of a workdir and says its verdict."""
   # Only this form needs the model, and with it JAX.
-  from genrec_jax.report.workdir import page_of
+  from genrec_jax.report import ranker_page, ranker_workdir, workdir as finder
 
   path = workdir / "report.html"
-  write_text(path, page_of(workdir, _USER.value))
-  said = verdict(read_run(workdir / "evaluation.json"))
+  if ranker_workdir.is_ranker(workdir):
+    write_text(path, ranker_workdir.page_of(workdir, _USER.value))
+    said = ranker_page.verdict(ranker_workdir.read_result(workdir))
+  else:
+    write_text(path, finder.page_of(workdir, _USER.value))
+    said = verdict(read_run(workdir / "evaluation.json"))
   print(f"{said.text}\nwrote {path}")
   if _REQUIRE_WIN.value and not said.won:
     sys.exit(1)

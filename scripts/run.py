@@ -123,7 +123,6 @@ def run() -> None:
     "report": lambda: _do("report.py", f"--workdir={workdir}"),
   }
   # A tokenizer has a validator of its own, and nothing that answers requests.
-  # A ranker of shown items is evaluated, and has no page.
   validator = config["eval"].get("name", "") if "system" in config else None
   needed = {
     "data": not config["prepared"],
@@ -132,7 +131,7 @@ def run() -> None:
     "tokens": bool(config.get("tokens")),
     "training": "system" in config,
     "evaluation": validator in ("", _RANKING, _BOTH),
-    "report": validator in ("", _BOTH),
+    "report": validator in ("", _RANKING, _BOTH),
   }
   for stage in STAGES[: STAGES.index(_STOP_AFTER.value) + 1]:
     if not needed[stage]:

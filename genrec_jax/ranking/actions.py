@@ -65,11 +65,17 @@ class Actions:
       + choices_hint(text, self.vocabulary[1:])
     )
 
-  def likely(self, probabilities_T: Float[np.ndarray, "T"]) -> Fields:
+  def likely(
+    self, probabilities_T: Float[np.ndarray, "T"], *, untimed: bool = False
+  ) -> Fields:
     """The most likely outcome, tasks taken as independent.
 
     Among the combinations of tasks that the data set has; of actions with the
     same tasks the one that says least besides.
+
+    Args:
+      probabilities_T: of the tasks.
+      untimed: of an event whose time is not known.
     """
     if self.feedback.min_value is not None:
       least = np.float32(self.feedback.min_value)
@@ -78,11 +84,12 @@ class Actions:
     bound = self.feedback.bind(self.vocabulary)
     best, found = (-1.0, 0), 0
     for index, mask in enumerate(bound.masks):
-      if not index or bound.untimed_actions[index]:
+      if not index or bound.untimed_actions[index] != untimed:
         continue
       did_T = mask >> np.arange(bound.num_tasks) & 1
       likelihood = np.where(did_T, probabilities_T, 1 - probabilities_T).prod()
-      key = (float(likelihood), -len(_words(self.vocabulary[index])))
+      said = _words(self.vocabulary[index]) - {SKIP, UNTIMED}
+      key = (float(likelihood), -len(said))
       if key > best:
         best, found = key, index
     return {"action": found}

@@ -21,6 +21,10 @@ import numpy as np
 from genrec_jax.data.impressions import Impressions
 
 
+class NoAttentionWeights(ValueError):
+  """A model that shows none."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Attribution:
   """Of one candidate.
@@ -49,7 +53,8 @@ def attribution(
     request: of one user and one item.
 
   Raises:
-    ValueError: a model that has none, or another number of candidates.
+    NoAttentionWeights: a model that has none.
+    ValueError: another number of candidates.
   """
   if request.candidates.shape != (1, 1):
     raise ValueError(
@@ -75,7 +80,7 @@ def layer_weights(intermediates: Any) -> list[Float[jax.Array, "B H Q M"]]:
   """The attention weights among intermediates, first layer first.
 
   Raises:
-    ValueError: there are none.
+    NoAttentionWeights: there are none.
   """
   found = {}
   for path, leaf in jax.tree_util.tree_leaves_with_path(intermediates):
@@ -83,7 +88,7 @@ def layer_weights(intermediates: Any) -> list[Float[jax.Array, "B H Q M"]]:
     if "attention_weights" in name:
       found[tuple(map(int, re.findall(r"layer_(\d+)", name)))] = leaf
   if not found:
-    raise ValueError(
+    raise NoAttentionWeights(
       "this model shows no attention weights: it needs backbones.hstu.HSTU with"
       " layers.attention.SiluAttention and scan=False."
     )

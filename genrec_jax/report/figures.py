@@ -131,10 +131,13 @@ def learning_curve(
   eval_steps_M: Int[np.ndarray, "M"],
   value_M: Float[np.ndarray, "M"],
   metric: str,
+  *,
+  from_zero: bool = True,
 ) -> str:
   """Training loss (left) and the validation metric (right), by step.
 
   The best validation value, which is the checkpoint that was kept, is marked.
+  A metric without a meaningful zero, such as AUC, is drawn `from_zero=False`.
   """
   title = "Learning curve"
   with rc_context(STYLE):
@@ -151,7 +154,12 @@ def learning_curve(
       right.plot(eval_steps_M, value_M, color=MODEL, marker="o", markersize=3)
       right.set_ylabel(f"validation {metric.upper()}", color=MODEL)
       right.tick_params(axis="y", labelcolor=MODEL)
-      right.set_ylim(bottom=0, top=float(np.max(value_M)) * 1.18 + 1e-9)
+      low = 0.0 if from_zero else float(np.min(value_M))
+      span = float(np.max(value_M)) - low
+      if not from_zero:
+        span = max(span, 0.01)
+      bottom = low if from_zero else low - 0.12 * span
+      right.set_ylim(bottom=bottom, top=low + span * 1.18 + 1e-9)
       best = int(np.argmax(value_M))
       right.plot(
         eval_steps_M[best],
@@ -167,7 +175,7 @@ def learning_curve(
         (eval_steps_M[best], value_M[best]),
         xytext=(0, 9),
         textcoords="offset points",
-        ha="right" if best > len(value_M) / 2 else "left",
+        ha="right" if best >= (len(value_M) - 1) / 2 else "left",
         color=MODEL,
         fontsize=9.5,
       )

@@ -5,7 +5,8 @@ In reading order: what the run is, one sentence of verdict, the table against
 floors and ceiling, the plots, ten recommendations for one user beside the
 history they follow from, and how it was measured. The style is page.css in
 this folder; the plots are SVG from figures.py. Everything that comes from data
-(titles, ids, names) is escaped.
+(titles, ids, names) is escaped. The page of a ranker (ranker_page.py) has other
+sections in the same document.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import dataclasses
 from html import escape
 from importlib import resources
 import json
+from typing import Any
 
 from genrec_jax.report.runs import (
   FLOOR_LABELS,
@@ -27,10 +29,11 @@ _METRICS = ("hr@10", "ndcg@10", "mrr@10", "hr@50")
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
-  """One plot and the sentence under it."""
+  """One plot and the sentence under it; a wide one has a row of its own."""
 
   svg: str
   caption: str
+  wide: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,8 +107,7 @@ def verdict(run: Run) -> Verdict:
   )
 
 
-def _verdict_html(run: Run) -> str:
-  said = verdict(run)
+def _verdict_html(said: Verdict) -> str:
   kind = "won" if said.won else "lost"
   return (
     f'{escape(said.before)}<strong class="{kind}">{escape(said.point)}</strong>'
@@ -208,9 +210,10 @@ def _table(run: Run) -> str:
   )
 
 
-def _figures(plots: Sequence[Plot]) -> str:
+def figures_html(plots: Sequence[Plot]) -> str:
+  """Plots in two columns."""
   body = "".join(
-    f'<figure class="card">{plot.svg}'
+    f'<figure class="card{" wide" if plot.wide else ""}">{plot.svg}'
     f"<figcaption>{escape(plot.caption)}</figcaption></figure>"
     for plot in plots
   )
@@ -249,9 +252,9 @@ def _example(example: Example) -> str:
   )
 
 
-def _facts(run: Run, extra: Mapping[str, str]) -> str:
+def _facts(run: Run, extra: Mapping[str, str]) -> dict[str, str]:
   minutes, seconds = divmod(round(run.train_seconds), 60)
-  facts = {
+  return {
     "config": run.config,
     "data set": run.dataset,
     "seed": str(run.seed),
@@ -270,15 +273,55 @@ def _facts(run: Run, extra: Mapping[str, str]) -> str:
     "intervals": "95 %, users resampled",
     **extra,
   }
-  return "".join(
+
+
+def measured_html(
+  facts: Mapping[str, str],
+  notes: Sequence[str],
+  config_values: Mapping[str, Any],
+) -> str:
+  """The last section: facts, notes, and the whole config to unfold."""
+  pairs = "".join(
     f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>"
     for name, value in facts.items()
   )
+  items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+  listed = f'<ul class="muted">{items}</ul>' if items else ""
+  values = escape(json.dumps(config_values, indent=2, sort_keys=True))
+  return f"""<h2>How it was measured</h2>
+<div class="card">
+<dl>{pairs}</dl>
+{listed}
+<details><summary>All configuration values</summary>
+<pre>{values}</pre>
+</details>
+</div>"""
 
 
-def _notes(run: Run) -> str:
-  items = "".join(f"<li>{escape(note)}</li>" for note in run.notes)
-  return f'<ul class="muted">{items}</ul>' if items else ""
+def document_html(title: str, date: str, said: Verdict, body: str) -> str:
+  """A whole page around its sections; the title comes as plain text."""
+  css = resources.files("genrec_jax.report").joinpath("page.css").read_text()
+  return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>
+{css}</style>
+</head>
+<body>
+<main>
+<header>
+<p class="eyebrow">genrec_jax, {escape(date[:10])}</p>
+<h1>{escape(title)}</h1>
+<p class="verdict">{_verdict_html(said)}</p>
+</header>
+{body}
+</main>
+</body>
+</html>
+"""
 
 
 def render(
@@ -288,45 +331,17 @@ def render(
   facts: Mapping[str, str],
 ) -> str:
   """The whole page; `facts` are added to what the run itself says."""
-  css = resources.files("genrec_jax.report").joinpath("page.css").read_text()
-  title = escape(f"{run.title} · {run.dataset_title}")
   shown = (
     f"<h2>What it recommends</h2>{_example(example)}"
     if example is not None
     else ""
   )
-  values = escape(json.dumps(run.config_values, indent=2, sort_keys=True))
-  return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-{css}</style>
-</head>
-<body>
-<main>
-<header>
-<p class="eyebrow">genrec_jax, {escape(run.date[:10])}</p>
-<h1>{title}</h1>
-<p class="verdict">{_verdict_html(run)}</p>
-</header>
-{_tiles(run)}
+  body = f"""{_tiles(run)}
 <h2>Against floors and ceiling</h2>
 {_table(run)}
 <h2>In detail</h2>
-{_figures(plots)}
+{figures_html(plots)}
 {shown}
-<h2>How it was measured</h2>
-<div class="card">
-<dl>{_facts(run, facts)}</dl>
-{_notes(run)}
-<details><summary>All configuration values</summary>
-<pre>{values}</pre>
-</details>
-</div>
-</main>
-</body>
-</html>
-"""
+{measured_html(_facts(run, facts), run.notes, run.config_values)}"""
+  title = f"{run.title} · {run.dataset_title}"
+  return document_html(title, run.date, verdict(run), body)

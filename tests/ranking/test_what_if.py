@@ -78,6 +78,10 @@ def test_the_likely_action_is_the_most_likely_combination():
   ):
     found = _ACTIONS.likely(np.array(p))
     assert _ACTIONS.text(found) == action
+  found = _ACTIONS.likely(np.array([0.1, 0.8]), untimed=True)
+  assert _ACTIONS.text(found) == "like|untimed"
+  other = Actions(["", "a", "skip", "click"], Feedback(("click",)))
+  assert other.text(other.likely(np.array([0.2]))) == "skip"
   # Without "skip" it is the action that says least besides the tasks.
   other = Actions(["", "click|follow", "follow|share", "follow"], FEEDBACK)
   other = Actions(other.vocabulary, Feedback(("click",)))

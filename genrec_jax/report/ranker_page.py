@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page of a ranker: one HTML file in the style of page.py.
+
+In reading order: what the run is, one sentence of verdict, the table of every
+task against the training rates, the plots, then one user: history, candidates
+with their probabilities, the list by each policy, what the past does to the
+first of them, and how it was measured. The document is that of
+train/impression_results.py.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+from html import escape
+import re
+from typing import Any
+
+from genrec_jax.report.page import (
+  Event,
+  Plot,
+  Suggestion,
+  Verdict,
+  document_html,
+  figures_html,
+  measured_html,
+)
+from genrec_jax.report.runs import DATASET_TITLES
+
+FLOORS = {
+  "base_rate": "base rate",
+  "item_rate": "the item's rate",
+  "user_rate": "the user's rate",
+}
+_METRICS = ("auc", "gauc", "ne", "log_loss", "ece")
+_NAMES = {
+  "auc": "AUC",
+  "gauc": "GAUC",
+  "ne": "NE",
+  "log_loss": "log loss",
+  "ece": "ECE",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+  """One scored item: its value, and a probability per task."""
+
+  title: str
+  detail: str
+  value: float
+  probabilities: Sequence[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class RankedFor:
+  """One user: history oldest first; candidates and lists best first.
+
+  Attributes:
+    user_id: whose.
+    history: last events, with what came of them as their detail.
+    candidates: by value.
+    weights: what the value is, in words.
+    lists: how a list is made -> its items, by the value they were placed by.
+    reading: plots of what the past does to the first candidate.
+  """
+
+  user_id: str
+  history: Sequence[Event]
+  candidates: Sequence[Candidate]
+  weights: str
+  lists: Mapping[str, Sequence[Suggestion]]
+  reading: Sequence[Plot]
+
+
+def title_of(result: Mapping[str, Any]) -> str:
+  """System and config: what a system is made of, and of what data."""
+  system = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", result["system"])
+  return (
+    f"{system} · {DATASET_TITLES.get(result['dataset'], result['dataset'])}"
+  )
+
+
+def best_floor(
+  result: Mapping[str, Any], task: str
+) -> tuple[str, float] | None:
+  """Name and test AUC of a task's best floor; None where none is defined."""
+  found = {
+    name: parts["test"][task]["auc"]
+    for name, parts in result["floors"].items()
+    if parts["test"][task]["auc"] is not None
+  }
+  if not found:
+    return None
+  name = max(found, key=found.__getitem__)
+  return name, found[name]
+
+
+def verdict(result: Mapping[str, Any]) -> Verdict:
+  """For which tasks the test AUC is surely above that of every floor."""
+  won, lost = [], []
+  for task in result["tasks"]:
+    floor = best_floor(result, task)
+    found = floor and result["versus"][floor[0]]["test"][task].get("auc")
+    if not found:
+      lost.append(f"{task} (not defined)")
+      continue
+    difference, low, high = found
+    text = (
+      f"{task} ({difference:+.4f} over {FLOORS.get(floor[0], floor[0])},"
+      f" {low:+.4f} to {high:+.4f})"
+    )
+    (won if low > 0 else lost).append(text)
+  how = " AUC differences with 95 % intervals, paired over users."
+  impressions = f"Of {result['num_impressions']['test']:,} shown items, it "
+  if not lost:
+    return Verdict(
+      impressions,
+      "orders every task better than the training rates",
+      f": {'; '.join(won)}.{how}",
+      won=True,
+    )
+  said = f": {'; '.join(lost)}."
+  if won:
+    said += f" It does for {'; '.join(won)}."
+  which = "some tasks" if won else "any task"
+  return Verdict(
+    impressions,
+    f"does not surely order {which} better than the training rates",
+    said + how,
+    won=False,
+  )
+
+
+def _tiles(result: Mapping[str, Any]) -> str:
+  tiles = [
+    (_number(result["metrics"]["test"][task]["auc"]), f"AUC of {task} on test")
+    for task in result["tasks"][:3]
+  ]
+  tiles.append((f"{result['parameters']:,}", "parameters"))
+  body = "".join(
+    f'<div class="tile"><b>{escape(value)}</b><span>{escape(text)}</span></div>'
+    for value, text in tiles
+  )
+  return f'<div class="tiles">{body}</div>'
+
+
+def _number(value: float | None) -> str:
+  return "not defined" if value is None else f"{value:.4f}"
+
+
+def _row(
+  label: str,
+  kind: str,
+  values: Mapping[str, float | None],
+  intervals: Mapping[str, Sequence[float]],
+) -> str:
+  cells = ""
+  for metric in _METRICS:
+    band = intervals.get(metric)
+    text = (
+      f'<span class="interval">{band[0]:.4f} to {band[1]:.4f}</span>'
+      if band is not None
+      else ""
+    )
+    cells += f"<td>{_number(values.get(metric))}{text}</td>"
+  return f'<tr class="{kind}"><td>{escape(label)}</td>{cells}</tr>'
+
+
+def _table(result: Mapping[str, Any]) -> str:
+  """By task: floors from worst to best, then the model."""
+  rows = []
+  for task in result["tasks"]:
+    model = result["metrics"]["test"][task]
+    rate = model["base_rate"]
+    rows.append(
+      f'<tr class="task"><td colspan="{1 + len(_METRICS)}">{escape(task)}'
+      f", done on {rate:.2%} of the shown items</td></tr>"
+    )
+    floors = {n: p["test"][task] for n, p in result["floors"].items()}
+    rows += [
+      _row(FLOORS.get(name, name), "floor", values, {})
+      for name, values in sorted(
+        floors.items(), key=lambda f: f[1]["auc"] or 0.0
+      )
+    ]
+    intervals = result["intervals"]["test"][task]
+    rows.append(_row(result["system"], "model", model, intervals))
+  header = "".join(f"<th>{_NAMES[metric]}</th>" for metric in _METRICS)
+  return (
+    f'<div class="card"><table><thead><tr><th></th>{header}</tr></thead>'
+    f"<tbody>{''.join(rows)}</tbody></table></div>"
+  )
+
+
+def _detail(text: str) -> str:
+  return f'<span class="detail">{escape(text)}</span>' if text else ""
+
+
+def _user(shown: RankedFor, tasks: Sequence[str]) -> str:
+  history = "".join(
+    f"<li><span>{escape(event.title)}{_detail(event.detail)}</span>"
+    f'<span class="when">{escape(event.when)}</span></li>'
+    for event in reversed(shown.history)
+  )
+  heads = "".join(f"<th>{escape(name)}</th>" for name in ("value", *tasks))
+  rows = "".join(
+    f"<tr><td>{escape(c.title)}{_detail(c.detail)}</td><td>{c.value:.4f}</td>"
+    + "".join(f"<td>{p:.4f}</td>" for p in c.probabilities)
+    + "</tr>"
+    for c in shown.candidates
+  )
+  lists = "".join(
+    f'<div class="card"><h3>{escape(name)}</h3><ol>'
+    + "".join(
+      f'<li><span class="place">{place}</span>'
+      f"<span>{escape(item.title)}{_detail(item.detail)}</span>"
+      f'<span class="number">{item.score:.4f}</span></li>'
+      for place, item in enumerate(items, 1)
+    )
+    + "</ol></div>"
+    for name, items in shown.lists.items()
+  )
+  return f"""<h2>One user</h2>
+<div class="example"><div class="card history">
+<h3>Last {len(shown.history)} events of user {escape(shown.user_id)}, newest
+first</h3><ol>{history}</ol></div>
+<div class="card"><h3>Candidates by value, {escape(shown.weights)}</h3>
+<table class="plain"><thead><tr><th></th>{heads}</tr></thead>
+<tbody>{rows}</tbody></table></div></div>
+<h2>The list, by how it is made</h2>
+<div class="policies">{lists}</div>
+<h2>What the past does</h2>
+{figures_html(shown.reading)}"""
+
+
+def _facts(
+  result: Mapping[str, Any], extra: Mapping[str, str]
+) -> dict[str, str]:
+  minutes, seconds = divmod(round(result["train_seconds"]), 60)
+  changed = " with local changes" if result["dirty"] else ""
+  return {
+    "config": result["config"],
+    "data set": result["dataset"],
+    "seed": str(result["seed"]),
+    "commit": result["commit"] + changed,
+    "date": result["date"],
+    "device": result["device"],
+    "training": f"{minutes} min {seconds} s",
+    "measured": f"{result['checkpoint']} checkpoint, step {result['step']:,}",
+    "parameters": f"{result['parameters']:,}",
+    "FLOPs": f"{result['flops_per_impression']['test']:,.0f} per impression",
+    "users": f"{result['num_users']:,}",
+    "items": f"{result['num_items']:,}",
+    "sort": result["sort_rule"],
+    "split": result["split_rule"],
+    "impressions": f"{result['num_impressions']['test']:,} of"
+    f" {result['num_requests']['test']:,} requests (test)",
+    "intervals": "95 %, users resampled",
+    **extra,
+  }
+
+
+def render(
+  result: Mapping[str, Any],
+  plots: Sequence[Plot],
+  shown: RankedFor,
+  facts: Mapping[str, str],
+) -> str:
+  """The whole page; `facts` are added to what the run itself says."""
+  measured = measured_html(
+    _facts(result, facts), result["notes"], result["config_values"]
+  )
+  body = f"""{_tiles(result)}
+<h2>Against training rates</h2>
+{_table(result)}
+<h2>In detail</h2>
+{figures_html(plots)}
+{_user(shown, result["tasks"])}
+{measured}"""
+  return document_html(title_of(result), result["date"], verdict(result), body)
