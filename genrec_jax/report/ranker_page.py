@@ -23,13 +23,9 @@ from genrec_jax.report.page import (
   figures_html,
   measured_html,
 )
+from genrec_jax.report.ranker_runs import FLOORS
 from genrec_jax.report.runs import DATASET_TITLES
 
-FLOORS = {
-  "base_rate": "base rate",
-  "item_rate": "the item's rate",
-  "user_rate": "the user's rate",
-}
 _METRICS = ("auc", "gauc", "ne", "log_loss", "ece")
 _NAMES = {
   "auc": "AUC",
