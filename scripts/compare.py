@@ -29,7 +29,7 @@ flags.mark_flags_as_required(["ours", "theirs"])
 def differences(
   ours: list[str], theirs: list[str], part: str = "test"
 ) -> dict[str, dict[str, bootstrap.Interval]]:
-  """{task: {metric: interval}} of workdirs; ValueError where they do not fit."""
+  """{task: {metric: interval}}; ValueError where workdirs do not fit."""
   sides = [
     [Scores.load(pathlib.Path(w) / "scores.npz") for w in workdirs]
     for workdirs in (ours, theirs)

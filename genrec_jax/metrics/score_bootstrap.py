@@ -10,8 +10,9 @@ each was drawn, w ~ multinomial(U, 1/U)) and works the metric out again:
 
 `paired` draws the same users for two rankers and gives the interval of the
 difference a - b (`paired_means`: of the means of their seeds); GAUC then is
-over the same users for both, since labels decide who has one. A draw in which a metric is not defined is left out; a metric that
-is undefined itself, or in more than half of the draws, has no entry.
+over the same users for both, since labels decide who has one. A draw in which
+a metric is not defined is left out; a metric that is undefined itself, or in
+more than half of the draws, has no entry.
 """
 
 from collections.abc import Callable, Mapping, Sequence
