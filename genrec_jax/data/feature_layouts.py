@@ -33,6 +33,7 @@ from genrec_jax.data.impressions import Impressions
 from genrec_jax.data.labelled_events import FIRST, LabelledEvents, labelled
 from genrec_jax.data.layouts import Layout
 from genrec_jax.data.moments import Clock, Moments
+from genrec_jax.data.requests import Requests
 from genrec_jax.data.schema import Record
 
 # The record of a user who has done nothing.
@@ -105,6 +106,11 @@ class PointwiseRows(Layout):
     return tuple(names.index(name) for name in self.history_features)
 
   @property
+  def item_columns(self) -> tuple[int, ...]:
+    """Places of the items' features among all."""
+    return tuple(self._places("item"))
+
+  @property
   def num_actions(self) -> int:
     """Bits of history_action_BLH."""
     return (self.shown or self.feedback).num_tasks
@@ -116,7 +122,10 @@ class PointwiseRows(Layout):
 
   def check_system(self, system: Any) -> None:
     """Raises a ValueError where a system is built for other features."""
-    for name in ("feature_rows", "history_columns", "num_actions", "num_tasks"):
+    names = ("feature_rows", "history_columns", "num_actions", "num_tasks")
+    if hasattr(system, "item_columns"):
+      names += ("item_columns",)
+    for name in names:
       theirs, own = getattr(system, name, None), getattr(self, name)
       if theirs != own:
         raise ValueError(
@@ -138,6 +147,10 @@ class PointwiseRows(Layout):
     )
     shown = (self.shown or self.feedback).bind(actions)
     return dataclasses.replace(self, fitted=fitted, bound_shown=shown)
+
+  def init_data(self) -> Int[np.ndarray, "V1 G"]:
+    """Table rows of the items' features, by item id."""
+    return self.fitted.items
 
   def source(self, histories: HistorySource) -> HistorySource:
     """Examples: up to max_length labelled events of a user."""
@@ -212,6 +225,19 @@ class PointwiseRows(Layout):
     rows *= valid[:, :, None]
     positions = np.arange(shape[1], dtype=np.int32)[None, :] * valid
     return self.batch(rows, valid.astype(np.int32), positions)
+
+  def request_batch(self, requests: Requests) -> dict[str, np.ndarray]:
+    """One position per request: its user and moment, and no item."""
+    count = len(requests)
+    rows = np.zeros((count, 1, self.num_columns), np.int32)
+    rows[:, 0, 1] = requests.user
+    rows[:, 0, 2] = rows[:, 0, 3] = requests.query_time
+    for row, record in enumerate(requests.history):
+      if self.fitted is not None:
+        asked = requests.query_time[row : row + 1]
+        rows[row, 0, len(_COLUMNS) :] = self._at_end(record, asked)
+    ones = np.ones((count, 1), np.int32)
+    return self.batch(rows, ones, ones - 1)
 
   def _at_end(self, record: Record, query_time: Int[np.ndarray, "1"]):
     """Those of a record's end; the record may have no event at all."""
