@@ -9,7 +9,8 @@ May 2022, by scripts/evaluate.py). Minutes on one CPU core.
 
 25 features of video, user and moment, and the last 50 events, summed; the dot
 products of all pairs go through an MLP. What DIN, DCN-v2 and Wukong share with
-it is made here: their configs replace `pooling` and `interactions`.
+it is made here: their configs replace `pooling` and `interactions`, and two
+towers the system.
 
 Words: `fm` takes the sum of products of pairs in place of their dots (Rendle,
 ICDM 2010); `affinity` adds how often the user met the video, its author and
@@ -92,7 +93,10 @@ def _feedback(tasks: tuple[str, ...]) -> dict:
 def _match(c: ConfigDict) -> None:
   """Makes the system's tables, the loss and the metrics the layout's."""
   layout = build(c.pipeline.layout)
-  for name in ("feature_rows", "history_columns", "num_actions", "num_tasks"):
+  for name in (
+    *("feature_rows", "history_columns", "num_actions", "num_tasks"),
+    *(("item_columns",) if "item_columns" in c.system else ()),
+  ):
     c.system[name] = getattr(layout, name)
   c.eval.feedback = _feedback(layout.feedback.tasks)
   c.objective.tasks = layout.feedback.tasks
@@ -102,6 +106,25 @@ def kuairand_features(
   name: str, words: Set[str], pooling: dict, interactions: dict
 ) -> ConfigDict:
   """A pointwise ranker on the features above."""
+  system = {
+    "name": "systems.feature_ranker.FeatureRanker",
+    "width": 16,
+    "pooling": pooling,
+    "interactions": interactions,
+    "tower_widths": (128, 64),
+    "dropout": 0.1,
+    "row_multiple": 1,
+    "dtype": "float32",
+  }
+  c = kuairand_rows(name, words, system)
+  for part in (c.system.pooling, c.system.interactions):
+    if "dtype" in part:
+      part.dtype = c.system.get_ref("dtype")
+  return c
+
+
+def kuairand_rows(name: str, words: Set[str], system: dict) -> ConfigDict:
+  """Any system that reads the features above."""
   c = ConfigDict()
   c.name = "-".join([name, *sorted(words - {"quicktest"})])
   c.seed = 0
@@ -131,16 +154,7 @@ def kuairand_features(
     "row_length": 64,
     "readers": 1,
   }
-  c.system = {
-    "name": "systems.feature_ranker.FeatureRanker",
-    "width": 16,
-    "pooling": pooling,
-    "interactions": interactions,
-    "tower_widths": (128, 64),
-    "dropout": 0.1,
-    "row_multiple": 1,
-    "dtype": "float32",
-  }
+  c.system = system
   c.objective = {"name": "objectives.pointwise.BinaryCrossEntropy"}
   c.optimizer = {
     "name": "train.optimizers.adamw",
@@ -159,9 +173,6 @@ def kuairand_features(
   if "quicktest" in words:
     _quicktest(c)
   _match(c)
-  for part in (c.system.pooling, c.system.interactions):
-    if "dtype" in part:
-      part.dtype = c.system.get_ref("dtype")
   return c
 
 
