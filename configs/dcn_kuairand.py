@@ -11,7 +11,7 @@ Features and data are configs/dlrm_kuairand.py's, the history summed. Three
 cross layers, and an MLP after them (the paper's stacked form).
 
 Words: `low_rank` factors the cross layers' matrices by rank 64; `no_history`
-leaves out the lists from before the log.
+and `affinity` are those of the DLRM config.
 
 Differences from the paper: no mixture of low-rank experts.
 """
@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from configs import common
 from configs.dlrm_kuairand import kuairand_features
 
-_WORDS = ("quicktest", "no_history", "low_rank")
+_WORDS = ("quicktest", "no_history", "affinity", "low_rank")
 
 
 def get_config(arg: str = "") -> ConfigDict:

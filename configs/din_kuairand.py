@@ -13,8 +13,8 @@ vectors go through an MLP side by side.
 
 Words: `softmax` takes one over the history, as the authors' public code does;
 `outer` lets the weights read the outer product of event and candidate, as the
-paper draws it (their code: difference and product); `no_history` leaves out
-the lists from before the log.
+paper draws it (their code: difference and product); `no_history` and `affinity`
+are those of the DLRM config.
 
 Differences from the paper: ReLU instead of Dice and no regularisation by
 mini-batch; event vectors hold what the user did, too.
@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from configs import common
 from configs.dlrm_kuairand import kuairand_features
 
-_WORDS = ("quicktest", "no_history", "softmax", "outer")
+_WORDS = ("quicktest", "no_history", "affinity", "softmax", "outer")
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -12,7 +12,9 @@ products of all pairs go through an MLP. What DIN, DCN-v2 and Wukong share with
 it is made here: their configs replace `pooling` and `interactions`.
 
 Words: `fm` takes the sum of products of pairs in place of their dots (Rendle,
-ICDM 2010); `no_history` leaves out the lists from before the log.
+ICDM 2010); `affinity` adds how often the user met the video, its author and
+its tag before, and what came of it; `no_history` leaves out the lists from
+before the log.
 
 Differences from the paper: numbers come as percentile buckets, so that no MLP
 over dense features is needed; AdamW for tables too.
@@ -28,7 +30,7 @@ from genrec_jax.core.build import build
 _TASKS = ("click", "long_view", "like")
 _SHOWN = (*_TASKS, "follow", "comment", "forward", "hate", "profile")
 _QUICK_TASKS = ("cart", "purchase")
-_WORDS = ("quicktest", "no_history", "fm")
+_WORDS = ("quicktest", "no_history", "affinity", "fm")
 
 _IDS = ("item.id", "item.author_id", "item.music_id")
 _CATEGORIES = (
@@ -38,8 +40,14 @@ _CATEGORIES = (
   *("user.friend_user_num_range", "user.onehot_feat1", "user.onehot_feat2"),
   *("user.onehot_feat4", "user.onehot_feat7", "context.hour"),
 )
+# What events of a history have of them.
+HISTORY = ("item.id", "item.author_id", "item.tag")
 _NUMBERS = ("item.count", "item.video_duration", "context.gap")
 _COUNTS = ("context.events", *(f"context.past_{task}" for task in _TASKS))
+_AFFINITY = (
+  *("affinity.id", "affinity.author_id", "affinity.author_id.long_view"),
+  *("affinity.tag", "affinity.tag.long_view", "affinity.tag.like"),
+)
 
 
 def _feature(of: str, encoder: str, **options) -> dict:
@@ -50,13 +58,30 @@ def _feature(of: str, encoder: str, **options) -> dict:
   }
 
 
-def _features() -> tuple[dict, ...]:
+def kuairand_feature_list(affinity: bool = False) -> tuple[dict, ...]:
+  """25 features of video, user and moment, for every ranker; and 6 of both."""
+  numbers = (*_NUMBERS, *_COUNTS, *(_AFFINITY if affinity else ()))
   # A value that training met once teaches the row of the unseen.
   return (
     *(_feature(of, "Vocabulary", size=8192, min_count=2) for of in _IDS),
     _feature("user.id", "Vocabulary", size=32_768, min_count=2),
     *(_feature(of, "Vocabulary", size=128) for of in _CATEGORIES),
-    *(_feature(of, "Percentiles", buckets=100) for of in _NUMBERS + _COUNTS),
+    *(_feature(of, "Percentiles", buckets=100) for of in numbers),
+  )
+
+
+QUICK_HISTORY = ("item.id", "item.category")
+
+
+def quick_feature_list() -> tuple[dict, ...]:
+  """The same of the simulator's items, users and actions."""
+  return (
+    _feature("item.id", "Vocabulary", size=100),
+    _feature("item.category", "Vocabulary", size=32),
+    _feature("item.price", "Percentiles", buckets=20),
+    _feature("user.id", "Hashed", size=64),
+    _feature("context.hour", "Vocabulary", size=24),
+    _feature("context.past_cart", "Percentiles", buckets=20),
   )
 
 
@@ -93,8 +118,8 @@ def kuairand_features(
   c.pipeline = {
     "layout": {
       "name": "data.feature_layouts.PointwiseRows",
-      "features": _features(),
-      "history_features": ("item.id", "item.author_id", "item.tag"),
+      "features": kuairand_feature_list("affinity" in words),
+      "history_features": HISTORY,
       "feedback": _feedback(_TASKS),
       "shown": _feedback(_SHOWN),
       "max_length": 32,
@@ -122,7 +147,8 @@ def kuairand_features(
     "learning_rate": 1e-3,
     "weight_decay": 0.01,
   }
-  c.train = common.train_options(steps=1500, eval_every_steps=75, patience=4)
+  # Half an epoch between two looks at the validation part.
+  c.train = common.train_options(steps=1000, eval_every_steps=80, patience=2)
   c.train.monitor = "auc"
   c.eval = {
     "name": "train.impression_ranking.ImpressionRanking",
@@ -145,15 +171,8 @@ def _quicktest(c: ConfigDict) -> None:
   c.split = common.global_time()
   c.value = ConfigDict(dict.fromkeys(_QUICK_TASKS, 1.0))
   c.pipeline.layout.update(
-    features=(
-      _feature("item.id", "Vocabulary", size=100),
-      _feature("item.category", "Vocabulary", size=32),
-      _feature("item.price", "Percentiles", buckets=20),
-      _feature("user.id", "Hashed", size=64),
-      _feature("context.hour", "Vocabulary", size=24),
-      _feature("context.past_cart", "Percentiles", buckets=20),
-    ),
-    history_features=("item.id", "item.category"),
+    features=quick_feature_list(),
+    history_features=QUICK_HISTORY,
     feedback=_feedback(_QUICK_TASKS),
     shown=_feedback(("view", "cart", "purchase")),
     history_length=8,

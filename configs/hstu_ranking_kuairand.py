@@ -10,12 +10,18 @@ earlier requests with what came of them. Split in time at UTC+8: 6 to 8 May
 tests, 5 May validates. Expected: AUC, GAUC and NE of click, long_view and like
 are not yet measured, nor is the time, on one CPU core.
 
-Words: `candidates_only` makes an example of every request, with a loss on its
-items alone, and `full_mask` lets histories see all of themselves besides (which
-is better is disputed, see arXiv 2505.04180); `alibi` takes fixed slopes
-for the learned biases and `alibi_too` has them beside these; `mmoe` and
-`task_mlp` take other heads; `no_history` leaves out the lists from before the
-log; `context` puts attributes of users in front.
+Tokens also tell the author and tag of their video. Features of video, user and
+moment (configs/dlrm_kuairand.py's, which every ranker here has) meet the hidden
+state in the head, late.
+
+Words: `no_features` leaves them out and `affinity` adds to them (as in the
+DLRM config); `candidates_only` makes an example of
+every request, with a loss on its items alone, and `full_mask` lets histories
+see all of themselves besides (which is better is disputed, see arXiv
+2505.04180); `alibi` takes fixed slopes for the learned biases and `alibi_too`
+has them beside these; `linear`, `mmoe` and `task_mlp` take other heads;
+`no_history` leaves out the lists from before the log; `context` puts attributes
+of users in front.
 
 Differences from the paper: atomic ids of 7,600 videos instead of billions, no
 stochastic length, and times of past events that nobody knows in a bucket of
@@ -27,6 +33,13 @@ from collections.abc import Set
 from ml_collections import ConfigDict
 
 from configs import common
+from configs.dlrm_kuairand import (
+  HISTORY,
+  QUICK_HISTORY,
+  kuairand_feature_list,
+  quick_feature_list,
+)
+from genrec_jax.core.build import build
 
 _TASKS = ("click", "long_view", "like")
 # What is read of past actions besides the tasks.
@@ -34,7 +47,12 @@ _SHOWN = (*_TASKS, "follow", "comment", "forward", "hate", "profile")
 _WIDTH = 64
 _NUM_POSITIONS = 160
 _HEADS = {
-  "": {"name": "layers.action_heads.Linear"},
+  "": {
+    "name": "layers.action_heads.SharedMlp",
+    "widths": (128, 64),
+    "dropout": 0.1,
+  },
+  "linear": {"name": "layers.action_heads.Linear"},
   "task_mlp": {"name": "layers.action_heads.TaskMlp", "hidden_width": 64},
   "mmoe": {
     "name": "layers.action_heads.MMoE",
@@ -46,10 +64,13 @@ _HEADS = {
 
 _WORDS = (
   "quicktest",
+  "no_features",
+  "affinity",
   "candidates_only",
   "full_mask",
   "alibi",
   "alibi_too",
+  "linear",
   "task_mlp",
   "mmoe",
   "no_history",
@@ -60,6 +81,24 @@ _WORDS = (
 def feedback(tasks: tuple[str, ...]) -> dict:
   """What is predicted, or shown, of an event."""
   return {"name": "data.feedback.Feedback", "tasks": tasks}
+
+
+def _features(features: tuple[dict, ...], history: tuple[str, ...]) -> dict:
+  return {
+    "name": "data.feature_set.FeatureSet",
+    "features": features,
+    "history": history,
+    "utc_offset_hours": 8.0,
+  }
+
+
+def match_features(c: ConfigDict) -> None:
+  """Makes the system's tables those of the layout's features."""
+  node = c.pipeline.layout.get("features")
+  if node is not None:
+    features = build(node)
+    c.system.feature_rows = features.rows
+    c.system.history_columns = features.history_columns
 
 
 def _layout(words: Set[str]) -> dict:
@@ -78,16 +117,22 @@ def _layout(words: Set[str]) -> dict:
     if "context" in words
     else (),
     "context_ids": 100,
+    "features": None
+    if "no_features" in words
+    else _features(kuairand_feature_list("affinity" in words), HISTORY),
   }
 
 
 def _system(words: Set[str]) -> dict:
-  heads = _HEADS[next((w for w in ("task_mlp", "mmoe") if w in words), "")]
+  heads = _HEADS[next((w for w in _HEADS if w and w in words), "")]
   return {
     "name": "systems.action_ranker.ActionRanker",
     "width": _WIDTH,
     "num_actions": len(_SHOWN),
     "context_ids": 100 if "context" in words else 0,
+    "feature_rows": (),
+    "history_columns": (),
+    "feature_width": 16,
     "dropout": 0.1,
     "dtype": "float32",
     "heads": {**heads, "num_tasks": len(_TASKS)},
@@ -125,7 +170,12 @@ def kuairand_ranking(name: str, words: Set[str]) -> ConfigDict:
   c.split.validation_start = "2022-05-05T00:00:00+08:00"
   c.split.test_start = "2022-05-06T00:00:00+08:00"
   c.filter = common.filter_options()
-  c.pipeline = {"layout": {}, "batch_size": 64, "row_length": 264, "readers": 1}
+  c.pipeline = {
+    "layout": {},
+    "batch_size": 64,
+    "row_length": 132,
+    "readers": 1,
+  }
   c.objective = {
     "name": "objectives.pointwise.BinaryCrossEntropy",
     "tasks": _TASKS,
@@ -135,7 +185,8 @@ def kuairand_ranking(name: str, words: Set[str]) -> ConfigDict:
     "learning_rate": 1e-3,
     "weight_decay": 0.01,
   }
-  c.train = common.train_options(steps=1500, eval_every_steps=150, patience=4)
+  # Half an epoch of users between two looks at the validation part.
+  c.train = common.train_options(steps=1400, eval_every_steps=115, patience=2)
   c.train.monitor = "auc"
   c.eval = {
     "name": "train.impression_ranking.ImpressionRanking",
@@ -156,10 +207,14 @@ def quicktest(c: ConfigDict) -> None:
   layout = c.pipeline.layout
   layout.max_events = 12
   layout.context = ()
+  if layout.features is not None:
+    layout.features.features = quick_feature_list()
+    layout.features.history = QUICK_HISTORY
   for node in (layout, c.eval):
     node.feedback.tasks = tasks
   layout.shown.tasks = c.objective.tasks = tasks
   c.system.num_actions = c.system.heads.num_tasks = len(tasks)
+  match_features(c)
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -169,6 +224,7 @@ def get_config(arg: str = "") -> ConfigDict:
   c.pipeline.layout = _layout(words)
   c.system = _system(words)
   common.share_dtype(c)
+  match_features(c)
   if "quicktest" in words:
     quicktest(c)
   return c

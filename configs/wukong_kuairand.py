@@ -11,7 +11,7 @@ Features and data are configs/dlrm_kuairand.py's, the history summed. Two
 layers, so products of up to four features; 8 vectors of a layer come from
 products and 8 are linear.
 
-Words: `no_history` leaves out the lists from before the log.
+Words: `no_history` and `affinity` are those of the DLRM config.
 
 Differences from the paper: AdamW for tables too; Y is not made from the input.
 """
@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from configs import common
 from configs.dlrm_kuairand import kuairand_features
 
-_WORDS = ("quicktest", "no_history")
+_WORDS = ("quicktest", "no_history", "affinity")
 
 
 def get_config(arg: str = "") -> ConfigDict:

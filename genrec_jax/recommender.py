@@ -9,8 +9,9 @@
 of the best-on-validation checkpoint, onto whatever devices there are. Answers
 are Polars tables. Scores are the system's own (a cosine where it normalises, a
 dot product where not): they order the items of one answer and mean no
-probability. Serving knows all events of a user, so the whole record is the
-history here, the targets of an evaluation included.
+probability. With `ranker` they are the values of a second stage. Serving knows
+all events of a user, so the whole record is the history here, the targets of an
+evaluation included.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,8 @@ from genrec_jax.data.catalog import Catalog, Users
 from genrec_jax.data.histories import Histories
 from genrec_jax.data.requests import Requests
 from genrec_jax.data.schema import Record
+from genrec_jax.ranking.ranker import Ranker, load_ranker
+from genrec_jax.ranking.two_stage import TwoStage
 from genrec_jax.retrieval.brute_force import BruteForce
 from genrec_jax.retrieval.scann import Scann
 from genrec_jax.train.evaluate import Search, history_mask, int32_seconds
@@ -42,6 +45,9 @@ def load(
   *,
   retriever: str | None = None,
   checkpoint: str = "best",
+  ranker: str | os.PathLike | None = None,
+  num_candidates: int = 100,
+  weights: str = "",
 ) -> "Recommender":
   """Returns the recommender of a trained workdir.
 
@@ -51,13 +57,24 @@ def load(
       None takes the config's, or else brute force.
     checkpoint: "best" on validation or the "latest", which is also taken, with
       a notice, where nothing was validated.
+    ranker: another trained workdir, or the same, that orders what this one
+      finds (ranking/two_stage.py); its "best" or "latest" likewise.
+    num_candidates: items that are found for it.
+    weights: of the value that it orders by, such as "click=1,like=10".
 
   Raises:
-    ValueError: no run, no checkpoint, or one of another architecture.
+    ValueError: no run, no checkpoint, one of another architecture, or a ranker
+      that is none or of other data.
   """
   run = Run.open(workdir)
   params = load_params(run, checkpoint).params
-  return Recommender.of_run(run, params, retriever)
+  model = Recommender.of_run(run, params, retriever)
+  if ranker is None:
+    return model
+  second = load_ranker(
+    ranker, checkpoint=checkpoint, micro_batch=max(1, num_candidates)
+  )
+  return model.ranked_by(second, num_candidates, weights)
 
 
 def _check_choice(what: str, value: str, choices: Any) -> None:
@@ -119,6 +136,21 @@ class Recommender:
     vectors = jax.device_get(run.item_vectors(params))
     search = run.search(params, RETRIEVERS[retriever].build(vectors))
     return cls(search, vectors, run.histories, batch_size=search.batch_size)
+
+  def ranked_by(
+    self, ranker: Ranker, num_candidates: int = 100, weights: str = ""
+  ) -> "Recommender":
+    """The same, with a second stage that orders what this one finds.
+
+    Raises:
+      ValueError: a ranker of other data, or weights that it cannot have.
+    """
+    search = TwoStage.of(
+      self.search, self.histories, ranker, num_candidates, weights
+    )
+    return Recommender(
+      search, self._item_vectors, self.histories, batch_size=self.batch_size
+    )
 
   def recommend(
     self,
@@ -223,6 +255,13 @@ class Recommender:
     items = [self.catalog.index_of(item_id) for item_id in history]
     record = {"user": np.array(-1, np.int32), "item": np.array(items, np.int32)}
     manifest = self.histories.manifest
+    # What came of them is not known, and they were shown one by one.
+    if "action" in manifest.fields:
+      record["action"] = np.zeros(len(items), np.int32)
+    if "value" in manifest.fields:
+      record["value"] = np.full(len(items), np.nan, np.float32)
+    if "request" in manifest.fields:
+      record["request"] = np.arange(len(items), dtype=np.int32)
     if "time" in manifest.fields:
       # Data with too few events to know a gap has events at one time.
       gap = manifest.median_gap_seconds or 0

@@ -14,7 +14,8 @@ data, --decoding_users what a search through codes loses.
 
 A system that scores shown items (config.eval names ImpressionRanking) is
 measured on every labelled impression of both parts instead, and leaves
-WORKDIR/scores.npz.
+WORKDIR/scores.npz; one that does both (RetrievalAndRanking) in both ways, the
+second under the document's key "ranking".
 """
 
 import json
@@ -29,6 +30,7 @@ from genrec_jax.train import impression_results, results
 from genrec_jax.train.decoding_measurement import measure_decoding
 from genrec_jax.train.impression_measurement import measure_impressions
 from genrec_jax.train.impression_ranking import ImpressionRanking
+from genrec_jax.train.joint_validation import RetrievalAndRanking
 from genrec_jax.train.measurement import MODEL, REQUEST_TIMES, measure
 from genrec_jax.train.ranks import Ranks, check_same_data, compare
 from genrec_jax.train.restored import (
@@ -41,6 +43,8 @@ from genrec_jax.train.run import Run
 from genrec_jax.train.scores import Scores
 
 FILES = {Ranks: "ranks.npz", Scores: "scores.npz"}
+# What a document of a run that retrieves and ranks has besides.
+RANKING = "ranking"
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a trained run.")
 _AGAINST = flags.DEFINE_string(
@@ -98,6 +102,20 @@ def against(ours: Ranks | Scores, other: pathlib.Path) -> dict:
   }
 
 
+def kinds_of(run: Run, other: pathlib.Path | None = None) -> tuple[type, ...]:
+  """What a run is measured as, and with `other` what both can be paired by."""
+  kinds: tuple[type, ...] = (Ranks,)
+  if isinstance(run.validator, ImpressionRanking):
+    kinds = (Scores,)
+  elif isinstance(run.validator, RetrievalAndRanking):
+    kinds = (Ranks, Scores)
+  if other is None:
+    return kinds
+  there = tuple(k for k in kinds if (other / FILES[k]).is_file())
+  # Where there is nothing, reading the first says so.
+  return there or kinds[:1]
+
+
 def read_measured(
   workdir: pathlib.Path, kind: type[Ranks] | type[Scores]
 ) -> Ranks | Scores:
@@ -132,20 +150,29 @@ def evaluate(workdir: pathlib.Path) -> dict:
     path = results.result_path(_RESULTS.value, run.config)
     path.parent.mkdir(parents=True, exist_ok=True)
     check_writable(path.parent)
-  shown = isinstance(run.validator, ImpressionRanking)
-  kind = Scores if shown else Ranks
+  paired: tuple[type, ...] = ()
   if _AGAINST.value:
     other = pathlib.Path(_AGAINST.value)
-    check_same_data(
-      run.histories.manifest.fingerprint,
-      read_measured(other, kind).fingerprint,
-    )
+    paired = kinds_of(run, other)
+    for kind in paired:
+      check_same_data(
+        run.histories.manifest.fingerprint,
+        read_measured(other, kind).fingerprint,
+      )
   loaded = load_params(run, _CHECKPOINT.value)
-  measure_run = measure_shown if shown else measure_search
-  document, measured = measure_run(run, loaded)
-  if _AGAINST.value:
-    document["against"] = against(measured, other)
-  measured.save(workdir / FILES[kind])
+  documents, measured = [], {}
+  for kind in kinds_of(run):
+    measure_run = measure_shown if kind is Scores else measure_search
+    document, measured[kind] = measure_run(run, loaded)
+    if kind in paired:
+      document["against"] = against(measured[kind], other)
+    documents.append(document)
+  document = documents[0]
+  for more in documents[1:]:
+    known = results.description(run, loaded)
+    document[RANKING] = {k: v for k, v in more.items() if k not in known}
+  for kind, arrays in measured.items():
+    arrays.save(workdir / FILES[kind])
   results.write_json(workdir / "evaluation.json", document)
   if _RESULTS.value:
     results.write_json(path, document)
@@ -196,6 +223,11 @@ def main(argv: list[str]) -> None:
     print(results.decoding_table(document["decoding"]))
   if "against" in document:
     print(printed.comparison_table(document["against"]))
+  if RANKING in document:
+    ranking = document[RANKING]
+    print(impression_results.table(document | ranking))
+    if "against" in ranking:
+      print(impression_results.comparison_table(ranking["against"]))
 
 
 if __name__ == "__main__":

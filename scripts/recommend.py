@@ -6,10 +6,14 @@
     python scripts/recommend.py --workdir=runs/a --all-users \
         --output=recs.parquet
     python scripts/recommend.py --workdir=runs/a --list_users=5
+    python scripts/recommend.py --workdir=runs/a --user=42 --ranker=runs/b \
+        --candidates=100 --weights=click=1,like=10
 
-Seen items are left out unless --keep-seen is given. --all-users writes columns
-user_id, rank, item_id, score, title; the file appears when it is complete.
-A flag's name may be written with - or with _.
+With --ranker, what the first model finds is ordered by what the user would do
+with it, by a second (scripts/rank.py) on the same data, or by the same one if
+it does both. Seen items are left out unless --keep-seen is given. --all-users
+writes columns user_id, rank, item_id, score, title; the file appears when it is
+complete. A flag's name may be written with - or with _.
 """
 
 import pathlib
@@ -48,6 +52,15 @@ _RETRIEVER = flags.DEFINE_enum(
 )
 _CHECKPOINT = flags.DEFINE_enum(
   "checkpoint", "best", list(CHECKPOINTS), "Best on validation, or the latest."
+)
+_RANKER = flags.DEFINE_string(
+  "ranker", None, "Folder of a trained ranker that orders what is found."
+)
+_CANDIDATES = flags.DEFINE_integer(
+  "candidates", 100, "Items that are found for --ranker.", lower_bound=1
+)
+_WEIGHTS = flags.DEFINE_string(
+  "weights", "", "Of --ranker's value, as click=1,like=10."
 )
 flags.mark_flag_as_required("workdir")
 
@@ -111,6 +124,8 @@ def main(argv: list[str]) -> None:
     )
   if _ALL.value != (_OUTPUT.value is not None):
     raise app.UsageError("--all-users and --output belong together")
+  if _WEIGHTS.value and not _RANKER.value:
+    raise app.UsageError("--weights belong to --ranker")
   logging.set_verbosity(logging.WARNING)
   try:
     if _LIST.value:
@@ -118,7 +133,12 @@ def main(argv: list[str]) -> None:
       print("\n".join(users.ids[: _LIST.value]))
       return
     model = load(
-      _WORKDIR.value, retriever=_RETRIEVER.value, checkpoint=_CHECKPOINT.value
+      _WORKDIR.value,
+      retriever=_RETRIEVER.value,
+      checkpoint=_CHECKPOINT.value,
+      ranker=_RANKER.value,
+      num_candidates=_CANDIDATES.value,
+      weights=_WEIGHTS.value,
     )
     if _ALL.value:
       path = pathlib.Path(_OUTPUT.value)

@@ -21,6 +21,7 @@ from genrec_jax.core.flag_names import parse_flags
 from genrec_jax.report import tables
 from genrec_jax.report.overview import overview_svg
 from genrec_jax.report.page import verdict
+from genrec_jax.report.ranker_runs import read_ranker_runs
 from genrec_jax.report.runs import read_run, read_runs
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of one finished run")
@@ -41,9 +42,9 @@ def update_readme(
   results: pathlib.Path, readme: pathlib.Path, check: bool
 ) -> bool:
   """Brings table and picture up to date; returns whether the table was."""
-  runs = read_runs(results)
+  runs, rankers = read_runs(results), read_ranker_runs(results)
   old = readme.read_text(encoding="utf-8")
-  new = tables.splice(old, tables.results_markdown(runs))
+  new = tables.splice(old, tables.results_markdown(runs, rankers))
   if not check:
     write_text(readme, new)
     if runs:

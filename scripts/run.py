@@ -32,6 +32,7 @@ from genrec_jax.train.run import Run
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where everything goes.")
 _RANKING = "train.impression_ranking.ImpressionRanking"
+_BOTH = "train.joint_validation.RetrievalAndRanking"
 STAGES = (
   "data",
   "vectors",
@@ -129,8 +130,8 @@ def run() -> None:
     "before": bool(before),
     "tokens": bool(config.get("tokens")),
     "training": "system" in config,
-    "evaluation": validator in ("", _RANKING),
-    "report": validator in ("", _RANKING),
+    "evaluation": validator in ("", _RANKING, _BOTH),
+    "report": validator in ("", _RANKING, _BOTH),
   }
   for stage in STAGES[: STAGES.index(_STOP_AFTER.value) + 1]:
     if not needed[stage]:

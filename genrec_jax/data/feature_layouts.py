@@ -16,32 +16,22 @@ more makes several examples.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 from jaxtyping import Int
 import numpy as np
 
-from genrec_jax.data.catalog import Users
-from genrec_jax.data.features import (
-  Feature,
-  FittedFeatures,
-  fit_features,
-)
+from genrec_jax.data.feature_set import FeatureSet
+from genrec_jax.data.features import Feature, FittedFeatures
 from genrec_jax.data.feedback import BoundFeedback, Feedback
 from genrec_jax.data.histories import HistorySource
 from genrec_jax.data.impressions import Impressions
 from genrec_jax.data.labelled_events import FIRST, LabelledEvents, labelled
 from genrec_jax.data.layouts import Layout
-from genrec_jax.data.moments import Clock, Moments
+from genrec_jax.data.moments import Moments
 from genrec_jax.data.schema import Record
 
-# The record of a user who has done nothing.
-_NO_EVENTS = {
-  "item": np.zeros(0, np.int32),
-  "time": np.zeros(0, np.int32),
-  "action": np.zeros(0, np.int32),
-  "value": np.zeros(0, np.float32),
-}
 _COLUMNS = ("item", "user", "time", "query_time", "label", "labelled")
 
 
@@ -73,36 +63,34 @@ class PointwiseRows(Layout):
   bound_shown: BoundFeedback | None = None
 
   def __post_init__(self):
-    names = [f.of for f in self.features]
-    if len(set(names)) < len(names):
-      raise ValueError(f"features {names} name one twice; name each once.")
-    items = [f.of for f in self.features if f.side == "item"]
-    wrong = [name for name in self.history_features if name not in items]
-    if wrong:
-      raise ValueError(
-        f"history_features has {wrong[0]!r}: choose among the item features,"
-        f" {', '.join(items) or 'of which there are none'}."
-      )
     for name in ("max_length", "history_length", "num_candidates"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+    # Says what is wrong with the names.
+    _ = self.feature_set
+
+  @functools.cached_property
+  def feature_set(self) -> FeatureSet:
+    """The features, and how they are looked up."""
+    return FeatureSet(
+      self.features, self.history_features, self.utc_offset_hours, self.fitted
+    )
 
   @property
   def num_columns(self) -> int:
     """Columns of an Example: shared ones, history twice, context features."""
-    context = len(self._places("context"))
+    context = self.feature_set.num_moment
     return len(_COLUMNS) + 2 * self.history_length + context
 
   @property
   def feature_rows(self) -> tuple[int, ...]:
     """Rows of each feature's table."""
-    return tuple(f.encoder.rows for f in self.features)
+    return self.feature_set.rows
 
   @property
   def history_columns(self) -> tuple[int, ...]:
     """Places of history_features among the features."""
-    names = [f.of for f in self.features]
-    return tuple(names.index(name) for name in self.history_features)
+    return self.feature_set.history_columns
 
   @property
   def num_actions(self) -> int:
@@ -126,16 +114,10 @@ class PointwiseRows(Layout):
 
   def bind(self, artifacts: Any) -> "PointwiseRows":
     """The layout with encoders fitted on the data set's training part."""
-    histories = artifacts.histories
-    actions = histories.manifest.actions
-    fitted = fit_features(
-      self.features,
-      self.feedback.bind(actions),
-      histories,
-      artifacts.catalog,
-      Users(histories.directory),
-      Clock(histories.manifest.epoch_seconds, self.utc_offset_hours),
-    )
+    actions = artifacts.histories.manifest.actions
+    fitted = self.feature_set.bind(
+      artifacts, self.feedback.bind(actions)
+    ).fitted
     shown = (self.shown or self.feedback).bind(actions)
     return dataclasses.replace(self, fitted=fitted, bound_shown=shown)
 
@@ -182,18 +164,11 @@ class PointwiseRows(Layout):
     )
     batch["history_item_BLH"] = np.ascontiguousarray(item)
     batch["history_action_BLH"] = np.ascontiguousarray(action)
-    places = np.searchsorted(self._places("item"), self.history_columns)
-    batch["history_features_BLHG"] = self._of("items", "item", item)[
-      ..., places
-    ]
-    features = np.zeros((*context.shape[:2], len(self.features)), np.int32)
-    user = np.where(segment_ids_BL > 0, batch["user_BL"] + 1, 0)
-    features[..., self._places("item")] = self._of(
-      "items", "item", batch["item_BL"]
+    batch["history_features_BLHG"] = self.feature_set.of_events(item)
+    user = np.where(segment_ids_BL > 0, batch["user_BL"], -1)
+    batch["features_BLF"] = self.feature_set.asked(
+      batch["item_BL"], user, context
     )
-    features[..., self._places("user")] = self._of("users", "user", user)
-    features[..., self._places("context")] = context
-    batch["features_BLF"] = features
     return batch
 
   def impression_batch(self, impressions: Impressions) -> dict[str, np.ndarray]:
@@ -206,23 +181,15 @@ class PointwiseRows(Layout):
     rows[:, :, 2] = rows[:, :, 3] = impressions.query_time[:, None]
     for row, record in enumerate(impressions.history):
       if self.fitted is not None:
-        asked = impressions.query_time[row : row + 1]
-        before = self._at_end(record, asked)
-        rows[row, :, len(_COLUMNS) :] = before[None, :]
+        asked = Moments.after(
+          record,
+          int(impressions.query_time[row]),
+          impressions.candidates[row],
+        )
+        self._before(rows[row, :, len(_COLUMNS) :], asked)
     rows *= valid[:, :, None]
     positions = np.arange(shape[1], dtype=np.int32)[None, :] * valid
     return self.batch(rows, valid.astype(np.int32), positions)
-
-  def _at_end(self, record: Record, query_time: Int[np.ndarray, "1"]):
-    """Those of a record's end; the record may have no event at all."""
-    if not len(record["item"]):
-      record = _NO_EVENTS
-    if self.fitted.clock.epoch_seconds is None:
-      query_time = None
-    ends = np.array([len(record["item"])])
-    row = np.zeros((1, self.num_columns - len(_COLUMNS)), np.int32)
-    self._before(row, Moments(record, ends, query_time))
-    return row[0]
 
   def _before(self, rows: np.ndarray, moments: Moments) -> None:
     """Fills in the columns after the shared ones: what came before."""
@@ -233,14 +200,4 @@ class PointwiseRows(Layout):
       count = last.stop - last.start
       row[:count] = moments.record["item"][last]
       row[length : length + count] = bits[last]
-    rows[:, 2 * length :] = self.fitted.context(moments)
-
-  def _places(self, side: str) -> list[int]:
-    """Places of a side's features among all."""
-    return [i for i, f in enumerate(self.features) if f.side == side]
-
-  def _of(self, table: str, side: str, ids: np.ndarray) -> np.ndarray:
-    """A side's features by id; zeros where unbound: shapes are known."""
-    if self.fitted is None:
-      return np.zeros((*ids.shape, len(self._places(side))), np.int32)
-    return getattr(self.fitted, table)[ids]
+    rows[:, 2 * length :] = self.feature_set.of_moments(moments)

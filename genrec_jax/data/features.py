@@ -4,6 +4,7 @@
     item.id  item.count  item.ATTRIBUTE     of the catalogue; count: training
     user.id  user.ATTRIBUTE                 of the table of users
     context.NAME                            of the moment: data/moments.py
+    affinity.ATTRIBUTE[.TASK]               of user and item: data/affinity.py
 
 Each has an encoder (data/feature_encoders.py), fitted on the training part: on
 items and users as often as training meets them, on moments at its labelled
@@ -18,13 +19,16 @@ import numpy as np
 import polars as pl
 
 from genrec_jax.core.suggest import choices_hint
+from genrec_jax.data.affinity import affinity
 from genrec_jax.data.catalog import Catalog, Users
 from genrec_jax.data.feature_encoders import Encoder, Fitted
 from genrec_jax.data.feedback import BoundFeedback
 from genrec_jax.data.histories import HistorySource
 from genrec_jax.data.moments import Clock, Moments, context_functions
 
-SIDES = ("item", "user", "context")
+SIDES = ("item", "user", "context", "affinity")
+# What is computed anew at every moment.
+MOMENT = ("context", "affinity")
 # Whole numbers beyond it are not told apart as float64.
 _EXACT = 2**53
 
@@ -50,7 +54,7 @@ class Feature:
 
   @property
   def side(self) -> str:
-    """item, user or context."""
+    """item, user, context or affinity."""
     return self.of.partition(".")[0]
 
   @property
@@ -66,7 +70,7 @@ class FittedFeatures:
   Attributes:
     items: (V + 1, item features) table rows; row 0 is padding, all 0.
     users: (U + 1, user features); row 0 is an unknown user, all 0.
-    contexts: function and encoder of each context feature.
+    contexts: function and encoder of each feature of moments.
     clock: of the data set.
     feedback: of the data set.
     unseen: by item or user feature: items or users that share the row of the
@@ -81,7 +85,7 @@ class FittedFeatures:
   unseen: Mapping[str, int]
 
   def context(self, moments: Moments) -> Int[np.ndarray, "n Fc"]:
-    """Table rows of the context features at some moments of a user."""
+    """Table rows of the features of some moments of a user."""
     ids = np.zeros((len(moments.ends), len(self.contexts)), np.int32)
     for column, (function, encoder) in enumerate(self.contexts):
       values = function(moments, self.clock, self.feedback)
@@ -102,9 +106,14 @@ def fit_features(
   Raises:
     ValueError: a feature that the data set does not have.
   """
-  by_side = {side: [f for f in features if f.side == side] for side in SIDES}
+  of_moments = [f for f in features if f.side in MOMENT]
   functions = context_functions(feedback)
-  wanted = [_named(f, functions) for f in by_side["context"]]
+  wanted = [
+    _named(f, functions)
+    if f.side == "context"
+    else affinity(f.field, catalog.attributes, catalog.num_items, feedback)
+    for f in of_moments
+  ]
   counts = np.zeros(len(histories), np.int64)
   seen = [np.zeros((0, len(wanted)))]
   for user in range(len(histories)):
@@ -122,16 +131,22 @@ def fit_features(
   contexts = tuple(
     (function, feature.encoder.fit(context[:, column], ones))
     for column, (feature, function) in enumerate(
-      zip(by_side["context"], wanted, strict=True)
+      zip(of_moments, wanted, strict=True)
     )
   )
   item_ids = {"id": pl.Series(catalog.ids[1:]), "count": catalog.count[1:]}
   items, unseen_items = _rows(
-    by_side["item"], item_ids, catalog.attributes, catalog.count[1:]
+    [f for f in features if f.side == "item"],
+    item_ids,
+    catalog.attributes,
+    catalog.count[1:],
   )
   user_ids = {"id": pl.Series(users.ids)}
   of_users, unseen_users = _rows(
-    by_side["user"], user_ids, users.attributes, counts
+    [f for f in features if f.side == "user"],
+    user_ids,
+    users.attributes,
+    counts,
   )
   return FittedFeatures(
     items, of_users, contexts, clock, feedback, unseen_items | unseen_users

@@ -20,6 +20,13 @@ from genrec_jax.data.feedback import BoundFeedback
 from genrec_jax.data.impressions import request_numbers
 from genrec_jax.data.schema import Record
 
+# The record of a user who has done nothing.
+NO_EVENTS = {
+  "item": np.zeros(0, np.int32),
+  "time": np.zeros(0, np.int32),
+  "action": np.zeros(0, np.int32),
+  "value": np.zeros(0, np.float32),
+}
 _HOUR = 3600
 # 1970-01-01 was a Thursday.
 _FIRST_WEEKDAY = 3
@@ -33,11 +40,13 @@ class Moments:
     record: the user's events.
     ends: how many of them were over at each moment.
     times: seconds since the data set's epoch; None where it has no times.
+    items: what is asked about.
   """
 
   record: Record
   ends: Int[np.ndarray, "n"]
   times: Int[np.ndarray, "n"] | None
+  items: Int[np.ndarray, "n"]
 
   @classmethod
   def of_events(cls, record: Record, events: Int[np.ndarray, "n"]) -> "Moments":
@@ -47,7 +56,24 @@ class Moments:
     )
     ends = first[place[events]]
     times = record["time"][ends] if "time" in record else None
-    return cls(record, ends, times)
+    return cls(record, ends, times, record["item"][events])
+
+  @classmethod
+  def after(
+    cls, record: Record, time: int, items: Int[np.ndarray, "n"]
+  ) -> "Moments":
+    """Those at which items are asked about after a whole record.
+
+    Args:
+      record: may have no event at all, and then no fields of events either.
+      time: of the request; not read where the record has no times.
+      items: indices.
+    """
+    if not len(record["item"]):
+      record = NO_EVENTS
+    ends = np.full(len(items), len(record["item"]))
+    times = np.full(len(items), time, np.int32) if "time" in record else None
+    return cls(record, ends, times, items)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,11 +13,11 @@ to the last embedding. With history_loss, items of the history are asked about
 as well. Arrays of a batch, all (B, L) int32:
 
     item action context kind role positions limit request gap time query_time
-    label labelled user segment_ids
+    label labelled user segment_ids next_item
 
-action is a bit mask, kind one of core/roles.py, request a running number. The
-file is long because tokens of training and of serving, which must be the same,
-are made side by side.
+action is a bit mask, kind one of core/roles.py, request a running number,
+next_item of data/joint_layouts.py and else 0. The file is long because tokens
+of training and of serving, which must be the same, are made side by side.
 """
 
 import dataclasses
@@ -28,10 +28,12 @@ import numpy as np
 
 from genrec_jax.core.roles import ATTRIBUTE, CANDIDATE, CONTEXT, TARGET
 from genrec_jax.data.catalog import Users
+from genrec_jax.data.feature_set import FeatureSet
 from genrec_jax.data.feedback import BoundFeedback, Feedback
 from genrec_jax.data.histories import HistorySource
 from genrec_jax.data.impressions import Impressions
 from genrec_jax.data.layouts import Layout
+from genrec_jax.data.moments import Moments
 from genrec_jax.data.request_events import (
   UNKNOWN_GAP,
   UNKNOWN_TIME,
@@ -44,6 +46,7 @@ from genrec_jax.data.user_context import hashed_attributes
 COLUMNS = (
   *("item", "action", "kind", "role", "positions", "limit", "request", "gap"),
   *("time", "query_time", "label", "labelled", "context", "user"),
+  "next_item",
 )
 PLACE = {name: i for i, name in enumerate(COLUMNS)}
 
@@ -68,6 +71,8 @@ class RequestLayout(Layout):
     shown: words that the model reads of past actions; None = feedback's.
     context: attributes of users that are put in front, one token each.
     context_ids: values are hashed to 1 .. context_ids.
+    features: what the head is told of an item that is asked about, beside the
+      hidden state, and what tokens tell of their items; None = nothing.
     bound_feedback, bound_shown, context_UC: set by `bind`.
   """
 
@@ -80,6 +85,7 @@ class RequestLayout(Layout):
   shown: Feedback | None = None
   context: tuple[str, ...] = ()
   context_ids: int = 1000
+  features: FeatureSet | None = None
   bound_feedback: BoundFeedback | None = None
   bound_shown: BoundFeedback | None = None
   context_UC: Int[np.ndarray, "U C"] | None = None
@@ -105,8 +111,8 @@ class RequestLayout(Layout):
 
   @property
   def num_columns(self) -> int:
-    """Columns of an Example."""
-    return len(COLUMNS)
+    """Columns of an Example: named ones, and features of the moment."""
+    return len(COLUMNS) + (self.features.num_moment if self.features else 0)
 
   @property
   def request_length(self) -> int:
@@ -123,7 +129,10 @@ class RequestLayout(Layout):
   def bind(self, artifacts: Any) -> "RequestLayout":
     """The layout with what actions mean and the attributes of users."""
     actions = artifacts.histories.manifest.actions
-    context_UC = None
+    context_UC, features = None, self.features
+    bound = self.feedback.bind(actions)
+    if features is not None:
+      features = features.bind(artifacts, bound)
     if self.context:
       context_UC = hashed_attributes(
         Users(artifacts.histories.directory).attributes,
@@ -132,7 +141,8 @@ class RequestLayout(Layout):
       )
     return dataclasses.replace(
       self,
-      bound_feedback=self.feedback.bind(actions),
+      features=features,
+      bound_feedback=bound,
       bound_shown=(self.shown or self.feedback).bind(actions),
       context_UC=context_UC,
     )
@@ -152,16 +162,20 @@ class RequestLayout(Layout):
     """Tokens of a request of `source`; none for any other record."""
     del rng
     if ASKED not in record:
-      return np.zeros((0, len(COLUMNS)), np.int32)
+      return np.zeros((0, self.num_columns), np.int32)
     asked = record[ASKED]
     seen = self._events(record, end)
     time = int(record["time"][end]) if "time" in record else 0
     rows = self._rows(seen, record["item"][asked], time, int(record["user"]))
     labels = self._bound("bound_feedback").bits(record)[asked]
-    put(rows[len(rows) - len(asked) :], label=labels, labelled=1)
+    targets = rows[len(rows) - len(asked) :]
+    put(targets, label=labels, labelled=1)
+    targets[:, len(COLUMNS) :] = self._moments(record, asked)
     if not self.history_loss:
       return rows
-    return self._with_history_loss(rows, seen, len(asked))
+    places = np.flatnonzero(seen.asked)
+    moments = self._moments(record, places + max(0, end - self.max_events))
+    return self._with_history_loss(rows, seen, len(asked), places, moments)
 
   def batch(
     self,
@@ -179,7 +193,29 @@ class RequestLayout(Layout):
       for name, i in PLACE.items()
     }
     batch["segment_ids_BL"] = segment_ids_BL.astype(np.int32)
+    if self.features is not None:
+      item_BL = batch["item_BL"]
+      user_BL = np.where(segment_ids_BL > 0, batch["user_BL"], -1)
+      moments_BLC = rows_BLC[:, :, len(COLUMNS) :]
+      batch["features_BLF"] = self.features.asked(item_BL, user_BL, moments_BLC)
+      batch["item_features_BLG"] = self.features.of_events(item_BL)
     return batch
+
+  def check_system(self, system: Any) -> None:
+    """Raises a ValueError where a system is built for other features."""
+    for name, own in (
+      ("feature_rows", self.features.rows if self.features else ()),
+      (
+        "history_columns",
+        self.features.history_columns if self.features else (),
+      ),
+    ):
+      theirs = getattr(system, name, ())
+      if theirs != own:
+        raise ValueError(
+          f"config.system.{name}={theirs}, and the features of"
+          f" config.pipeline.layout make it {own}: set it to that."
+        )
 
   def impression_batch(self, impressions: Impressions) -> dict[str, np.ndarray]:
     """One row per request: padding, history, then its candidates.
@@ -190,7 +226,7 @@ class RequestLayout(Layout):
     shown = impressions.candidates.shape[1]
     before = self.request_length - self.num_candidates
     shape = (len(impressions), before + shown)
-    rows = np.zeros((*shape, len(COLUMNS)), np.int32)
+    rows = np.zeros((*shape, self.num_columns), np.int32)
     segments = np.zeros(shape, np.int32)
     for i, record in enumerate(impressions.history):
       items = impressions.candidates[i]
@@ -200,6 +236,9 @@ class RequestLayout(Layout):
       mine = self._rows(seen, items[real], time, user)
       at = np.concatenate(
         [np.arange(before - (len(mine) - len(real)), before), before + real]
+      )
+      mine[len(mine) - len(real) :, len(COLUMNS) :] = self._after(
+        record, time, items[real]
       )
       rows[i, at], segments[i, at] = mine, 1
     batch = self.batch(rows, segments, segments)
@@ -222,9 +261,10 @@ class RequestLayout(Layout):
     """Context, history and the items that are asked about at a time."""
     prefix, count = len(self.context), len(seen.item)
     tokens = self.history(seen)
-    rows = np.zeros((prefix + len(tokens) + len(items), len(COLUMNS)), np.int32)
+    shape = (prefix + len(tokens) + len(items), self.num_columns)
+    rows = np.zeros(shape, np.int32)
     context, targets = rows[:prefix], rows[prefix + len(tokens) :]
-    rows[prefix : prefix + len(tokens)] = tokens
+    rows[prefix : prefix + len(tokens), : len(COLUMNS)] = tokens
     rows[prefix : prefix + len(tokens), PLACE["positions"]] += prefix
     limits = rows[prefix : prefix + len(tokens), PLACE["limit"]]
     limits[limits >= 0] += prefix
@@ -258,17 +298,20 @@ class RequestLayout(Layout):
     put(rows, user=user)
     return rows
 
-  def _with_history_loss(self, rows, seen: RequestEvents, asked: int):
+  def _with_history_loss(
+    self, rows, seen: RequestEvents, asked: int, places, moments
+  ):
     """The same example, with a loss on the labelled events of its history."""
     prefix = len(self.context)
-    places = np.flatnonzero(seen.asked)
     labels = {"label": seen.label[places], "labelled": 1}
     if not self.targets_of_history:
       items = rows[prefix : len(rows) - asked : self.tokens_per_event]
       for name, value in labels.items():
         items[places, PLACE[name]] = value
+      items[places, len(COLUMNS) :] = moments
       return rows
-    again = np.zeros((len(places), len(COLUMNS)), np.int32)
+    again = np.zeros((len(places), self.num_columns), np.int32)
+    again[:, len(COLUMNS) :] = moments
     put(
       again,
       item=seen.item[places],
@@ -283,6 +326,18 @@ class RequestLayout(Layout):
       **labels,
     )
     return np.concatenate([rows, again])
+
+  def _moments(self, record: Record, events) -> Int[np.ndarray, "n C"]:
+    """Features of the moments at which events were asked about."""
+    if self.features is None:
+      return np.zeros((len(events), 0), np.int32)
+    return self.features.of_moments(Moments.of_events(record, events))
+
+  def _after(self, record: Record, time: int, items) -> Int[np.ndarray, "n C"]:
+    """The same of items that are asked about after a whole record."""
+    if self.features is None:
+      return np.zeros((len(items), 0), np.int32)
+    return self.features.of_moments(Moments.after(record, time, items))
 
   def of_request(self, request, gap) -> dict[str, Any]:
     """What a token tells of its request."""

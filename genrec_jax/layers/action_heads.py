@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hidden state -> one logit per action: linear, an MLP per task, or MMoE.
+"""Hidden state -> one logit per action: linear, MLPs, or MMoE.
 
     Linear    z_t = w_t h + b_t
+    SharedMlp z_t = w_t MLP(h) + b_t
     TaskMlp   z_t = w_t relu(W_t h) + b_t
     MMoE      z_t = tower_t(sum_e softmax(G_t h)_e expert_e(h))
 
@@ -14,6 +15,8 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from genrec_jax.layers.mlp import Mlp
 
 # Far below any gate's score, and finite.
 _DROPPED = -1e9
@@ -35,6 +38,32 @@ class Linear(nn.Module):
     init = nn.initializers.normal(0.02)
     out = nn.Dense(self.num_tasks, kernel_init=init, name="out")
     return out(h_BLD.astype(jnp.float32))
+
+
+class SharedMlp(nn.Module):
+  """One MLP for all tasks, then one matrix.
+
+  Attributes:
+    num_tasks: T.
+    widths: of the hidden layers.
+    dropout: after each of them.
+  """
+
+  num_tasks: int
+  widths: tuple[int, ...]
+  dropout: float = 0.0
+
+  logical_axes = {"heads/mlp/Dense_0/kernel": (None, "hidden")}
+
+  @nn.compact
+  def __call__(
+    self, h_BLD: Float[Array, "B L D"], deterministic: bool
+  ) -> Float[Array, "B L T"]:
+    """See the module docstring."""
+    h_BLD = Mlp(self.widths, self.dropout, name="mlp")(
+      h_BLD.astype(jnp.float32), deterministic=deterministic
+    )
+    return nn.Dense(self.num_tasks, name="out")(h_BLD)
 
 
 class _Towers(nn.Module):

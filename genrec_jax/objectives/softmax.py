@@ -100,9 +100,9 @@ def _shared_loss(query_TD, positive_T, labels_T, vectors_ND, ids_N, shift_N):
   return lax.platform_dependent(tokens, cpu=by_blocks, default=some)
 
 
-def _tokens(outputs: Outputs, batch: Batch, where, weights):
+def _tokens(outputs: Outputs, labels_BL, where, weights):
   """Flattens rows: queries, labels, mask and weights of T = B * L tokens."""
-  labels_T = batch["label_BL"].reshape(-1)
+  labels_T = labels_BL.reshape(-1)
   where_T = labels_T > 0
   if where is not None:
     where_T = where_T & where.reshape(-1)
@@ -126,12 +126,14 @@ class SampledSoftmax:
     correct_log_q: subtract log(N q) from the scores of negatives.
     correct_positive: subtract it from the positive's score too (the classic
       recipe; the positive is not sampled, so the default is not to).
+    label: name of the items to find in a batch; 0 there = no loss.
   """
 
   negatives: Sampler
   temperature: float = 0.05
   correct_log_q: bool = False
   correct_positive: bool = False
+  label: str = "label_BL"
 
   def __call__(
     self,
@@ -145,7 +147,7 @@ class SampledSoftmax:
   ) -> tuple[Float[Array, ""], Parts]:
     """Mean loss over labelled positions (where `where` holds, weighted)."""
     query_TD, labels_T, where_T, weights_T = _tokens(
-      outputs, batch, where, weights
+      outputs, batch[self.label], where, weights
     )
     drawn = self.negatives(rng, labels_T, where_T, items.num_items)
     query_TD = query_TD / self.temperature
@@ -179,9 +181,11 @@ class FullSoftmax:
 
   Attributes:
     temperature: scores are divided by it.
+    label: name of the items to find in a batch; 0 there = no loss.
   """
 
   temperature: float = 1.0
+  label: str = "label_BL"
 
   def __call__(
     self,
@@ -196,7 +200,7 @@ class FullSoftmax:
     """Mean loss over labelled positions (where `where` holds, weighted)."""
     del rng
     query_TD, labels_T, where_T, weights_T = _tokens(
-      outputs, batch, where, weights
+      outputs, batch[self.label], where, weights
     )
     loss_T = linear_cross_entropy(
       query_TD / self.temperature, items.table(), labels_T

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention over packed rows, a few rows at a time."""
+"""Packed rows: attention a few rows at a time, and where each row ends."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax import lax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from genrec_jax.ops.blocks import join, split
 
@@ -30,3 +31,12 @@ def map_row_blocks(
   count = rows // block
   y = lax.map(fn, jax.tree.map(lambda x: split(x, count), arrays))
   return join(y, rows)
+
+
+def last_of_rows(
+  x_BLD: Float[Array, "B L D"], segment_ids_BL: Int[Array, "B L"]
+) -> Float[Array, "B D"]:
+  """Each row's vector at its last place before padding; the first of none."""
+  last_B = jnp.sum(segment_ids_BL > 0, axis=1) - 1
+  last_B11 = jnp.maximum(last_B, 0)[:, None, None]
+  return jnp.take_along_axis(x_BLD, last_B11, axis=1)[:, 0]

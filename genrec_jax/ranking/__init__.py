@@ -3,6 +3,7 @@
 
 from genrec_jax.ranking.policies import Diverse, Greedy, Sequential
 from genrec_jax.ranking.ranker import Ranker, load_ranker
+from genrec_jax.ranking.two_stage import TwoStage
 from genrec_jax.ranking.value import ValueFunction
 from genrec_jax.ranking.what_if import REMOVED, Change
 
@@ -13,6 +14,7 @@ __all__ = [
   "Greedy",
   "Ranker",
   "Sequential",
+  "TwoStage",
   "ValueFunction",
   "load_ranker",
 ]

@@ -15,7 +15,7 @@ from typing import Any
 
 from genrec_jax.core.build import to_plain
 from genrec_jax.core.dotted import flat
-from genrec_jax.report.runs import Run
+from genrec_jax.report.runs import Finished
 
 _NOT_SHOWN = ("name", "seed")
 
@@ -26,7 +26,7 @@ def config_argument(name: str) -> str:
   return f"configs/{file}.py" + (f":{words}" if words else "")
 
 
-def changes(run: Run) -> list[str] | None:
+def changes(run: Finished) -> list[str] | None:
   """The `--config.KEY=VALUE` arguments; None where there is no such config."""
   defaults = _defaults(run.config)
   if defaults is None:
@@ -39,7 +39,7 @@ def changes(run: Run) -> list[str] | None:
   ]
 
 
-def command(run: Run) -> str:
+def command(run: Finished) -> str:
   """The arguments of scripts/train.py, without --workdir and the seed."""
   changed = changes(run)
   argument = f"--config={config_argument(run.config)}"

@@ -10,7 +10,6 @@ with; what is said of them is computed when the page is made.
 """
 
 from collections.abc import Mapping, Sequence
-import json
 import pathlib
 from typing import Any
 
@@ -27,13 +26,9 @@ from genrec_jax.report import figures, ranker_figures
 from genrec_jax.report.figures import Row
 from genrec_jax.report.page import Event, Plot, Suggestion
 from genrec_jax.report.ranker_figures import Reading
-from genrec_jax.report.ranker_page import (
-  FLOORS,
-  Candidate,
-  RankedFor,
-  render,
-)
-from genrec_jax.report.runs import RANKER
+from genrec_jax.report.ranker_page import Candidate, RankedFor, render
+from genrec_jax.report.ranker_runs import FLOORS
+from genrec_jax.report.runs import RANKER, read_json
 
 _CANDIDATES, _ROWS, _PLACES, _EVENTS = 40, 10, 8, 10
 _LABEL = 34
@@ -43,13 +38,12 @@ _GROUPS = ("category", "categories", "genres", "tag", "author_id", "brand")
 
 def is_ranker(workdir: pathlib.Path) -> bool:
   """Whether the workdir's evaluation is of a system that scores shown items."""
-  path = workdir / "evaluation.json"
-  return path.is_file() and RANKER in json.loads(path.read_text())
+  return RANKER in read_result(workdir)
 
 
 def read_result(workdir: pathlib.Path) -> dict[str, Any]:
   """The document of a ranker's workdir."""
-  return json.loads((workdir / "evaluation.json").read_text())
+  return read_json(workdir / "evaluation.json")
 
 
 def page_of(workdir: pathlib.Path, user: str | None = None) -> str:

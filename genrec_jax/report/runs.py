@@ -27,6 +27,7 @@ DATASET_TITLES = {
   "ml-1m-users-1-2999": "MovieLens-1M, users 1-2999",
   "amazon2014-beauty": "Amazon Beauty (2014)",
   "synthetic": "Simulated shoppers",
+  "kuairand": "KuaiRand-Pure",
 }
 VARIANTS = {
   "test_unfiltered": "history among the candidates",
@@ -39,16 +40,12 @@ RANKER = "tasks"
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-  """One finished run; the fields are those of its file.
+class Finished:
+  """What every finished run says of itself; the fields are those of its file.
 
   Attributes:
     dirty: whether tracked files differed from `commit`.
     checkpoint, step: which parameters were measured, "best" or "latest".
-    metrics: {part: {"hr@10": value, ...}}.
-    intervals: {part: {"hr@10": [low, high], ...}}, 95 %, users resampled.
-    floors: {"most_popular" | "item_knn" | "ceiling": {part: {...}}}.
-    versus: {floor: {part: {"hr@10": [difference, low, high]}}}, paired.
     notes: sentences that must stand beside the numbers.
   """
 
@@ -68,10 +65,6 @@ class Run:
   split_rule: str
   num_users: int
   num_items: int
-  metrics: Mapping[str, Mapping[str, float]]
-  intervals: Mapping[str, Mapping[str, Sequence[float]]]
-  floors: Mapping[str, Mapping[str, Mapping[str, float]]]
-  versus: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
   notes: Sequence[str]
   config_values: Mapping[str, Any]
 
@@ -84,6 +77,23 @@ class Run:
   def dataset_title(self) -> str:
     """The data set's name for readers."""
     return DATASET_TITLES.get(self.dataset, self.dataset)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(Finished):
+  """A finished run of a system that searches.
+
+  Attributes:
+    metrics: {part: {"hr@10": value, ...}}.
+    intervals: {part: {"hr@10": [low, high], ...}}, 95 %, users resampled.
+    floors: {"most_popular" | "item_knn" | "ceiling": {part: {...}}}.
+    versus: {floor: {part: {"hr@10": [difference, low, high]}}}, paired.
+  """
+
+  metrics: Mapping[str, Mapping[str, float]]
+  intervals: Mapping[str, Mapping[str, Sequence[float]]]
+  floors: Mapping[str, Mapping[str, Mapping[str, float]]]
+  versus: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,48 +112,58 @@ class Summary:
 
 def read_run(path: str | pathlib.Path) -> Run:
   """Reads one result; ValueError names the file and the keys it lacks."""
+  values = read_json(path)
+  if RANKER in values:
+    raise ValueError(
+      f"{path} is of a system that scores shown items, not of one that searches"
+    )
+  return finished(Run, values, path)
+
+
+def read_json(path: str | pathlib.Path) -> dict[str, Any]:
+  """Reads one document; ValueError where there is none."""
   path = pathlib.Path(path)
   if not path.is_file():
     raise ValueError(f"there is no {path}: run scripts/evaluate.py first")
   try:
-    values = json.loads(path.read_text())
+    return json.loads(path.read_text())
   except json.JSONDecodeError as error:
     raise ValueError(f"{path} is not JSON: {error}") from error
-  if RANKER in values:
-    raise ValueError(
-      f"{path} is of a system that scores shown items: it has no ranks of the"
-      " whole catalogue (report/ranker_workdir.py makes its page)."
-    )
-  names = {field.name for field in dataclasses.fields(Run)}
+
+
+def finished(
+  kind: type[Finished], values: Mapping[str, Any], path: str | pathlib.Path
+) -> Any:
+  """The run of a document; ValueError names the keys that it lacks."""
+  names = {field.name for field in dataclasses.fields(kind)}
   missing = sorted(names - values.keys())
   if missing:
     raise ValueError(
       f"{path} lacks {', '.join(missing)}: write it anew with"
       " scripts/evaluate.py"
     )
-  return Run(**{name: values[name] for name in names})
+  return kind(**{name: values[name] for name in names})
 
 
 def read_runs(folder: str | pathlib.Path) -> list[Run]:
-  """Reads every result of a folder, ordered by config and seed.
+  """Reads every result of systems that search, ordered by config and seed."""
+  found = [
+    finished(Run, values, path)
+    for path, values in documents(folder)
+    if RANKER not in values
+  ]
+  return sorted(found, key=lambda run: (run.config, run.seed))
 
-  Those of systems that score shown items have other metrics, and are left out.
-  """
+
+def documents(
+  folder: str | pathlib.Path,
+) -> list[tuple[pathlib.Path, dict[str, Any]]]:
+  """Every result of a folder."""
   paths = sorted(pathlib.Path(folder).glob("*/*.json"))
-  return sorted(
-    (read_run(path) for path in paths if not _is_ranker(path)),
-    key=lambda run: (run.config, run.seed),
-  )
+  return [(path, read_json(path)) for path in paths]
 
 
-def _is_ranker(path: pathlib.Path) -> bool:
-  try:
-    return RANKER in json.loads(path.read_text())
-  except json.JSONDecodeError:
-    return False  # read_run says what is wrong with it.
-
-
-def by_dataset(runs: Iterable[Run]) -> dict[str, list[Run]]:
+def by_dataset(runs: Iterable[Any]) -> dict[str, list[Any]]:
   """Groups comparable runs; the heading says what makes them comparable.
 
   Known data sets come first, in the order of DATASET_TITLES.
@@ -164,7 +184,7 @@ def by_dataset(runs: Iterable[Run]) -> dict[str, list[Run]]:
   return groups
 
 
-def by_config(runs: Iterable[Run]) -> dict[str, list[Run]]:
+def by_config(runs: Iterable[Any]) -> dict[str, list[Any]]:
   """Groups runs that differ in their seed alone."""
   groups: dict[str, list[Run]] = {}
   for run in runs:

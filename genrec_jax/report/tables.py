@@ -11,11 +11,15 @@ holds the text between two markers, and `splice` puts it there.
 from collections.abc import Mapping, Sequence
 import statistics
 
+from genrec_jax.report.cells import cell, line
 from genrec_jax.report.command import command
 from genrec_jax.report.published import our_deviation, published_for
+from genrec_jax.report.ranker_runs import RankerRun
+from genrec_jax.report.ranker_tables import ranker_tables
 from genrec_jax.report.runs import (
   FLOOR_LABELS,
   VARIANTS,
+  Finished,
   Run,
   Summary,
   by_config,
@@ -35,23 +39,6 @@ PICTURE = """\
 NO_RESULTS = "No finished run yet: `results/` is empty."
 
 
-def cell(summary: Summary | None, interval: Sequence[float] | None) -> str:
-  """`.3023 ± .0012` over seeds, `.3023 (.291-.314)` of one, `-` if unknown."""
-  if summary is None:
-    return "-"
-  text = f"{summary.mean:.4f}"
-  # Floors do not depend on the seed: their deviation is 0 and says nothing.
-  if summary.deviation:
-    return f"{text} ± {summary.deviation:.4f}"
-  if interval is not None:
-    return f"{text} ({interval[0]:.3f}-{interval[1]:.3f})"
-  return text
-
-
-def _line(cells: Sequence[str]) -> str:
-  return "| " + " | ".join(cells) + " |"
-
-
 def _row(
   label: str,
   summaries: Mapping[str, Summary],
@@ -59,7 +46,7 @@ def _row(
   note: str,
 ) -> str:
   cells = [cell(summaries.get(m), intervals.get(m)) for m in METRICS]
-  return _line([label, *cells, note])
+  return line([label, *cells, note])
 
 
 def _run_rows(runs: Sequence[Run]) -> list[str]:
@@ -108,8 +95,8 @@ def dataset_table(heading: str, runs: Sequence[Run]) -> str:
   lines = [
     f"### {heading}",
     "",
-    _line(["", *(metric.upper() for metric in METRICS), "from"]),
-    _line(["---", *("---:" for _ in METRICS), "---"]),
+    line(["", *(metric.upper() for metric in METRICS), "from"]),
+    line(["---", *("---:" for _ in METRICS), "---"]),
     *floors,
     *_run_rows(runs),
     *ceiling,
@@ -128,13 +115,13 @@ def dataset_table(heading: str, runs: Sequence[Run]) -> str:
   return "\n".join(lines)
 
 
-def _commands(seeds: Sequence[Run]) -> list[str]:
+def _commands(seeds: Sequence[Finished]) -> list[str]:
   """The different commands of a config's runs, fit for a Markdown cell."""
   lines = dict.fromkeys(command(run) for run in seeds)
   return [line.replace("|", "\\|") for line in lines]
 
 
-def runs_table(runs: Sequence[Run]) -> str:
+def runs_table(runs: Sequence[Finished]) -> str:
   """How each row was made: command, parameters, device, time, date, commit."""
   header = [
     "`scripts/train.py --workdir=... --config.seed=...` and",
@@ -144,12 +131,12 @@ def runs_table(runs: Sequence[Run]) -> str:
     "date",
     "commit",
   ]
-  lines = [_line(header), _line(["---", "---:", "---", "---:", "---", "---"])]
+  lines = [line(header), line(["---", "---:", "---", "---:", "---", "---"])]
   for seeds in by_config(runs).values():
     minutes = statistics.fmean(run.train_seconds for run in seeds) / 60
     last = max(seeds, key=lambda run: run.date)
     lines.append(
-      _line(
+      line(
         [
           "<br>".join(f"`{line}`" for line in _commands(seeds)),
           f"{last.parameters:,}",
@@ -163,9 +150,11 @@ def runs_table(runs: Sequence[Run]) -> str:
   return "\n".join(lines)
 
 
-def results_markdown(runs: Sequence[Run]) -> str:
+def results_markdown(
+  runs: Sequence[Run], rankers: Sequence[RankerRun] = ()
+) -> str:
   """Everything that stands between the markers of README.md."""
-  if not runs:
+  if not runs and not rankers:
     return NO_RESULTS
   tables = [
     dataset_table(heading, group) for heading, group in by_dataset(runs).items()
@@ -175,9 +164,9 @@ def results_markdown(runs: Sequence[Run]) -> str:
     " candidates, ties counted against the model. Several seeds: mean ±"
     " standard deviation; one seed: 95 % interval over users."
   )
-  return "\n\n".join(
-    [PICTURE, legend, *tables, "### How they were made", runs_table(runs)]
-  )
+  made = ["### How they were made", runs_table([*runs, *rankers])]
+  shown = [PICTURE, legend, *tables] if runs else []
+  return "\n\n".join([*shown, *ranker_tables(rankers), *made])
 
 
 def splice(readme: str, body: str) -> str:

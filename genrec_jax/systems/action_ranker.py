@@ -2,8 +2,12 @@
 """What will the user do with an item: a sequence of events and candidates.
 
     x_i = sum of what the token tells: E[item], action, attribute,
-          M (action not known yet), P[position], R[request], G[gap]
-    z_i = head(LN(backbone(x)_i))       a logit per task at every token
+          M (action not known yet), P[position], R[request], G[gap],
+          W [F_g[id_g] for features g of the item]
+    z_i = head([LN(backbone(x)_i), F_f[id_f] for all features f])
+
+a logit per task at every token. Features of user, moment and counts do not go
+through the backbone but meet its output (late fusion, arXiv 2602.12354).
 
 A layout of data/action_layouts.py says what tokens tell and see; tables that a
 model has no use for are 0 rows. HSTU's ranker: arXiv 2402.17152, section 2 (no
@@ -24,6 +28,7 @@ from genrec_jax.core.roles import ACTION, ATTRIBUTE, BOTH, CANDIDATE
 from genrec_jax.core.types import Batch, Outputs, SequenceInfo
 from genrec_jax.layers.action_embedding import ActionEmbedding
 from genrec_jax.layers.embeddings import ItemEmbedding, count_rows
+from genrec_jax.layers.feature_embedding import FeatureEmbedding
 from genrec_jax.ops.norm import layer_norm
 from genrec_jax.ops.time_buckets import BUCKET_WIDTH, time_buckets
 
@@ -46,6 +51,11 @@ class ActionRanker(nn.Module):
       what is not known; 0 = none.
     gap_width: of a bucket, in natural-log units.
     context_ids: attributes' ids; 0 = the layout puts none in front.
+    feature_rows: rows of each feature's table, in the layout's order; () =
+      the head reads the hidden state alone.
+    history_columns: places among them of the features that tokens tell of
+      their items.
+    feature_width: of a feature's vector.
     init_std: of all tables.
     row_multiple: of the item table's rows, for meshes that split it.
     dropout: on the embedded input.
@@ -63,6 +73,9 @@ class ActionRanker(nn.Module):
   num_gaps: int = 0
   gap_width: float = BUCKET_WIDTH
   context_ids: int = 0
+  feature_rows: tuple[int, ...] = ()
+  history_columns: tuple[int, ...] = ()
+  feature_width: int = 16
   init_std: float = 0.02
   row_multiple: int = 1
   dropout: float = 0.0
@@ -96,6 +109,15 @@ class ActionRanker(nn.Module):
       for name, size in rows.items()
       if size
     }
+    if self.feature_rows:
+      self.feature_embedding = FeatureEmbedding(
+        self.feature_rows,
+        self.feature_width,
+        self.init_std,
+        self.row_multiple,
+      )
+    if self.history_columns:
+      self.item_features = nn.Dense(self.width, use_bias=False)
     self.input_dropout = nn.Dropout(self.dropout)
 
   @property
@@ -104,6 +126,8 @@ class ActionRanker(nn.Module):
     small = ("unknown", "position", "request", "gap", "context")
     return {
       "item_embedding/embedding": ("rows", "width"),
+      "feature_embedding/embedding": ("rows", "width"),
+      "item_features/kernel": (None, "width"),
       **{f"tables_{name}/embedding": (None, "width") for name in small},
       **ActionEmbedding.logical_axes,
       **self.heads.logical_axes,
@@ -131,7 +155,8 @@ class ActionRanker(nn.Module):
     info = SequenceInfo.from_batch(batch)
     x_BLD = self._embed(batch, deterministic)
     h_BLD = self.backbone(x_BLD, info, deterministic=deterministic)
-    return Outputs(hidden=h_BLD, logits=self._logits(h_BLD, deterministic))
+    logits_BLT = self._logits(h_BLD, batch, deterministic)
+    return Outputs(hidden=h_BLD, logits=logits_BLT)
 
   def score(self, batch: Batch) -> Float[Array, "B N T"]:
     """Logits of the candidates of requests, which end each row."""
@@ -162,7 +187,7 @@ class ActionRanker(nn.Module):
     h_BND, _ = self.backbone(
       self._embed(batch, True), info, deterministic=True, cache=cache["kept"]
     )
-    return self._logits(h_BND, True)
+    return self._logits(h_BND, batch, True)
 
   def items(
     self, ids: Int[Array, "..."] | None = None
@@ -183,6 +208,11 @@ class ActionRanker(nn.Module):
       "action": self.action_embedding(batch["action_BL"]),
     }
     indices = self._indices(batch)
+    if self.history_columns:
+      found_BLGD = self.feature_embedding(
+        batch["item_features_BLG"], self.history_columns
+      )
+      parts["item"] += self.item_features(_flat(found_BLGD))
     for name, table in self.tables.items():
       # What is beyond the last row shares it.
       last = table.num_embeddings - 1
@@ -207,6 +237,14 @@ class ActionRanker(nn.Module):
       "context": batch["context_BL"],
     }
 
-  def _logits(self, h_BLD, deterministic: bool):
+  def _logits(self, h_BLD, batch: Batch, deterministic: bool):
     # Without it, magnitudes would grow with the number of matches and layers.
-    return self.heads(layer_norm(h_BLD.astype(jnp.float32)), deterministic)
+    z_BLE = layer_norm(h_BLD.astype(jnp.float32))
+    if self.feature_rows:
+      told_BLFD = self.feature_embedding(batch["features_BLF"])
+      z_BLE = jnp.concatenate([z_BLE, _flat(told_BLFD)], axis=-1)
+    return self.heads(z_BLE, deterministic)
+
+
+def _flat(x_BLFD):
+  return x_BLFD.reshape(*x_BLFD.shape[:2], -1)

@@ -20,6 +20,7 @@ from genrec_jax.layers.embeddings import (
   count_rows,
 )
 from genrec_jax.ops.norm import l2_normalize
+from genrec_jax.ops.packed_rows import last_of_rows
 
 
 class NextItem(nn.Module):
@@ -119,9 +120,7 @@ class NextItem(nn.Module):
   def query(self, batch: Batch) -> Float[Array, "B D"]:
     """Query vector of the last position of each row (one user per row)."""
     query_BLD = self(batch, deterministic=True).query
-    last_B = jnp.sum(batch["segment_ids_BL"] > 0, axis=1) - 1
-    last_B11 = jnp.maximum(last_B, 0)[:, None, None]
-    return jnp.take_along_axis(query_BLD, last_B11, axis=1)[:, 0]
+    return last_of_rows(query_BLD, batch["segment_ids_BL"])
 
   def items(
     self, ids: Int[Array, "..."] | None = None

@@ -13,7 +13,7 @@ defined (no positive of a task among the impressions) is left out, with the mean
 that it belongs to; training may not watch it.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import dataclasses
 from typing import Any
 
@@ -163,8 +163,13 @@ class ImpressionRanking:
     tasks = self.feedback.tasks
     return (*METRICS, *(f"{m}/{task}" for m in METRICS for task in tasks))
 
-  def check(self, run: Any) -> None:
-    """Raises a ValueError where there is nothing to score or to watch."""
+  def check(self, run: Any, watched: Sequence[str] | None = None) -> None:
+    """Raises a ValueError where there is nothing to score or to watch.
+
+    Args:
+      run: what is to be trained.
+      watched: metrics that must be defined; None = config.train.monitor.
+    """
     if not hasattr(run.system, "score"):
       raise ValueError(
         f"config.eval.name is for systems that score impressions, and"
@@ -184,12 +189,14 @@ class ImpressionRanking:
       return np.zeros(shape, np.float32)
 
     found = self.metrics(score_all(nothing, self._impressions(run)))
-    if run.train.monitor not in found:
-      raise ValueError(
-        f"config.train.monitor={run.train.monitor!r} is not defined on the"
-        " validation part: its impressions, or those of every user, are all"
-        f" positive or all negative. Defined: {', '.join(found) or 'none'}."
-      )
+    for name in (run.train.monitor,) if watched is None else watched:
+      if name not in found:
+        raise ValueError(
+          f"config.train.monitor={run.train.monitor!r}: {name!r} is not"
+          " defined on the validation part: its impressions, or those of every"
+          " user, are all positive or all negative. Defined:"
+          f" {', '.join(found) or 'none'}."
+        )
 
   def __call__(self, run: Any, params: Any, program: Any) -> dict[str, float]:
     """The metrics of these parameters; those not defined are left out."""

@@ -2,7 +2,8 @@
 """What a finished ranker says of itself: one JSON document.
 
 It is WORKDIR/evaluation.json and, beside those of systems that search,
-results/<config>/<seed>.json; the key "tasks" tells it apart. To what every
+results/<config>/<seed>.json; the key "tasks" tells it apart. Of a system that
+retrieves too it is the part "ranking" of the document of that. To what every
 document says (train/results.py, `description`) it adds, by part and task:
 
     metrics     {PART: {TASK: {"auc", "gauc", "ne", "log_loss", "ece", ...}}}

@@ -48,7 +48,10 @@ class EvalOptions:
 
   @classmethod
   def of(cls, node: Mapping[str, Any]) -> "EvalOptions":
-    """Options of config.eval; of a validator with a name, the batch alone."""
+    """Options of config.eval; of a validator with a name, those it has too."""
     if "name" not in node:
       return build_options(cls, node, where="config.eval")
-    return cls(batch_size=node.get("batch_size", cls.batch_size))
+    names = {field.name for field in dataclasses.fields(cls)} & node.keys()
+    return build_options(
+      cls, {name: node[name] for name in names}, where="config.eval"
+    )

@@ -278,11 +278,12 @@ class Program:
     """Names of the jitted functions that this system has a use for."""
     if self.retrieval is not None:
       return ("train", "decode")
+    found = ("train",)
     if hasattr(self.system, "query"):
-      return ("train", "query", "items", "retrieve")
+      found += ("query", "items", "retrieve")
     if hasattr(self.system, "score"):
-      return ("train", "score")
-    return ("train",)
+      found += ("score",)
+    return found
 
   @property
   def key(self) -> jax.Array:

@@ -13,7 +13,8 @@ results/<config>/<seed>.json. Its parts are named as in train/measurement.py:
 and what makes the numbers readable: config, system, dataset, seed, commit,
 date, device, train_seconds, checkpoint and step (which parameters were
 measured), parameters, sort_rule, split_rule, sizes, notes, config_values.
-Intervals are 95 %, users resampled (metrics/bootstrap.py).
+Intervals are 95 %, users resampled (metrics/bootstrap.py). A system that ranks
+shown items too has the figures of train/impression_results.py under "ranking".
 """
 
 from collections.abc import Mapping

@@ -6,12 +6,17 @@ request  h h   1 1   2   3   4 4     h: a list without times
 time     - -  10 10  20  30  40 40
 """
 
+import dataclasses
 import types
 
 import numpy as np
 
+from genrec_jax.data.feature_encoders import Percentiles, Vocabulary
+from genrec_jax.data.feature_set import FeatureSet
+from genrec_jax.data.features import Feature, FittedFeatures
 from genrec_jax.data.feedback import Feedback
 from genrec_jax.data.histories import Histories
+from genrec_jax.data.moments import Clock, context_functions
 
 ACTIONS = ["", "skip", "click", "like", "click|like", "untimed", "like|untimed"]
 FEEDBACK = Feedback(("click", "like"))
@@ -53,5 +58,41 @@ class OneUser(Histories):
 
 
 def bound(layout):
-  """The layout with the meaning of ACTIONS."""
-  return layout.bind(types.SimpleNamespace(histories=OneUser()))
+  """The layout with the meaning of ACTIONS, and its features fitted."""
+  features = layout.features
+  layout = dataclasses.replace(layout, features=None)
+  layout = layout.bind(types.SimpleNamespace(histories=OneUser()))
+  if features is None:
+    return layout
+  functions = context_functions(layout.bound_feedback)
+  values = np.arange(8.0)
+  fitted = FittedFeatures(
+    items=np.array([[0, 0], *([1 + i % 2, i] for i in range(NUM_ITEMS))]),
+    users=np.array([[0], [1]]),
+    contexts=tuple(
+      (functions[f.field], f.encoder.fit(values, np.ones(8, np.int64)))
+      for f in features.features
+      if f.side == "context"
+    ),
+    clock=Clock(0),
+    feedback=layout.bound_feedback,
+    unseen={},
+  )
+  return dataclasses.replace(
+    layout, features=dataclasses.replace(features, fitted=fitted)
+  )
+
+
+# One of every kind; what a moment tells is all there is of labels.
+FEATURES = FeatureSet(
+  (
+    Feature("context.past_click", Vocabulary(8)),
+    Feature("item.color", Vocabulary(8)),
+    Feature("context.past_like", Vocabulary(8)),
+    Feature("user.id", Vocabulary(8)),
+    Feature("context.gap", Percentiles(4)),
+    Feature("item.id", Vocabulary(16)),
+    Feature("context.events", Vocabulary(8)),
+  ),
+  ("item.id", "item.color"),
+)

@@ -63,6 +63,7 @@ _FEATURES = (
   Feature("context.events", Vocabulary(8)),
   Feature("context.past_like", Vocabulary(8)),
   Feature("user.id", Hashed(64)),
+  Feature("affinity.author.click", Vocabulary(8)),
 )
 _LAYOUT = PointwiseRows(
   features=_FEATURES,

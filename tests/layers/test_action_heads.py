@@ -6,7 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genrec_jax.layers.action_heads import Linear, MMoE, TaskMlp
+from genrec_jax.layers.action_heads import (
+  Linear,
+  MMoE,
+  SharedMlp,
+  TaskMlp,
+)
 
 _H = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
 _X = jnp.asarray(_H)
@@ -29,6 +34,17 @@ def test_tasks_of_an_mlp_are_separate():
     x = np.maximum(_H @ t["hidden"][task] + t["hidden_bias"][task], 0)
     expected = x @ t["out"][task] + t["out_bias"][task]
     np.testing.assert_allclose(got[..., task], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_shared_mlp_feeds_all_tasks():
+  params, p = _with_params(head := SharedMlp(num_tasks=2, widths=(5, 3)))
+  x = _H
+  for layer in ("Dense_0", "Dense_1"):
+    dense = p["mlp"][layer]
+    x = np.maximum(x @ dense["kernel"] + dense["bias"], 0)
+  expected = x @ p["out"]["kernel"] + p["out"]["bias"]
+  got = head.apply(params, _X, True)
+  np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_experts_are_weighed_by_a_gate_per_task():
@@ -61,7 +77,13 @@ def test_a_dropped_gate_hides_an_expert():
 
 
 @pytest.mark.parametrize(
-  "head", [Linear(2), TaskMlp(2, 5), MMoE(2, num_experts=2, hidden_width=5)]
+  "head",
+  [
+    Linear(2),
+    SharedMlp(2, (5,)),
+    TaskMlp(2, 5),
+    MMoE(2, num_experts=2, hidden_width=5),
+  ],
 )
 def test_logits_are_float32(head):
   params, _ = _with_params(head)

@@ -9,7 +9,7 @@ import pytest
 
 from configs import hstu_synthetic
 from genrec_jax.core.build import to_plain
-from genrec_jax.report import tables
+from genrec_jax.report import cells, tables
 from genrec_jax.report.published import PUBLISHED, published_for
 from genrec_jax.report.runs import Summary
 
@@ -22,10 +22,10 @@ def _rows(markdown: str) -> list[list[str]]:
 
 def test_cell_says_how_sure_it_is():
   one, three = Summary(0.3023, None, 1), Summary(0.3023, 0.00124, 3)
-  assert tables.cell(one, None) == "0.3023"
-  assert tables.cell(one, (0.291, 0.3141)) == "0.3023 (0.291-0.314)"
-  assert tables.cell(three, None) == "0.3023 ± 0.0012"
-  assert tables.cell(None, None) == "-"
+  assert cells.cell(one, None) == "0.3023"
+  assert cells.cell(one, (0.291, 0.3141)) == "0.3023 (0.291-0.314)"
+  assert cells.cell(three, None) == "0.3023 ± 0.0012"
+  assert cells.cell(None, None) == "-"
 
 
 def test_every_line_of_a_table_has_as_many_cells_as_its_head(make_run):

@@ -19,6 +19,7 @@ from genrec_jax.layers.attention import SiluAttention, SoftmaxAttention
 from genrec_jax.ranking.candidates import CandidateScorer, asked_about
 from genrec_jax.systems.action_ranker import ActionRanker
 from tests.data.requests_by_hand import (
+  FEATURES,
   FEEDBACK,
   NUM_ITEMS,
   OneUser,
@@ -32,6 +33,8 @@ _LAYOUTS = {
   "action_oriented": ActionOriented(FEEDBACK, 8, 2, **_HISTORY),
   "fused": Fused(FEEDBACK, 8, 2, **_HISTORY),
   "full_mask": ActionOriented(FEEDBACK, 8, 2, causal=False),
+  "late": Interleaved(FEEDBACK, 8, 2, **_HISTORY, features=FEATURES),
+  "late_again": ActionOriented(FEEDBACK, 8, 2, **_HISTORY, features=FEATURES),
 }
 
 
@@ -52,8 +55,15 @@ def _backbone(kind="learned", **changes):
   return HSTU(**options | changes)
 
 
-def _system(backbone=None):
+def _system(backbone=None, features=None):
   """A ranker, and parameters far from their small initial values."""
+  told = {}
+  if features is not None:
+    told = {
+      "feature_rows": features.rows,
+      "history_columns": features.history_columns,
+      "feature_width": 4,
+    }
   system = ActionRanker(
     num_items=NUM_ITEMS,
     width=8,
@@ -64,8 +74,9 @@ def _system(backbone=None):
     num_positions=40,
     num_requests=5,
     num_gaps=20,
+    **told,
   )
-  layout = bound(_LAYOUTS["interleaved"])
+  layout = bound(_LAYOUTS["interleaved" if features is None else "late"])
   batch = _packed(layout, [layout_example(layout, 0)])
   shapes = jax.eval_shape(
     lambda b: system.init(jax.random.key(0), b, deterministic=True), batch
@@ -80,8 +91,14 @@ def _system(backbone=None):
 
 
 @pytest.fixture(scope="module")
-def model():
-  return _system()
+def models():
+  """By whether they read features."""
+  return {False: _system(), True: _system(features=FEATURES)}
+
+
+@pytest.fixture
+def model(models, name):
+  return models[_LAYOUTS[name].features is not None]
 
 
 def layout_example(layout, index, record=None):
@@ -114,13 +131,15 @@ def test_what_is_asked_depends_on_earlier_requests_and_itself(model, name):
   request = rows[:, PLACE["request"]]
   if name == "fused":
     request = layout_example(bound(twin), 0)[:, PLACE["request"]]
-  info = SequenceInfo.from_batch(jax.tree.map(jnp.asarray, batch))
+  batch = jax.tree.map(jnp.asarray, batch)
+  info = SequenceInfo.from_batch(batch)
 
   @jax.jit
   def influence(x_BLD):
     def logits(x):
       def run(m):
-        return m._logits(m.backbone(x, info, deterministic=True), True)
+        h = m.backbone(x, info, deterministic=True)
+        return m._logits(h, batch, True)
 
       return jnp.sum(system.apply({"params": params}, method=run), axis=2)[0]
 
@@ -170,7 +189,9 @@ def test_a_logit_is_the_same_whatever_came_of_its_request_and_later(
     assert not np.allclose(logits(before)[event], value, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["interleaved", "action_oriented", "fused"])
+@pytest.mark.parametrize(
+  "name", [name for name in _LAYOUTS if name != "full_mask"]
+)
 def test_packed_examples_and_candidates_equal_each_alone(model, name):
   """Training rows of several examples, rows of requests, one candidate."""
   system, params = model
@@ -205,15 +226,18 @@ def test_packed_examples_and_candidates_equal_each_alone(model, name):
 
 
 @pytest.mark.parametrize(
-  "kind", ["learned", "alibi", "both", "softmax", "transformer"]
+  "kind", ["learned", "alibi", "both", "softmax", "transformer", "late"]
 )
 def test_a_kept_history_gives_the_scores_of_whole_rows(kind):
-  backbone = _backbone(kind)
+  late, backbone = (
+    kind == "late",
+    _backbone("learned" if kind == "late" else kind),
+  )
   if kind == "softmax":
     backbone = _backbone(attention=SoftmaxAttention())
-  system, params = _system(backbone)
+  system, params = _system(backbone, FEATURES if late else None)
   assert system.caches_history == (kind != "transformer")
-  layout = bound(_LAYOUTS["interleaved"])
+  layout = bound(_LAYOUTS["late" if late else "interleaved"])
   record = user_record()
   candidates = np.array([9, 3, 12, 9, 1], np.int32)
   request = asked_about(record, candidates, 55, NUM_ITEMS)

@@ -72,6 +72,46 @@ for SCAN in (True, False):
   print(json.dumps(report.to_json()))
 """
 
+_CANDIDATES = """
+import json, sys
+from genrec_jax.core.tpu_topology import open_slice
+slice_ = open_slice(sys.argv[1])
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
+from configs import hstu_ranking_kuairand
+from genrec_jax.core.build import build, to_plain
+from genrec_jax.data.impressions import no_impressions
+from genrec_jax.train.compile import Step, compile_step
+
+config = to_plain(hstu_ranking_kuairand.get_config())
+layout = build(config["pipeline"]["layout"], where="layout")
+system = build(config["system"], where="system", num_items=7502)
+whole = layout.impression_batch(no_impressions(1, 256))
+whole.pop("candidate_BN")
+before = whole["item_BL"].shape[1] - 256
+history = {k: v[:, :before] for k, v in whole.items()}
+candidates = {k: v[:, before:] for k, v in whole.items()}
+mesh = Mesh(slice_.devices, ("data",), axis_types=(AxisType.Auto,))
+
+def shapes(tree):
+  sharding = NamedSharding(mesh, P())
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+def method(name):
+  return jax.jit(
+    lambda params, *args: system.apply({"params": params}, *args, method=name))
+
+with jax.set_mesh(mesh):
+  params = jax.eval_shape(lambda: system.init(
+    jax.random.key(0), jax.tree.map(jax.numpy.asarray, history),
+    deterministic=True))["params"]
+  kept = jax.eval_shape(method("start"), params, history)
+  for name, args in (("start", (history,)), ("candidates", (kept, candidates))):
+    step = Step(name, method(name), (shapes(params), *map(shapes, args)))
+    print(json.dumps(compile_step(step, slice_).to_json()))
+"""
+
 
 def _run(*words: str, expect: int = 0) -> subprocess.CompletedProcess:
   done = subprocess.run(
@@ -105,6 +145,17 @@ def test_scanned_costs_what_unrolled_costs_on_a_tpu():
 
   assert sent(unrolled) > 0
   assert sent(scanned) == sent(unrolled)
+
+
+@_COMPILES
+@pytest.mark.slow
+def test_a_history_and_candidates_behind_it_compile():
+  done = _run("-c", _CANDIDATES, "v5e:2x2")
+  start, candidates = map(json.loads, done.stdout.splitlines())
+  assert start["fits"] and candidates["fits"]
+  assert start["flops_per_chip"] > 0 and candidates["flops_per_chip"] > 0
+  # Nothing of either is done by the host, or loops as the data will.
+  assert not start["unknown_loops"] and not candidates["unknown_loops"]
 
 
 @_COMPILES

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""README's tables of rankers: one per task, and what they cost.
+
+Rows are floors first, then configs, the worst AUC first; several seeds give
+mean and standard deviation, one the 95 % interval over users. A metric that is
+not defined in one of the seeds is left out.
+"""
+
+from collections.abc import Mapping, Sequence
+import statistics
+
+from genrec_jax.report.cells import cell, line
+from genrec_jax.report.ranker_runs import FLOORS, RankerRun
+from genrec_jax.report.runs import Summary, by_config, by_dataset
+
+_METRICS = ("auc", "gauc", "ne")
+_LEGEND = (
+  "Every shown item of the test part is scored, none is sampled. GAUC is the"
+  " mean AUC within users, by impressions, of users with both outcomes; NE is"
+  " the log loss over that of a constant at the test part's own rate: below 1"
+  " is better than it."
+)
+
+
+def ranker_tables(runs: Sequence[RankerRun]) -> list[str]:
+  """Markdown of all data sets, in parts to be put below one another."""
+  parts = []
+  for heading, group in by_dataset(runs).items():
+    sizes = f"{group[0].num_impressions['test']:,} test impressions"
+    parts += [f"### Ranking: {heading}, {sizes}", _LEGEND]
+    parts += [_task_table(task, group) for task in group[0].tasks]
+    parts.append(_cost_table(group))
+  return parts
+
+
+def _summaries(
+  values: Sequence[Mapping[str, float | None]],
+) -> dict[str, Summary]:
+  defined = {
+    name: [v[name] for v in values if v.get(name) is not None]
+    for name in _METRICS
+  }
+  return {
+    name: Summary.of(found)
+    for name, found in defined.items()
+    if len(found) == len(values)
+  }
+
+
+def _task_table(task: str, runs: Sequence[RankerRun]) -> str:
+  lines = [
+    line([f"**{task}**", *(metric.upper() for metric in _METRICS), "from"]),
+    line(["---", *("---:" for _ in _METRICS), "---"]),
+  ]
+  for name, label in FLOORS.items():
+    found = [r.floors[name]["test"][task] for r in runs if name in r.floors]
+    if found:
+      summaries = _summaries(found[:1])
+      cells = [cell(summaries.get(metric)) for metric in _METRICS]
+      lines.append(line([label, *cells, "floor"]))
+  rows = []
+  for config, seeds in by_config(runs).items():
+    summaries = _summaries([run.metrics["test"][task] for run in seeds])
+    intervals = seeds[0].intervals["test"].get(task, {})
+    cells = [cell(summaries.get(m), intervals.get(m)) for m in _METRICS]
+    named = ", ".join(str(run.seed) for run in seeds)
+    order = summaries["auc"].mean if "auc" in summaries else 0.0
+    rows.append((order, line([f"`{config}`", *cells, f"seed {named}"])))
+  # By the mean alone: equal ones stay in the order of their names.
+  return "\n".join(lines + [text for _, text in sorted(rows, key=_first)])
+
+
+def _first(row: tuple[float, str]) -> float:
+  return row[0]
+
+
+def _cost_table(runs: Sequence[RankerRun]) -> str:
+  lines = [
+    line(
+      [
+        "what it costs",
+        "parameters",
+        "FLOPs per impression",
+        "scoring, impressions/s",
+        "training",
+      ]
+    ),
+    line(["---", "---:", "---:", "---:", "---:"]),
+  ]
+  for config, seeds in by_config(runs).items():
+    last = seeds[-1]
+    speed = statistics.median(
+      run.num_impressions["test"] / run.evaluate_seconds["test"]
+      for run in seeds
+    )
+    minutes = statistics.fmean(run.train_seconds for run in seeds) / 60
+    lines.append(
+      line(
+        [
+          f"`{config}`",
+          f"{last.parameters:,}",
+          f"{last.flops_per_impression['test'] / 1e6:,.1f} million",
+          f"{speed:,.0f}",
+          f"{minutes:.1f} min",
+        ]
+      )
+    )
+  return "\n".join(lines)

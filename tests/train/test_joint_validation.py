@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model that does both is measured in both ways, and by their mean."""
+
+import jax
+import pytest
+
+from configs import hstu_joint_movielens, hstu_movielens
+from genrec_jax.core import sharding
+from genrec_jax.data.feedback import Feedback
+from genrec_jax.train.joint_validation import RetrievalAndRanking
+from genrec_jax.train.run import Run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+  config = hstu_joint_movielens.get_config("quicktest")
+  config.data.num_users = 40
+  return Run.start(config, tmp_path_factory.mktemp("joint"))
+
+
+def test_both_kinds_of_metrics_and_the_mean_of_two(run):
+  params = jax.device_put(run.init_params(), sharding.local().replicated)
+  found = run.validate(params)
+  # Leaving one out leaves one label a user, of which no user has an AUC.
+  assert set(run.validator.names) - set(found) == {"gauc", "gauc/cart"}
+  assert found["mean"] == pytest.approx((found["ndcg@10"] + found["auc"]) / 2)
+  alone = run.validator.retrieval(run, params, None)
+  alone |= run.validator.ranking(run, params, None)
+  assert {**alone, "mean": found["mean"]} == found
+  run.validator.check(run)
+  steps = ("train", "query", "items", "retrieve", "score")
+  assert run.program().steps == steps
+  assert run.eval.ks == run.validator.ks == (1, 5, 10, 50, 200)
+
+
+def test_what_cannot_be_measured_is_refused(run, tmp_path):
+  validator = run.validator
+  with pytest.raises(ValueError, match="mean_of=.*must name validation"):
+    RetrievalAndRanking(Feedback(("cart",)), mean_of=("ndcg@11", "auc"))
+  words = "quicktest-ranking_only"
+  ranker = Run.start(hstu_joint_movielens.get_config(words), tmp_path / "a")
+  with pytest.raises(ValueError, match="for systems that retrieve too"):
+    validator.check(ranker)
+  finder = Run.start(hstu_movielens.get_config("quicktest"), tmp_path / "b")
+  with pytest.raises(ValueError, match="and systems.next_item"):
+    validator.check(finder)
