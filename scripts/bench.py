@@ -6,6 +6,8 @@
     python scripts/bench.py attention --topology=v5e:2x2 --length=4096 [--json]
     python scripts/bench.py decoding --config=configs/tiger_amazon.py \
         [--peer_python=...]
+    python scripts/bench.py candidates [--layout=interleaved]
+    python scripts/bench.py layouts
 
 train_step: the very step that scripts/train.py runs, on full rows of random
 events (no data is needed; --num_items, --events and --row_length set sizes).
@@ -18,6 +20,10 @@ decoding: users per second of beam search with a trie, with item masks, and
 without either; --peer_python, an interpreter with torch and transformers, lets
 Hugging Face's T5 take turns (--steps batches each; --beams, --events items of a
 history).
+candidates: --candidates items behind a history of --events (1,024), in one pass
+against the kept history and each alone.
+layouts: training steps and requests of one and of two tokens an event, with
+learned biases and with slopes, histories of --events (512), --batch_size rows.
 """
 
 from collections.abc import Mapping
@@ -62,6 +68,21 @@ _PEER_PYTHON = flags.DEFINE_string(
 )
 # decoding: requests at a time, and items of their histories.
 _DECODED, _HISTORY = 64, 20
+_CANDIDATES = flags.DEFINE_integer("candidates", 2048, "candidates: how many.")
+_MICRO_BATCH = flags.DEFINE_integer(
+  "micro_batch", 256, "candidates: at a time."
+)
+_ALONE = flags.DEFINE_integer(
+  "alone", 8, "candidates: how many are scored alone; the rest is multiplied."
+)
+_LAYOUT = flags.DEFINE_enum(
+  "layout",
+  "action_oriented",
+  ["action_oriented", "interleaved"],
+  "candidates: tokens of the history, one or two an event.",
+)
+# layouts: rows of a step.
+_LAYOUT_ROWS = 4
 _JSON = flags.DEFINE_bool("json", False, "attention: one JSON line, no table.")
 
 
@@ -83,10 +104,11 @@ def _config() -> tuple[dict[str, Any], PipelineOptions, int]:
 
 
 def _facts(config: Mapping[str, Any]) -> dict[str, Any]:
-  return {
-    "config": config["name"],
-    "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-  }
+  return {"config": config["name"], "device": _device()}
+
+
+def _device() -> str:
+  return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
 
 
 def train_step() -> dict[str, Any]:
@@ -156,11 +178,42 @@ def decoding() -> dict[str, Any]:
   return _facts(config) | result
 
 
+def candidates() -> dict[str, Any]:
+  """Seconds of scoring candidates together and alone."""
+  from genrec_jax.bench.candidates import time_candidates
+
+  result = time_candidates(
+    layout=_LAYOUT.value,
+    num_items=_NUM_ITEMS.value,
+    events=_EVENTS.value or 1024,
+    candidates=_CANDIDATES.value,
+    micro_batch=_MICRO_BATCH.value,
+    repeats=_STEPS.value,
+    alone=_ALONE.value,
+  )
+  return {"device": _device()} | result
+
+
+def layouts() -> dict[str, Any]:
+  """Seconds of training steps and requests by layout and bias."""
+  from genrec_jax.bench.layouts import time_layouts
+
+  result = time_layouts(
+    events=_EVENTS.value or 512,
+    batch_size=_BATCH_SIZE.value or _LAYOUT_ROWS,
+    num_items=_NUM_ITEMS.value,
+    steps=_STEPS.value,
+  )
+  return {"device": _device()} | result
+
+
 _PARTS = {
   "train_step": train_step,
   "pipeline": pipeline,
   "attention": attention,
   "decoding": decoding,
+  "candidates": candidates,
+  "layouts": layouts,
 }
 
 

@@ -9,12 +9,13 @@ each was drawn, w ~ multinomial(U, 1/U)) and works the metric out again:
     NE*    log loss and base rate of sum_u w_u (...)
 
 `paired` draws the same users for two rankers and gives the interval of the
-difference a - b; GAUC then is over the same users for both, since labels decide
-who has one. A draw in which a metric is not defined is left out; a metric that
-is undefined itself, or in more than half of the draws, has no entry.
+difference a - b (`paired_means`: of the means of their seeds); GAUC then is
+over the same users for both, since labels decide who has one. A draw in which
+a metric is not defined is left out; a metric that is undefined itself, or in
+more than half of the draws, has no entry.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 
 from jaxtyping import Bool, Float, Int, Shaped
@@ -136,14 +137,44 @@ def paired(
   seed: int = 0,
 ) -> dict[str, Interval]:
   """Differences a - b over the same impressions; arguments as intervals."""
-  user = _places(users)
-  a, b = (
-    _Sorted.of(x.astype(np.float64), positive, user)
-    for x in (logits_a, logits_b)
+  return paired_means(
+    [logits_a],
+    [logits_b],
+    positive,
+    users,
+    resamples=resamples,
+    level=level,
+    seed=seed,
   )
 
+
+def paired_means(
+  logits_a: Sequence[Float[np.ndarray, "R"]],
+  logits_b: Sequence[Float[np.ndarray, "R"]],
+  positive: Bool[np.ndarray, "R"],
+  users: Shaped[np.ndarray, "R"],
+  *,
+  resamples: int = RESAMPLES,
+  level: float = 0.95,
+  seed: int = 0,
+) -> dict[str, Interval]:
+  """Differences of the means over the seeds of each side; see `paired`.
+
+  The interval is over users, who are the same for all seeds: it does not say
+  how much another seed would change.
+  """
+  user = _places(users)
+  a, b = (
+    [_Sorted.of(x.astype(np.float64), positive, user) for x in side]
+    for side in (logits_a, logits_b)
+  )
+
+  def mean(side, weights_SU) -> dict[str, Draws]:
+    found = [one.values(weights_SU) for one in side]
+    return {name: np.mean([v[name] for v in found], axis=0) for name in NAMES}
+
   def difference(weights_SU) -> Mapping[str, Draws]:
-    ours, theirs = a.values(weights_SU), b.values(weights_SU)
+    ours, theirs = mean(a, weights_SU), mean(b, weights_SU)
     return {name: ours[name] - theirs[name] for name in NAMES}
 
   return _intervals(difference, user, resamples, level, seed)

@@ -13,9 +13,9 @@ import pathlib
 from genrec_jax.report.runs import RANKER, Finished, documents, finished
 
 FLOORS = {
-  "base_rate": "rate of the training part",
-  "item_rate": "rate of the item",
-  "user_rate": "rate of the user",
+  "base_rate": "base rate",
+  "item_rate": "the item's rate",
+  "user_rate": "the user's rate",
 }
 
 ByTask = Mapping[str, Mapping[str, float | None]]

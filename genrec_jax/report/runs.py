@@ -115,7 +115,8 @@ def read_run(path: str | pathlib.Path) -> Run:
   values = read_json(path)
   if RANKER in values:
     raise ValueError(
-      f"{path} is of a system that scores shown items, not of one that searches"
+      f"{path} is of a system that scores shown items: it has no ranks of the"
+      " whole catalogue (report/ranker_workdir.py makes its page)."
     )
   return finished(Run, values, path)
 

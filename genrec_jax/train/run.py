@@ -23,7 +23,6 @@ from ml_collections import ConfigDict
 from genrec_jax.core import atomic, processes, rng, sharding
 from genrec_jax.core.build import build, build_options
 from genrec_jax.core.sharding import MeshOptions, Placement
-from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.catalog import Catalog, Users
 from genrec_jax.data.histories import Histories, HistorySource
 from genrec_jax.data.sequences import prepare
@@ -31,6 +30,7 @@ from genrec_jax.retrieval.brute_force import BruteForce
 from genrec_jax.retrieval.generative import Generative
 from genrec_jax.retrieval.model_search import ModelSearch
 from genrec_jax.tokens.trie import Trie
+from genrec_jax.train import checks
 from genrec_jax.train.artifacts import Artifacts
 from genrec_jax.train.evaluate import Search
 from genrec_jax.train.loop import LoopOptions
@@ -39,37 +39,6 @@ from genrec_jax.train.program import Program
 from genrec_jax.train.sections import check_config, check_same
 from genrec_jax.train.state import init_params
 from genrec_jax.train.validation import Validator, validator_of
-
-
-def _check_monitor(train: LoopOptions, validator: Validator) -> None:
-  if train.eval_every_steps and train.monitor not in validator.names:
-    raise ValueError(
-      f"config.train.monitor={train.monitor!r} is no validation metric."
-      + choices_hint(train.monitor, validator.names)
-    )
-
-
-def _check_results(retrieval: Any, options: EvalOptions) -> None:
-  """Raises where a search returns too few items to be measured."""
-  if retrieval.num_results <= max(options.ks):
-    raise ValueError(
-      f"config.retrieval returns {retrieval.num_results} items, and"
-      f" config.eval.ks={tuple(options.ks)} needs {max(options.ks) + 1} (one"
-      " more shows where a run of ties ends): raise the one or lower the other."
-    )
-
-
-def _check_levels(system: Any, artifacts: Artifacts) -> None:
-  """Raises where a system has other levels than the codes it would read."""
-  if "tokens" not in artifacts.versions:
-    return
-  there = artifacts.item_tokens.level_sizes
-  if tuple(there) != tuple(system.level_sizes):
-    raise ValueError(
-      f"config.system.level_sizes={tuple(system.level_sizes)}, and the item"
-      f" tokens in {artifacts.tokens_directory} have levels of {tuple(there)}"
-      " codes: they must be the same."
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,13 +128,13 @@ class Run:
     retrieval = None
     if config["retrieval"]:
       retrieval = build(config["retrieval"], where="config.retrieval")
-      _check_results(retrieval, eval_options)
+      checks.check_results(retrieval, eval_options)
     build(config["system"], where="config.system", num_items=1)
     data = pathlib.Path(config["prepared"] or workdir / "data")
     if prepare_data and not config["prepared"]:
       parts = [build(config[k], where=f"config.{k}") for k in ("data", "split")]
       processes.first_alone(lambda: prepare(*parts, data, **config["filter"]))
-    _check_monitor(train, validator)
+    checks.check_monitor(train, validator)
     histories = Histories(data)
     artifacts = Artifacts.of(config, workdir, histories)
     pipeline = dataclasses.replace(
@@ -176,20 +145,10 @@ class Run:
       where="config.system",
       num_items=histories.manifest.num_items,
     )
-    if system.uses_time and "time" not in histories.manifest.fields:
-      raise ValueError(
-        f"the system uses event times, and the data set in {data} has none."
-        " Map a timestamp column, or switch the time bias off"
-        " (--config.system.backbone.time_bias=False)."
-      )
-    _check_levels(system, artifacts)
+    checks.check_times(system, histories)
+    checks.check_levels(system, artifacts)
     pipeline.layout.check_system(system)
-    if pipeline.layout.max_length > system.max_length:
-      raise ValueError(
-        f"config.pipeline.layout.max_length={pipeline.layout.max_length} is"
-        f" more than the {system.max_length} positions of config.system: set"
-        " num_positions there, and in its backbone, to at least as many."
-      )
+    checks.check_length(system, pipeline.layout)
     return cls(
       workdir=workdir,
       config=config,

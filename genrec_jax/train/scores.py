@@ -12,7 +12,7 @@ Requests may be cut otherwise in another run: impressions are matched by user
 and event. Plain arrays, nothing pickled.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import os
 import pathlib
@@ -95,44 +95,72 @@ class Scores:
 def compare(
   ours: Scores, other: Scores, part: str, name: str, other_name: str
 ) -> dict[str, dict[str, Interval]]:
-  """{task: {metric: interval of ours - other}}, users resampled.
+  """`compare_means` of one run with another."""
+  return compare_means([ours], [other], part, name, other_name)
 
-  Tasks are those that both have.
+
+def compare_means(
+  ours: Sequence[Scores],
+  others: Sequence[Scores],
+  part: str,
+  name: str,
+  other_name: str,
+) -> dict[str, dict[str, Interval]]:
+  """{task: {metric: interval of ours - others}}, users resampled.
+
+  Tasks are those that all have; of several seeds, means are compared.
 
   Raises:
     ValueError: different prepared data or impressions, no task in common, or a
       ranker that is absent.
   """
-  check_same_data(ours.fingerprint, other.fingerprint)
-  for scores, wanted in ((ours, name), (other, other_name)):
+  first = ours[0]
+  for scores, wanted in (
+    *((s, name) for s in ours),
+    *((s, other_name) for s in others),
+  ):
+    check_same_data(first.fingerprint, scores.fingerprint)
     if wanted not in scores.names(part):
       raise ValueError(
         f"no scores of {wanted!r} on {part!r}; there are"
         f" {', '.join(scores.names(part)) or 'none'}"
       )
-  tasks = [task for task in ours.tasks if task in other.tasks]
+  every = (*ours, *others)
+  tasks = [t for t in first.tasks if all(t in s.tasks for s in every)]
   if not tasks:
     raise ValueError(
-      f"the two runs have no task in common: {', '.join(ours.tasks)} and"
-      f" {', '.join(other.tasks)}"
+      f"the two runs have no task in common: {', '.join(first.tasks)} and"
+      f" {', '.join(others[0].tasks)}"
     )
+  for scores in every:
+    _check_same_impressions(first, scores, part)
+  mine = _order(first, part)
+  users = first.columns[f"{part}/users"][mine]
+  labels = first.columns[f"{part}/labels"][mine]
+
+  def logits(side, ranker, task):
+    return [
+      s.columns[f"{part}/logits/{ranker}"][_order(s, part), s.tasks.index(task)]
+      for s in side
+    ]
+
+  return {
+    task: score_bootstrap.paired_means(
+      logits(ours, name, task),
+      logits(others, other_name, task),
+      (labels >> first.tasks.index(task) & 1).astype(bool),
+      users,
+    )
+    for task in tasks
+  }
+
+
+def _check_same_impressions(ours: Scores, other: Scores, part: str) -> None:
   mine, theirs = _order(ours, part), _order(other, part)
-  users = ours.columns[f"{part}/users"][mine]
   for column in ("users", "events", "items"):
     key = f"{part}/{column}"
     if not np.array_equal(ours.columns[key][mine], other.columns[key][theirs]):
       raise ValueError(f"the two runs differ in {key}: evaluate both again")
-  found = {}
-  for task in tasks:
-    t, u = ours.tasks.index(task), other.tasks.index(task)
-    positive = (ours.columns[f"{part}/labels"][mine] >> t & 1).astype(bool)
-    found[task] = score_bootstrap.paired(
-      ours.columns[f"{part}/logits/{name}"][mine, t],
-      other.columns[f"{part}/logits/{other_name}"][theirs, u],
-      positive,
-      users,
-    )
-  return found
 
 
 def _order(scores: Scores, part: str) -> Int[np.ndarray, "R"]:

@@ -77,6 +77,28 @@ def test_equal_rankers_do_not_differ_and_a_better_one_does():
   assert with_more_noise["auc"].high == pytest.approx(-found["auc"].low)
 
 
+def test_means_of_seeds_lie_between_those_of_each():
+  logits, positive, user = _drawn(users=200)
+  rng = np.random.default_rng(1)
+  seeds = [logits + rng.normal(size=len(logits)) for _ in range(2)]
+  options = {"resamples": 200}
+  both = score_bootstrap.paired_means(
+    [logits], seeds, positive, user, **options
+  )
+  alone = [
+    score_bootstrap.paired(logits, one, positive, user, **options)
+    for one in seeds
+  ]
+  for name in score_bootstrap.NAMES:
+    means = [found[name].mean for found in alone]
+    assert both[name].mean == pytest.approx(np.mean(means))
+  # The same seeds on both sides, in any order, do not differ.
+  same = score_bootstrap.paired_means(
+    seeds, seeds[::-1], positive, user, **options
+  )
+  assert all(abs(i.low) + abs(i.high) < 1e-12 for i in same.values())
+
+
 def test_the_interval_covers_the_truth_as_often_as_it_says():
   # Scores of no use: the true AUC is one half.
   rng = np.random.default_rng(0)

@@ -65,7 +65,7 @@ def test_a_table_per_task_floors_first_then_by_auc():
   rows = _lines(click)
   assert len({len(row) for row in rows}) == 1
   assert [row[0] for row in rows[2:]] == [
-    "rate of the training part",
+    "base rate",
     "`b`",
     "`a`",
   ]

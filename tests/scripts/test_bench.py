@@ -76,10 +76,42 @@ def test_decoding_is_timed_with_and_without_a_trie():
   assert "does not generate items" in done.stderr
 
 
+def test_candidates_in_one_pass_are_each_alone():
+  done = _bench(
+    "candidates",
+    *("--events=20", "--candidates=12", "--micro_batch=5", "--alone=2"),
+    *("--steps=1", "--num_items=50"),
+  )
+  assert done.returncode == 0, done.stderr
+  (line,) = done.stdout.splitlines()
+  result = json.loads(line)
+  assert result["largest_relative_difference"] < 1e-5
+  # Else that would say nothing.
+  assert result["relative_difference_without_history"] > 1e-3
+  assert result["one_by_one_seconds"] > result["one_pass_seconds"] > 0
+
+
+@pytest.mark.slow
+def test_layouts_read_the_same_events_with_half_the_tokens():
+  done = _bench(
+    "layouts", "--events=24", "--batch_size=2", "--steps=1", "--num_items=50"
+  )
+  assert done.returncode == 0, done.stderr
+  (line,) = done.stdout.splitlines()
+  result = json.loads(line)
+  tokens = [v["tokens_per_row"] for v in result["variants"].values()]
+  asked = tokens[2] * 2 - tokens[0]
+  assert tokens[:2] == [48 + asked] * 2 and tokens[2:] == [24 + asked] * 2
+  assert result["analytic"]["attention_flops"] < 0.26
+  assert all(v["temporary_bytes"] > 0 for v in result["variants"].values())
+
+
 def test_a_part_is_named_and_has_what_it_needs():
   done = _bench("attentoin")
   assert done.returncode != 0
-  assert "name one of train_step, pipeline, attention, decoding" in done.stderr
+  assert (
+    "name one of train_step, pipeline, attention, decoding, " in done.stderr
+  )
   done = _bench("pipeline")
   assert done.returncode != 0
   assert "--config says what to time" in done.stderr

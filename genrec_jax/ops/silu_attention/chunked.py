@@ -6,7 +6,9 @@
 Nothing is normalised over keys, so blocks of keys just add up: no running
 maximum, no rescaling, and the backward pass keeps only q, k, v and the tables.
 Blocks that no query of a block sees are skipped. On a CPU a few rows run at a
-time, because scores of a whole batch leave the cache.
+time, because scores of a whole batch leave the cache. Queries behind a cache of
+keys, such as candidates, see an interval of it and themselves: their own keys
+are no blocks but one product each.
 
 With P = SiLU(S), sigma = sigmoid(S), G = weight * dout, per block pair:
 
@@ -14,6 +16,7 @@ With P = SiLU(S), sigma = sigmoid(S), G = weight * dout, per block pair:
     dQ += scale dS K      dK += scale dS^T Q      tables += sums of dS
 """
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -29,6 +32,8 @@ from genrec_jax.ops.visible_keys import VisibleKeys
 
 # Queries and keys of a block; rows up to this length are one block.
 BLOCK = 512
+# Sizes of blocks are multiples of it, for the processor's vectors.
+_STEP = 16
 
 
 def chunked(
@@ -49,18 +54,61 @@ def chunked(
     rows: see Rows.
     bias: see BiasTables.
     scale: multiplies q k^T.
-    block: queries and keys of a block.
+    block: queries and keys of a block at most.
   """
+
+  behind_cache = q_BQHK.shape[1] < k_BMHK.shape[1]
 
   def attend(arrays):
     q, k, v, rows = arrays
-    return _attend(scale, block, q, k, v, bias, rows)
+    if not behind_cache:
+      return _attend(scale, block, q, k, v, bias, rows)
+    own = _attend_to_own(scale, q, k, v, bias, rows)
+    return own + _attend(scale, block, q, k, v, bias, _without_own(rows))
 
   return lax.platform_dependent(
     (q_BQHK, k_BMHK, v_BMHA, rows),
     cpu=lambda x: map_row_blocks(attend, x),
     default=attend,
   )
+
+
+def _alone(visible: VisibleKeys):
+  """Where a query's own key is not in its interval, (B, Q)."""
+  own = visible.own_BQ
+  return (own >= 0) & ((own < visible.first_BQ) | (own >= visible.end_BQ))
+
+
+def _without_own(rows: Rows) -> Rows:
+  """Queries see their intervals alone."""
+  visible = rows.visible
+  some = visible.end_BQ > visible.first_BQ
+  own = jnp.where(_alone(visible), visible.first_BQ, visible.own_BQ)
+  return dataclasses.replace(
+    rows,
+    visible=dataclasses.replace(visible, own_BQ=jnp.where(some, own, -1)),
+  )
+
+
+def _attend_to_own(scale, q, k, v, bias, rows):
+  """What a query has of its own key, where its interval leaves that out."""
+  index = jnp.maximum(rows.visible.own_BQ, 0)
+
+  def own(x):
+    dims = tuple(range(2, x.ndim))
+    return jnp.take_along_axis(x, jnp.expand_dims(index, dims), axis=1)
+
+  scores = scale * jnp.einsum(
+    "bihk,bihk->bhi", q, own(k), preferred_element_type=jnp.float32
+  )
+  offset = own(rows.key_positions_BM) - rows.query_positions_BQ
+  seconds = rows.query_times_BQ - own(rows.key_times_BM)
+  added = bias.of_pairs(offset[..., None], seconds[..., None])
+  if added is not None:
+    scores = scores + added[..., 0]
+  weight = jnp.where(_alone(rows.visible), rows.weight_BQ, 0)[:, None]
+  p = jax.nn.silu(scores) * weight
+  return jnp.einsum("bhi,biha->biha", p.astype(v.dtype), own(v))
 
 
 class _Queries(NamedTuple):
@@ -119,6 +167,14 @@ def _cut(tree, start, size):
   )
 
 
+def _size(length: int, block: int) -> int:
+  """Of as few blocks as there must be, all of them nearly full."""
+  if length <= block:
+    return length
+  count = -(-length // block)
+  return min(block, -(-length // (count * _STEP)) * _STEP)
+
+
 def _key_blocks(queries: _Queries, size):
   """First and end of the key blocks that these queries see."""
   there = queries.own >= 0
@@ -165,7 +221,7 @@ def _scores(queries, keys, bias, scale, aligned, starts):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _attend(scale, block, q, k, v, bias, rows):
   queries, keys = _of_rows(q, k, v, rows)
-  size_q, size_k = min(block, q.shape[1]), min(block, k.shape[1])
+  size_q, size_k = _size(q.shape[1], block), _size(k.shape[1], block)
   queries_p, keys_p = _pad(queries, size_q), _pad(keys, size_k)
 
   def one_block(start):
@@ -212,7 +268,7 @@ def _attend_fwd(scale, block, q, k, v, bias, rows):
 def _attend_bwd(scale, block, residuals, grad):
   q, k, v, bias, rows = residuals
   queries, keys = _of_rows(q, k, v, rows)
-  size_q, size_k = min(block, q.shape[1]), min(block, k.shape[1])
+  size_q, size_k = _size(q.shape[1], block), _size(k.shape[1], block)
   queries_p, keys_p = _pad(queries, size_q), _pad(keys, size_k)
   missing = queries_p.q.shape[1] - q.shape[1]
   grad_p = jnp.pad(grad, [(0, 0), (0, missing), (0, 0), (0, 0)])
