@@ -41,6 +41,7 @@ from genrec_jax.layers.history_pooling import (
 from genrec_jax.ops.attention_flops import causal_pairs
 from genrec_jax.ops.factorization import pair_dots, pair_sum
 from genrec_jax.ops.relative_bias import alibi_slopes
+from genrec_jax.ranking.satiation import gains
 from genrec_jax.ranking.value import ValueFunction
 
 _ONLY = flags.DEFINE_list("only", [], "Numbers of claims; default: all.")
@@ -134,6 +135,24 @@ def value_function() -> Result:
 
 def _best(value, top):
   return np.argsort(-value, axis=1, kind="stable")[:, :top]
+
+
+@_claim(39)
+def lists_one_by_one() -> Result:
+  """A list made item by item, its rivals, and users who tire or do not."""
+  found = gains((0.0, 0.1, 0.25, 0.5, 1.0, 2.0))
+  none = found.pop(0.0)
+  return _result(
+    all(i.low > 0 for by in found.values() for i in by.values())
+    and none["greedy"].low == none["greedy"].high == 0.0,
+    clicks_on_ten_places_more_than={
+      f"{name}, strength {strength:g}": [
+        round(x, 4) for x in (i.mean, i.low, i.high)
+      ]
+      for strength, by in {0.0: none, **found}.items()
+      for name, i in by.items()
+    },
+  )
 
 
 @_claim(40)

@@ -68,6 +68,11 @@ def asked_about(
   )
 
 
+def _shows_nothing(batch: Any) -> dict[str, Any]:
+  del batch
+  return {}
+
+
 @dataclasses.dataclass(frozen=True)
 class CandidateScorer:
   """A model behind `score`.
@@ -87,7 +92,7 @@ class CandidateScorer:
   start_fn: Callable[[Any], Any] | None
   candidates_fn: Callable[[Any, Any], Any] | None
   micro_batch: int
-  weights_fn: Callable[[Any], Any] | None = None
+  weights_fn: Callable[[Any], Any] = _shows_nothing
 
   def __post_init__(self):
     if self.micro_batch < 1:

@@ -123,7 +123,7 @@ class Ranker:
       ValueError: an unknown id (names close ones), task, policy or attribute,
         no candidates, or a request before the user's last event.
     """
-    value = self._value(weights)
+    value = self.value_of(weights)
     policy = policy_of(policy) if isinstance(policy, str) else policy
     k = len(candidates) if k is None else k
     if candidates and k < 1:
@@ -178,7 +178,7 @@ class Ranker:
       item_id, title, value, value_if, and TASK and TASK_if of every task, in
       the order of `value`.
     """
-    value = self._value(weights)
+    value = self.value_of(weights)
     if isinstance(changes, str):
       changes = changes_of(changes)
     index_N = self._indices(candidates)
@@ -255,6 +255,10 @@ class Ranker:
     vocabulary = self.histories.manifest.actions
     return Actions(vocabulary, self.scorer.layout.feedback)
 
+  def value_of(self, weights: str | Mapping[str, int | float]) -> ValueFunction:
+    """By these weights; the ranker's own where there are none."""
+    return ValueFunction.of(self.tasks, weights) if weights else self.value
+
   def record(self, user: object = None) -> Record:
     """Returns the record of a user; without events for None."""
     if user is not None:
@@ -264,9 +268,6 @@ class Ranker:
       for name, dtype in self.histories.manifest.fields.items()
     }
     return {"user": np.array(-1, np.int32), **nothing}
-
-  def _value(self, weights: str | Mapping[str, int | float]) -> ValueFunction:
-    return ValueFunction.of(self.tasks, weights) if weights else self.value
 
   def _indices(self, candidates: Sequence[object]) -> Int[np.ndarray, "N"]:
     if isinstance(candidates, str):

@@ -21,6 +21,7 @@ import dataclasses
 from jaxtyping import Float, Int
 import numpy as np
 
+from genrec_jax.metrics.bootstrap import Interval, interval
 from genrec_jax.ranking.policies import diverse, greedy, sequential
 
 
@@ -64,6 +65,37 @@ def worths(user: TiringUser, k: int, limit: int) -> dict[str, float]:
     "sequential": sequential(user.probabilities, count, k),
   }
   return {name: user.worth(order_K.tolist()) for name, order_K in lists.items()}
+
+
+def gains(
+  strengths: Sequence[float], users: int = 1000, seed: int = 0
+) -> dict[float, dict[str, Interval]]:
+  """What `sequential` adds to the other policies, in clicks on ten places.
+
+  Sixty candidates of eight categories a user; at most two of one for `diverse`.
+
+  Args:
+    strengths: of satiation; the same users for each.
+    users: that are drawn.
+    seed: of their tastes.
+
+  Returns:
+    {strength: {policy: mean of the paired differences, 95 % interval}}.
+  """
+  found = {}
+  for strength in strengths:
+    rng = np.random.default_rng(seed)
+    each = [
+      worths(draw_user(rng, strength, 60, 8), k=10, limit=2)
+      for _ in range(users)
+    ]
+    found[strength] = {
+      name: interval(
+        np.array([w["sequential"] - w[name] for w in each]), np.arange(users)
+      )
+      for name in ("greedy", "diverse")
+    }
+  return found
 
 
 def draw_user(

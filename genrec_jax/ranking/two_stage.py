@@ -76,7 +76,7 @@ class TwoStage:
     return cls(
       retrieve,
       ranker.scorer,
-      ValueFunction.of(ranker.tasks, weights),
+      ranker.value_of(weights),
       num_candidates,
       histories.manifest.num_items,
     )

@@ -24,7 +24,6 @@ from genrec_jax.report.page import (
   measured_html,
 )
 from genrec_jax.report.ranker_runs import FLOORS
-from genrec_jax.report.runs import DATASET_TITLES
 
 _METRICS = ("auc", "gauc", "ne", "log_loss", "ece")
 _NAMES = {
@@ -70,9 +69,7 @@ class RankedFor:
 def title_of(result: Mapping[str, Any]) -> str:
   """System and config: what a system is made of, and of what data."""
   system = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", result["system"])
-  return (
-    f"{system} · {DATASET_TITLES.get(result['dataset'], result['dataset'])}"
-  )
+  return f"{system} · {result['config']}"
 
 
 def best_floor(

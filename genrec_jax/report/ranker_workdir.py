@@ -38,7 +38,7 @@ _GROUPS = ("category", "categories", "genres", "tag", "author_id", "brand")
 
 def is_ranker(workdir: pathlib.Path) -> bool:
   """Whether the workdir's evaluation is of a system that scores shown items."""
-  return RANKER in read_json(workdir / "evaluation.json")
+  return RANKER in read_result(workdir)
 
 
 def read_result(workdir: pathlib.Path) -> dict[str, Any]:

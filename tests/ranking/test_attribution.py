@@ -13,7 +13,11 @@ from genrec_jax.backbones.transformer import PreNormTransformer
 from genrec_jax.data.action_layouts import ActionOriented, Interleaved
 from genrec_jax.layers.action_heads import Linear
 from genrec_jax.layers.attention import SiluAttention
-from genrec_jax.ranking.attribution import attribution, layer_weights
+from genrec_jax.ranking.attribution import (
+  NoAttentionWeights,
+  attribution,
+  layer_weights,
+)
 from genrec_jax.ranking.candidates import CandidateScorer, asked_about
 from genrec_jax.systems.action_ranker import ActionRanker
 from tests.data.requests_by_hand import (
@@ -59,7 +63,7 @@ def _case(tokens, backbone):
   return system, params, layout, request
 
 
-@pytest.mark.parametrize("tokens", [1, 2])
+@pytest.mark.parametrize("tokens", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_weights_times_values_are_the_output_of_the_candidate(tokens):
   backbone = _hstu(Recording(normalizer=4.0))
   system, params, layout, request = _case(tokens, backbone)
@@ -128,8 +132,10 @@ def test_models_without_weights_say_so():
   ):
     system, params, layout, request = _case(1, backbone)
     scorer = CandidateScorer.of(system, params, layout, micro_batch=1)
-    with pytest.raises(ValueError, match="shows no attention weights"):
-      attribution(scorer.weights_fn, layout, request)
+    batch = layout.impression_batch(request)
+    shown = jax.eval_shape(scorer.weights_fn, batch)
+    with pytest.raises(NoAttentionWeights, match="shows no attention weights"):
+      attribution(lambda _, shown=shown: shown, layout, request)
   two = np.array([1, 2], np.int32)
   request = asked_about(user_record(), two, 50, NUM_ITEMS)
   with pytest.raises(ValueError, match="is of one candidate"):

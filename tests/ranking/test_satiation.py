@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from genrec_jax.ranking.satiation import TiringUser, draw_user, worths
+from genrec_jax.ranking.satiation import TiringUser, draw_user, gains, worths
 
 
 def _mean(strength, users=40):
@@ -24,6 +24,14 @@ def test_sequential_is_the_best_list_there_is(strength):
     user = draw_user(rng, strength, 6, 3)
     best = max(user.worth(o) for o in itertools.permutations(range(6), 4))
     assert worths(user, 4, 1)["sequential"] == pytest.approx(best)
+
+
+def test_gains_are_paired_and_none_without_satiation():
+  found = gains((0.0, 1.0), users=50)
+  none = found[0.0]["greedy"]
+  assert (none.mean, none.low, none.high) == (0.0, 0.0, 0.0)
+  assert found[0.0]["diverse"].low > 0
+  assert found[1.0]["greedy"].low > found[1.0]["diverse"].low > 0
 
 
 def test_policies_stand_in_the_claimed_order_and_the_gap_grows():

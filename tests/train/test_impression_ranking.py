@@ -21,6 +21,8 @@ from genrec_jax.train.impression_ranking import (
   score_all,
   scorer,
 )
+from genrec_jax.train.options import EvalOptions
+from genrec_jax.train.validation import FullRanking
 from tests.train import toy_ranker as toy
 
 _FEEDBACK = Feedback(("cart", "purchase"))
@@ -112,6 +114,21 @@ def test_what_cannot_be_watched_is_refused_before_training(histories):
   run = toy.toy_run(histories, _FEEDBACK, system=object())
   with pytest.raises(ValueError, match="does not: leave it out"):
     _validator().check(run)
+
+
+def test_weights_of_the_value_are_checked_before_training(histories):
+  run = toy.toy_run(histories, _FEEDBACK)
+  run.config["value"] = {"cart": 1.0, "purchase": -2.0}
+  _validator().check(run)
+  run.config["value"] = {"cat": 1.0}
+  with pytest.raises(
+    ValueError, match="predicts no 'cat'. Did you mean 'cart'"
+  ):
+    _validator().check(run)
+  run = toy.toy_run(histories, _FEEDBACK, system=object())
+  run.config["value"] = {"cart": 1.0}
+  with pytest.raises(ValueError, match="config.value weighs what users do"):
+    FullRanking(EvalOptions()).check(run)
 
 
 def test_a_ranker_recommends_nothing_by_itself(histories):
