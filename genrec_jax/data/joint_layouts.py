@@ -8,7 +8,7 @@ The last token of every event, the one that tells its action, is asked for the
 item of the event after it, and is told when that was (query_time, as in
 data/layouts.py); of the history's last event, the first item of the request
 that is asked about. What a token is asked for lies behind all that it sees.
-HSTU: arXiv 2402.17152, table 1, where items that the user did not like are no
+HSTU: arXiv 2402.17152, section 2, where items that the user did not like are no
 targets (`wanted`).
 """
 
