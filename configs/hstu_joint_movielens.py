@@ -8,8 +8,10 @@
 The next item, and whether the user will like it (rating of 4 or more), by one
 model and one loss: a softmax over all items plus a binary cross-entropy. Tokens
 are items and whether they were liked, in turn (arXiv 2402.17152, section 2).
-Expected: not yet measured (HR@10, NDCG@10 and AUC of the last rating of each of
-943 users); minutes on one CPU core.
+Expected of the last rating of each of 943 users: HR@10 .191, NDCG@10 .097, AUC
+.790 with seed 0, .153, .078 and .765 with seed 1: seeds differ much. Of seed 0,
+`retrieval_only` has .165 and .084, `ranking_only` .780. 4 to 6 minutes on a
+shared CPU core.
 
 Words: `retrieval_only` and `ranking_only` train the same backbone on the same
 tokens for one of the two alone; `action_oriented` has one token per rating

@@ -32,18 +32,9 @@ from collections.abc import Set
 
 from ml_collections import ConfigDict
 
-from configs import common
-from configs.dlrm_kuairand import (
-  HISTORY,
-  QUICK_HISTORY,
-  kuairand_feature_list,
-  quick_feature_list,
-)
+from configs import common, kuairand
 from genrec_jax.core.build import build
 
-_TASKS = ("click", "long_view", "like")
-# What is read of past actions besides the tasks.
-_SHOWN = (*_TASKS, "follow", "comment", "forward", "hate", "profile")
 _WIDTH = 64
 _NUM_POSITIONS = 160
 _HEADS = {
@@ -78,11 +69,6 @@ _WORDS = (
 )
 
 
-def feedback(tasks: tuple[str, ...]) -> dict:
-  """What is predicted, or shown, of an event."""
-  return {"name": "data.feedback.Feedback", "tasks": tasks}
-
-
 def _features(features: tuple[dict, ...], history: tuple[str, ...]) -> dict:
   return {
     "name": "data.feature_set.FeatureSet",
@@ -106,8 +92,8 @@ def _layout(words: Set[str]) -> dict:
   alone = bool(words & {"candidates_only", "full_mask"})
   return {
     "name": "data.action_layouts.Interleaved",
-    "feedback": feedback(_TASKS),
-    "shown": feedback(_SHOWN),
+    "feedback": kuairand.feedback(kuairand.TASKS),
+    "shown": kuairand.feedback(kuairand.SHOWN),
     "max_events": 64,
     "num_candidates": 4,
     "last_requests": 0 if alone else 1,
@@ -119,7 +105,9 @@ def _layout(words: Set[str]) -> dict:
     "context_ids": 100,
     "features": None
     if "no_features" in words
-    else _features(kuairand_feature_list("affinity" in words), HISTORY),
+    else _features(
+      kuairand.feature_list("affinity" in words), kuairand.HISTORY
+    ),
   }
 
 
@@ -128,14 +116,14 @@ def _system(words: Set[str]) -> dict:
   return {
     "name": "systems.action_ranker.ActionRanker",
     "width": _WIDTH,
-    "num_actions": len(_SHOWN),
+    "num_actions": len(kuairand.SHOWN),
     "context_ids": 100 if "context" in words else 0,
     "feature_rows": (),
     "history_columns": (),
     "feature_width": 16,
     "dropout": 0.1,
     "dtype": "float32",
-    "heads": {**heads, "num_tasks": len(_TASKS)},
+    "heads": {**heads, "num_tasks": len(kuairand.TASKS)},
     "backbone": {
       "name": "backbones.hstu.HSTU",
       "num_layers": 2,
@@ -155,64 +143,16 @@ def _system(words: Set[str]) -> dict:
   }
 
 
-def kuairand_ranking(name: str, words: Set[str]) -> ConfigDict:
-  """What rankers of sequences share; layout and system are the caller's."""
-  c = ConfigDict()
-  c.name = "-".join([name, *sorted(words - {"quicktest"})])
-  c.seed = 0
-  c.prepared = ""
-  c.data = {
-    "name": "data.kuairand.KuaiRand",
-    "path": "",
-    "history": "no_history" not in words,
-  }
-  c.split = common.global_time()
-  c.split.validation_start = "2022-05-05T00:00:00+08:00"
-  c.split.test_start = "2022-05-06T00:00:00+08:00"
-  c.filter = common.filter_options()
-  c.pipeline = {
-    "layout": {},
-    "batch_size": 64,
-    "row_length": 132,
-    "readers": 1,
-  }
-  c.objective = {
-    "name": "objectives.pointwise.BinaryCrossEntropy",
-    "tasks": _TASKS,
-  }
-  c.optimizer = {
-    "name": "train.optimizers.adamw",
-    "learning_rate": 1e-3,
-    "weight_decay": 0.01,
-  }
-  # Half an epoch of users between two looks at the validation part.
-  c.train = common.train_options(steps=1400, eval_every_steps=115, patience=2)
-  c.train.monitor = "auc"
-  c.eval = {
-    "name": "train.impression_ranking.ImpressionRanking",
-    "feedback": feedback(_TASKS),
-    "batch_size": 256,
-  }
-  c.value = dict.fromkeys(_TASKS, 1.0)
-  c.mesh = common.mesh_options()
-  return c
-
-
 def quicktest(c: ConfigDict) -> None:
   """The simulator's words instead of the videos', and twelve events."""
-  common.quicktest(c)
-  tasks = ("cart", "purchase")
-  c.split = ConfigDict(common.global_time())
-  c.value = ConfigDict(dict.fromkeys(tasks, 1.0))
-  layout = c.pipeline.layout
+  kuairand.quicktest(c)
+  tasks, layout = kuairand.QUICK_TASKS, c.pipeline.layout
   layout.max_events = 12
   layout.context = ()
   if layout.features is not None:
-    layout.features.features = quick_feature_list()
-    layout.features.history = QUICK_HISTORY
-  for node in (layout, c.eval):
-    node.feedback.tasks = tasks
-  layout.shown.tasks = c.objective.tasks = tasks
+    layout.features.features = kuairand.quick_feature_list()
+    layout.features.history = kuairand.QUICK_HISTORY
+  layout.shown.tasks = tasks
   c.system.num_actions = c.system.heads.num_tasks = len(tasks)
   match_features(c)
 
@@ -220,9 +160,15 @@ def quicktest(c: ConfigDict) -> None:
 def get_config(arg: str = "") -> ConfigDict:
   """Interleaved tokens, learned biases, unless words say otherwise."""
   words = common.words(arg, _WORDS)
-  c = kuairand_ranking("hstu_ranking_kuairand", words)
-  c.pipeline.layout = _layout(words)
+  c = kuairand.kuairand("hstu_ranking_kuairand", words)
+  c.pipeline = {
+    "layout": _layout(words),
+    "batch_size": 64,
+    "row_length": 132,
+    "readers": 1,
+  }
   c.system = _system(words)
+  c.train = kuairand.train_options(steps=1400, half_epoch=115)
   common.share_dtype(c)
   match_features(c)
   if "quicktest" in words:

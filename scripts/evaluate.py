@@ -26,6 +26,7 @@ from absl import app, flags, logging
 
 from genrec_jax.core.flag_names import parse_flags
 from genrec_jax.recommender import RETRIEVERS, Recommender
+from genrec_jax.report.ranker_runs import RANKING
 from genrec_jax.train import impression_results, results
 from genrec_jax.train.decoding_measurement import measure_decoding
 from genrec_jax.train.impression_measurement import measure_impressions
@@ -43,8 +44,6 @@ from genrec_jax.train.run import Run
 from genrec_jax.train.scores import Scores
 
 FILES = {Ranks: "ranks.npz", Scores: "scores.npz"}
-# What a document of a run that retrieves and ranks has besides.
-RANKING = "ranking"
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a trained run.")
 _AGAINST = flags.DEFINE_string(

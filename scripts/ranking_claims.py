@@ -258,7 +258,7 @@ def counters() -> Result:
   seen, cut = (gain for _, gain in gains.values())
   holds = "only where its history holds what is counted"
   return _result(
-    holds if seen < 0.005 < cut else "fails",
+    holds if seen < cut / 5 else "fails",
     gain_in_auc_of_a_counter={k: text for k, (text, _) in gains.items()},
   )
 
@@ -333,7 +333,7 @@ def candidates_in_one_pass() -> Result:
   apart = max(r["largest_relative_difference"] for r in runs.values())
   return _result(
     bool(apart < 1e-5 and np.abs(fitted / seconds - 1).max() < 0.5),
-    seconds={str(m): r["one_pass_seconds"] for m, r in runs.items()},
+    one_pass_seconds={str(m): r["one_pass_seconds"] for m, r in runs.items()},
     milliseconds_per_candidate=round(1e3 * slope, 4),
     history_seconds=runs[2048]["history_seconds"],
     largest_relative_difference=apart,
@@ -373,7 +373,7 @@ def layout_speed() -> Result:
 @_claim(91)
 def memory_of_biases() -> Result:
   """Temporaries of attention and its gradients, by length."""
-  lengths = (1024, 2048, 4096)
+  lengths = (1024, 2048)
   places = [("CPU", None, ("reference", "chunked"))]
   if _TOPOLOGY.value:
     tpu_topology.prepare()

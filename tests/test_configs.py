@@ -22,7 +22,7 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _NAMES = sorted(
   p.stem
   for p in (_ROOT / "configs").glob("*.py")
-  if p.stem not in ("__init__", "common")
+  if p.stem not in ("__init__", "common", "kuairand")
 )
 _FORMS = [
   (name, "-".join(filter(None, (word, "quicktest"))))

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.report import tables
+from genrec_jax.report.ranker_runs import read_ranker_runs
 from genrec_jax.report.runs import read_runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -35,7 +36,9 @@ def _commands() -> list[list[str]]:
 
 
 def test_table_is_that_of_the_results():
-  body = tables.results_markdown(read_runs(ROOT / "results"))
+  body = tables.results_markdown(
+    read_runs(ROOT / "results"), read_ranker_runs(ROOT / "results")
+  )
   assert README == tables.splice(README, body), (
     "README.md differs from results/: run python scripts/report.py"
     " --results=results --readme=README.md"

@@ -86,7 +86,7 @@ def time_candidates(
   history_s = statistics.median(seconds["history"])
   one_pass_s = statistics.median(seconds["one_pass"])
   one_by_one_s = statistics.median(each) * candidates
-  size = np.abs(alone_NT).max()
+  size = float(np.abs(alone_NT).max())
   return {
     "layout": layout,
     "history_events": events,

@@ -137,7 +137,7 @@ def _flops(system: Any, batch: Any) -> tuple[float, float, Any]:
 def attention_memory(
   length: int, bias: str, implementation: str, topology: str | None = None
 ) -> int:
-  """Bytes of temporaries of attention and all its gradients, one row.
+  """Bytes of temporaries of attention and its gradients, one row, 2 heads.
 
   Args:
     length: events of the row.
@@ -145,7 +145,7 @@ def attention_memory(
     implementation: of ops/silu_attention.
     topology: such as "v5e:2x2", to compile for; None = this machine.
   """
-  heads, width = 4, 128
+  heads, width = 2, 128
   vectors = (jax.ShapeDtypeStruct((1, length, heads, width), jnp.float32),) * 3
   integers = (jax.ShapeDtypeStruct((1, length), jnp.int32),) * 4
   tables = ()
@@ -170,11 +170,14 @@ def attention_memory(
   if topology is None:
     compiled = function.lower(*arguments).compile()
     return compiled.memory_analysis().temp_size_in_bytes
-  chip = jax.sharding.SingleDeviceSharding(
-    tpu_topology.open_slice(topology).devices[0]
+  device = tpu_topology.open_slice(topology).devices[0]
+  mesh = jax.make_mesh(
+    (1,), ("core",), (jax.sharding.AxisType.Auto,), devices=[device]
   )
+  place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
   there = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=chip), arguments
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), arguments
   )
-  traced = function.trace(*there).lower(lowering_platforms=("tpu",))
-  return traced.compile().memory_analysis().temp_size_in_bytes
+  with jax.set_mesh(mesh):
+    traced = function.trace(*there).lower(lowering_platforms=("tpu",))
+    return traced.compile().memory_analysis().temp_size_in_bytes

@@ -30,6 +30,7 @@ from genrec_jax.data.impressions import Impressions
 from genrec_jax.data.labelled_events import FIRST, LabelledEvents, labelled
 from genrec_jax.data.layouts import Layout
 from genrec_jax.data.moments import Moments
+from genrec_jax.data.requests import Requests
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "user", "time", "query_time", "label", "labelled")
@@ -93,6 +94,11 @@ class PointwiseRows(Layout):
     return self.feature_set.history_columns
 
   @property
+  def item_columns(self) -> tuple[int, ...]:
+    """Places of the items' features among all."""
+    return self.feature_set.item_columns
+
+  @property
   def num_actions(self) -> int:
     """Bits of history_action_BLH."""
     return (self.shown or self.feedback).num_tasks
@@ -104,7 +110,16 @@ class PointwiseRows(Layout):
 
   def check_system(self, system: Any) -> None:
     """Raises a ValueError where a system is built for other features."""
-    for name in ("feature_rows", "history_columns", "num_actions", "num_tasks"):
+    names = ("feature_rows", "history_columns", "num_actions", "num_tasks")
+    if hasattr(system, "item_columns"):
+      names += ("item_columns",)
+      for feature in self.features:
+        if feature.side == "affinity":
+          raise ValueError(
+            f"{feature.of} is of user and item together, which config.system"
+            " reads apart: leave it out of config.pipeline.layout.features."
+          )
+    for name in names:
       theirs, own = getattr(system, name, None), getattr(self, name)
       if theirs != own:
         raise ValueError(
@@ -120,6 +135,10 @@ class PointwiseRows(Layout):
     ).fitted
     shown = (self.shown or self.feedback).bind(actions)
     return dataclasses.replace(self, fitted=fitted, bound_shown=shown)
+
+  def init_data(self) -> Int[np.ndarray, "V1 G"]:
+    """Table rows of the items' features, by item id."""
+    return self.fitted.items
 
   def source(self, histories: HistorySource) -> HistorySource:
     """Examples: up to max_length labelled events of a user."""
@@ -190,6 +209,20 @@ class PointwiseRows(Layout):
     rows *= valid[:, :, None]
     positions = np.arange(shape[1], dtype=np.int32)[None, :] * valid
     return self.batch(rows, valid.astype(np.int32), positions)
+
+  def request_batch(self, requests: Requests) -> dict[str, np.ndarray]:
+    """One position per request: its user and moment, and no item."""
+    count = len(requests)
+    rows = np.zeros((count, 1, self.num_columns), np.int32)
+    rows[:, 0, 1] = requests.user
+    rows[:, 0, 2] = rows[:, 0, 3] = requests.query_time
+    nothing = np.zeros(1, np.int32)
+    for row, record in enumerate(requests.history):
+      if self.fitted is not None:
+        asked = Moments.after(record, int(requests.query_time[row]), nothing)
+        self._before(rows[row, :, len(_COLUMNS) :], asked)
+    ones = np.ones((count, 1), np.int32)
+    return self.batch(rows, ones, ones - 1)
 
   def _before(self, rows: np.ndarray, moments: Moments) -> None:
     """Fills in the columns after the shared ones: what came before."""

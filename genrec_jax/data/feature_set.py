@@ -67,6 +67,11 @@ class FeatureSet:
     return tuple(names.index(name) for name in self.history)
 
   @property
+  def item_columns(self) -> tuple[int, ...]:
+    """Places of the items' features among all."""
+    return tuple(self._places["item"])
+
+  @property
   def num_moment(self) -> int:
     """How many features are of the moment."""
     return len(self._places["moment"])

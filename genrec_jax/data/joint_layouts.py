@@ -8,7 +8,7 @@ The last token of every event, the one that tells its action, is asked for the
 item of the event after it, and is told when that was (query_time, as in
 data/layouts.py); of the history's last event, the first item of the request
 that is asked about. What a token is asked for lies behind all that it sees.
-HSTU: arXiv 2402.17152, table 1, where items that the user did not like are no
+HSTU: arXiv 2402.17152, section 2, where items that the user did not like are no
 targets (`wanted`).
 """
 
@@ -21,7 +21,7 @@ from genrec_jax.data.action_layouts import ActionOriented, Fused, Interleaved
 from genrec_jax.data.feedback import BoundFeedback, Feedback
 from genrec_jax.data.request_events import RequestEvents
 from genrec_jax.data.request_examples import ASKED
-from genrec_jax.data.request_layout import PLACE, RequestLayout
+from genrec_jax.data.request_layout import NEXT_ITEM, PLACE, RequestLayout
 from genrec_jax.data.requests import Requests
 from genrec_jax.data.schema import Record
 
@@ -68,8 +68,19 @@ class JointLayout(RequestLayout):
       if self.wanted is not None:
         bits = self._bound("bound_wanted").bits(record)[after]
         items = np.where(bits > 0, items, 0)
-      rows[self._last_tokens(count), PLACE["next_item"]] = items
+      rows[self._last_tokens(count), PLACE[NEXT_ITEM]] = items
     return rows
+
+  def batch(
+    self,
+    rows_BLC: Int[np.ndarray, "B L C"],
+    segment_ids_BL: Int[np.ndarray, "B L"],
+    positions_BL: Int[np.ndarray, "B L"],
+  ) -> dict[str, np.ndarray]:
+    """The arrays of every layout of requests, and next_item_BL."""
+    batch = super().batch(rows_BLC, segment_ids_BL, positions_BL)
+    found = np.ascontiguousarray(rows_BLC[:, :, PLACE[NEXT_ITEM]])
+    return {**batch, f"{NEXT_ITEM}_BL": found}
 
   def request_batch(self, requests: Requests) -> dict[str, np.ndarray]:
     """One row per request: context and history, padding behind.

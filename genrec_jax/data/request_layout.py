@@ -13,11 +13,12 @@ to the last embedding. With history_loss, items of the history are asked about
 as well. Arrays of a batch, all (B, L) int32:
 
     item action context kind role positions limit request gap time query_time
-    label labelled user segment_ids next_item
+    label labelled user segment_ids
 
-action is a bit mask, kind one of core/roles.py, request a running number,
-next_item of data/joint_layouts.py and else 0. The file is long because tokens
-of training and of serving, which must be the same, are made side by side.
+action is a bit mask, kind one of core/roles.py, request a running number. The
+column next_item is for data/joint_layouts.py alone, and no array here. The file
+is long because tokens of training and of serving, which must be the same, are
+made side by side.
 """
 
 import dataclasses
@@ -43,10 +44,11 @@ from genrec_jax.data.request_examples import ASKED, RequestExamples
 from genrec_jax.data.schema import Record
 from genrec_jax.data.user_context import hashed_attributes
 
+NEXT_ITEM = "next_item"
 COLUMNS = (
   *("item", "action", "kind", "role", "positions", "limit", "request", "gap"),
   *("time", "query_time", "label", "labelled", "context", "user"),
-  "next_item",
+  NEXT_ITEM,
 )
 PLACE = {name: i for i, name in enumerate(COLUMNS)}
 
@@ -191,6 +193,7 @@ class RequestLayout(Layout):
     batch = {
       f"{name}_BL": np.ascontiguousarray(rows_BLC[:, :, i])
       for name, i in PLACE.items()
+      if name != NEXT_ITEM
     }
     batch["segment_ids_BL"] = segment_ids_BL.astype(np.int32)
     if self.features is not None:

@@ -22,6 +22,7 @@ from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from genrec_jax.core.suggest import choices_hint
 from genrec_jax.core.types import Batch, Items, Mean, Outputs
 from genrec_jax.objectives.negatives import Negatives
 from genrec_jax.ops.blocks import count_blocks, join, split
@@ -100,9 +101,19 @@ def _shared_loss(query_TD, positive_T, labels_T, vectors_ND, ids_N, shift_N):
   return lax.platform_dependent(tokens, cpu=by_blocks, default=some)
 
 
-def _tokens(outputs: Outputs, labels_BL, where, weights):
+def _tokens(outputs: Outputs, batch: Batch, label: str, where, weights):
   """Flattens rows: queries, labels, mask and weights of T = B * L tokens."""
-  labels_T = labels_BL.reshape(-1)
+  if label not in batch:
+    raise ValueError(
+      f"the layout makes no {label!r}, which the objective reads."
+      + choices_hint(label, sorted(batch))
+    )
+  if outputs.query is None:
+    raise ValueError(
+      "the system gives no queries, and a softmax over items needs them: use"
+      " one that retrieves, such as systems.next_item.NextItem."
+    )
+  labels_T = batch[label].reshape(-1)
   where_T = labels_T > 0
   if where is not None:
     where_T = where_T & where.reshape(-1)
@@ -147,7 +158,7 @@ class SampledSoftmax:
   ) -> tuple[Float[Array, ""], Parts]:
     """Mean loss over labelled positions (where `where` holds, weighted)."""
     query_TD, labels_T, where_T, weights_T = _tokens(
-      outputs, batch[self.label], where, weights
+      outputs, batch, self.label, where, weights
     )
     drawn = self.negatives(rng, labels_T, where_T, items.num_items)
     query_TD = query_TD / self.temperature
@@ -200,7 +211,7 @@ class FullSoftmax:
     """Mean loss over labelled positions (where `where` holds, weighted)."""
     del rng
     query_TD, labels_T, where_T, weights_T = _tokens(
-      outputs, batch[self.label], where, weights
+      outputs, batch, self.label, where, weights
     )
     loss_T = linear_cross_entropy(
       query_TD / self.temperature, items.table(), labels_T

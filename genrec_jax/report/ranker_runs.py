@@ -3,7 +3,8 @@
 
 They lie beside those of systems that search (report/runs.py), in
 results/<config>/<seed>.json; train/impression_results.py says what each key
-holds. Metrics are by part and by task.
+holds. Of a system that does both, it stands under the key "ranking" of the
+search's document. Metrics are by part and by task.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,8 @@ import pathlib
 
 from genrec_jax.report.runs import RANKER, Finished, documents, finished
 
+# What a document of a run that retrieves and ranks has besides.
+RANKING = "ranking"
 FLOORS = {
   "base_rate": "base rate",
   "item_rate": "the item's rate",
@@ -46,9 +49,10 @@ class RankerRun(Finished):
 
 def read_ranker_runs(folder: str | pathlib.Path) -> list[RankerRun]:
   """Reads every ranker's result of a folder, ordered by config and seed."""
-  found = [
-    finished(RankerRun, values, path)
-    for path, values in documents(folder)
-    if RANKER in values
-  ]
+  found = []
+  for path, values in documents(folder):
+    if RANKING in values:
+      values = {**values, **values[RANKING]}
+    if RANKER in values:
+      found.append(finished(RankerRun, values, path))
   return sorted(found, key=lambda run: (run.config, run.seed))

@@ -22,6 +22,7 @@ FLOOR_LABELS = {
   "ceiling": "ceiling",
 }
 DATASET_TITLES = {
+  "ml-100k": "MovieLens-100K",
   "ml-1m": "MovieLens-1M",
   "ml-1m-all-users-order-only": "MovieLens-1M, order only",
   "ml-1m-users-1-2999": "MovieLens-1M, users 1-2999",

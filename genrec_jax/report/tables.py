@@ -164,7 +164,10 @@ def results_markdown(
     " candidates, ties counted against the model. Several seeds: mean ±"
     " standard deviation; one seed: 95 % interval over users."
   )
-  made = ["### How they were made", runs_table([*runs, *rankers])]
+  # A system that does both has a row in either table, and was made once.
+  known = {run.config for run in runs}
+  alone = [run for run in rankers if run.config not in known]
+  made = ["### How they were made", runs_table([*runs, *alone])]
   shown = [PICTURE, legend, *tables] if runs else []
   return "\n\n".join([*shown, *ranker_tables(rankers), *made])
 

@@ -9,7 +9,7 @@ from genrec_jax.core.roles import ACTION, BOTH, CANDIDATE, EVENT, ITEM, TARGET
 from genrec_jax.data.action_layouts import ActionOriented, Fused, Interleaved
 from genrec_jax.data.impressions import iter_impressions, no_impressions
 from genrec_jax.data.request_events import UNKNOWN_TIME
-from genrec_jax.data.request_layout import PLACE
+from genrec_jax.data.request_layout import NEXT_ITEM, PLACE
 from genrec_jax.data.user_context import hashed_attributes
 from tests.data.requests_by_hand import FEEDBACK, OneUser, bound
 
@@ -129,6 +129,9 @@ def test_candidates_end_a_row_and_are_tokens_of_training(kind):
     for name, i in PLACE.items():
       if name in ("label", "labelled"):
         assert not batch[f"{name}_BL"].any()
+        continue
+      if name == NEXT_ITEM:
+        assert not rows[:, i].any() and f"{name}_BL" not in batch
         continue
       mine = batch[f"{name}_BL"][row, end - len(rows) : end]
       np.testing.assert_array_equal(mine, rows[:, i], err_msg=name)

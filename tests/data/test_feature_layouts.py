@@ -20,8 +20,13 @@ from genrec_jax.data.feature_layouts import PointwiseRows
 from genrec_jax.data.features import Feature
 from genrec_jax.data.feedback import Feedback
 from genrec_jax.data.histories import Histories
-from genrec_jax.data.impressions import iter_impressions, no_impressions
+from genrec_jax.data.impressions import (
+  Impressions,
+  iter_impressions,
+  no_impressions,
+)
 from genrec_jax.data.pipeline import training_batches
+from genrec_jax.data.requests import iter_requests
 from genrec_jax.data.schema import RawLog
 from genrec_jax.data.sequences import prepare
 from genrec_jax.data.splits import GlobalTime
@@ -243,6 +248,46 @@ def test_nothing_of_the_request_or_after_it_is_read(
   )
   assert (wide.example(other, 5)[2, columns] != first[2, columns]).any()
   np.testing.assert_array_equal(wide.example(late, 5), first)
+
+
+def test_a_request_says_what_an_impression_does_but_for_the_item(
+  layout, artifacts
+):
+  (requests,) = iter_requests(artifacts.histories, "test", 8)
+  batch = layout.request_batch(requests)
+  shown = layout.impression_batch(
+    Impressions(
+      user=requests.user,
+      history=requests.history,
+      query_time=requests.query_time,
+      candidates=requests.target[:, None],
+      labels=np.zeros_like(requests.target)[:, None],
+      known=np.zeros((len(requests), 1), bool),
+      event=requests.event[:, None],
+    )
+  )
+  assert layout.item_columns == (0, 3, 4)
+  items = list(layout.item_columns)
+  assert shown["features_BLF"][..., items].any() and shown["item_BL"].all()
+  # Without an item there is no affinity to it.
+  affinity = [f.side for f in _FEATURES].index("affinity")
+  assert shown["features_BLF"][..., affinity].any()
+  shown["features_BLF"][..., [*items, affinity]] = shown["item_BL"][:] = 0
+  for name, expected in shown.items():
+    np.testing.assert_array_equal(batch[name], expected, err_msg=name)
+  # What items are, for a system that searches them.
+  assert layout.init_data().shape == (1 + len(artifacts.catalog.ids[1:]), 3)
+  assert not layout.init_data()[0].any() and layout.init_data()[1:].any()
+
+
+def test_towers_that_do_not_meet_have_no_affinity(layout):
+  names = ("feature_rows", "history_columns", "num_actions", "num_tasks")
+  system = types.SimpleNamespace(
+    item_columns=layout.item_columns,
+    **{name: getattr(layout, name) for name in names},
+  )
+  with pytest.raises(ValueError, match="affinity.author.click is of user and"):
+    layout.check_system(system)
 
 
 def test_unseen_and_unknown_never_fail(layout, artifacts):

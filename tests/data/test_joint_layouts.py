@@ -62,6 +62,12 @@ def test_all_else_is_the_ranking_layouts(ours, plain):
   names = set(PLACE) - {"next_item", "query_time"}
   for name in names:
     assert _column(rows, name) == _column(twin, name), name
+  # A loss must not find labels, all 0, where there are none.
+  zeros = np.zeros((1, 2), np.int32)
+  rows_BLC = np.zeros((1, 2, len(PLACE)), np.int32)
+  with_next = _LAYOUTS[ours].batch(rows_BLC, zeros, zeros)
+  without = plain(FEEDBACK, 8).batch(rows_BLC, zeros, zeros)
+  assert with_next.keys() - without.keys() == {"next_item_BL"}
 
 
 @pytest.mark.parametrize("name", _LAYOUTS)

@@ -112,3 +112,12 @@ def test_weights_are_of_the_objectives():
     WeightedSum({"a": _FIND, "b": _RANK}, {"a": 1.0})
   with pytest.raises(ValueError, match="name at least one loss"):
     WeightedSum({}, {})
+
+
+def test_labels_and_queries_that_are_not_there_are_named():
+  outputs, batch, items = _inputs()
+  lost = FullSoftmax(label="next_itm_BL")
+  with pytest.raises(ValueError, match="no 'next_itm_BL'.*'next_item_BL'"):
+    lost(outputs, batch, rng=_KEY, items=items)
+  with pytest.raises(ValueError, match="the system gives no queries"):
+    _FIND(Outputs(logits=outputs.logits), batch, rng=_KEY, items=items)

@@ -100,6 +100,25 @@ def test_both_kinds_of_runs_are_told_apart(tmp_path, make_run):
   assert "configs/din_kuairand.py" in made and "hstu_synthetic" in made
 
 
+def test_a_system_that_does_both_has_rows_in_both(tmp_path, make_run):
+  searcher, ranker = make_run(), _run()
+  own = {f.name for f in dataclasses.fields(searcher)}
+  shown = dataclasses.asdict(ranker)
+  ranking = {k: v for k, v in shown.items() if k not in own}
+  ranking |= {k: shown[k] for k in ("metrics", "intervals", "floors")}
+  path = tmp_path / "both" / "0.json"
+  path.parent.mkdir()
+  path.write_text(
+    json.dumps({**dataclasses.asdict(searcher), "ranking": ranking})
+  )
+  (one,), (other,) = read_ranker_runs(tmp_path), read_runs(tmp_path)
+  assert one.metrics == ranker.metrics and other.metrics == searcher.metrics
+  body = tables.results_markdown([other], [one])
+  # Once as it searches; of two tasks, and what it costs.
+  assert body.count("`hstu_synthetic`") == 1 + 3
+  assert body.count("--config=configs/hstu_synthetic.py") == 1
+
+
 def test_a_result_that_lacks_a_part_is_named(tmp_path):
   values = dataclasses.asdict(_run())
   del values["floors"]

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model that does both is measured in both ways, and by their mean."""
 
+import dataclasses
+
 import jax
 import pytest
 
 from configs import hstu_joint_movielens, hstu_movielens
 from genrec_jax.core import sharding
 from genrec_jax.data.feedback import Feedback
+from genrec_jax.train.impression_ranking import ImpressionRanking
 from genrec_jax.train.joint_validation import RetrievalAndRanking
 from genrec_jax.train.run import Run
+from genrec_jax.train.validation import FullRanking
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +28,21 @@ def test_both_kinds_of_metrics_and_the_mean_of_two(run):
   # Leaving one out leaves one label a user, of which no user has an AUC.
   assert set(run.validator.names) - set(found) == {"gauc", "gauc/cart"}
   assert found["mean"] == pytest.approx((found["ndcg@10"] + found["auc"]) / 2)
-  alone = run.validator.retrieval(run, params, None)
-  alone |= run.validator.ranking(run, params, None)
-  assert {**alone, "mean": found["mean"]} == found
   run.validator.check(run)
   steps = ("train", "query", "items", "retrieve", "score")
   assert run.program().steps == steps
   assert run.eval.ks == run.validator.ks == (1, 5, 10, 50, 200)
+
+
+def test_a_mean_needs_all_that_it_is_of(run, monkeypatch):
+  found = {"ndcg@10": 0.1, "hr@10": 0.2}, {"auc": 0.7}
+  monkeypatch.setattr(FullRanking, "__call__", lambda *_: found[0])
+  monkeypatch.setattr(ImpressionRanking, "__call__", lambda *_: found[1])
+  validator = run.validator
+  expected = {**found[0], **found[1], "mean": 0.4}
+  assert validator(run, None, None) == pytest.approx(expected)
+  of_three = dataclasses.replace(validator, mean_of=("auc", "hr@10", "gauc"))
+  assert "mean" not in of_three(run, None, None)
 
 
 def test_what_cannot_be_measured_is_refused(run, tmp_path):

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What configs on KuaiRand-Pure share: the log, its tasks and its features.
+
+Split in time at UTC+8: 6 to 8 May 2022 tests, 5 May validates. Every ranker has
+the same features, optimizer and patience, and looks at the validation part
+every half epoch: no more was tuned for one than for another.
+"""
+
+from collections.abc import Set
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+TASKS = ("click", "long_view", "like")
+# What is read of past actions.
+SHOWN = (*TASKS, "follow", "comment", "forward", "hate", "profile")
+QUICK_TASKS = ("cart", "purchase")
+
+_IDS = ("item.id", "item.author_id", "item.music_id")
+_CATEGORIES = (
+  *("item.tag", "item.video_type", "item.upload_type", "item.music_type"),
+  *("user.user_active_degree", "user.register_days_range"),
+  *("user.follow_user_num_range", "user.fans_user_num_range"),
+  *("user.friend_user_num_range", "user.onehot_feat1", "user.onehot_feat2"),
+  *("user.onehot_feat4", "user.onehot_feat7", "context.hour"),
+)
+# What events of a history have of them.
+HISTORY = ("item.id", "item.author_id", "item.tag")
+QUICK_HISTORY = ("item.id", "item.category")
+_NUMBERS = ("item.count", "item.video_duration", "context.gap")
+_COUNTS = ("context.events", *(f"context.past_{task}" for task in TASKS))
+_AFFINITY = (
+  *("affinity.id", "affinity.author_id", "affinity.author_id.long_view"),
+  *("affinity.tag", "affinity.tag.long_view", "affinity.tag.like"),
+)
+
+
+def _feature(of: str, encoder: str, **options) -> dict:
+  return {
+    "name": "data.features.Feature",
+    "of": of,
+    "encoder": {"name": f"data.feature_encoders.{encoder}", **options},
+  }
+
+
+def feature_list(affinity: bool = False) -> tuple[dict, ...]:
+  """25 features of video, user and moment, for every ranker; and 6 of both."""
+  numbers = (*_NUMBERS, *_COUNTS, *(_AFFINITY if affinity else ()))
+  # A value that training met once teaches the row of the unseen.
+  return (
+    *(_feature(of, "Vocabulary", size=8192, min_count=2) for of in _IDS),
+    _feature("user.id", "Vocabulary", size=32_768, min_count=2),
+    *(_feature(of, "Vocabulary", size=128) for of in _CATEGORIES),
+    *(_feature(of, "Percentiles", buckets=100) for of in numbers),
+  )
+
+
+def quick_feature_list() -> tuple[dict, ...]:
+  """The same of the simulator's items, users and actions."""
+  return (
+    _feature("item.id", "Vocabulary", size=100),
+    _feature("item.category", "Vocabulary", size=32),
+    _feature("item.price", "Percentiles", buckets=20),
+    _feature("user.id", "Hashed", size=64),
+    _feature("context.hour", "Vocabulary", size=24),
+    _feature("context.past_cart", "Percentiles", buckets=20),
+  )
+
+
+def feedback(tasks: tuple[str, ...]) -> dict:
+  """What is predicted, or shown, of an event."""
+  return {"name": "data.feedback.Feedback", "tasks": tasks}
+
+
+def kuairand(name: str, words: Set[str]) -> ConfigDict:
+  """All but layout, system and how long; those are the caller's."""
+  c = ConfigDict()
+  c.name = "-".join([name, *sorted(words - {"quicktest"})])
+  c.seed = 0
+  c.prepared = ""
+  c.data = {
+    "name": "data.kuairand.KuaiRand",
+    "path": "",
+    "history": "no_history" not in words,
+  }
+  c.split = common.global_time()
+  c.split.validation_start = "2022-05-05T00:00:00+08:00"
+  c.split.test_start = "2022-05-06T00:00:00+08:00"
+  c.filter = common.filter_options()
+  c.objective = {
+    "name": "objectives.pointwise.BinaryCrossEntropy",
+    "tasks": TASKS,
+  }
+  c.optimizer = {
+    "name": "train.optimizers.adamw",
+    "learning_rate": 1e-3,
+    "weight_decay": 0.01,
+  }
+  c.eval = {
+    "name": "train.impression_ranking.ImpressionRanking",
+    "feedback": feedback(TASKS),
+    "batch_size": 256,
+  }
+  c.value = dict.fromkeys(TASKS, 1.0)
+  c.mesh = common.mesh_options()
+  return c
+
+
+def train_options(steps: int, half_epoch: int) -> dict:
+  """Up to `steps`, with a look at the validation part every half epoch."""
+  options = common.train_options(steps, half_epoch, patience=2)
+  return {**options, "monitor": "auc"}
+
+
+def quicktest(c: ConfigDict) -> None:
+  """The simulator's items, users and actions."""
+  common.quicktest(c)
+  c.split = ConfigDict(common.global_time())
+  c.value = ConfigDict(dict.fromkeys(QUICK_TASKS, 1.0))
+  c.eval.feedback.tasks = c.objective.tasks = QUICK_TASKS
+  c.pipeline.layout.feedback.tasks = QUICK_TASKS

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One model that retrieves and ranks, by the commands that a user types."""
+
+import json
+import pathlib
+
+import polars as pl
+import pytest
+
+import genrec_jax
+from genrec_jax.ranking import load_ranker
+
+_CONFIG = pathlib.Path(__file__).resolve().parents[2] / (
+  "configs/hstu_joint_movielens.py"
+)
+
+
+@pytest.mark.slow
+def test_train_evaluate_report_and_recommend_in_two_stages(tmp_path, script):
+  both, alone = tmp_path / "both", tmp_path / "alone"
+  for workdir, word in ((both, ""), (alone, "-ranking_only")):
+    done = script(
+      "run",
+      f"--config={_CONFIG}:quicktest{word}",
+      f"--workdir={workdir}",
+    )
+    assert done.returncode == 0, done.stderr
+  done = script("evaluate", f"--workdir={both}", f"--against={alone}")
+  assert done.returncode == 0, done.stderr
+  document = json.loads((both / "evaluation.json").read_text())
+  assert (both / "report.html").is_file()
+  assert {"most_popular", "item_knn"} <= set(document["floors"])
+  assert "hr@10" in document["metrics"]["test"]
+  ranking = document["ranking"]
+  assert set(ranking["floors"]) == {"base_rate", "item_rate", "user_rate"}
+  assert 0 < ranking["metrics"]["test"]["cart"]["auc"] < 1
+  # What the two have in common is the ranking.
+  assert "against" not in document and not set(ranking) & {"config", "commit"}
+  assert "auc" in ranking["against"]["differences"]["test"]["cart"]
+  output = tmp_path / "all.parquet"
+  done = script(
+    "recommend",
+    f"--workdir={both}",
+    f"--ranker={alone}",
+    "--candidates=8",
+    "--all-users",
+    "--k=3",
+    f"--output={output}",
+  )
+  assert done.returncode == 0, done.stderr
+  table = pl.read_parquet(output)
+  user = table["user_id"][0]
+  found = genrec_jax.load(both).recommend(user, k=8)["item_id"].to_list()
+  ranked = load_ranker(alone).rank(found, user)
+  mine = table.filter(table["user_id"] == user)
+  assert mine["item_id"].to_list() == ranked["item_id"].to_list()[:3]
+  other = genrec_jax.load(both, ranker=alone, num_candidates=8)
+  listed = other.recommend(history=found[:2], k=2)
+  assert len(listed) == 2
