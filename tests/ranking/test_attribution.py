@@ -11,6 +11,7 @@ import pytest
 from genrec_jax.backbones.hstu import HSTU
 from genrec_jax.backbones.transformer import PreNormTransformer
 from genrec_jax.data.action_layouts import ActionOriented, Interleaved
+from genrec_jax.data.requests import cut
 from genrec_jax.layers.action_heads import Linear
 from genrec_jax.layers.attention import SiluAttention
 from genrec_jax.ranking.attribution import (
@@ -67,6 +68,8 @@ def _case(tokens, backbone):
 def test_weights_times_values_are_the_output_of_the_candidate(tokens):
   backbone = _hstu(Recording(normalizer=4.0))
   system, params, layout, request = _case(tokens, backbone)
+  # Five events of six: what stands before them is padding.
+  request = dataclasses.replace(request, history=[cut(user_record(), 5)])
 
   @jax.jit
   def score(params, batch):
@@ -83,12 +86,13 @@ def test_weights_times_values_are_the_output_of_the_candidate(tokens):
     found = jnp.einsum("hm,mha->ha", weights[0, :, -1], v[0])
     np.testing.assert_allclose(found, y[0, -1], rtol=1e-5, atol=1e-6)
   found = attribution(lambda _: shown, layout, request)
-  assert found.events_E.tolist() == [2, 3, 4, 5, 6, 7]
-  assert found.weights_JE.shape == (2, 6)
+  assert found.events_E.tolist() == [0, 1, 2, 3, 4]
+  assert found.weights_JE.shape == (2, 5)
   for row, weights in zip(found.weights_JE, layers, strict=True):
     by_token = np.asarray(weights)[0, :, -1].sum(axis=0)
-    events = by_token[-1 - 6 * tokens : -1].reshape(6, tokens)
+    events = by_token[-1 - 5 * tokens : -1].reshape(5, tokens)
     np.testing.assert_allclose(row, events.sum(axis=1), rtol=1e-6)
+  assert not found.context_J.any()
   total = found.weights_JE.sum(axis=1) + found.own_J + found.context_J
   every = [np.asarray(w)[0, :, -1].sum() for w in layers]
   np.testing.assert_allclose(total, every, rtol=1e-5)
