@@ -55,7 +55,8 @@ _K = flags.DEFINE_integer(
 _TIME = flags.DEFINE_integer(
   "request_time",
   None,
-  "Unix seconds at which is asked; default: the last event and a median gap.",
+  "Unix seconds at which is asked; default: a median gap after the user's last"
+  " event, or after the data set's for a user without.",
 )
 _MICRO_BATCH = flags.DEFINE_integer(
   "micro_batch", 256, "Candidates scored at a time.", lower_bound=1
@@ -133,12 +134,12 @@ def main(argv: list[str]) -> None:
       micro_batch=_MICRO_BATCH.value,
     )
     table = answer(ranker)
-  except ValueError as error:
+    if _OUTPUT.value:
+      with atomic.replacing(pathlib.Path(_OUTPUT.value)) as temporary:
+        table.write_parquet(temporary)
+  except (ValueError, OSError) as error:
     # A wrong id or folder: the message says it all, a traceback hides it.
     raise SystemExit(f"error: {error}") from error
-  if _OUTPUT.value:
-    with atomic.replacing(pathlib.Path(_OUTPUT.value)) as temporary:
-      table.write_parquet(temporary)
   if _WHAT_IF.value is not None:
     print_changes(ranker)
   print_table(table)

@@ -8,7 +8,8 @@ and claims about models are tried on clicks whose cause is known
 (genrec_jax/bench/simulated_clicks.py), several seeds each. One line a claim:
 our figure, and whether the claim holds by it. docs/ranking_claims.md has them
 all, with those that real data answer. On a free CPU core none takes more than
-about three minutes.
+about three minutes. The file is long because every claim has its own experiment
+here, one function each.
 """
 
 from collections.abc import Callable, Sequence

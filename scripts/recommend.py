@@ -124,8 +124,9 @@ def main(argv: list[str]) -> None:
     )
   if _ALL.value != (_OUTPUT.value is not None):
     raise app.UsageError("--all-users and --output belong together")
-  if _WEIGHTS.value and not _RANKER.value:
-    raise app.UsageError("--weights belong to --ranker")
+  for name in ("weights", "candidates"):
+    if flags.FLAGS[name].present and not _RANKER.value:
+      raise app.UsageError(f"--{name} belong to --ranker")
   logging.set_verbosity(logging.WARNING)
   try:
     if _LIST.value:

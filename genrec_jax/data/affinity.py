@@ -7,8 +7,8 @@
 A viewer's affinity to an author, as production rankers count it (arXiv
 2602.12354): point in time, over the events that were over when the request was
 made, and over nothing of the request itself. ATTRIBUTE "id" is the item. An
-item whose attribute is missing has no affinity: NaN. A list of values, such as
-a movie's genres, is compared as one value.
+item whose attribute is missing (null, NaN, empty) has no affinity: NaN. A list
+of values, such as a movie's genres, is compared as one value, order and all.
 """
 
 from collections.abc import Callable
@@ -78,5 +78,9 @@ def _codes(
   column = attributes[name]
   if isinstance(column.dtype, pl.List):
     column = column.cast(pl.List(pl.String)).list.join("|")
+  if column.dtype == pl.String:
+    column = column.replace("", None)
+  elif column.dtype.is_float():
+    column = column.fill_nan(None)
   ranks = column.rank("dense").fill_null(0).to_numpy()
   return np.concatenate([[0], ranks]).astype(np.int64)

@@ -218,6 +218,10 @@ def policy_of(text: str) -> Policy:
   node: dict[str, str | int] = {"name": f"ranking.policies.{POLICIES[name]}"}
   for part in filter(None, rest.split(",")):
     key, _, value = (x.strip() for x in part.partition("="))
+    if key in node or not value:
+      raise ValueError(
+        f"policy={text!r}: {part!r} must be OPTION=VALUE, each option once."
+      )
     node[key] = value
     if key in _NUMBERS:
       if not value.removeprefix("-").isdecimal():

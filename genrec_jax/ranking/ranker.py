@@ -14,6 +14,7 @@ first. Serving knows all events of a user, so the whole record is the history
 here, those that an evaluation asks about included.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 import functools
 import os
@@ -22,6 +23,7 @@ from typing import Any
 from jaxtyping import Float, Int
 import numpy as np
 import polars as pl
+from tqdm import tqdm
 
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.catalog import Catalog, Users
@@ -116,12 +118,13 @@ class Ranker:
       policy: how the list is made (ranking/policies.py); its value and
         probabilities are those that an item was placed by.
       k: places of the list; None = all candidates.
-      request_time: unix seconds at which is asked; default: the last event's
-        time and the data set's median gap between events.
+      request_time: unix seconds at which is asked; default: the time of the
+        user's last event (of anybody's, for a user without) and the data set's
+        median gap between events.
 
     Raises:
       ValueError: an unknown id (names close ones), task, policy or attribute,
-        no candidates, or a request before the user's last event.
+        no candidates or one twice, or a request before the user's last event.
     """
     value = self.value_of(weights)
     policy = policy_of(policy) if isinstance(policy, str) else policy
@@ -272,7 +275,14 @@ class Ranker:
   def _indices(self, candidates: Sequence[object]) -> Int[np.ndarray, "N"]:
     if isinstance(candidates, str):
       raise ValueError(f"candidates={candidates!r} must be a list of item ids.")
-    return np.array([self.catalog.index_of(i) for i in candidates], np.int32)
+    index_N = [self.catalog.index_of(i) for i in candidates]
+    for item, count in Counter(index_N).items():
+      if count > 1:
+        raise ValueError(
+          f"candidates name {self.catalog.ids[item]!r} {count} times: a list"
+          " shows an item once."
+        )
+    return np.array(index_N, np.int32)
 
   def _named(self, index_N: Int[np.ndarray, "N"]) -> dict[str, Any]:
     return {
@@ -296,6 +306,17 @@ class Ranker:
     found = table[name][index_N - 1].to_list()
     return [None if x in (None, "") else str(x) for x in found]
 
+  @functools.cached_property
+  def _last_moment(self) -> int:
+    """Seconds at which the data set ends; reads all histories."""
+    ends = (
+      self.histories[user]["time"][-1:]
+      for user in tqdm(
+        range(len(self.histories)), desc="last event", delay=2, leave=False
+      )
+    )
+    return int(max((int(end[0]) for end in ends if len(end)), default=0))
+
   def _query_time(self, record: Record, request_time: int | None) -> int:
     """Seconds since the epoch at which is asked."""
     manifest = self.histories.manifest
@@ -306,10 +327,17 @@ class Ranker:
           " request time."
         )
       return 0
+    epoch = manifest.epoch_seconds or 0
     if request_time is None:
-      last = int(record["time"][-1]) if len(record["time"]) else 0
+      some = len(record["time"]) > 0
+      last = int(record["time"][-1]) if some else self._last_moment
       asked = last + (manifest.median_gap_seconds or 0)
+    elif request_time < epoch:
+      raise ValueError(
+        f"request_time={request_time} lies before the data set's first event"
+        f" ({epoch}): give unix seconds."
+      )
     else:
-      asked = request_time - (manifest.epoch_seconds or 0)
+      asked = request_time - epoch
     what = f"request_time={request_time} (unix seconds; default: a gap later)"
     return int(int32_seconds(np.array([asked], np.int64), what)[0])

@@ -56,6 +56,9 @@ class ValueFunction:
     said = f"weights={weights!r}"
     if isinstance(weights, str):
       parts = [part.partition("=") for part in weights.split(",")]
+      names = [task.strip() for task, _, _ in parts]
+      if len(set(names)) < len(names):
+        raise ValueError(f"{said} names a task twice; name each once.")
       weights = {task.strip(): text.strip() for task, _, text in parts}
     found = {}
     for task, weight in weights.items():

@@ -49,7 +49,7 @@ def test_counts_are_those_of_earlier_requests_by_hand(field):
         and (not task or record["action"][j] == 3)
         for j in range(event // 2 * 2)
       )
-      if value is None:
+      if value is None or value == []:
         assert np.isnan(found[event])
       else:
         assert found[event] == expected
@@ -68,6 +68,21 @@ def test_nobody_has_an_affinity_of_zero():
   nobody = {"user": np.array(-1, np.int32), "item": np.zeros(0, np.int32)}
   found = _count("author", Moments.after(nobody, 0, np.array([1, 4, 0])))
   np.testing.assert_array_equal(found, [0, np.nan, np.nan])
+
+
+def test_what_is_empty_is_missing():
+  nothing = pl.DataFrame({"a": ["", "", "x"], "b": [np.nan, 1.0, np.nan]})
+  record = _record(np.random.default_rng(0), 0)
+  record["item"], record["action"] = np.array([1, 2, 3]), np.array([1, 1, 1])
+  moments = Moments.after(record, 0, np.array([1, 2, 3]))
+  for field, expected in (
+    ("a", [np.nan, np.nan, 1]),
+    ("b", [np.nan, 1, np.nan]),
+  ):
+    count = affinity(field, nothing, 3, _FEEDBACK)
+    np.testing.assert_array_equal(
+      count(moments, _CLOCK, _FEEDBACK), expected, err_msg=field
+    )
 
 
 def test_what_is_not_there_is_named():

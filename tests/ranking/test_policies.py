@@ -2,6 +2,7 @@
 """Lists: by value, under a rule, and one item after the other."""
 
 from collections import Counter
+import types
 
 import numpy as np
 import pytest
@@ -73,6 +74,10 @@ def test_a_policy_by_name_and_its_options():
     ("diverse:attribute=a,limit=0", "limit=0 must be at least 1"),
     ("diverse:attribute=a,within=x", "within=x must be a number"),
     ("sequential:seconds=-1", "seconds=-1 must be at least 0"),
+    # What a policy is called is no option of it.
+    ("greedy:name=ranking.policies.Sequential", "each option once"),
+    ("diverse:attribute=a,limit=1,limit=2", "'limit=2' must be OPTION=VALUE"),
+    ("diverse:attribute", "'attribute' must be OPTION=VALUE"),
   ):
     with pytest.raises(ValueError, match=message):
       policy_of(text)
@@ -146,5 +151,27 @@ def test_a_diverse_list_by_the_catalogue(make_ranker):
   assert len({category[i] for i in table["item_id"]}) == 3
   with pytest.raises(ValueError, match="no attribute 'author'.*category"):
     ranker.rank(ids, policy="diverse:attribute=author")
+  with pytest.raises(ValueError, match="2 times: a list shows an item once"):
+    ranker.rank([*ids, ids[0]])
   with pytest.raises(ValueError, match="k=0 must be at least 1"):
     ranker.rank(ids, k=0)
+
+
+def test_nobody_is_asked_after_the_data_sets_last_event(make_ranker):
+  ranker = make_ranker()
+  manifest, asked = ranker.histories.manifest, []
+  ranker.scorer = types.SimpleNamespace(
+    layout=ranker.scorer.layout,
+    score=lambda request: asked.append(request) or np.zeros((1, 2), np.float32),
+  )
+  ids = ranker.catalog.ids[1:2]
+  ends = [
+    int(ranker.histories[user]["time"][-1])
+    for user in range(len(ranker.histories))
+  ]
+  ranker.rank(ids)
+  assert asked[0].query_time[0] == max(ends) + manifest.median_gap_seconds
+  ranker.rank(ids, request_time=manifest.epoch_seconds + 7)
+  assert asked[1].query_time[0] == 7
+  with pytest.raises(ValueError, match="before the data set's first event"):
+    ranker.rank(ids, request_time=manifest.epoch_seconds - 1)

@@ -30,6 +30,7 @@ def test_words_of_weights():
     ("click", "'' is no number; write click=1"),
     ("click=x", "'x' is no number"),
     ("click=nan", "'nan' is not finite"),
+    ("click=1,click=5", "names a task twice"),
   ):
     with pytest.raises(ValueError, match=message):
       ValueFunction.of(_TASKS, text)
