@@ -53,7 +53,13 @@ class SharedMlp(nn.Module):
   widths: tuple[int, ...]
   dropout: float = 0.0
 
-  logical_axes = {"heads/mlp/Dense_0/kernel": (None, "hidden")}
+  # The first that matches counts. What is read has no one name: hidden states
+  # and features side by side.
+  logical_axes = {
+    "heads/mlp/Dense_0/kernel": (None, "hidden"),
+    "heads/mlp/Dense_*/kernel": ("hidden", None),
+    "heads/out/kernel": (None, None),
+  }
 
   @nn.compact
   def __call__(
