@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """config.mesh: which meshes there are, and what is said of the others."""
 
+import fnmatch
 import importlib
 import pathlib
 
@@ -132,7 +133,10 @@ def test_every_matrix_of_a_system_says_what_its_dimensions_are(name):
   unnamed = []
   for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]:
     path = "/" + jax.tree_util.keystr(path, simple=True, separator="/")
-    named = any(path.endswith(f"/{end}") for end in program.system.logical_axes)
+    named = any(
+      fnmatch.fnmatchcase(path, f"*/{end}")
+      for end in program.system.logical_axes
+    )
     if path.endswith(("/kernel", "/embedding")) and not named:
       unnamed.append(path)
   assert not unnamed, f"{unnamed}: name them in the module's logical_axes"
