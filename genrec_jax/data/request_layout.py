@@ -206,12 +206,10 @@ class RequestLayout(Layout):
 
   def check_system(self, system: Any) -> None:
     """Raises a ValueError where a system is built for other features."""
+    told = self.features or FeatureSet()
     for name, own in (
-      ("feature_rows", self.features.rows if self.features else ()),
-      (
-        "history_columns",
-        self.features.history_columns if self.features else (),
-      ),
+      ("feature_rows", told.rows),
+      ("history_columns", told.history_columns),
     ):
       theirs = getattr(system, name, ())
       if theirs != own:

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from genrec_jax.core.types import Batch, Outputs
 from genrec_jax.layers.feature_embedding import FeatureEmbedding
+from genrec_jax.layers.history_events import history_events
 from genrec_jax.layers.mlp import Mlp
 
 
@@ -103,16 +104,16 @@ class FeatureRanker(nn.Module):
   def _history(self, batch: Batch, x_BLFD) -> Float[Array, "B L G D"]:
     """The history as G vectors."""
     candidate_BLGD = x_BLFD[:, :, jnp.array(self.history_columns)]
-    events_BLHGD = self.feature_embedding(
-      batch["history_features_BLHG"], self.history_columns
+    events_BLHE = history_events(
+      batch,
+      self.feature_embedding,
+      self.history_columns,
+      self.action,
+      self.num_actions,
     )
-    bit_A = jnp.arange(self.num_actions)[None, None, None, :]
-    bits_BLHA = batch["history_action_BLH"][..., None] >> bit_A & 1
-    action_BLHE = self.action(bits_BLHA.astype(jnp.float32))
-    flat = events_BLHGD.reshape(action_BLHE.shape)
     pooled_BLE = self.pooling(
-      (flat + action_BLHE).astype(self.dtype),
-      candidate_BLGD.reshape(*flat.shape[:2], -1).astype(self.dtype),
+      events_BLHE.astype(self.dtype),
+      candidate_BLGD.reshape(*events_BLHE.shape[:2], -1).astype(self.dtype),
       batch["history_item_BLH"] > 0,
     )
     return pooled_BLE.reshape(candidate_BLGD.shape)

@@ -25,6 +25,7 @@ import numpy as np
 
 from genrec_jax.core.types import Batch, Outputs
 from genrec_jax.layers.feature_embedding import FeatureEmbedding
+from genrec_jax.layers.history_events import history_events
 from genrec_jax.layers.history_pooling import SumPooling
 from genrec_jax.layers.mlp import Mlp
 
@@ -201,13 +202,13 @@ class TwoTower(nn.Module):
 
   def _history(self, batch: Batch) -> Float[Array, "B L E"]:
     """The sum of the events, items and actions."""
-    events_BLHGD = self.feature_embedding(
-      batch["history_features_BLHG"], self.history_columns
+    events_BLHE = history_events(
+      batch,
+      self.feature_embedding,
+      self.history_columns,
+      self.action,
+      self.num_actions,
     )
-    bit_A = jnp.arange(self.num_actions)[None, None, None, :]
-    bits_BLHA = batch["history_action_BLH"][..., None] >> bit_A & 1
-    action_BLHE = self.action(bits_BLHA.astype(jnp.float32))
-    events_BLHE = events_BLHGD.reshape(action_BLHE.shape) + action_BLHE
     nobody = jnp.zeros((*events_BLHE.shape[:2], events_BLHE.shape[-1]))
     return self.pooling(events_BLHE, nobody, batch["history_item_BLH"] > 0)
 

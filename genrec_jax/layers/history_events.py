@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events of a history as vectors: an item's features, and what came of it.
+
+    e_j = [E_g[id_gj] for g] + A bits_j        (B, L, H, G D)
+
+E is the table of features (layers/feature_embedding.py), A a matrix for the bit
+mask of the event's action.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from genrec_jax.core.types import Batch
+
+
+def history_events(
+  batch: Batch,
+  embedding: Callable[..., Array],
+  columns: tuple[int, ...],
+  action: Callable[[Array], Array],
+  num_actions: int,
+) -> Float[Array, "B L H E"]:
+  """The events of every position's history, in float32; padding is arbitrary.
+
+  Args:
+    batch: of data/feature_layouts.py.
+    embedding: (ids, columns) -> vectors.
+    columns: places of the events' features among all.
+    action: bits (..., A) -> (..., G D).
+    num_actions: A.
+  """
+  events_BLHGD = embedding(batch["history_features_BLHG"], columns)
+  bit_A = jnp.arange(num_actions)[None, None, None, :]
+  bits_BLHA = batch["history_action_BLH"][..., None] >> bit_A & 1
+  action_BLHE = action(bits_BLHA.astype(jnp.float32))
+  return events_BLHGD.reshape(action_BLHE.shape) + action_BLHE
