@@ -25,14 +25,16 @@ import numpy as np
 import polars as pl
 
 from genrec_jax.data.catalog import Catalog, Users
+from genrec_jax.data.given_items import record_of_items
 from genrec_jax.data.histories import Histories
 from genrec_jax.data.requests import Requests
 from genrec_jax.data.schema import Record
+from genrec_jax.data.times import int32_seconds
 from genrec_jax.ranking.ranker import Ranker, load_ranker
 from genrec_jax.ranking.two_stage import TwoStage
 from genrec_jax.retrieval.brute_force import BruteForce
 from genrec_jax.retrieval.scann import Scann
-from genrec_jax.train.evaluate import Search, history_mask, int32_seconds
+from genrec_jax.train.evaluate import Search, history_mask
 from genrec_jax.train.restored import load_params
 from genrec_jax.train.run import Run
 
@@ -253,23 +255,7 @@ class Recommender:
         f"history={history!r} must be a list of one or more item ids"
       )
     items = [self.catalog.index_of(item_id) for item_id in history]
-    record = {"user": np.array(-1, np.int32), "item": np.array(items, np.int32)}
-    manifest = self.histories.manifest
-    # What came of them is not known, and they were shown one by one.
-    if "action" in manifest.fields:
-      record["action"] = np.zeros(len(items), np.int32)
-    if "value" in manifest.fields:
-      record["value"] = np.full(len(items), np.nan, np.float32)
-    if "request" in manifest.fields:
-      record["request"] = np.arange(len(items), dtype=np.int32)
-    if "time" in manifest.fields:
-      # Data with too few events to know a gap has events at one time.
-      gap = manifest.median_gap_seconds or 0
-      record["time"] = int32_seconds(
-        np.arange(len(items), dtype=np.int64) * gap,
-        f"{len(items)} items, laid one median gap of {gap} s apart",
-      )
-    return record
+    return record_of_items(self.histories.manifest, items)
 
   def _requests(
     self, records: list[Record], request_time: int | None

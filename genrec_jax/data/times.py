@@ -13,13 +13,14 @@ sequences.py).
 
 import dataclasses
 
-from jaxtyping import Int
+from jaxtyping import Int, Int32
 import numpy as np
 import polars as pl
 
 from genrec_jax.data.ids import Types
 
 MICROSECONDS = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
+_INT32 = np.iinfo(np.int32)
 _YEAR_MICROSECONDS = 365 * 86_400 * 10**6
 _LIMITS = {"s": 1e11, "ms": 1e14, "us": 1e17}
 _NAMES = {
@@ -187,3 +188,22 @@ def to_microseconds(values: np.ndarray, unit: str) -> Int[np.ndarray, "E"]:
   if np.issubdtype(values.dtype, np.integer):
     return values.astype(np.int64) * int(factor)
   return np.rint(values * factor).astype(np.int64)
+
+
+def int32_seconds(
+  seconds: Int[np.ndarray, "N"], what: str
+) -> Int32[np.ndarray, "N"]:
+  """Returns int64 seconds since the data set's epoch as int32.
+
+  Raises:
+    ValueError: one lies outside int32, 68 years around the epoch; `what` names
+      it in the message.
+  """
+  wrong = np.flatnonzero((seconds < _INT32.min) | (seconds > _INT32.max))
+  if wrong.size:
+    raise ValueError(
+      f"{what}: {seconds[wrong[0]]} s after the data set's first event lies"
+      f" outside the 68 years ({_INT32.max} s) that its times can hold. Look"
+      " for wrong timestamps in the log, or give fewer events"
+    )
+  return seconds.astype(np.int32)

@@ -29,6 +29,7 @@ from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.catalog import Catalog, Users
 from genrec_jax.data.histories import Histories
 from genrec_jax.data.schema import Record
+from genrec_jax.data.times import int32_seconds
 from genrec_jax.ranking.actions import Actions
 from genrec_jax.ranking.attribution import attribution
 from genrec_jax.ranking.candidates import CandidateScorer, asked_about
@@ -36,7 +37,6 @@ from genrec_jax.ranking.edits import appended
 from genrec_jax.ranking.policies import Choices, Policy, policy_of
 from genrec_jax.ranking.value import ValueFunction
 from genrec_jax.ranking.what_if import Change, changed, changes_of
-from genrec_jax.train.evaluate import int32_seconds
 from genrec_jax.train.restored import load_params
 from genrec_jax.train.run import Run
 from genrec_jax.train.validation import FullRanking

@@ -18,11 +18,12 @@ import time
 from typing import Any
 
 import jax
-from jaxtyping import Bool, Int, Int32, Shaped
+from jaxtyping import Bool, Int, Shaped
 import numpy as np
 from tqdm import tqdm
 
 from genrec_jax.data.requests import Requests
+from genrec_jax.data.times import int32_seconds
 from genrec_jax.metrics import slices
 from genrec_jax.metrics.ranking import (
   KS,
@@ -30,8 +31,6 @@ from genrec_jax.metrics.ranking import (
   RankingMetrics,
   rank_of_target,
 )
-
-_INT32 = np.iinfo(np.int32)
 
 Search = Callable[[Requests, int, Any], tuple[Any, Any, dict[str, Any]]]
 
@@ -111,25 +110,6 @@ def history_mask(
     items = np.concatenate([record["item"] for record in requests.history])
     allowed[rows, items] = False
   return allowed
-
-
-def int32_seconds(
-  seconds: Int[np.ndarray, "N"], what: str
-) -> Int32[np.ndarray, "N"]:
-  """Returns int64 seconds since the data set's epoch as int32.
-
-  Raises:
-    ValueError: one lies outside int32, 68 years around the epoch; `what` names
-      it in the message.
-  """
-  wrong = np.flatnonzero((seconds < _INT32.min) | (seconds > _INT32.max))
-  if wrong.size:
-    raise ValueError(
-      f"{what}: {seconds[wrong[0]]} s after the data set's first event lies"
-      f" outside the 68 years ({_INT32.max} s) that its times can hold. Look"
-      " for wrong timestamps in the log, or give fewer events"
-    )
-  return seconds.astype(np.int32)
 
 
 def asked_at_last_event(requests: Requests, gap_seconds: int) -> Requests:
