@@ -16,8 +16,8 @@ from genrec_jax.retrieval.generative import (
   Generative,
   PrefixMatch,
 )
+from genrec_jax.train.checks import check_results
 from genrec_jax.train.options import EvalOptions
-from genrec_jax.train.run import _check_results
 from tests.decoding import cases
 
 _BATCH = 4
@@ -94,9 +94,9 @@ def test_prefix_matching_without_unseen_items_is_the_beam():
 
 @pytest.mark.parametrize("strategy", [Beam(10), Exact(10), PrefixMatch(10)])
 def test_a_search_of_too_few_items_is_not_measured(strategy):
-  _check_results(strategy, EvalOptions(ks=(1, 9)))
+  check_results(strategy, EvalOptions(ks=(1, 9)))
   with pytest.raises(ValueError, match="returns 10 items.*needs 11"):
-    _check_results(strategy, EvalOptions(ks=(1, 10)))
+    check_results(strategy, EvalOptions(ks=(1, 10)))
 
 
 def test_a_batch_too_large_is_an_error():

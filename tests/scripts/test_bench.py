@@ -88,7 +88,7 @@ def test_candidates_in_one_pass_are_each_alone():
   assert result["largest_relative_difference"] < 1e-5
   # Else that would say nothing.
   assert result["relative_difference_without_history"] > 1e-3
-  assert result["one_by_one_seconds"] > result["one_pass_seconds"] > 0
+  assert result["one_by_one_is"].startswith("12 times")
 
 
 @pytest.mark.slow
