@@ -76,6 +76,7 @@ def test_decoding_is_timed_with_and_without_a_trie():
   assert "does not generate items" in done.stderr
 
 
+@pytest.mark.slow
 def test_candidates_in_one_pass_are_each_alone():
   done = _bench(
     "candidates",

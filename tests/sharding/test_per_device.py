@@ -32,7 +32,7 @@ def _case(per_head, slopes):
 @pytest.mark.parametrize(
   ("per_head", "slopes"),
   [
-    (True, None),
+    pytest.param(True, None, marks=pytest.mark.slow),
     (False, (0.5, 0.25)),
     pytest.param(False, None, marks=pytest.mark.slow),
   ],

@@ -107,11 +107,11 @@ def _on_one_device(rowwise, negatives):
 @pytest.mark.parametrize(
   ("preset", "rowwise", "negatives"),
   [
-    *((preset, False, "UniformShared") for preset in list(_MESHES)[1:]),
     ("rowwise_tables", True, "UniformShared"),
     *(
       pytest.param(*case, marks=pytest.mark.slow)
       for case in (
+        *((preset, False, "UniformShared") for preset in list(_MESHES)[1:]),
         ("dp", True, "UniformShared"),
         ("rowwise_tables", True, "InBatch"),
         ("rowwise_tables", True, "UniformPerPosition"),

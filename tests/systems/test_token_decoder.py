@@ -56,7 +56,9 @@ def _params(system, batch):
   return system.init(jax.random.key(0), batch, deterministic=True)
 
 
-@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(
+  "tied", [pytest.param(True, marks=pytest.mark.slow), False]
+)
 def test_decoding_with_a_cache_equals_the_whole_pass(tied):
   rng = np.random.default_rng(1)
   layout, system = _layout(), _system(tied)

@@ -64,7 +64,7 @@ def _rows(layout, records, length):
   return jax.tree.map(jnp.asarray, batch)
 
 
-@pytest.mark.parametrize("users", [0, 3])
+@pytest.mark.parametrize("users", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_packed_histories_get_the_logits_of_each_alone(users):
   layout = _layout(users)
   system = _system(layout)
@@ -79,7 +79,7 @@ def test_packed_histories_get_the_logits_of_each_alone(users):
     np.testing.assert_allclose(got[number], want, atol=2e-5)
 
 
-@pytest.mark.parametrize("users", [0, 3])
+@pytest.mark.parametrize("users", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_decoding_with_a_cache_equals_the_whole_pass(users):
   layout = _layout(users, segments=1)
   system = _system(layout)

@@ -207,6 +207,7 @@ def test_best_on_validation_is_kept_apart(finished):
     assert checkpoints.progress()["best"] == values[best]
 
 
+@pytest.mark.slow
 def test_warm_start_of_a_larger_catalogue(finished, tmp_path):
   workdir = tmp_path / "run"
   done = _train(
@@ -239,6 +240,7 @@ def test_sigterm_before_the_first_step_exits_0(finished, tmp_path):
   assert finished.is_dir()
 
 
+@pytest.mark.slow
 def test_early_stopping_waits_and_can_be_extended(finished, prepared):
   # A learning rate of 0 never improves on the first validation.
   common = (

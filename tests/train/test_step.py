@@ -68,6 +68,7 @@ def test_randomness_is_a_function_of_the_step():
   assert float(step(later, _batch())[1]["loss"]) not in losses
 
 
+@pytest.mark.slow
 def test_sharded_equals_unsharded():
   assert jax.device_count() == 8
   results = []

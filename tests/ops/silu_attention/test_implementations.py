@@ -154,6 +154,7 @@ def test_bfloat16_loses_little_more_than_the_reference(implementation):
     assert np.abs(got[name] - x).max() <= factor * loss, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", _KERNELS)
 def test_the_same_call_gives_the_same_bits(implementation):
   inputs, g = make(Case(rows=1, length=130))
