@@ -21,12 +21,16 @@ _CONFIGS = sorted(
   # The last has nothing to compile: it makes codes, and trains no system.
   if p.stem not in ("__init__", "common", "kuairand", "rqkmeans_amazon")
 )
-_STEPS = {
+_VECTORS = {"train", "query", "items", "retrieve"}
+# All that is trained on this log scores its impressions.
+_STEPS = {n: {"train", "score"} for n in _CONFIGS if n.endswith("_kuairand")}
+_STEPS |= {
   "rqvae_amazon": {"train"},
   "tiger_amazon": {"train", "decode"},
+  # Retrievers and rankers in one.
+  "hstu_joint_movielens": _VECTORS | {"score"},
+  "two_tower_kuairand": _VECTORS | {"score"},
 }
-# All that is trained on this log scores its impressions.
-_STEPS |= {n: {"train", "score"} for n in _CONFIGS if n.endswith("_kuairand")}
 _COMPILES = pytest.mark.skipif(
   importlib.util.find_spec("libtpu") is None, reason="needs the extra `aot`"
 )
@@ -166,8 +170,7 @@ def test_every_config_compiles(name):
     f"--config=configs/{name}.py:quicktest", "--topology=v5e:2x2"
   )
   assert facts["fits"] and facts["chips"] == 4
-  vectors = {"train", "query", "items", "retrieve"}
-  assert set(facts["steps"]) == _STEPS.get(name, vectors)
+  assert set(facts["steps"]) == _STEPS.get(name, _VECTORS)
   for step in facts["steps"].values():
     # Rows travel in as many rounds as the ids need, one where they are even.
     assert all(
