@@ -15,7 +15,8 @@ minutes on one shared CPU core); with `history_loss` .7276, .7311, .8714
 
 Words: `history_loss` asks about all labelled events of a user in one example;
 `full_mask` lets a history see all of itself (both are disputed); `learned`
-takes HSTU's learned biases for the slopes; `fused` tells nothing of requests.
+takes HSTU's learned biases for the slopes; `fused` tells nothing of requests;
+`no_history` and `affinity` are those of the HSTU config.
 
 Differences from the notes: HSTU's block, where they leave open whether
 attention is softmax; linear heads; width 64 and 2 layers instead of 768 and 3.
@@ -25,7 +26,12 @@ from ml_collections import ConfigDict
 
 from configs import common, hstu_ranking_kuairand as hstu
 
-_WORDS = ("quicktest", "history_loss", "full_mask", "learned", "fused")
+# Words that mean what they mean to HSTU.
+_SHARED = {"no_history", "affinity"}
+_WORDS = (
+  *("quicktest", "history_loss", "full_mask", "learned", "fused"),
+  *sorted(_SHARED),
+)
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -33,7 +39,8 @@ def get_config(arg: str = "") -> ConfigDict:
   words = common.words(arg, _WORDS)
   if {"history_loss", "full_mask"} <= words:
     raise ValueError("full_mask with history_loss sees the labels: drop one.")
-  c = hstu.get_config("" if "learned" in words else "alibi")
+  bias = set() if "learned" in words else {"alibi"}
+  c = hstu.get_config("-".join(sorted(bias | (words & _SHARED))))
   c.name = "-".join(["genrank_kuairand", *sorted(words - {"quicktest"})])
   layout = c.pipeline.layout
   layout.update(
