@@ -16,6 +16,7 @@ Each stage is the script of that name, with the same flags; --stop_after ends
 early. A stage that was interrupted goes on where it stopped.
 """
 
+import importlib
 import json
 import pathlib
 import subprocess
@@ -26,6 +27,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from genrec_jax.core.build import to_plain
+from genrec_jax.core.dotted import flat
 from genrec_jax.train.restored import read_progress
 from genrec_jax.train.run import Run
 
@@ -88,14 +90,28 @@ def _is_evaluated(workdir: pathlib.Path) -> bool:
   )
 
 
+def _data_flags(config: dict, file: str) -> list[str]:
+  """Flags that give a config file's config the data of another config."""
+  path, _, words = file.partition(":")
+  module = importlib.import_module(f"configs.{pathlib.Path(path).stem}")
+  there = to_plain(module.get_config(words))
+  return [
+    f"--config.{section}.{key}={value}"
+    for section in ("data", "split", "filter")
+    for key, value in flat(config[section]).items()
+    if flat(there[section]).get(key) != value
+  ]
+
+
 def _before(
-  files: dict[str, str], workdir: pathlib.Path, data: str, vectors: str
+  config: dict, workdir: pathlib.Path, data: str, vectors: str
 ) -> None:
   """Trains what the config builds on, on the same data and vectors."""
-  for name, file in files.items():
+  for name, file in config["before"].items():
     _do(
       "train.py",
       f"--config={_SCRIPTS.parent / file}",
+      *_data_flags(config, file),
       f"--workdir={workdir / name}",
       f"--config.prepared={data}",
       f"--config.content.directory={vectors}",
@@ -116,7 +132,7 @@ def run() -> None:
     "vectors": lambda: _do(
       "tokenize_items.py", *common, "--stop_after=vectors"
     ),
-    "before": lambda: _before(before, workdir, data, vectors),
+    "before": lambda: _before(config, workdir, data, vectors),
     "tokens": lambda: _do("tokenize_items.py", *common),
     "training": lambda: _do("train.py", *common),
     "evaluation": lambda: _do("evaluate.py", f"--workdir={workdir}"),

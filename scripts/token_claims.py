@@ -63,7 +63,7 @@ FITS = {
 }
 
 
-def _train(workdir: pathlib.Path, name: str) -> pathlib.Path:
+def _train(workdir: pathlib.Path, category: str, name: str) -> pathlib.Path:
   """The workdir of a recipe's finished run."""
   words, changes = RECIPES[name]
   run = workdir / "recipes" / name.replace(",", "").replace(" ", "_")
@@ -73,6 +73,7 @@ def _train(workdir: pathlib.Path, name: str) -> pathlib.Path:
     f"--config={_ROOT / 'configs' / 'rqvae_amazon.py'}:{words}",
     f"--workdir={run}",
     f"--config.prepared={workdir / 'data'}",
+    f"--config.data.category={category}",
     f"--config.content.directory={workdir / 'vectors'}",
     f"--config.seed={_SEED.value}",
     f"--config.train.steps={_STEPS.value}",
@@ -89,6 +90,7 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   workdir, out = pathlib.Path(_WORKDIR.value), pathlib.Path(_OUT.value)
   histories = Histories(workdir / "data")
+  category = histories.manifest.options["source"]["category"]
   catalog = Catalog(workdir / "data")
   artifact = ItemVectors.load(workdir / "vectors")
   vectors = artifact.for_catalog(catalog.ids)[1:]
@@ -99,7 +101,8 @@ def main(argv: list[str]) -> None:
     if name in FITS:
       fitted = FITS[name].fit(vectors, seed=_SEED.value)
     else:
-      fitted = TrainedTokenizer(str(_train(workdir, name))).fit(vectors)
+      run = _train(workdir, category, name)
+      fitted = TrainedTokenizer(str(run)).fit(vectors)
     seconds = time.perf_counter() - started
     codes = fitted.encode(vectors)
     by_item = np.concatenate([codes[:1] * 0, codes])

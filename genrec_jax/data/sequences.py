@@ -61,11 +61,7 @@ def prepare(
     OSError: the disk is full; nothing is left behind.
   """
   directory = pathlib.Path(directory)
-  settings = {
-    "source": _describe(source),
-    "split": _describe(split),
-    "filter": _filter_options(options),
-  }
+  settings = _settings(source, split, options)
   if directory.exists():
     return _already_prepared(directory, settings, source)
   directory.parent.mkdir(parents=True, exist_ok=True)
@@ -91,6 +87,47 @@ def prepare(
     # Another process, perhaps of another host, was faster.
     return _already_prepared(directory, settings, source)
   return manifest
+
+
+def check_prepared(
+  source: schema.Source,
+  split: splits.LeaveOneOut | splits.GlobalTime,
+  directory: str | os.PathLike,
+  **options: Any,
+) -> schema.Manifest:
+  """The manifest of a data set that `prepare` would not have to make.
+
+  Files of the source that are not here are not compared (a warning says so).
+
+  Args:
+    source: as for `prepare`.
+    split: as for `prepare`.
+    directory: the folder of a prepared data set, which is left as it is.
+    **options: keyword arguments of `encode`.
+
+  Raises:
+    ValueError: nothing prepared there, or something else (names what differs).
+  """
+  return _already_prepared(
+    pathlib.Path(directory),
+    _settings(source, split, options),
+    source,
+    fix="Give config.prepared the data of this config's data, split and"
+    " filter, or leave it empty to have them prepared.",
+  )
+
+
+def _settings(
+  source: schema.Source,
+  split: splits.LeaveOneOut | splits.GlobalTime,
+  options: Mapping[str, Any],
+) -> dict[str, Any]:
+  """All that decides what is prepared, but for the content of files."""
+  return {
+    "source": _describe(source),
+    "split": _describe(split),
+    "filter": _filter_options(options),
+  }
 
 
 def _manifest(
@@ -165,7 +202,11 @@ def _fingerprint(
 
 
 def _already_prepared(
-  directory: pathlib.Path, settings: Mapping[str, Any], source: schema.Source
+  directory: pathlib.Path,
+  settings: Mapping[str, Any],
+  source: schema.Source,
+  fix: str = "Use another --workdir, or delete that folder to prepare it"
+  " again.",
 ) -> schema.Manifest:
   """The manifest of what is there, if it is what is wanted."""
   manifest = schema.Manifest.load(directory)
@@ -187,7 +228,7 @@ def _already_prepared(
     raise ValueError(
       f"{directory} was prepared for another configuration ("
       + "; ".join(changes)
-      + "). Use another --workdir, or delete that folder to prepare it again."
+      + f"). {fix}"
     )
   logging.info("%s is up to date; nothing to prepare.", directory)
   return manifest

@@ -5,7 +5,8 @@ A config's name is its file's and its words: hstu_movielens-no_time is
 configs/hstu_movielens.py:no_time. What the command line changed is what differs
 between the values that the run stored and those that the file gives today;
 with the commit, which stands beside it, that is the whole command. `seed` is
-left out (a row has several), and of a path only the file's name is shown.
+left out (a row has several), so is `prepared` (its data are those that the
+config would prepare), and of a path only the file's name is shown.
 """
 
 import importlib
@@ -17,7 +18,7 @@ from genrec_jax.core.build import to_plain
 from genrec_jax.core.dotted import flat
 from genrec_jax.report.runs import Finished
 
-_NOT_SHOWN = ("name", "seed")
+_NOT_SHOWN = ("name", "seed", "prepared")
 
 
 def config_argument(name: str) -> str:

@@ -25,7 +25,7 @@ from genrec_jax.core.build import build, build_options
 from genrec_jax.core.sharding import MeshOptions, Placement
 from genrec_jax.data.catalog import Catalog, Users
 from genrec_jax.data.histories import Histories, HistorySource
-from genrec_jax.data.sequences import prepare
+from genrec_jax.data.sequences import check_prepared, prepare
 from genrec_jax.retrieval.brute_force import BruteForce
 from genrec_jax.retrieval.generative import Generative
 from genrec_jax.retrieval.model_search import ModelSearch
@@ -131,9 +131,10 @@ class Run:
       checks.check_results(retrieval, eval_options)
     build(config["system"], where="config.system", num_items=1)
     data = pathlib.Path(config["prepared"] or workdir / "data")
-    if prepare_data and not config["prepared"]:
+    if prepare_data:
       parts = [build(config[k], where=f"config.{k}") for k in ("data", "split")]
-      processes.first_alone(lambda: prepare(*parts, data, **config["filter"]))
+      made = check_prepared if config["prepared"] else prepare
+      processes.first_alone(lambda: made(*parts, data, **config["filter"]))
     checks.check_monitor(train, validator)
     histories = Histories(data)
     artifacts = Artifacts.of(config, workdir, histories)

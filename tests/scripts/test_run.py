@@ -9,8 +9,8 @@ import sys
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def _run(workdir, *arguments, code=0):
-  config = f"{_ROOT / 'configs' / 'tiger_amazon.py'}:quicktest"
+def _run(workdir, *arguments, code=0, words="quicktest"):
+  config = f"{_ROOT / 'configs' / 'tiger_amazon.py'}:{words}"
   done = subprocess.run(
     [
       sys.executable,
@@ -48,3 +48,18 @@ def test_flags_reach_the_stages(tmp_path):
 def test_a_stage_that_fails_ends_the_run(tmp_path):
   done = _run(tmp_path / "run", "--config.data.num_users=0", code=1)
   assert "error:" in done.stderr and "== vectors" not in done.stdout
+
+
+def test_what_is_trained_before_reads_the_same_data(tmp_path):
+  """Its own config file knows nothing of this config's data."""
+  workdir = tmp_path / "run"
+  done = _run(
+    workdir,
+    "--config.filter.hold_out_items=0.1",
+    "--stop_after=before",
+    words="rqvae-quicktest",
+  )
+  assert "== before" in done.stdout
+  there = json.loads((workdir / "rqvae" / "config.json").read_text())
+  assert there["prepared"] == str(workdir / "data")
+  assert there["filter"]["hold_out_items"] == 0.1

@@ -288,10 +288,17 @@ def test_a_checkpoint_of_another_data_set_is_an_error(finished, tmp_path):
 
 
 def test_a_prepared_data_set_elsewhere(finished, tmp_path):
-  done = _train(
-    tmp_path / "run",
-    f"--config.prepared={finished / 'data'}",
-    "--config.train.steps=1",
-  )
-  assert done.returncode == 0, done.stderr
+  config = json.loads((finished / "config.json").read_text())
+  config["prepared"] = str(finished / "data")
+  run = Run.start(config, tmp_path / "run")
+  assert run.histories.directory == finished / "data"
   assert not (tmp_path / "run" / "data").exists()
+
+
+def test_prepared_data_of_another_config_are_refused(finished, tmp_path):
+  """Or a run would bear the name of data that it never saw."""
+  config = json.loads((finished / "config.json").read_text())
+  config["prepared"] = str(finished / "data")
+  config["filter"]["min_user_events"] = 4
+  with pytest.raises(ValueError, match="filter.min_user_events: .* 4 wanted"):
+    Run.start(config, tmp_path / "run")
