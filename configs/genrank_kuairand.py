@@ -54,8 +54,11 @@ def get_config(arg: str = "") -> ConfigDict:
   else:
     # Log buckets of a month at most, and requests of the last 64 events.
     c.system.update(num_requests=64, num_gaps=56)
-  # Half an epoch: of users, or of their requests.
-  c.train.eval_every_steps = 70 if "history_loss" in words else 430
+  # Half an epoch, and up to six: of users, or of their requests.
+  if "history_loss" in words:
+    c.train.eval_every_steps = 70
+  else:
+    c.train.update(eval_every_steps=430, steps=5160)
   c.system.unknown_action = True
   c.system.num_positions = c.system.backbone.num_positions
   if "quicktest" in words:
