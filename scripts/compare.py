@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""By how much one ranker is better than another: paired, over users.
+"""By how much one system is better than another: paired, over users.
 
     python scripts/compare.py --ours=runs/a0,runs/a1 --theirs=runs/b0,runs/b1
 
-Reads what scripts/evaluate.py left in workdirs of systems that score shown
-items, on the same prepared data; several of a side are its seeds, and their
-means are compared. Prints the differences of AUC, GAUC, NE and log loss of
-every task with 95 % intervals; --json prints them as one line.
+Reads what scripts/evaluate.py left in workdirs on the same prepared data:
+scores of shown items, ranks of next items, or both; several of a side are its
+seeds, and their means are compared. Prints the differences of AUC, GAUC, NE and
+log loss of every task, and of HR@k, NDCG@k and MRR of the next item, with 95 %
+intervals; --json prints them as one line.
 """
 
 import json
 import pathlib
+from typing import Any
 
 from absl import app, flags
 
 from genrec_jax.data.splits import PARTS
 from genrec_jax.metrics import bootstrap
 from genrec_jax.train.impression_measurement import MODEL
-from genrec_jax.train.scores import Scores, compare_means
+from genrec_jax.train.ranks import Ranks, compare_means as compare_ranks
+from genrec_jax.train.scores import Scores, compare_means as compare_scores
 
 _OURS = flags.DEFINE_list("ours", None, "Evaluated workdirs.")
 _THEIRS = flags.DEFINE_list("theirs", None, "Those they are compared with.")
@@ -29,12 +32,47 @@ flags.mark_flags_as_required(["ours", "theirs"])
 def differences(
   ours: list[str], theirs: list[str], part: str = "test"
 ) -> dict[str, dict[str, bootstrap.Interval]]:
-  """{task: {metric: interval}}; ValueError where workdirs do not fit."""
-  sides = [
-    [Scores.load(pathlib.Path(w) / "scores.npz") for w in workdirs]
+  """{task or "next item": {metric: interval}}, of what all workdirs have.
+
+  Raises:
+    ValueError: they have nothing in common, or it is not of the same data.
+  """
+  found = {}
+  ranks = _all_of("ranks.npz", Ranks, ours, theirs)
+  if ranks:
+    found["next item"] = compare_ranks(*ranks, part, MODEL, MODEL)
+  scores = _all_of("scores.npz", Scores, ours, theirs)
+  if scores:
+    found |= compare_scores(*scores, part, MODEL, MODEL)
+  if not found:
+    lines = [
+      f"  {workdir}: {', '.join(_files(workdir)) or 'not evaluated'}"
+      for workdir in (*ours, *theirs)
+    ]
+    raise ValueError(
+      "these workdirs have no evaluation in common:\n"
+      + "\n".join(lines)
+      + "\nscripts/evaluate.py --workdir=... writes ranks.npz for what finds"
+      " items, scores.npz for what ranks shown ones."
+    )
+  return found
+
+
+def _files(workdir: str) -> list[str]:
+  names = ("ranks.npz", "scores.npz")
+  return [n for n in names if (pathlib.Path(workdir) / n).is_file()]
+
+
+def _all_of(
+  name: str, kind: type, ours: list[str], theirs: list[str]
+) -> list[list[Any]]:
+  """The file of all workdirs of both sides; nothing where one lacks it."""
+  if not all(name in _files(workdir) for workdir in (*ours, *theirs)):
+    return []
+  return [
+    [kind.load(pathlib.Path(workdir) / name) for workdir in workdirs]
     for workdirs in (ours, theirs)
   ]
-  return compare_means(*sides, part, MODEL, MODEL)
 
 
 def line_of(found: dict[str, dict[str, bootstrap.Interval]]) -> str:

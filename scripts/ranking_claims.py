@@ -97,7 +97,11 @@ def _fit(world, pooling, interactions, features, history=("category",)):
 
 @_claim(31)
 def value_function() -> Result:
-  """Values -100, 1, 10 order items; how much the order hangs on them."""
+  """How much the order by -100, 1, 10 hangs on these values.
+
+  The formula is a definition, which nothing can refute; a choice of weights
+  that half or twice one of them hardly changes would be robust.
+  """
   tasks = ("downvote", "skip", "click")
   rng = np.random.default_rng(0)
   requests, shown, top = 500, 100, 10
@@ -114,28 +118,20 @@ def value_function() -> Result:
     return _mean([len(np.intersect1d(x, y)) / top for x, y in pairs])
 
   published = best((-100.0, 1.0, 10.0))
-  by_hand = -100 * p[..., 0] + p[..., 1] + 10 * p[..., 2]
-  exact = np.array_equal(np.sort(published), np.sort(_best(by_hand, top)))
-  # Probabilities add up to one, so a constant changes no order.
-  moved = best((-101.0, 0.0, 9.0))
   changed = {
     "downvote halved": (-50.0, 1.0, 10.0),
     "downvote doubled": (-200.0, 1.0, 10.0),
     "downvote left out": (0.0, 1.0, 10.0),
     "click halved": (-100.0, 1.0, 5.0),
+    "click doubled": (-100.0, 1.0, 20.0),
     "skip left out": (-100.0, 0.0, 10.0),
   }
+  kept = {k: shared(published, best(w)) for k, w in changed.items()}
   return _result(
-    bool(exact and np.array_equal(published, moved)),
-    share_of_top_10_kept={
-      k: shared(published, best(w)) for k, w in changed.items()
-    },
-    same_with_all_weights_less_one=bool(np.array_equal(published, moved)),
+    "a definition; by these values "
+    + ("robust" if min(kept.values()) >= 0.8 else "fragile"),
+    share_of_top_10_kept=kept,
   )
-
-
-def _best(value, top):
-  return np.argsort(-value, axis=1, kind="stable")[:, :top]
 
 
 @_claim(39)
@@ -357,17 +353,49 @@ def _layouts() -> Result:
   return time_layouts(events=512, batch_size=2, num_items=2000, steps=3)
 
 
-@_claim(88, 89, 90, 93)
-def layout_speed() -> Result:
-  """Training steps and requests a second over interleaved, learned biases."""
-  found = _layouts()
-  tails = {k: v["score_p99_seconds"] for k, v in found["variants"].items()}
-  faster = found["training_speed"]["action_oriented, learned"]
+def _faster(variant: str, published: float, asked: float) -> Result:
+  """Training steps a second over those of two tokens and learned biases."""
+  found = _layouts()["training_speed"][variant]
   return _result(
-    bool(faster >= 60),
-    training_speed_percent=found["training_speed"],
-    requests_a_second_percent=found["requests_speed"],
-    slowest_request_seconds=tails,
+    bool(found >= asked),
+    training_speed_percent=found,
+    published_percent=published,
+    asked_percent=asked,
+  )
+
+
+@_claim(88)
+def one_token_an_event() -> Result:
+  """Learned biases in both; what is asked is the issue's of this layout."""
+  return _faster("action_oriented, learned", 78.7, 60.0)
+
+
+@_claim(89)
+def slopes_for_biases() -> Result:
+  """Two tokens an event in both; half of what is published is asked."""
+  return _faster("interleaved, slopes", 25.0, 12.5)
+
+
+@_claim(90)
+def one_token_and_slopes() -> Result:
+  """Half of what is published is asked."""
+  return _faster("action_oriented, slopes", 94.8, 47.4)
+
+
+@_claim(93)
+def tail_of_latency() -> Result:
+  """The 99th percentile of one request's seconds, of both layouts."""
+  seconds = {
+    k: v["score_p99_seconds"] for k, v in _layouts()["variants"].items()
+  }
+  before, after = (
+    seconds[f"{layout}, learned"]
+    for layout in ("interleaved", "action_oriented")
+  )
+  return _result(
+    bool(after <= 0.75 * before),
+    p99_seconds=seconds,
+    change_percent=round(100 * (after / before - 1)),
   )
 
 

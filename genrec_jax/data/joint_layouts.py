@@ -20,7 +20,7 @@ import numpy as np
 from genrec_jax.data.action_layouts import ActionOriented, Fused, Interleaved
 from genrec_jax.data.feedback import BoundFeedback, Feedback
 from genrec_jax.data.request_events import RequestEvents
-from genrec_jax.data.request_examples import ASKED
+from genrec_jax.data.request_examples import ASKED, PIECE
 from genrec_jax.data.request_layout import NEXT_ITEM, PLACE, RequestLayout
 from genrec_jax.data.requests import Requests
 from genrec_jax.data.schema import Record
@@ -61,7 +61,7 @@ class JointLayout(RequestLayout):
     """Tokens of a request, and what came after each event before it."""
     rows = super().example(record, end, rng)
     count = min(end, self.max_events)
-    if ASKED in record and count:
+    if ASKED in record and count and not record[PIECE]:
       # Event `end` is the request's first: it is of the training part too.
       after = slice(end - count + 1, end + 1)
       items = record["item"][after]

@@ -3,12 +3,15 @@
 
 A user's labelled events that were shown together (data/impressions.py) are the
 candidates of one example; its history is what came before the first of them. A
-record of this source is the user's own with two fields more:
+record of this source is the user's own with three fields more:
 
     asked  int32 (n,)  positions in the record of the request's labelled events
     begin  int32 ()    events before the request, the end of its history
+    piece  int32 ()    0; 1, 2, ... for more events than fit into one example
 
-Users have their last K requests as examples, oldest first, or all of them.
+Users have their last K requests as examples, oldest first, or all of them. A
+request's pieces share a history: what is asked of the history itself belongs
+to piece 0 alone.
 """
 
 import dataclasses
@@ -21,7 +24,7 @@ from genrec_jax.data.histories import HistorySource
 from genrec_jax.data.impressions import request_numbers
 from genrec_jax.data.schema import Record
 
-ASKED, BEGIN = "asked", "begin"
+ASKED, BEGIN, PIECE = "asked", "begin", "piece"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,19 +54,22 @@ class RequestExamples:
       histories: users.
       feedback: says which events have labels.
       num_candidates: a request of more is cut into several examples.
-      last_requests: K, examples of a user; 0 = all.
+      last_requests: K, requests of a user; 0 = all.
     """
     self._histories = histories
     self._options = (feedback.tasks, num_candidates, last_requests)
-    users, asked = [], []
+    users, asked, pieces = [], [], []
     for user in range(len(histories)):
       record = histories[user]
       end = histories.split.train_end(record)
-      found = requests_of(record, end, feedback, num_candidates)
-      found = found[-last_requests:] if last_requests else found
-      users += [user] * len(found)
-      asked += found
+      # Of 0 that is all of them.
+      for request in requests_of(record, end, feedback)[-last_requests:]:
+        starts = range(0, len(request), num_candidates)
+        asked += [request[start : start + num_candidates] for start in starts]
+        users += [user] * len(starts)
+        pieces += range(len(starts))
     self._users = np.array(users, np.int32)
+    self._pieces = np.array(pieces, np.int32)
     self._asked = np.concatenate([np.zeros(0, np.int32), *asked])
     self._first = np.cumsum([0, *map(len, asked)])
 
@@ -78,7 +84,12 @@ class RequestExamples:
     asked = self._asked[self._first[index] : self._first[index + 1]]
     numbers = request_numbers(record)
     begin = np.flatnonzero(numbers == numbers[asked[0]])[0]
-    return {**record, ASKED: asked, BEGIN: np.array(begin, np.int32)}
+    return {
+      **record,
+      ASKED: asked,
+      BEGIN: np.array(begin, np.int32),
+      PIECE: self._pieces[index],
+    }
 
   def __repr__(self) -> str:
     # Grain compares it when it restores an iterator.
@@ -86,7 +97,7 @@ class RequestExamples:
 
 
 def requests_of(
-  record: Record, end: int, feedback: BoundFeedback, num_candidates: int
+  record: Record, end: int, feedback: BoundFeedback
 ) -> list[Int[np.ndarray, "n"]]:
   """Labelled events among the first `end`, by request, oldest request first."""
   asked = np.flatnonzero(feedback.asked(record)[:end]).astype(np.int32)
@@ -98,8 +109,4 @@ def requests_of(
   begins = first[place[asked]]
   asked = asked[np.argsort(begins, kind="stable")]
   ends = np.flatnonzero(np.diff(np.sort(begins))) + 1
-  return [
-    part[start : start + num_candidates]
-    for part in np.split(asked, ends)
-    for start in range(0, len(part), num_candidates)
-  ]
+  return np.split(asked, ends)

@@ -40,7 +40,7 @@ from genrec_jax.data.request_events import (
   UNKNOWN_TIME,
   RequestEvents,
 )
-from genrec_jax.data.request_examples import ASKED, RequestExamples
+from genrec_jax.data.request_examples import ASKED, PIECE, RequestExamples
 from genrec_jax.data.schema import Record
 from genrec_jax.data.user_context import hashed_attributes
 
@@ -67,7 +67,7 @@ class RequestLayout(Layout):
     feedback: what is predicted.
     max_events: most recent events of a history.
     num_candidates: N, items of a request.
-    last_requests: examples per user, of the last requests; 0 = all.
+    last_requests: requests of a user that are examples; 0 = all.
     history_loss: ask about the events of the history too.
     causal: False lets tokens of a history see all of it.
     shown: words that the model reads of past actions; None = feedback's.
@@ -173,7 +173,7 @@ class RequestLayout(Layout):
     targets = rows[len(rows) - len(asked) :]
     put(targets, label=labels, labelled=1)
     targets[:, len(COLUMNS) :] = self._moments(record, asked)
-    if not self.history_loss:
+    if not self.history_loss or record[PIECE]:
       return rows
     places = np.flatnonzero(seen.asked)
     moments = self._moments(record, places + max(0, end - self.max_events))

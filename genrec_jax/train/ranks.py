@@ -12,7 +12,7 @@ within a file or between the files of two runs on the same prepared data. Plain
 arrays, nothing pickled.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import os
 import pathlib
@@ -122,25 +122,44 @@ def check_same_data(ours: str, other: str) -> None:
 def compare(
   ours: Ranks, other: Ranks, part: str, name: str, other_name: str
 ) -> dict[str, bootstrap.Interval]:
-  """Returns the interval of ours - other for every metric, users resampled.
+  """`compare_means` of one run with another."""
+  return compare_means([ours], [other], part, name, other_name)
+
+
+def compare_means(
+  ours: Sequence[Ranks],
+  others: Sequence[Ranks],
+  part: str,
+  name: str,
+  other_name: str,
+) -> dict[str, bootstrap.Interval]:
+  """Returns the interval of ours - others for every metric, users resampled.
+
+  Of several seeds, means are compared, over the ks that all have.
 
   Raises:
-    ValueError: the two are of different prepared data (their targets are not
-      the same events), or a ranker is absent.
+    ValueError: some are of different prepared data (their targets are not the
+      same events), or a ranker is absent.
   """
-  check_same_data(ours.fingerprint, other.fingerprint)
-  for ranks, wanted in ((ours, name), (other, other_name)):
-    if wanted not in ranks.names(part):
-      raise ValueError(
-        f"no ranks of {wanted!r} on {part!r}; there are"
-        f" {', '.join(ranks.names(part)) or 'none'}"
-      )
-  for column in ("users", "events", "targets"):
-    key = f"{part}/{column}"
-    if not np.array_equal(ours.columns[key], other.columns[key]):
-      raise ValueError(f"the two runs differ in {key}: evaluate both again")
-  ks = tuple(k for k in ours.ks if k in other.ks)
-  a = per_request(ours.columns[f"{part}/ranks/{name}"], ks)
-  b = per_request(other.columns[f"{part}/ranks/{other_name}"], ks)
-  users = ours.columns[f"{part}/users"]
+  first, every = ours[0], (*ours, *others)
+  ks = tuple(k for k in first.ks if all(k in ranks.ks for ranks in every))
+
+  def mean(side, ranker):
+    each = []
+    for ranks in side:
+      check_same_data(first.fingerprint, ranks.fingerprint)
+      if ranker not in ranks.names(part):
+        raise ValueError(
+          f"no ranks of {ranker!r} on {part!r}; there are"
+          f" {', '.join(ranks.names(part)) or 'none'}"
+        )
+      for column in ("users", "events", "targets"):
+        key = f"{part}/{column}"
+        if not np.array_equal(first.columns[key], ranks.columns[key]):
+          raise ValueError(f"the two runs differ in {key}: evaluate both again")
+      each.append(per_request(ranks.columns[f"{part}/ranks/{ranker}"], ks))
+    return {m: np.mean([values[m] for values in each], axis=0) for m in each[0]}
+
+  a, b = mean(ours, name), mean(others, other_name)
+  users = first.columns[f"{part}/users"]
   return {m: bootstrap.paired(a[m], b[m], users) for m in a}

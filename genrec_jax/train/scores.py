@@ -133,7 +133,7 @@ def compare_means(
       f" {', '.join(others[0].tasks)}"
     )
   for scores in every:
-    _check_same_impressions(first, scores, part)
+    _check_same_impressions(first, scores, part, tasks)
   mine = _order(first, part)
   users = first.columns[f"{part}/users"][mine]
   labels = first.columns[f"{part}/labels"][mine]
@@ -155,12 +155,25 @@ def compare_means(
   }
 
 
-def _check_same_impressions(ours: Scores, other: Scores, part: str) -> None:
+def _check_same_impressions(
+  ours: Scores, other: Scores, part: str, tasks: Sequence[str]
+) -> None:
   mine, theirs = _order(ours, part), _order(other, part)
   for column in ("users", "events", "items"):
     key = f"{part}/{column}"
     if not np.array_equal(ours.columns[key][mine], other.columns[key][theirs]):
       raise ValueError(f"the two runs differ in {key}: evaluate both again")
+  key = f"{part}/labels"
+  for task in tasks:
+    bits = [
+      s.columns[key][order] >> s.tasks.index(task) & 1
+      for s, order in ((ours, mine), (other, theirs))
+    ]
+    if not np.array_equal(*bits):
+      raise ValueError(
+        f"the two runs mean something else by {task!r}: their labels differ"
+        " (config.eval.feedback)."
+      )
 
 
 def _order(scores: Scores, part: str) -> Int[np.ndarray, "R"]:

@@ -58,10 +58,16 @@ class OneUser(Histories):
 
 
 def bound(layout):
-  """The layout with the meaning of ACTIONS, and its features fitted."""
-  features = layout.features
-  layout = dataclasses.replace(layout, features=None)
+  """The layout with the meaning of ACTIONS, and its features fitted.
+
+  Attributes of the user are 1, 2, ...
+  """
+  features, context = layout.features, layout.context
+  layout = dataclasses.replace(layout, features=None, context=())
   layout = layout.bind(types.SimpleNamespace(histories=OneUser()))
+  if context:
+    values = 1 + np.arange(len(context), dtype=np.int32)[None]
+    layout = dataclasses.replace(layout, context=context, context_UC=values)
   if features is None:
     return layout
   functions = context_functions(layout.bound_feedback)

@@ -38,6 +38,7 @@ def test_the_requests_of_the_training_part_are_its_examples():
   assert asked == [[2], [3], [4], [5]]
   last = bound(ActionOriented(FEEDBACK, 8, last_requests=2))
   assert [r["asked"].tolist() for r in _all(last)] == [[4], [5]]
+  assert [int(r["piece"]) for r in _all(alone)] == [0, 1, 0, 0]
   with pytest.raises(IndexError, match="3 is out of range"):
     source[3]
 
@@ -45,6 +46,23 @@ def test_the_requests_of_the_training_part_are_its_examples():
 def _all(layout):
   source = layout.source(OneUser())
   return [source[i] for i in range(len(source))]
+
+
+@pytest.mark.parametrize("layout", [Interleaved, ActionOriented])
+def test_a_long_request_is_asked_in_pieces_and_its_history_once(layout):
+  """Every label has one loss, however few candidates an example has."""
+  options = {"history_loss": True, "last_requests": 1}
+  user = OneUser()
+  # Events 4 and 5 are shown together, behind the two of the request before.
+  user.record["time"][5] = user.record["time"][4]
+  user.record["request"][5] = user.record["request"][4]
+  counts = {}
+  for number in (1, 2):
+    whole = bound(layout(FEEDBACK, 8, number, **options))
+    source = whole.source(user)
+    rows = [whole.example(source[i], 4) for i in range(len(source))]
+    counts[number] = [int(r[:, PLACE["labelled"]].sum()) for r in rows]
+  assert counts == {1: [2 + 1, 1], 2: [2 + 2]}
 
 
 def test_interleaved_tokens():

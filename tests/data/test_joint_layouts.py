@@ -70,6 +70,17 @@ def test_all_else_is_the_ranking_layouts(ours, plain):
   assert with_next.keys() - without.keys() == {"next_item_BL"}
 
 
+def test_a_piece_of_a_request_is_not_asked_for_its_history_again():
+  layout = bound(dataclasses.replace(_LAYOUTS["fused"], num_candidates=1))
+  user = OneUser()
+  for name in ("time", "request"):
+    user.record[name][5] = user.record[name][4]
+  source = layout.source(user)
+  first, second = (layout.example(source[i], 4) for i in range(len(source)))
+  assert [i for i in _column(first, "next_item") if i] == [2, 3, 4, 5]
+  assert not any(_column(second, "next_item"))
+
+
 @pytest.mark.parametrize("name", _LAYOUTS)
 def test_only_wanted_items_and_the_events_that_are_kept(name):
   whole = _column(_example(bound(_LAYOUTS[name])), "next_item")

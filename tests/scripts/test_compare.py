@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from genrec_jax.train.ranks import Ranks
 from genrec_jax.train.scores import Scores
 from scripts import compare
 
@@ -30,9 +31,9 @@ def _scores(seed, order=None, fingerprint="f", quality=1.0):
   return Scores(fingerprint, ("click",), parts)
 
 
-def _save(folder, scores):
+def _save(folder, found, name="scores.npz"):
   folder.mkdir()
-  scores.save(folder / "scores.npz")
+  found.save(folder / name)
   return str(folder)
 
 
@@ -62,5 +63,42 @@ def test_runs_of_other_data_are_refused(tmp_path):
   theirs = [_save(tmp_path / "b", _scores(1, fingerprint="g"))]
   with pytest.raises(ValueError, match="prepared"):
     compare.differences(ours, theirs)
-  with pytest.raises(ValueError, match="scores.npz.*evaluate.py"):
+  with pytest.raises(ValueError, match="a: scores.npz\n.*: not evaluated"):
     compare.differences(ours, [str(tmp_path)])
+
+
+def test_a_task_that_means_something_else_is_refused(tmp_path):
+  """Or the answer would depend on which of the two is named first."""
+  other = _scores(2)
+  other.columns["test/labels"][::7] ^= 1
+  folders = [_save(tmp_path / "a", _scores(1)), _save(tmp_path / "b", other)]
+  with pytest.raises(ValueError, match="something else by 'click'"):
+    compare.differences(folders[:1], folders[1:])
+
+
+def _ranks(seed, best=1):
+  rng = np.random.default_rng(seed)
+  columns = {
+    "users": np.arange(_COUNT) // 2,
+    "events": np.arange(_COUNT) % 2,
+    "targets": np.arange(_COUNT),
+    "ranks/model": rng.integers(best, 40, _COUNT),
+  }
+  return Ranks("f", (5, 10), {f"test/{n}": c for n, c in columns.items()})
+
+
+def test_of_what_finds_items_ranks_are_compared_seeds_averaged(tmp_path):
+  sides = [[_ranks(1), _ranks(2)], [_ranks(3, best=9)]]
+  folders = [
+    [_save(tmp_path / f"{i}{j}", r, "ranks.npz") for j, r in enumerate(side)]
+    for i, side in enumerate(sides)
+  ]
+  found = compare.differences(*folders)["next item"]
+  hits = [
+    np.mean([np.mean(r.columns["test/ranks/model"] <= 10) for r in side])
+    for side in sides
+  ]
+  assert found["hr@10"].mean == pytest.approx(hits[0] - hits[1])
+  assert found["hr@10"].low > 0
+  with pytest.raises(ValueError, match="no evaluation in common"):
+    compare.differences([_save(tmp_path / "a", _scores(1))], folders[1])

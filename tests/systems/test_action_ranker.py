@@ -10,6 +10,7 @@ import pytest
 
 from genrec_jax.backbones.hstu import HSTU
 from genrec_jax.backbones.transformer import PreNormTransformer
+from genrec_jax.core.roles import CONTEXT, EVENT
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.data.action_layouts import ActionOriented, Fused, Interleaved
 from genrec_jax.data.impressions import iter_impressions
@@ -33,6 +34,7 @@ _LAYOUTS = {
   "action_oriented": ActionOriented(FEEDBACK, 8, 2, **_HISTORY),
   "fused": Fused(FEEDBACK, 8, 2, **_HISTORY),
   "full_mask": ActionOriented(FEEDBACK, 8, 2, causal=False),
+  "context": ActionOriented(FEEDBACK, 8, 2, **_HISTORY, context=("a", "b")),
   "late": Interleaved(FEEDBACK, 8, 2, **_HISTORY, features=FEATURES),
   "late_again": ActionOriented(FEEDBACK, 8, 2, **_HISTORY, features=FEATURES),
 }
@@ -74,6 +76,7 @@ def _system(backbone=None, features=None):
     num_positions=40,
     num_requests=5,
     num_gaps=20,
+    context_ids=2,
     **told,
   )
   layout = bound(_LAYOUTS["interleaved" if features is None else "late"])
@@ -150,9 +153,9 @@ def test_what_is_asked_depends_on_earlier_requests_and_itself(model, name):
   asked = np.flatnonzero(rows[:, PLACE["labelled"]])
   assert len(asked) == (1 if name == "full_mask" else 4)
   tokens = np.arange(len(rows))
-  event = rows[:, PLACE["role"]] == 0
+  role = rows[:, PLACE["role"]]
   for i in asked:
-    earlier = event & (request < request[i])
+    earlier = (role == EVENT) & (request < request[i]) | (role == CONTEXT)
     expected = tokens[earlier | (tokens == i)]
     np.testing.assert_array_equal(np.flatnonzero(found[i]), expected)
 
@@ -226,18 +229,24 @@ def test_packed_examples_and_candidates_equal_each_alone(model, name):
 
 
 @pytest.mark.parametrize(
-  "kind", ["learned", "alibi", "both", "softmax", "transformer", "late"]
+  ("kind", "name"),
+  [
+    *(("learned", "late"), ("alibi", "action_oriented")),
+    *(("both", "full_mask"), ("learned", "context")),
+    *(("softmax", "interleaved"), ("transformer", "interleaved")),
+    pytest.param("both", "fused", marks=pytest.mark.slow),
+    pytest.param("alibi", "late_again", marks=pytest.mark.slow),
+  ],
 )
-def test_a_kept_history_gives_the_scores_of_whole_rows(kind):
-  late, backbone = (
-    kind == "late",
-    _backbone("learned" if kind == "late" else kind),
+def test_a_kept_history_gives_the_scores_of_whole_rows(kind, name):
+  backbone = (
+    _backbone(attention=SoftmaxAttention())
+    if kind == "softmax"
+    else _backbone(kind)
   )
-  if kind == "softmax":
-    backbone = _backbone(attention=SoftmaxAttention())
-  system, params = _system(backbone, FEATURES if late else None)
+  system, params = _system(backbone, _LAYOUTS[name].features)
   assert system.caches_history == (kind != "transformer")
-  layout = bound(_LAYOUTS["late" if late else "interleaved"])
+  layout = bound(_LAYOUTS[name])
   record = user_record()
   candidates = np.array([9, 3, 12, 9, 1], np.int32)
   request = asked_about(record, candidates, 55, NUM_ITEMS)
