@@ -19,7 +19,9 @@ takes HSTU's learned biases for the slopes; `fused` tells nothing of requests;
 `no_history` and `affinity` are those of the HSTU config.
 
 Differences from the notes: HSTU's block, where they leave open whether
-attention is softmax; linear heads; width 64 and 2 layers instead of 768 and 3.
+attention is softmax; features of video, user and moment that meet the hidden
+state in an MLP, as in the HSTU config; width 64 and 2 layers instead of 768
+and 3.
 """
 
 from ml_collections import ConfigDict

@@ -146,7 +146,7 @@ def main(argv: list[str]) -> None:
       print(f"wrote {write_all(model, path):,} rows to {path}")
     else:
       print_one(model)
-  except ValueError as error:
+  except (ValueError, OSError) as error:
     # A wrong id or folder: the message says it all, a traceback hides it.
     raise SystemExit(f"error: {error}") from error
 

@@ -10,11 +10,13 @@ import sys
 
 import pytest
 
-from genrec_jax.core.build import build, to_plain
+from genrec_jax.core.build import build, build_options, to_plain
 from genrec_jax.data import Files, GlobalTime, encode
 from genrec_jax.data.catalog import Catalog
 from genrec_jax.data.sequences import prepare
 from genrec_jax.tokens import stages
+from genrec_jax.train import checks
+from genrec_jax.train.options import PipelineOptions
 from genrec_jax.train.run import Run
 from genrec_jax.train.sections import check_config
 
@@ -122,6 +124,23 @@ def test_every_form_builds(name, form, tmp_path):
       assert tokens.for_catalog(catalog.ids).shape[0] == len(catalog.ids)
   if name not in _TOKENS_ONLY:
     assert Run.start(config, workdir).abstract_params()
+
+
+@pytest.mark.parametrize(
+  ("name", "form"),
+  [f for f in _FORMS if not f[0].startswith(_TOKENS_ONLY)],
+)
+def test_lengths_fit_in_full_size_too(name, form):
+  """What quicktest replaces would be found out only with the data there."""
+  words = "-".join(w for w in form.split("-") if w != "quicktest")
+  config = importlib.import_module(f"configs.{name}").get_config(words)
+  plain = to_plain(config)
+  options = build_options(PipelineOptions, plain["pipeline"], where="pipeline")
+  assert options.row_length >= options.layout.max_length
+  assert options.batch_size % options.readers == 0
+  system = build(plain["system"], where="system", num_items=100)
+  checks.check_length(system, options.layout)
+  options.layout.check_system(system)
 
 
 def test_a_config_that_trains_nothing_says_what_it_is_for():

@@ -9,8 +9,9 @@ Of n events, with r the running number of an event's request among them:
 
 `first` is the place of the request's first event, which is all that an item of
 that request may look back to. A gap of -1 is not known: there was no request
-before, or one of the two has no time. Events without a time get one so far
-back that its distance to any other falls into a bucket of its own.
+before, or one of the two has no time. Events without a time all get one, so far
+back that its distance to any known time falls into a bucket of its own; two of
+them are as far apart as two of the same second.
 """
 
 import dataclasses

@@ -205,17 +205,25 @@ class RequestLayout(Layout):
     return batch
 
   def check_system(self, system: Any) -> None:
-    """Raises a ValueError where a system is built for other features."""
+    """Raises a ValueError where a system would read less than tokens tell."""
     told = self.features or FeatureSet()
-    for name, own in (
-      ("feature_rows", told.rows),
-      ("history_columns", told.history_columns),
-    ):
-      theirs = getattr(system, name, ())
-      if theirs != own:
+    own = {
+      "feature_rows": told.rows,
+      "history_columns": told.history_columns,
+      "num_actions": len((self.shown or self.feedback).tasks),
+    }
+    if self.context:
+      own["context_ids"] = self.context_ids
+    if self.asked_kind == CANDIDATE:
+      own["unknown_action"] = True
+    for name, value in own.items():
+      # Whatever has no features reads none.
+      default = () if name in ("feature_rows", "history_columns") else value
+      theirs = getattr(system, name, default)
+      if theirs != value:
         raise ValueError(
-          f"config.system.{name}={theirs}, and the features of"
-          f" config.pipeline.layout make it {own}: set it to that."
+          f"config.system.{name}={theirs}, and config.pipeline.layout makes it"
+          f" {value}: set it to that."
         )
 
   def impression_batch(self, impressions: Impressions) -> dict[str, np.ndarray]:

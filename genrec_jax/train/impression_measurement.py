@@ -95,14 +95,14 @@ class ImpressionMeasurement:
     tasks: what is predicted.
     scored: {"validation" | "test": {"model" | floor: Scored}}.
     seconds: wall time of the model's scores, compilation included.
-    flops_per_request: matrix products of the compiled step, padding included.
+    flops_per_request: matrix products for a request of one item, and of two.
     notes: sentences that must stand next to the numbers.
   """
 
   tasks: tuple[str, ...]
   scored: Mapping[str, Mapping[str, Scored]]
   seconds: Mapping[str, float]
-  flops_per_request: float
+  flops_per_request: tuple[float, float]
   notes: tuple[str, ...]
 
   @property
@@ -115,24 +115,28 @@ class ImpressionMeasurement:
     return tuple(name for name in self.scored["test"] if name != MODEL)
 
   def flops_per_impression(self, part: str) -> float:
-    """Products for the rows of a part over its impressions."""
-    return (
-      self.flops_per_request
-      * self.scored[part][MODEL].num_requests
-      / len(self.scored[part][MODEL].users_R)
-    )
+    """Products for a request of the part's mean size, over that size.
+
+    A history costs the same however many items are asked about, and each of
+    these the same; places of a row that hold no item are not counted.
+    """
+    scored = self.scored[part][MODEL]
+    size = len(scored.users_R) / scored.num_requests
+    one, two = self.flops_per_request
+    return (one + (size - 1) * (two - one)) / size
 
 
-def flops_per_request(run: Any) -> float:
-  """FLOPs of one row of a batch, from the step as it is compiled here."""
+def flops_per_request(run: Any) -> tuple[float, float]:
+  """FLOPs of a request of one item, and of two, from the compiled steps."""
   program = run.program()
   with program.in_force():
     params = program.abstract_state().params
-    compiled = program.score.lower(
-      params, program.abstract_impressions()
-    ).compile()
-  cost = program_cost(hlo.parse(compiled.as_text()))
-  return float(cost.flops) / run.eval.batch_size
+    steps = [
+      program.score.lower(params, program.abstract_impressions(n)).compile()
+      for n in (1, 2)
+    ]
+  one, two = (program_cost(hlo.parse(s.as_text())).flops for s in steps)
+  return one / run.eval.batch_size, two / run.eval.batch_size
 
 
 def measure_impressions(

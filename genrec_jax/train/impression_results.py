@@ -59,7 +59,7 @@ def document(
     "num_impressions": {p: len(s.users_R) for p, s in model.items()},
     "num_requests": {p: s.num_requests for p, s in model.items()},
     "evaluate_seconds": {p: round(s, 2) for p, s in measured.seconds.items()},
-    "flops_per_request": measured.flops_per_request,
+    "flops_per_request": list(measured.flops_per_request),
     "flops_per_impression": {
       part: measured.flops_per_impression(part) for part in parts
     },

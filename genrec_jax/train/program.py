@@ -111,10 +111,18 @@ class Program:
       self.request_sharding,
     )
 
-  def abstract_impressions(self) -> dict[str, jax.ShapeDtypeStruct]:
-    """The same of a batch of requests with candidates to be scored."""
+  def abstract_impressions(
+    self, num_candidates: int | None = None
+  ) -> dict[str, jax.ShapeDtypeStruct]:
+    """The same of a batch of requests with candidates to be scored.
+
+    Args:
+      num_candidates: of a request; None = the layout's.
+    """
     layout = self.pipeline.layout
-    nothing = no_impressions(self.eval.batch_size, layout.num_candidates)
+    if num_candidates is None:
+      num_candidates = layout.num_candidates
+    nothing = no_impressions(self.eval.batch_size, num_candidates)
     return _with_shardings(
       jax.eval_shape(lambda: layout.impression_batch(nothing)),
       self.request_sharding,

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tokens of requests by hand: what each tells, where it is, what it may see."""
 
+import types
+
 import numpy as np
 import polars as pl
 import pytest
@@ -11,7 +13,7 @@ from genrec_jax.data.impressions import iter_impressions, no_impressions
 from genrec_jax.data.request_events import UNKNOWN_TIME
 from genrec_jax.data.request_layout import NEXT_ITEM, PLACE
 from genrec_jax.data.user_context import hashed_attributes
-from tests.data.requests_by_hand import FEEDBACK, OneUser, bound
+from tests.data.requests_by_hand import FEATURES, FEEDBACK, OneUser, bound
 
 _U = UNKNOWN_TIME
 
@@ -63,6 +65,26 @@ def test_a_long_request_is_asked_in_pieces_and_its_history_once(layout):
     rows = [whole.example(source[i], 4) for i in range(len(source))]
     counts[number] = [int(r[:, PLACE["labelled"]].sum()) for r in rows]
   assert counts == {1: [2 + 1, 1], 2: [2 + 2]}
+
+
+@pytest.mark.parametrize("layout", [Interleaved, ActionOriented])
+def test_features_of_a_moment_are_the_same_behind_a_shorter_history(layout):
+  found = []
+  for max_events in (8, 2):
+    options = {"history_loss": True, "features": FEATURES}
+    whole = bound(layout(FEEDBACK, max_events, 1, **options))
+    source = whole.source(OneUser())
+    last = source[len(source) - 1]
+    rows = whole.example(last, source.split.train_end(last))
+    asked = rows[rows[:, PLACE["labelled"]] > 0]
+    moments = asked[:, len(PLACE) :].tolist()
+    found.append(dict(zip(asked[:, PLACE["item"]], moments, strict=True)))
+  whole, short = found
+  # Events 2 to 5 have labels; of two before the last, only 3 and 4 are left.
+  assert list(whole) == [6, 3, 4, 5] or list(whole) == [3, 4, 5, 6]
+  assert short.keys() == {4, 5, 6}
+  assert short == {item: whole[item] for item in short}
+  assert len({tuple(m) for m in short.values()}) == 3
 
 
 def test_interleaved_tokens():
@@ -205,3 +227,21 @@ def test_sizes_that_are_none(options, message):
 def test_an_unbound_layout_has_no_labels():
   with pytest.raises(ValueError, match="not bound"):
     Interleaved(FEEDBACK, 3).source(OneUser())
+
+
+@pytest.mark.parametrize(
+  ("layout", "told", "message"),
+  [
+    (Interleaved, {"num_actions": 3}, "num_actions=3, .* makes it 2"),
+    (ActionOriented, {"unknown_action": False}, "makes it True"),
+    (Fused, {"context_ids": 4}, "context_ids=4, .* makes it 5"),
+  ],
+)
+def test_a_system_that_reads_less_than_tokens_tell_is_refused(
+  layout, told, message
+):
+  whole = layout(FEEDBACK, 8, context=("a",), context_ids=5)
+  fits = {"num_actions": 2, "unknown_action": True, "context_ids": 5}
+  whole.check_system(types.SimpleNamespace(**fits))
+  with pytest.raises(ValueError, match=message):
+    whole.check_system(types.SimpleNamespace(**fits | told))

@@ -157,17 +157,27 @@ class _Mixed(toy.ItemBias):
     return super().score(batch) @ self.table[:2]
 
 
-def test_flops_are_those_of_products_of_a_row(histories, document):
+def test_flops_are_those_of_the_items_that_are_asked_about(histories, document):
   # A table of scores multiplies nothing.
-  assert document["flops_per_request"] == 0
+  assert document["flops_per_request"] == [0, 0]
   mixed = toy.toy_run(
     histories,
     _FEEDBACK,
     num_candidates=3,
     system=_Mixed(histories.manifest.num_items, 2),
   )
-  # Two per multiply-add of three candidates by a matrix of 2 x 2.
-  assert flops_per_request(mixed) == 2 * 3 * 2 * 2
+  # Two per multiply-add of an item by a matrix of 2 x 2; a row has room for
+  # three, which costs a service nothing.
+  assert flops_per_request(mixed) == (2 * 2 * 2, 2 * 2 * 2 * 2)
+
+
+def test_a_history_costs_once_however_many_items_are_asked_about(measured):
+  requests = measured.scored["test"]["model"].num_requests
+  size = len(measured.scored["test"]["model"].users_R) / requests
+  assert size >= 1
+  costs = dataclasses.replace(measured, flops_per_request=(105.0, 110.0))
+  expected = (100 + 5 * size) / size
+  assert costs.flops_per_impression("test") == pytest.approx(expected)
 
 
 def test_scores_are_read_back_and_paired_in_any_order(run, measured, tmp_path):
