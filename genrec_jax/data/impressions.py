@@ -84,11 +84,13 @@ def request_numbers(record: Record) -> Int[np.ndarray, "L"]:
 
 @dataclasses.dataclass(frozen=True)
 class _Request:
-  """One row of Impressions: a record, its history's end, its candidates."""
+  """One row of Impressions: a record, where it is asked, its candidates, and
+  how many events of the record are known then."""
 
   record: Record
   end: int
   events: Int[np.ndarray, "n"]
+  known: int
 
 
 def _positions(
@@ -105,9 +107,11 @@ def _requests(
   part: str,
   feedback: BoundFeedback,
   num_candidates: int,
+  frozen: bool,
 ) -> Iterator[_Request]:
   """The requests of a user in a part, in order of their first event."""
   events = _positions(histories, record, part)
+  begin = int(events[0]) if len(events) else 0
   events = events[feedback.asked(record)[events]]
   if not len(events):
     return
@@ -117,8 +121,10 @@ def _requests(
   _, first, place = np.unique(numbers, return_index=True, return_inverse=True)
   for end in np.unique(first[place[events]]):
     mine = events[first[place[events]] == end]
+    known = min(int(end), begin) if frozen else int(end)
     for start in range(0, len(mine), num_candidates):
-      yield _Request(record, int(end), mine[start : start + num_candidates])
+      shown = mine[start : start + num_candidates]
+      yield _Request(record, int(end), shown, known)
 
 
 def _side_by_side(
@@ -135,7 +141,7 @@ def _side_by_side(
     event[row, :n] = request.events
   return Impressions(
     user=np.array([r.record["user"] for r in requests], np.int32),
-    history=[cut(r.record, r.end) for r in requests],
+    history=[cut(r.record, r.known) for r in requests],
     query_time=np.array(
       [r.record["time"][r.end] if "time" in r.record else 0 for r in requests],
       np.int32,
@@ -154,6 +160,7 @@ def iter_impressions(
   batch_size: int,
   num_candidates: int,
   *,
+  frozen: bool = False,
   max_users: int | None = None,
   seed: int = 0,
 ) -> Iterator[Impressions]:
@@ -165,6 +172,8 @@ def iter_impressions(
     feedback: what the labels are; bound to the data set here.
     batch_size: requests at a time; the last batch may be smaller.
     num_candidates: N; a request of more items is cut into several rows.
+    frozen: histories end where the part begins, as those of a service that
+      learns nothing more of a user in that time.
     max_users: draw this many of the users that are asked in the part (seeded,
       without replacement; reads all histories once); None = all.
     seed: of that draw.
@@ -190,7 +199,9 @@ def iter_impressions(
   rows: list[_Request] = []
   for user in users:
     record = histories[int(user)]
-    for request in _requests(histories, record, part, bound, num_candidates):
+    for request in _requests(
+      histories, record, part, bound, num_candidates, frozen
+    ):
       rows.append(request)
       if len(rows) == batch_size:
         yield _side_by_side(rows, bound, num_candidates)

@@ -2,6 +2,7 @@
 """Everything that is measured of one trained ranker, on the same impressions.
 
     model        its logits for every labelled impression of both parts
+    model_frozen the same behind histories that end where the part begins
     base_rate    one probability for all: that of the training part
     item_rate    the item's own, (n+ + k q) / (n + k)
     user_rate    the user's, likewise
@@ -10,6 +11,11 @@ n and n+ count the training part's labelled impressions of the item (the user)
 and those that the task was done on, q is the base rate. k, the impressions that
 q stands for, is the one of _STRENGTHS with the lowest log loss on validation,
 for every task by itself: nothing is chosen on test.
+
+A model that reads the part's own earlier events is at a disadvantage within
+users (GAUC): whoever likes one item is expected to like more, so that the items
+before it, which could not know of it, are placed below those after it. Of
+frozen histories there is no such order. Parts that ask nobody twice have none.
 """
 
 from collections.abc import Mapping
@@ -30,7 +36,7 @@ from genrec_jax.data.splits import PARTS
 from genrec_jax.metrics.pointwise import log_losses
 from genrec_jax.train.impression_ranking import Scored, score_all, scorer
 
-MODEL = "model"
+MODEL, FROZEN = "model", "model_frozen"
 _STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 # A task nobody did (or everybody) in training is at least one event away from
 # certain.
@@ -93,7 +99,7 @@ class ImpressionMeasurement:
 
   Attributes:
     tasks: what is predicted.
-    scored: {"validation" | "test": {"model" | floor: Scored}}.
+    scored: {"validation" | "test": {"model" | "model_frozen" | floor: Scored}}.
     seconds: wall time of the model's scores, compilation included.
     flops_per_request: matrix products for a request of one item, and of two.
     notes: sentences that must stand next to the numbers.
@@ -112,7 +118,7 @@ class ImpressionMeasurement:
   @property
   def floors(self) -> tuple[str, ...]:
     """The rankers that are not the model."""
-    return tuple(name for name in self.scored["test"] if name != MODEL)
+    return tuple(n for n in self.scored["test"] if n not in (MODEL, FROZEN))
 
   def flops_per_impression(self, part: str) -> float:
     """Products for a request of the part's mean size, over that size.
@@ -154,16 +160,24 @@ def measure_impressions(
   scored: dict[str, dict[str, Scored]] = {}
   seconds = {}
   for part in PARTS:
+
+    def of_part(name, part=part):
+      batches = iter_impressions(
+        run.histories,
+        part,
+        feedback,
+        run.eval.batch_size,
+        run.pipeline.layout.num_candidates,
+        frozen=name == FROZEN,
+      )
+      return score_all(score, batches, f"{part} {name}")
+
     started = time.perf_counter()
-    batches = iter_impressions(
-      run.histories,
-      part,
-      feedback,
-      run.eval.batch_size,
-      run.pipeline.layout.num_candidates,
-    )
-    scored[part] = {MODEL: score_all(score, batches, f"{part} {MODEL}")}
+    scored[part] = {MODEL: of_part(MODEL)}
     seconds[part] = time.perf_counter() - started
+    found = scored[part][MODEL]
+    if found.num_requests > len(np.unique(found.users_R)):
+      scored[part][FROZEN] = of_part(FROZEN)
   notes: list[str] = []
   if with_floors:
     counts = Counts.of(run.histories, feedback)

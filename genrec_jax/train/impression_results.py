@@ -9,6 +9,8 @@ document says (train/results.py, `description`) it adds, by part and task:
     metrics     {PART: {TASK: {"auc", "gauc", "ne", "log_loss", "ece", ...}}}
     intervals   {PART: {TASK: {"auc": [low, high]}}}     95 %, users resampled
     curves      {PART: {TASK: {"predicted", "observed", "count"}}}
+    frozen      {PART: {TASK: {...}}}, metrics behind histories that end where
+                the part begins; without parts that ask nobody twice
     floors      {FLOOR: {PART: {TASK: {...}}}}
     versus      {FLOOR: {PART: {TASK: {"auc": [difference, low, high]}}}}
     slices      {PART: {KIND: {SLICE: {"impressions", "share", "tasks"}}}}
@@ -24,6 +26,7 @@ import numpy as np
 from genrec_jax.metrics import bootstrap, score_bootstrap, slices
 from genrec_jax.metrics.pointwise import CalibrationMetrics
 from genrec_jax.train.impression_measurement import (
+  FROZEN,
   MODEL,
   ImpressionMeasurement,
 )
@@ -64,6 +67,11 @@ def document(
       part: measured.flops_per_impression(part) for part in parts
     },
     "metrics": {p: metrics_of(s, tasks) for p, s in model.items()},
+    "frozen": {
+      part: metrics_of(measured.scored[part][FROZEN], tasks)
+      for part in parts
+      if FROZEN in measured.scored[part]
+    },
     "intervals": {p: _intervals(s, tasks) for p, s in model.items()},
     "curves": {p: _curves(s, tasks) for p, s in model.items()},
     "floors": {
@@ -172,6 +180,9 @@ def table(result: Mapping[str, Any]) -> str:
       intervals = result["intervals"][part][task]
       lines.append(line("      95 % from", bounds(intervals, 0)))
       lines.append(line("      to", bounds(intervals, 1)))
+      if part in result["frozen"]:
+        cells = values(result["frozen"][part][task])
+        lines.append(line("      of histories before the part", cells))
   lines.append(
     f"{result['parameters']:,} parameters,"
     f" {result['flops_per_impression']['test']:,.0f} FLOPs per test impression"

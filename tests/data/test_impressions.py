@@ -16,6 +16,7 @@ from genrec_jax.data.impressions import (
 from genrec_jax.data.sequences import prepare
 from genrec_jax.data.splits import GlobalTime, LeaveOneOut
 from genrec_jax.data.synthetic import Synthetic
+from tests.data.requests_by_hand import FEEDBACK, OneUser
 
 _START = 1_600_000_000
 _FEEDBACK = Feedback(("click", "like"))
@@ -109,6 +110,20 @@ def test_a_long_request_is_cut_and_a_user_without_history_is_asked(histories):
   assert _names(histories, test.history[1]["item"]) == "abcdefgh"
   assert len(test.history[2]["item"]) == 0
   assert test.labels.tolist() == [[2, 0], [1, 0], [0, 0]]
+
+
+def test_frozen_histories_end_where_the_part_begins():
+  user = OneUser(end=4)
+  running, frozen = (
+    next(iter_impressions(user, "test", FEEDBACK, 9, 2, frozen=still))
+    for still in (False, True)
+  )
+  assert [len(r["item"]) for r in running.history] == [4, 5, 6]
+  assert [r["item"].tolist() for r in frozen.history] == [[1, 2, 3, 4]] * 3
+  # All else is what is asked, and when.
+  for name in ("user", "query_time", "candidates", "labels", "known", "event"):
+    same = [getattr(x, name) for x in (running, frozen)]
+    np.testing.assert_array_equal(*same, err_msg=name)
 
 
 def test_batches_hold_all_and_drawn_users_are_users_that_are_asked(histories):

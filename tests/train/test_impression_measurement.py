@@ -20,6 +20,7 @@ from genrec_jax.train.impression_measurement import (
   flops_per_request,
   measure_impressions,
 )
+from genrec_jax.train.impression_ranking import task_metrics
 from genrec_jax.train.restored import Loaded
 from genrec_jax.train.results import write_json
 from genrec_jax.train.scores import Scores, compare
@@ -150,6 +151,38 @@ def test_the_document_is_json_and_its_numbers_are_the_scores(
   assert "item_rate" in text
 
 
+@dataclasses.dataclass(frozen=True)
+class _Clicks(toy.ItemsAlone):
+  """How often the user clicked until now."""
+
+  actions: tuple[str, ...] = ()
+
+  def impression_batch(self, impressions):
+    bound = self.feedback.bind(list(self.actions))
+    clicks = [
+      (bound.bits(record) & 1).sum() if len(record["item"]) else 0
+      for record in impressions.history
+    ]
+    shape = impressions.candidates.shape
+    return {"item_BN": np.broadcast_to(np.array(clicks)[:, None], shape)}
+
+
+def test_within_users_a_running_count_is_behind_chance_a_frozen_one_is_not(run):
+  """Why GAUC is measured behind frozen histories too."""
+  actions = run.histories.manifest.actions
+  layout = _Clicks(_FEEDBACK, num_candidates=1, actions=tuple(actions))
+  counting = dataclasses.replace(
+    run, pipeline=dataclasses.replace(run.pipeline, layout=layout)
+  )
+  more_is_higher = np.arange(_ITEMS + 1.0)[:, None] * [1, 1]
+  found = measure_impressions(
+    counting, toy.params_of(more_is_higher), with_floors=False
+  ).scored["test"]
+  gauc = {k: task_metrics(s, 0)["gauc"] for k, s in found.items()}
+  assert gauc["model_frozen"] == pytest.approx(0.5)
+  assert gauc["model"] < 0.45
+
+
 class _Mixed(toy.ItemBias):
   """Tasks mixed by a matrix, so that there is a product."""
 
@@ -226,5 +259,7 @@ def test_what_cannot_be_compared_is_refused(run, measured, tmp_path):
     with pytest.raises(ValueError, match=message):
       other = dataclasses.replace(scores, **change)
       compare(scores, other, "test", "model", "model")
-  with pytest.raises(ValueError, match="no scores of 'best'.*model, base_rate"):
+  with pytest.raises(
+    ValueError, match="no scores of 'best'.*model_frozen, base_"
+  ):
     compare(scores, scores, "test", "best", "model")
