@@ -14,6 +14,7 @@ from html import escape
 import re
 from typing import Any
 
+from genrec_jax.metrics.auc import gauc_share
 from genrec_jax.report.page import (
   Event,
   Plot,
@@ -166,7 +167,9 @@ def _table(result: Mapping[str, Any]) -> str:
     rate = model["base_rate"]
     rows.append(
       f'<tr class="task"><td colspan="{1 + len(_METRICS)}">{escape(task)}'
-      f", done on {rate:.2%} of the shown items</td></tr>"
+      f", done on {rate:.2%} of the shown items; GAUC of"
+      f" {gauc_share(model):.1%} of them, those of users with both outcomes"
+      "</td></tr>"
     )
     floors = {n: p["test"][task] for n, p in result["floors"].items()}
     rows += [

@@ -9,6 +9,7 @@ not defined in one of the seeds is left out.
 from collections.abc import Mapping, Sequence
 import statistics
 
+from genrec_jax.metrics.auc import gauc_share
 from genrec_jax.report.cells import cell, line
 from genrec_jax.report.ranker_runs import FLOORS, RankerRun
 from genrec_jax.report.runs import Summary, by_config, by_dataset
@@ -16,9 +17,10 @@ from genrec_jax.report.runs import Summary, by_config, by_dataset
 _METRICS = ("auc", "gauc", "ne")
 _LEGEND = (
   "Every shown item of the test part is scored, none is sampled. GAUC is the"
-  " mean AUC within users, by impressions, of users with both outcomes; NE is"
-  " the log loss over that of a constant at the test part's own rate: below 1"
-  " is better than it."
+  " mean AUC within users, by impressions, of users with both outcomes, and"
+  " beside it stands which share of the impressions is theirs; NE is the log"
+  " loss over that of a constant at the test part's own rate: below 1 is better"
+  " than it."
 )
 
 
@@ -47,9 +49,26 @@ def _summaries(
   }
 
 
+def _gauc_name(task: str, runs: Sequence[RankerRun]) -> str:
+  """GAUC and of what share; labels decide it, so that all runs agree."""
+  shares = {}
+  for run in runs:
+    share = gauc_share(run.metrics["test"][task])
+    shares[f"{run.config}/{run.seed}"] = f"{100 * share:.1f} %"
+  if len(set(shares.values())) > 1:
+    found = ", ".join(f"{run} {share}" for run, share in shares.items())
+    raise ValueError(
+      f"GAUC of {task} is of different shares of the test impressions, {found}:"
+      " these runs were measured on other data or with other labels, so one"
+      " table cannot hold them. Evaluate them on the same."
+    )
+  return f"GAUC ({next(iter(shares.values()))} of impressions)"
+
+
 def _task_table(task: str, runs: Sequence[RankerRun]) -> str:
+  names = {m: m.upper() for m in _METRICS} | {"gauc": _gauc_name(task, runs)}
   lines = [
-    line([f"**{task}**", *(metric.upper() for metric in _METRICS), "from"]),
+    line([f"**{task}**", *names.values(), "from"]),
     line(["---", *("---:" for _ in _METRICS), "---"]),
   ]
   for name, label in FLOORS.items():

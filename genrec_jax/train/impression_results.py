@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from genrec_jax.metrics import bootstrap, score_bootstrap, slices
+from genrec_jax.metrics.auc import gauc_share
 from genrec_jax.metrics.pointwise import CalibrationMetrics
 from genrec_jax.train.impression_measurement import (
   MODEL,
@@ -172,6 +173,10 @@ def table(result: Mapping[str, Any]) -> str:
       intervals = result["intervals"][part][task]
       lines.append(line("      95 % from", bounds(intervals, 0)))
       lines.append(line("      to", bounds(intervals, 1)))
+      lines.append(
+        f"      gauc of {100 * gauc_share(metrics[task]):.1f} % of the"
+        " impressions: those of users with both outcomes"
+      )
   lines.append(
     f"{result['parameters']:,} parameters,"
     f" {result['flops_per_impression']['test']:,.0f} FLOPs per test impression"

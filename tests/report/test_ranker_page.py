@@ -25,6 +25,7 @@ def _metrics(auc):
     "log_loss": 0.3,
     "ece": 0.01,
     "base_rate": 0.12,
+    "one_class_impressions": 0.376,
   }
 
 
@@ -126,6 +127,7 @@ def test_page_is_whole_and_needs_nothing_else(shown):
   assert "<x>" not in text and "best 0.7100" in text
   for fact in ("0.7500", "0.6000 to 0.8000", "12.00% of", "2 min 5 s", "1,234"):
     assert fact in text
+  assert text.count("GAUC of 62.4% of them") == len(_TASKS)
 
 
 def test_verdict_is_by_the_interval_of_each_task():
