@@ -55,12 +55,16 @@ def update_readme(
 def report_run(workdir: pathlib.Path) -> None:
   """Writes the page of a workdir and says its verdict."""
   # Only this form needs the model, and with it JAX.
-  from genrec_jax.report import ranker_page, ranker_workdir, workdir as finder
+  from genrec_jax.report import (
+    ranker_verdict,
+    ranker_workdir,
+    workdir as finder,
+  )
 
   path = workdir / "report.html"
   if ranker_workdir.is_ranker(workdir):
     write_text(path, ranker_workdir.page_of(workdir, _USER.value))
-    said = ranker_page.verdict(ranker_workdir.read_result(workdir))
+    said = ranker_verdict.verdict(ranker_workdir.read_result(workdir))
   else:
     write_text(path, finder.page_of(workdir, _USER.value))
     said = verdict(read_run(workdir / "evaluation.json"))

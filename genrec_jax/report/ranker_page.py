@@ -19,12 +19,12 @@ from genrec_jax.report.page import (
   Event,
   Plot,
   Suggestion,
-  Verdict,
   document_html,
   figures_html,
   measured_html,
 )
 from genrec_jax.report.ranker_runs import FLOORS
+from genrec_jax.report.ranker_verdict import verdict
 
 _METRICS = ("auc", "gauc", "ne", "log_loss", "ece")
 _NAMES = {
@@ -71,57 +71,6 @@ def title_of(result: Mapping[str, Any]) -> str:
   """System and config: what a system is made of, and of what data."""
   system = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", result["system"])
   return f"{system} · {result['config']}"
-
-
-def best_floor(
-  result: Mapping[str, Any], task: str
-) -> tuple[str, float] | None:
-  """Name and test AUC of a task's best floor; None where none is defined."""
-  found = {
-    name: parts["test"][task]["auc"]
-    for name, parts in result["floors"].items()
-    if parts["test"][task]["auc"] is not None
-  }
-  if not found:
-    return None
-  name = max(found, key=found.__getitem__)
-  return name, found[name]
-
-
-def verdict(result: Mapping[str, Any]) -> Verdict:
-  """For which tasks the test AUC is surely above that of every floor."""
-  won, lost = [], []
-  for task in result["tasks"]:
-    floor = best_floor(result, task)
-    found = floor and result["versus"][floor[0]]["test"][task].get("auc")
-    if not found:
-      lost.append(f"{task} (not defined)")
-      continue
-    difference, low, high = found
-    text = (
-      f"{task} ({difference:+.4f} over {FLOORS.get(floor[0], floor[0])},"
-      f" {low:+.4f} to {high:+.4f})"
-    )
-    (won if low > 0 else lost).append(text)
-  how = " AUC differences with 95 % intervals, paired over users."
-  impressions = f"Of {result['num_impressions']['test']:,} shown items, it "
-  if not lost:
-    return Verdict(
-      impressions,
-      "orders every task better than the training rates",
-      f": {'; '.join(won)}.{how}",
-      won=True,
-    )
-  said = f": {'; '.join(lost)}."
-  if won:
-    said += f" It does for {'; '.join(won)}."
-  which = "some tasks" if won else "any task"
-  return Verdict(
-    impressions,
-    f"does not surely order {which} better than the training rates",
-    said + how,
-    won=False,
-  )
 
 
 def _tiles(result: Mapping[str, Any]) -> str:

@@ -11,7 +11,6 @@ import pytest
 from genrec_jax.report import ranker_figures, ranker_page, ranker_workdir
 from genrec_jax.report.page import Plot
 from genrec_jax.report.ranker_figures import Reading
-from genrec_jax.report.ranker_runs import FLOORS
 from tests.ranking.formula_ranker import formula_ranker, prepared
 
 _TASKS = ("cart", "purchase")
@@ -128,18 +127,6 @@ def test_page_is_whole_and_needs_nothing_else(shown):
   for fact in ("0.7500", "0.6000 to 0.8000", "12.00% of", "2 min 5 s", "1,234"):
     assert fact in text
   assert text.count("GAUC of 62.4% of them") == len(_TASKS)
-
-
-def test_verdict_is_by_the_interval_of_each_task():
-  said = ranker_page.verdict(_result())
-  assert said.won and "every task better" in said.text
-  assert (
-    f"purchase (+0.0200 over {FLOORS['item_rate']}, +0.0100 to" in said.text
-  )
-  said = ranker_page.verdict(_result(versus=(0.02, -0.01, 0.05)))
-  assert not said.won and "not surely order some tasks" in said.text
-  said = ranker_page.verdict(_result(versus=None, purchase_auc=None))
-  assert not said.won and "purchase (not defined)" in said.text
 
 
 def test_what_is_not_defined_is_said_and_not_drawn(shown):
