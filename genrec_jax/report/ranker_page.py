@@ -15,10 +15,11 @@ import re
 from typing import Any
 
 from genrec_jax.metrics.auc import gauc_share
-from genrec_jax.report.page import (
+from genrec_jax.report.document import (
   Event,
   Plot,
   Suggestion,
+  detail_html,
   document_html,
   figures_html,
   measured_html,
@@ -136,19 +137,15 @@ def _table(result: Mapping[str, Any]) -> str:
   )
 
 
-def _detail(text: str) -> str:
-  return f'<span class="detail">{escape(text)}</span>' if text else ""
-
-
 def _user(shown: RankedFor, tasks: Sequence[str]) -> str:
   history = "".join(
-    f"<li><span>{escape(event.title)}{_detail(event.detail)}</span>"
+    f"<li><span>{escape(event.title)}{detail_html(event.detail)}</span>"
     f'<span class="when">{escape(event.when)}</span></li>'
     for event in reversed(shown.history)
   )
   heads = "".join(f"<th>{escape(name)}</th>" for name in ("value", *tasks))
   rows = "".join(
-    f"<tr><td>{escape(c.title)}{_detail(c.detail)}</td><td>{c.value:.4f}</td>"
+    f"<tr><td>{escape(c.title)}{detail_html(c.detail)}</td><td>{c.value:.4f}</td>"
     + "".join(f"<td>{p:.4f}</td>" for p in c.probabilities)
     + "</tr>"
     for c in shown.candidates
@@ -157,7 +154,7 @@ def _user(shown: RankedFor, tasks: Sequence[str]) -> str:
     f'<div class="card"><h3>{escape(name)}</h3><ol>'
     + "".join(
       f'<li><span class="place">{place}</span>'
-      f"<span>{escape(item.title)}{_detail(item.detail)}</span>"
+      f"<span>{escape(item.title)}{detail_html(item.detail)}</span>"
       f'<span class="number">{item.score:.4f}</span></li>'
       for place, item in enumerate(items, 1)
     )

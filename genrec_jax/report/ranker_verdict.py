@@ -16,7 +16,7 @@ import dataclasses
 from typing import Any
 
 from genrec_jax.metrics.auc import gauc_share
-from genrec_jax.report.page import Verdict
+from genrec_jax.report.document import Verdict
 from genrec_jax.report.ranker_runs import FLOORS
 
 

@@ -23,8 +23,8 @@ from genrec_jax.ranking.policies import Diverse, Greedy, Policy, Sequential
 from genrec_jax.ranking.ranker import Ranker, load_ranker
 from genrec_jax.ranking.what_if import REMOVED, Change
 from genrec_jax.report import figures, ranker_figures
+from genrec_jax.report.document import Event, Plot, Suggestion
 from genrec_jax.report.figures import Row
-from genrec_jax.report.page import Event, Plot, Suggestion
 from genrec_jax.report.ranker_figures import Reading
 from genrec_jax.report.ranker_page import Candidate, RankedFor, render
 from genrec_jax.report.ranker_runs import FLOORS

@@ -25,8 +25,9 @@ from genrec_jax.metrics.ranking import per_request
 from genrec_jax.metrics.writer import read_rows
 from genrec_jax.recommender import Recommender
 from genrec_jax.report import figures
+from genrec_jax.report.document import Event, Plot, Suggestion
 from genrec_jax.report.figures import Row
-from genrec_jax.report.page import Event, Example, Plot, Suggestion, render
+from genrec_jax.report.page import Example, render
 from genrec_jax.report.runs import FLOOR_LABELS, Run, read_run
 from genrec_jax.train.ranks import Ranks
 

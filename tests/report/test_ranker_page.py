@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.report import ranker_figures, ranker_page, ranker_workdir
-from genrec_jax.report.page import Plot
+from genrec_jax.report.document import Plot
 from genrec_jax.report.ranker_figures import Reading
 from tests.ranking.formula_ranker import formula_ranker, prepared
 
