@@ -44,6 +44,20 @@ class Suggestion:
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+  """Sections that a page has besides its own, above the last.
+
+  Attributes:
+    body: their HTML.
+    facts, notes: what the last section says of them.
+  """
+
+  body: str
+  facts: Mapping[str, str]
+  notes: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
 class Verdict:
   """One or two sentences, of which `point` is the one to remember."""
 

@@ -6,7 +6,8 @@ floors and ceiling, the plots, ten recommendations for one user beside the
 history they follow from, and how it was measured. The style is page.css in
 this folder; the plots are SVG from figures.py. Everything that comes from data
 (titles, ids, names) is escaped. The page of a ranker (ranker_page.py) has other
-sections in the same document (document.py).
+sections in the same document (document.py); of a model that does both, they
+stand below these.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from html import escape
 
 from genrec_jax.report.document import (
   Event,
+  Part,
   Plot,
   Suggestion,
   Verdict,
@@ -224,12 +226,22 @@ def render(
   plots: Sequence[Plot],
   example: Example | None,
   facts: Mapping[str, str],
+  also: Part | None = None,
 ) -> str:
-  """The whole page; `facts` are added to what the run itself says."""
+  """The whole page; `facts` are added to what the run itself says.
+
+  `also` is what the same model does besides, below.
+  """
   shown = (
     f"<h2>What it recommends</h2>{_example(example)}"
     if example is not None
     else ""
+  )
+  also = also or Part("", {}, ())
+  measured = measured_html(
+    {**_facts(run, facts), **also.facts},
+    [*run.notes, *also.notes],
+    run.config_values,
   )
   body = f"""{_tiles(run)}
 <h2>Against floors and ceiling</h2>
@@ -237,6 +249,7 @@ def render(
 <h2>In detail</h2>
 {figures_html(plots)}
 {shown}
-{measured_html(_facts(run, facts), run.notes, run.config_values)}"""
+{also.body}
+{measured}"""
   title = f"{run.title} · {run.dataset_title}"
   return document_html(title, run.date, verdict(run), body)

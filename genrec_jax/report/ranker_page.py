@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page of a ranker: one HTML file in the style of page.py.
 
-In reading order: what the run is, one sentence of verdict, the table of every
-task against the training rates, the plots, then one user: history, candidates
-with their probabilities, the list by each policy, what the past does to the
-first of them, and how it was measured. The document is that of
-train/impression_results.py.
+In reading order: what the run is, the verdict, the table of every task against
+the training rates, the plots, then one user: history, candidates with their
+probabilities, the list by each policy, what the past does to the first of them,
+and how it was measured. The document is that of train/impression_results.py.
+`part` is all of this for the page of a model that retrieves too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,14 @@ from typing import Any
 from genrec_jax.metrics.auc import gauc_share
 from genrec_jax.report.document import (
   Event,
+  Part,
   Plot,
   Suggestion,
   detail_html,
   document_html,
   figures_html,
   measured_html,
+  verdict_html,
 )
 from genrec_jax.report.ranker_runs import FLOORS
 from genrec_jax.report.ranker_verdict import verdict
@@ -189,16 +191,43 @@ def _facts(
     "training": f"{minutes} min {seconds} s",
     "measured": f"{result['checkpoint']} checkpoint, step {result['step']:,}",
     "parameters": f"{result['parameters']:,}",
-    "FLOPs": f"{result['flops_per_impression']['test']:,.0f} per impression",
     "users": f"{result['num_users']:,}",
     "items": f"{result['num_items']:,}",
     "sort": result["sort_rule"],
     "split": result["split_rule"],
-    "impressions": f"{result['num_impressions']['test']:,} of"
-    f" {result['num_requests']['test']:,} requests (test)",
     "intervals": "95 %, users resampled",
+    **_shown_facts(result),
     **extra,
   }
+
+
+def _shown_facts(result: Mapping[str, Any]) -> dict[str, str]:
+  """What only a measurement on shown items has to say."""
+  return {
+    "impressions": f"{result['num_impressions']['test']:,} of"
+    f" {result['num_requests']['test']:,} requests (test)",
+    "FLOPs": f"{result['flops_per_impression']['test']:,.0f} per impression",
+  }
+
+
+def _sections(
+  result: Mapping[str, Any], plots: Sequence[Plot], shown: RankedFor
+) -> str:
+  return f"""<h2>Against training rates</h2>
+{_table(result)}
+<h2>Tasks in detail</h2>
+{figures_html(plots)}
+{_user(shown, result["tasks"])}"""
+
+
+def part(
+  result: Mapping[str, Any], plots: Sequence[Plot], shown: RankedFor
+) -> Part:
+  """The same sections, for the page of a model that does more than rank."""
+  body = f"""<h2>Ranking of shown items</h2>
+{verdict_html(verdict(result))}
+{_sections(result, plots, shown)}"""
+  return Part(body, _shown_facts(result), result["notes"])
 
 
 def render(
@@ -212,10 +241,6 @@ def render(
     _facts(result, facts), result["notes"], result["config_values"]
   )
   body = f"""{_tiles(result)}
-<h2>Against training rates</h2>
-{_table(result)}
-<h2>In detail</h2>
-{figures_html(plots)}
-{_user(shown, result["tasks"])}
+{_sections(result, plots, shown)}
 {measured}"""
   return document_html(title_of(result), result["date"], verdict(result), body)

@@ -100,3 +100,14 @@ def test_facts_say_how_it_was_measured(make_run):
   text = _render(run)
   for fact in (run.commit, run.sort_rule, run.split_rule, "2 min 5 s", "1,234"):
     assert fact in text
+
+
+def test_what_a_run_does_besides_stands_above_how_it_was_measured(make_run):
+  also = document.Part("<h2>Besides</h2>", {"shown": "7 items"}, ["<rates>"])
+  text = page.render(make_run(), [], EXAMPLE, {}, also)
+  headings = re.findall("<h2>(.*?)</h2>", text)
+  assert headings[-3:] == ["What it recommends", "Besides"] + headings[-1:]
+  assert headings[-1] == "How it was measured"
+  measured = text[text.index("How it was measured") :]
+  for said in ("7 items", "&lt;rates&gt;", "item-kNN tuned on validation"):
+    assert said in measured
