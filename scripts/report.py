@@ -3,8 +3,9 @@
 
 python scripts/report.py --workdir=WORKDIR
   WORKDIR/report.html from evaluation.json, ranks.npz, metrics.jsonl and the
-  prepared data; one HTML file that needs no network. Of a ranker without
-  ranks.npz: its sections are those of report/ranker_page.py.
+  prepared data; one HTML file that needs no network. Of a ranker, without
+  ranks.npz, its sections are those of report/ranker_page.py; a system that
+  retrieves and ranks has both, and a verdict of each.
 python scripts/report.py --results=results --readme=README.md [--check]
   the README's results table and results/overview.svg from
   results/<config>/<seed>.json. With --check nothing is written, and the
@@ -18,7 +19,7 @@ from absl import app, flags, logging
 
 from genrec_jax.core.atomic import write_text
 from genrec_jax.core.flag_names import parse_flags
-from genrec_jax.report import tables
+from genrec_jax.report import ranker_verdict, tables
 from genrec_jax.report.overview import overview_svg
 from genrec_jax.report.page import verdict
 from genrec_jax.report.ranker_runs import read_ranker_runs
@@ -29,7 +30,9 @@ _USER = flags.DEFINE_string(
   "user", None, "id of the user of the example; by default the first one"
 )
 _REQUIRE_WIN = flags.DEFINE_bool(
-  "require_win", False, "exit 1 where the run does not beat its best floor"
+  "require_win",
+  False,
+  "exit 1 where the run does not beat its best floor in all that it does",
 )
 _RESULTS = flags.DEFINE_string("results", None, "folder of finished runs")
 _README = flags.DEFINE_string("readme", None, "file that holds the table")
@@ -53,19 +56,20 @@ def update_readme(
 
 
 def report_run(workdir: pathlib.Path) -> None:
-  """Writes the page of a workdir and says its verdict."""
+  """Writes the page of a workdir and says its verdicts."""
   # Only this form needs the model, and with it JAX.
-  from genrec_jax.report import ranker_page, ranker_workdir, workdir as finder
+  from genrec_jax.report import ranker_workdir, workdir as finder
 
   path = workdir / "report.html"
+  ranking = ranker_workdir.read_result(workdir)
+  said = [] if ranking is None else [ranker_verdict.verdict(ranking)]
   if ranker_workdir.is_ranker(workdir):
     write_text(path, ranker_workdir.page_of(workdir, _USER.value))
-    said = ranker_page.verdict(ranker_workdir.read_result(workdir))
   else:
     write_text(path, finder.page_of(workdir, _USER.value))
-    said = verdict(read_run(workdir / "evaluation.json"))
-  print(f"{said.text}\nwrote {path}")
-  if _REQUIRE_WIN.value and not said.won:
+    said.insert(0, verdict(read_run(workdir / "evaluation.json")))
+  print(*(one.text for one in said), f"wrote {path}", sep="\n")
+  if _REQUIRE_WIN.value and not all(one.won for one in said):
     sys.exit(1)
 
 

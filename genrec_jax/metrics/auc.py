@@ -5,13 +5,15 @@
     GAUC  = sum_u n_u AUC_u / sum_u n_u      n_u: impressions of the user
 
 Users whose impressions are of one class have no AUC: they are left out of GAUC,
-and their shares are reported beside it. A metric that is not defined (no
+and `gauc_share` of the impressions stands beside it wherever it is shown. A
+metric that is not defined (no
 positive, or no negative, anywhere) is None, never NaN. The state keeps the
 scores, which no sum can stand for; `compute` sorts them once, O(n log n).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
 
 from jaxtyping import Bool, Float, Int, Shaped
@@ -139,3 +141,9 @@ def weighted_area(
   if not there.any():
     return None
   return float(np.average(areas[there], weights=counts[there]))
+
+
+def gauc_share(metrics: Mapping[str, float | None]) -> float:
+  """The share of the impressions that the GAUC of a `compute` is of."""
+  without = metrics["one_class_impressions"]
+  return 0.0 if without is None else 1 - without

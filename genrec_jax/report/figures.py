@@ -131,15 +131,17 @@ def learning_curve(
   eval_steps_M: Int[np.ndarray, "M"],
   value_M: Float[np.ndarray, "M"],
   metric: str,
+  kept: int,
   *,
+  title: str = "Learning curve",
   from_zero: bool = True,
 ) -> str:
   """Training loss (left) and the validation metric (right), by step.
 
-  The best validation value, which is the checkpoint that was kept, is marked.
-  A metric without a meaningful zero, such as AUC, is drawn `from_zero=False`.
+  The value of the step whose parameters were `kept` is marked, where there is
+  one: it need not be the best, since training may watch another metric. One
+  without a meaningful zero, such as AUC, is drawn `from_zero=False`.
   """
-  title = "Learning curve"
   with rc_context(STYLE):
     figure = Figure(figsize=(5.6, 3.5))
     axes = figure.add_subplot()
@@ -160,26 +162,32 @@ def learning_curve(
         span = max(span, 0.01)
       bottom = low if from_zero else low - 0.12 * span
       right.set_ylim(bottom=bottom, top=low + span * 1.18 + 1e-9)
-      best = int(np.argmax(value_M))
-      right.plot(
-        eval_steps_M[best],
-        value_M[best],
-        marker="o",
-        markersize=9,
-        markerfacecolor="white",
-        markeredgecolor=MODEL,
-        markeredgewidth=2,
-      )
-      right.annotate(
-        f"best {value_M[best]:.4f}",
-        (eval_steps_M[best], value_M[best]),
-        xytext=(0, 9),
-        textcoords="offset points",
-        ha="right" if best >= (len(value_M) - 1) / 2 else "left",
-        color=MODEL,
-        fontsize=9.5,
-      )
+      for place in np.flatnonzero(eval_steps_M == kept).tolist():
+        _ring(right, eval_steps_M, value_M, place)
   return svg_of(figure, title)
+
+
+def _ring(axes: Axes, steps_M, value_M, place: int) -> None:
+  """Marks one point of a line, and says its value."""
+  at = (steps_M[place], value_M[place])
+  axes.plot(
+    *at,
+    marker="o",
+    markersize=9,
+    markerfacecolor="white",
+    markeredgecolor=MODEL,
+    markeredgewidth=2,
+  )
+  word = "best" if value_M[place] == np.max(value_M) else "kept"
+  axes.annotate(
+    f"{word} {value_M[place]:.4f}",
+    at,
+    xytext=(0, 9),
+    textcoords="offset points",
+    ha="right" if place >= (len(value_M) - 1) / 2 else "left",
+    color=MODEL,
+    fontsize=9.5,
+  )
 
 
 def _line_labels(axes: Axes, ends: list[tuple[float, str, str]]) -> None:

@@ -6,16 +6,25 @@ floors and ceiling, the plots, ten recommendations for one user beside the
 history they follow from, and how it was measured. The style is page.css in
 this folder; the plots are SVG from figures.py. Everything that comes from data
 (titles, ids, names) is escaped. The page of a ranker (ranker_page.py) has other
-sections in the same document.
+sections in the same document (document.py); of a model that does both, they
+stand below these.
 """
 
 from collections.abc import Mapping, Sequence
 import dataclasses
 from html import escape
-from importlib import resources
-import json
-from typing import Any
 
+from genrec_jax.report.document import (
+  Event,
+  Part,
+  Plot,
+  Suggestion,
+  Verdict,
+  detail_html,
+  document_html,
+  figures_html,
+  measured_html,
+)
 from genrec_jax.report.runs import (
   FLOOR_LABELS,
   VARIANTS,
@@ -28,53 +37,12 @@ _METRICS = ("hr@10", "ndcg@10", "mrr@10", "hr@50")
 
 
 @dataclasses.dataclass(frozen=True)
-class Plot:
-  """One plot and the sentence under it; a wide one has a row of its own."""
-
-  svg: str
-  caption: str
-  wide: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Event:
-  """One past event of the example's user; `when` and `detail` may be ''."""
-
-  title: str
-  detail: str
-  when: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Suggestion:
-  """One recommended item; a higher score is better, of any scale."""
-
-  title: str
-  detail: str
-  score: float
-
-
-@dataclasses.dataclass(frozen=True)
 class Example:
   """What is recommended to one user: history oldest first, best item first."""
 
   user_id: str
   history: Sequence[Event]
   suggestions: Sequence[Suggestion]
-
-
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-  """One or two sentences, of which `point` is the one to remember."""
-
-  before: str
-  point: str
-  after: str
-  won: bool
-
-  @property
-  def text(self) -> str:
-    return f"{self.before}{self.point}{self.after}"
 
 
 def verdict(run: Run) -> Verdict:
@@ -104,14 +72,6 @@ def verdict(run: Run) -> Verdict:
     f", the best floor{way} (difference {mean:+.4f}, 95 % interval {low:+.4f}"
     f" to {high:+.4f}, paired over users).",
     won=True,
-  )
-
-
-def _verdict_html(said: Verdict) -> str:
-  kind = "won" if said.won else "lost"
-  return (
-    f'{escape(said.before)}<strong class="{kind}">{escape(said.point)}</strong>'
-    f"{escape(said.after)}"
   )
 
 
@@ -210,24 +170,10 @@ def _table(run: Run) -> str:
   )
 
 
-def figures_html(plots: Sequence[Plot]) -> str:
-  """Plots in two columns."""
-  body = "".join(
-    f'<figure class="card{" wide" if plot.wide else ""}">{plot.svg}'
-    f"<figcaption>{escape(plot.caption)}</figcaption></figure>"
-    for plot in plots
-  )
-  return f'<div class="figures">{body}</div>'
-
-
-def _detail(text: str) -> str:
-  return f'<span class="detail">{escape(text)}</span>' if text else ""
-
-
 def _example(example: Example) -> str:
   """History on the left, newest on top; recommendations on the right."""
   history = "".join(
-    f"<li><span>{escape(event.title)}{_detail(event.detail)}</span>"
+    f"<li><span>{escape(event.title)}{detail_html(event.detail)}</span>"
     f'<span class="when">{escape(event.when)}</span></li>'
     for event in reversed(example.history)
   )
@@ -237,7 +183,7 @@ def _example(example: Example) -> str:
   spread = (high - low) or 1.0
   suggestions = "".join(
     f'<li><span class="place">{place}</span>'
-    f"<span>{escape(s.title)}{_detail(s.detail)}</span>"
+    f"<span>{escape(s.title)}{detail_html(s.detail)}</span>"
     f'<span class="score"><i style="width:'
     f'{20 + 80 * (s.score - low) / spread:.0f}%"></i></span>'
     f'<span class="number">{s.score:.4f}</span></li>'
@@ -275,66 +221,27 @@ def _facts(run: Run, extra: Mapping[str, str]) -> dict[str, str]:
   }
 
 
-def measured_html(
-  facts: Mapping[str, str],
-  notes: Sequence[str],
-  config_values: Mapping[str, Any],
-) -> str:
-  """The last section: facts, notes, and the whole config to unfold."""
-  pairs = "".join(
-    f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>"
-    for name, value in facts.items()
-  )
-  items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-  listed = f'<ul class="muted">{items}</ul>' if items else ""
-  values = escape(json.dumps(config_values, indent=2, sort_keys=True))
-  return f"""<h2>How it was measured</h2>
-<div class="card">
-<dl>{pairs}</dl>
-{listed}
-<details><summary>All configuration values</summary>
-<pre>{values}</pre>
-</details>
-</div>"""
-
-
-def document_html(title: str, date: str, said: Verdict, body: str) -> str:
-  """A whole page around its sections; the title comes as plain text."""
-  css = resources.files("genrec_jax.report").joinpath("page.css").read_text()
-  return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
-<style>
-{css}</style>
-</head>
-<body>
-<main>
-<header>
-<p class="eyebrow">genrec_jax, {escape(date[:10])}</p>
-<h1>{escape(title)}</h1>
-<p class="verdict">{_verdict_html(said)}</p>
-</header>
-{body}
-</main>
-</body>
-</html>
-"""
-
-
 def render(
   run: Run,
   plots: Sequence[Plot],
   example: Example | None,
   facts: Mapping[str, str],
+  also: Part | None = None,
 ) -> str:
-  """The whole page; `facts` are added to what the run itself says."""
+  """The whole page; `facts` are added to what the run itself says.
+
+  `also` is what the same model does besides, below.
+  """
   shown = (
     f"<h2>What it recommends</h2>{_example(example)}"
     if example is not None
     else ""
+  )
+  also = also or Part("", {}, ())
+  measured = measured_html(
+    {**_facts(run, facts), **also.facts},
+    [*run.notes, *also.notes],
+    run.config_values,
   )
   body = f"""{_tiles(run)}
 <h2>Against floors and ceiling</h2>
@@ -342,6 +249,7 @@ def render(
 <h2>In detail</h2>
 {figures_html(plots)}
 {shown}
-{measured_html(_facts(run, facts), run.notes, run.config_values)}"""
+{also.body}
+{measured}"""
   title = f"{run.title} · {run.dataset_title}"
   return document_html(title, run.date, verdict(run), body)

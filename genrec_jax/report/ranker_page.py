@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page of a ranker: one HTML file in the style of page.py.
 
-In reading order: what the run is, one sentence of verdict, the table of every
-task against the training rates, the plots, then one user: history, candidates
-with their probabilities, the list by each policy, what the past does to the
-first of them, and how it was measured. The document is that of
-train/impression_results.py.
+In reading order: what the run is, the verdict, the table of every task against
+the training rates, the plots, then one user: history, candidates with their
+probabilities, the list by each policy, what the past does to the first of them,
+and how it was measured. The document is that of train/impression_results.py.
+`part` is all of this for the page of a model that retrieves too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,20 @@ from html import escape
 import re
 from typing import Any
 
-from genrec_jax.report.page import (
+from genrec_jax.metrics.auc import gauc_share
+from genrec_jax.report.document import (
   Event,
+  Part,
   Plot,
   Suggestion,
-  Verdict,
+  detail_html,
   document_html,
   figures_html,
   measured_html,
+  verdict_html,
 )
 from genrec_jax.report.ranker_runs import FLOORS
+from genrec_jax.report.ranker_verdict import verdict
 
 _METRICS = ("auc", "gauc", "ne", "log_loss", "ece")
 _NAMES = {
@@ -72,57 +76,6 @@ def title_of(result: Mapping[str, Any]) -> str:
   return f"{system} · {result['config']}"
 
 
-def best_floor(
-  result: Mapping[str, Any], task: str
-) -> tuple[str, float] | None:
-  """Name and test AUC of a task's best floor; None where none is defined."""
-  found = {
-    name: parts["test"][task]["auc"]
-    for name, parts in result["floors"].items()
-    if parts["test"][task]["auc"] is not None
-  }
-  if not found:
-    return None
-  name = max(found, key=found.__getitem__)
-  return name, found[name]
-
-
-def verdict(result: Mapping[str, Any]) -> Verdict:
-  """For which tasks the test AUC is surely above that of every floor."""
-  won, lost = [], []
-  for task in result["tasks"]:
-    floor = best_floor(result, task)
-    found = floor and result["versus"][floor[0]]["test"][task].get("auc")
-    if not found:
-      lost.append(f"{task} (not defined)")
-      continue
-    difference, low, high = found
-    text = (
-      f"{task} ({difference:+.4f} over {FLOORS.get(floor[0], floor[0])},"
-      f" {low:+.4f} to {high:+.4f})"
-    )
-    (won if low > 0 else lost).append(text)
-  how = " AUC differences with 95 % intervals, paired over users."
-  impressions = f"Of {result['num_impressions']['test']:,} shown items, it "
-  if not lost:
-    return Verdict(
-      impressions,
-      "orders every task better than the training rates",
-      f": {'; '.join(won)}.{how}",
-      won=True,
-    )
-  said = f": {'; '.join(lost)}."
-  if won:
-    said += f" It does for {'; '.join(won)}."
-  which = "some tasks" if won else "any task"
-  return Verdict(
-    impressions,
-    f"does not surely order {which} better than the training rates",
-    said + how,
-    won=False,
-  )
-
-
 def _tiles(result: Mapping[str, Any]) -> str:
   tiles = [
     (_number(result["metrics"]["test"][task]["auc"]), f"AUC of {task} on test")
@@ -166,7 +119,9 @@ def _table(result: Mapping[str, Any]) -> str:
     rate = model["base_rate"]
     rows.append(
       f'<tr class="task"><td colspan="{1 + len(_METRICS)}">{escape(task)}'
-      f", done on {rate:.2%} of the shown items</td></tr>"
+      f", done on {rate:.2%} of the shown items; GAUC of"
+      f" {gauc_share(model):.1%} of them, those of users with both outcomes"
+      "</td></tr>"
     )
     floors = {n: p["test"][task] for n, p in result["floors"].items()}
     rows += [
@@ -184,19 +139,15 @@ def _table(result: Mapping[str, Any]) -> str:
   )
 
 
-def _detail(text: str) -> str:
-  return f'<span class="detail">{escape(text)}</span>' if text else ""
-
-
 def _user(shown: RankedFor, tasks: Sequence[str]) -> str:
   history = "".join(
-    f"<li><span>{escape(event.title)}{_detail(event.detail)}</span>"
+    f"<li><span>{escape(event.title)}{detail_html(event.detail)}</span>"
     f'<span class="when">{escape(event.when)}</span></li>'
     for event in reversed(shown.history)
   )
   heads = "".join(f"<th>{escape(name)}</th>" for name in ("value", *tasks))
   rows = "".join(
-    f"<tr><td>{escape(c.title)}{_detail(c.detail)}</td><td>{c.value:.4f}</td>"
+    f"<tr><td>{escape(c.title)}{detail_html(c.detail)}</td><td>{c.value:.4f}</td>"
     + "".join(f"<td>{p:.4f}</td>" for p in c.probabilities)
     + "</tr>"
     for c in shown.candidates
@@ -205,7 +156,7 @@ def _user(shown: RankedFor, tasks: Sequence[str]) -> str:
     f'<div class="card"><h3>{escape(name)}</h3><ol>'
     + "".join(
       f'<li><span class="place">{place}</span>'
-      f"<span>{escape(item.title)}{_detail(item.detail)}</span>"
+      f"<span>{escape(item.title)}{detail_html(item.detail)}</span>"
       f'<span class="number">{item.score:.4f}</span></li>'
       for place, item in enumerate(items, 1)
     )
@@ -240,16 +191,43 @@ def _facts(
     "training": f"{minutes} min {seconds} s",
     "measured": f"{result['checkpoint']} checkpoint, step {result['step']:,}",
     "parameters": f"{result['parameters']:,}",
-    "FLOPs": f"{result['flops_per_impression']['test']:,.0f} per impression",
     "users": f"{result['num_users']:,}",
     "items": f"{result['num_items']:,}",
     "sort": result["sort_rule"],
     "split": result["split_rule"],
-    "impressions": f"{result['num_impressions']['test']:,} of"
-    f" {result['num_requests']['test']:,} requests (test)",
     "intervals": "95 %, users resampled",
+    **_shown_facts(result),
     **extra,
   }
+
+
+def _shown_facts(result: Mapping[str, Any]) -> dict[str, str]:
+  """What only a measurement on shown items has to say."""
+  return {
+    "impressions": f"{result['num_impressions']['test']:,} of"
+    f" {result['num_requests']['test']:,} requests (test)",
+    "FLOPs": f"{result['flops_per_impression']['test']:,.0f} per impression",
+  }
+
+
+def _sections(
+  result: Mapping[str, Any], plots: Sequence[Plot], shown: RankedFor
+) -> str:
+  return f"""<h2>Against training rates</h2>
+{_table(result)}
+<h2>Tasks in detail</h2>
+{figures_html(plots)}
+{_user(shown, result["tasks"])}"""
+
+
+def part(
+  result: Mapping[str, Any], plots: Sequence[Plot], shown: RankedFor
+) -> Part:
+  """The same sections, for the page of a model that does more than rank."""
+  body = f"""<h2>Ranking of shown items</h2>
+{verdict_html(verdict(result))}
+{_sections(result, plots, shown)}"""
+  return Part(body, _shown_facts(result), result["notes"])
 
 
 def render(
@@ -263,10 +241,6 @@ def render(
     _facts(result, facts), result["notes"], result["config_values"]
   )
   body = f"""{_tiles(result)}
-<h2>Against training rates</h2>
-{_table(result)}
-<h2>In detail</h2>
-{figures_html(plots)}
-{_user(shown, result["tasks"])}
+{_sections(result, plots, shown)}
 {measured}"""
   return document_html(title_of(result), result["date"], verdict(result), body)

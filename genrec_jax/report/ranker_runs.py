@@ -10,6 +10,7 @@ search's document. Metrics are by part and by task.
 from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
+from typing import Any
 
 from genrec_jax.report.runs import RANKER, Finished, documents, finished
 
@@ -34,6 +35,8 @@ class RankerRun(Finished):
     evaluate_seconds: {part: wall time of the scores}.
     flops_per_impression: {part: products of the compiled step}.
     metrics: {part: {task: {"auc" | "gauc" | "ne" ...: value or None}}}.
+    frozen: the same behind histories that end where the part begins; empty
+      where nobody is asked twice.
     intervals: {part: {task: {metric: [low, high]}}}, 95 %, users resampled.
     floors: {floor: {part: {task: {...}}}}.
   """
@@ -43,16 +46,22 @@ class RankerRun(Finished):
   evaluate_seconds: Mapping[str, float]
   flops_per_impression: Mapping[str, float]
   metrics: Mapping[str, ByTask]
+  frozen: Mapping[str, ByTask]
   intervals: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
   floors: Mapping[str, Mapping[str, ByTask]]
+
+
+def ranking_of(document: Mapping[str, Any]) -> dict[str, Any] | None:
+  """A run's document as that of a ranker; None where it ranks nothing shown."""
+  found = {**document, **document.get(RANKING, {})}
+  return found if RANKER in found else None
 
 
 def read_ranker_runs(folder: str | pathlib.Path) -> list[RankerRun]:
   """Reads every ranker's result of a folder, ordered by config and seed."""
   found = []
   for path, values in documents(folder):
-    if RANKING in values:
-      values = {**values, **values[RANKING]}
-    if RANKER in values:
-      found.append(finished(RankerRun, values, path))
+    ranking = ranking_of(values)
+    if ranking is not None:
+      found.append(finished(RankerRun, ranking, path))
   return sorted(found, key=lambda run: (run.config, run.seed))

@@ -5,8 +5,10 @@
     metrics.jsonl    training loss, validation     metrics/writer.py
     data/, best/     catalogue, histories, model   ranking/ranker.py
 
-The example's candidates are the most shown items that its user has no event
-with; what is said of them is computed when the page is made.
+Of a system that retrieves too, evaluation.json holds more, and `part_of` has
+the sections that its page gets besides. The example's candidates are the most
+shown items that its user has no event with; what is said of them is computed
+when the page is made.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,11 +25,11 @@ from genrec_jax.ranking.policies import Diverse, Greedy, Policy, Sequential
 from genrec_jax.ranking.ranker import Ranker, load_ranker
 from genrec_jax.ranking.what_if import REMOVED, Change
 from genrec_jax.report import figures, ranker_figures
+from genrec_jax.report.document import Event, Part, Plot, Suggestion
 from genrec_jax.report.figures import Row
-from genrec_jax.report.page import Event, Plot, Suggestion
 from genrec_jax.report.ranker_figures import Reading
-from genrec_jax.report.ranker_page import Candidate, RankedFor, render
-from genrec_jax.report.ranker_runs import FLOORS
+from genrec_jax.report.ranker_page import Candidate, RankedFor, part, render
+from genrec_jax.report.ranker_runs import FLOORS, RANKING, ranking_of
 from genrec_jax.report.runs import RANKER, read_json
 
 _CANDIDATES, _ROWS, _PLACES, _EVENTS = 40, 10, 8, 10
@@ -37,13 +39,13 @@ _GROUPS = ("category", "categories", "genres", "tag", "author_id", "brand")
 
 
 def is_ranker(workdir: pathlib.Path) -> bool:
-  """Whether the workdir's evaluation is of a system that scores shown items."""
-  return RANKER in read_result(workdir)
+  """Whether the workdir's evaluation is of shown items and nothing else."""
+  return RANKER in read_json(workdir / "evaluation.json")
 
 
-def read_result(workdir: pathlib.Path) -> dict[str, Any]:
-  """The document of a ranker's workdir."""
-  return read_json(workdir / "evaluation.json")
+def read_result(workdir: pathlib.Path) -> dict[str, Any] | None:
+  """What a workdir's evaluation says of shown items; None where it does not."""
+  return ranking_of(read_json(workdir / "evaluation.json"))
 
 
 def page_of(workdir: pathlib.Path, user: str | None = None) -> str:
@@ -51,25 +53,53 @@ def page_of(workdir: pathlib.Path, user: str | None = None) -> str:
   result = read_result(workdir)
   ranker = load_ranker(workdir, micro_batch=_CANDIDATES)
   manifest = ranker.histories.manifest
-  plots = [
-    learning_curve(result, read_rows(workdir / "metrics.jsonl")),
-    *result_plots(result),
-  ]
   facts = {
     "events": f"{manifest.num_events:,}",
     "data fingerprint": manifest.fingerprint[:16],
   }
-  return render(result, plots, ranked_for(ranker, user), facts)
+  plots, shown = _plots(workdir, result), ranked_for(ranker, user)
+  return render(result, plots, shown, facts)
+
+
+def part_of(workdir: pathlib.Path, user: str | None = None) -> Part | None:
+  """The sections of a run that ranks besides; None where it does not."""
+  result = read_result(workdir)
+  if result is None:
+    return None
+  ranker = load_ranker(workdir, micro_batch=_CANDIDATES)
+  return part(result, _plots(workdir, result), ranked_for(ranker, user))
+
+
+def _plots(workdir: pathlib.Path, result: Mapping[str, Any]) -> list[Plot]:
+  rows = read_rows(workdir / "metrics.jsonl")
+  return [learning_curve(result, rows), *result_plots(result)]
+
+
+def task_losses(
+  rows: Sequence[Mapping[str, Any]], tasks: Sequence[str]
+) -> list[str]:
+  """Names of the tasks' losses: one of several objectives has a prefix."""
+  names = dict.fromkeys(name for row in rows for name in row)
+  return [
+    name
+    for name in names
+    if name.startswith("train/") and name.rpartition("/")[2] in tasks
+  ]
 
 
 def learning_curve(
   result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 ) -> Plot:
-  """The mean of the tasks' losses, and what training watched."""
+  """The mean of the tasks' losses, and what training watched of them."""
   metric = result["config_values"]["train"]["monitor"]
+  if RANKING in result:
+    # Training may have watched what is found, or both at once.
+    metric = "auc"
   value = f"validation/{metric}"
-  losses = [f"train/{task}" for task in result["tasks"]]
-  trained = [row for row in rows if all(name in row for name in losses)]
+  losses = task_losses(rows, result["tasks"])
+  trained = [
+    row for row in rows if losses and all(name in row for name in losses)
+  ]
   evaluated = [row for row in rows if row.get(value) is not None]
   svg = figures.learning_curve(
     np.array([row["step"] for row in trained], np.int64),
@@ -77,6 +107,8 @@ def learning_curve(
     np.array([row["step"] for row in evaluated], np.int64),
     np.array([row[value] for row in evaluated], np.float64),
     metric,
+    result["step"],
+    title="Learning curve of the tasks",
     from_zero=False,
   )
   return Plot(
@@ -113,12 +145,12 @@ def result_plots(result: Mapping[str, Any]) -> list[Plot]:
   for kind, title, text in (
     (
       "history_length",
-      "By events before the request",
+      "AUC by events before the request",
       "Groups by how much was known of the user, with their impressions.",
     ),
     (
       "item_popularity",
-      "By training events of the item",
+      "AUC by training events of the item",
       "The catalogue in quarters, rarest items on the left.",
     ),
   ):

@@ -15,7 +15,7 @@ import json
 from typing import Any
 
 from genrec_jax.report import token_figures
-from genrec_jax.report.page import Plot
+from genrec_jax.report.document import Plot
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,8 @@
     data/, best/     catalogue, histories, model    recommender.py
 
 Slices and the comparison with floors are computed from the ranks, so that every
-bar is over the same requests; intervals resample users.
+bar is over the same requests; intervals resample users. Of a system that ranks
+shown items too, the sections of ranker_workdir.py stand below.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,10 +25,11 @@ from genrec_jax.metrics import bootstrap, slices
 from genrec_jax.metrics.ranking import per_request
 from genrec_jax.metrics.writer import read_rows
 from genrec_jax.recommender import Recommender
-from genrec_jax.report import figures
+from genrec_jax.report import figures, ranker_workdir
+from genrec_jax.report.document import Event, Plot, Suggestion
 from genrec_jax.report.figures import Row
-from genrec_jax.report.page import Event, Example, Plot, Suggestion, render
-from genrec_jax.report.runs import FLOOR_LABELS, Run, read_run
+from genrec_jax.report.page import Example, render
+from genrec_jax.report.runs import FLOOR_LABELS, RANKER, Run, read_run
 from genrec_jax.train.ranks import Ranks
 
 _SHOWN_EVENTS = 10
@@ -40,8 +42,10 @@ def page_of(workdir: pathlib.Path, user: str | None = None) -> str:
   model = genrec_jax.load(workdir)
   ranks = Ranks.load(workdir / "ranks.npz")
   manifest = model.histories.manifest
+  ranking = ranker_workdir.read_result(workdir) or {}
+  rows = read_rows(workdir / "metrics.jsonl")
   plots = [
-    _curve(read_rows(workdir / "metrics.jsonl")),
+    _curve(rows, run, ranking.get(RANKER, ())),
     *_comparisons(run, ranks),
     *_slices(run, ranks, model.catalog.count),
   ]
@@ -49,17 +53,21 @@ def page_of(workdir: pathlib.Path, user: str | None = None) -> str:
     "events": f"{manifest.num_events:,}",
     "data fingerprint": manifest.fingerprint[:16],
   }
-  return render(run, plots, example_of(model, user), facts)
+  also = ranker_workdir.part_of(workdir, user)
+  return render(run, plots, example_of(model, user), facts, also)
 
 
-def _curve(rows: Sequence[Mapping[str, Any]]) -> Plot:
+def _curve(
+  rows: Sequence[Mapping[str, Any]], run: Run, tasks: Sequence[str]
+) -> Plot:
   value = f"validation/{_METRIC}"
+  others = {"train/grad_norm", *ranker_workdir.task_losses(rows, tasks)}
   # An objective logs its first part under its own name.
   loss = next(
     name
     for row in rows
     for name in row
-    if name.startswith("train/") and name != "train/grad_norm"
+    if name.startswith("train/") and name not in others
   )
   trained = [row for row in rows if row.get(loss) is not None]
   evaluated = [row for row in rows if row.get(value) is not None]
@@ -69,6 +77,7 @@ def _curve(rows: Sequence[Mapping[str, Any]]) -> Plot:
     np.array([row["step"] for row in evaluated], np.int64),
     np.array([row[value] for row in evaluated], np.float64),
     _METRIC,
+    run.step,
   )
   return Plot(
     svg,

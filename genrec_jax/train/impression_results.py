@@ -13,6 +13,7 @@ document says (train/results.py, `description`) it adds, by part and task:
                 the part begins; without parts that ask nobody twice
     floors      {FLOOR: {PART: {TASK: {...}}}}
     versus      {FLOOR: {PART: {TASK: {"auc": [difference, low, high]}}}}
+    versus_frozen    the same of frozen histories; empty without them
     slices      {PART: {KIND: {SLICE: {"impressions", "share", "tasks"}}}}
 
 A metric that is not defined is null, and has no interval.
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from genrec_jax.metrics import bootstrap, score_bootstrap, slices
+from genrec_jax.metrics.auc import gauc_share
 from genrec_jax.metrics.pointwise import CalibrationMetrics
 from genrec_jax.train.impression_measurement import (
   FROZEN,
@@ -83,6 +85,11 @@ def document(
       name: {"test": differences(scores, scores, "test", name)}
       for name in measured.floors
     },
+    "versus_frozen": {
+      name: {"test": differences(scores, scores, "test", name, name=FROZEN)}
+      for name in measured.floors
+      if FROZEN in measured.scored["test"]
+    },
     "slices": {p: _slices(run, s, tasks) for p, s in model.items()},
     "notes": list(measured.notes),
   }
@@ -102,10 +109,15 @@ def metrics_of(
 
 
 def differences(
-  ours: Scores, other: Scores, part: str, other_name: str = MODEL
+  ours: Scores,
+  other: Scores,
+  part: str,
+  other_name: str = MODEL,
+  *,
+  name: str = MODEL,
 ) -> dict[str, dict[str, list[float]]]:
   """{task: {metric: [ours - other, low, high]}}."""
-  found = compare(ours, other, part, MODEL, other_name)
+  found = compare(ours, other, part, name, other_name)
   return {task: triples(intervals) for task, intervals in found.items()}
 
 
@@ -183,6 +195,10 @@ def table(result: Mapping[str, Any]) -> str:
       if part in result["frozen"]:
         cells = values(result["frozen"][part][task])
         lines.append(line("      of histories before the part", cells))
+      lines.append(
+        f"      gauc of {100 * gauc_share(metrics[task]):.1f} % of the"
+        " impressions: those of users with both outcomes"
+      )
   lines.append(
     f"{result['parameters']:,} parameters,"
     f" {result['flops_per_impression']['test']:,.0f} FLOPs per test impression"

@@ -28,7 +28,10 @@ def test_train_evaluate_report_and_recommend_in_two_stages(tmp_path, script):
   done = script("evaluate", f"--workdir={both}", f"--against={alone}")
   assert done.returncode == 0, done.stderr
   document = json.loads((both / "evaluation.json").read_text())
-  assert (both / "report.html").is_file()
+  page = (both / "report.html").read_text()
+  for section in ("What it recommends", "Against training rates", "One user"):
+    assert f"<h2>{section}</h2>" in page
+  assert page.count('class="verdict"') == 2
   assert {"most_popular", "item_knn"} <= set(document["floors"])
   assert "hr@10" in document["metrics"]["test"]
   ranking = document["ranking"]

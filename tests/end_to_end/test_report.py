@@ -2,16 +2,21 @@
 """The page of a trained run and the README's table, by the real command."""
 
 from html import escape
+import itertools
 import json
 import re
 
 import numpy as np
 
 import genrec_jax
+from genrec_jax.data.histories import Histories
 from genrec_jax.metrics.ranking import per_request
+from genrec_jax.report import ranker_workdir
 from genrec_jax.report.tables import BEGIN, END
 from genrec_jax.report.workdir import example_of, page_of
 from genrec_jax.train.ranks import Ranks
+from tests.ranking.formula_ranker import formula_ranker
+from tests.report.ranker_document import OF_THE_RUN, ranker_document
 
 
 def test_page_shows_what_was_measured(workdir, script):
@@ -40,6 +45,38 @@ def test_recommendations_on_the_page_are_those_of_the_model(trained):
     model.history(user=user)["title"].to_list()[-10:]
   )
   assert user in page_of(trained, user)
+
+
+def test_a_run_that_also_ranks_has_the_sections_of_both(workdir, monkeypatch):
+  path = workdir / "evaluation.json"
+  found = json.loads(path.read_text())
+  own = {k: v for k, v in ranker_document().items() if k not in OF_THE_RUN}
+  path.write_text(json.dumps({**found, "ranking": own}))
+  ranker = formula_ranker(Histories(workdir / "data"))
+  monkeypatch.setattr(
+    ranker_workdir, "load_ranker", lambda *_, **options: ranker
+  )
+  page = page_of(workdir)
+  headings = re.findall("<h2>(.*?)</h2>", page)
+  for one, next_one in itertools.pairwise(
+    (
+      "Against floors and ceiling",
+      "What it recommends",
+      "Ranking of shown items",
+      "Against training rates",
+      "The list, by how it is made",
+      "What the past does",
+      "How it was measured",
+    )
+  ):
+    assert headings.index(one) < headings.index(next_one)
+  assert page.count('class="verdict"') == 2 and "GAUC of 62.4%" in page
+  assert "Calibration on the test part" in page
+  ids = re.findall(r'\bid="([^"]+)"', page)
+  assert len(ids) == len(set(ids))
+  # Without the part there is nothing of it.
+  path.write_text(json.dumps(found))
+  assert "shown items" not in page_of(workdir)
 
 
 def test_slices_on_the_page_add_up_to_the_whole(trained):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from genrec_jax.metrics.auc import AucMetrics, area
+from genrec_jax.metrics.auc import AucMetrics, area, gauc_share
 
 
 def _pairs(scores, positive):
@@ -65,10 +65,12 @@ def test_a_constant_is_at_chance_and_padding_does_not_count():
     "one_class_users": 0.5,
     "one_class_impressions": pytest.approx(1 / 3),
   }
+  assert gauc_share(found) == pytest.approx(2 / 3)
 
 
 def test_nothing_is_undefined_and_nan_is_an_error():
   assert set(AucMetrics.empty().compute().values()) == {None}
+  assert gauc_share(AucMetrics.empty().compute()) == 0
   nothing = np.zeros(0)
   empty = AucMetrics.from_batch(nothing, nothing > 0, nothing)
   assert set(empty.compute().values()) == {None}

@@ -34,7 +34,7 @@ def _all() -> dict[str, str]:
   roles = {row.label: row.role for row in ROWS}
   return {
     "learning": figures.learning_curve(
-      steps, 1.0 / steps, evals, np.array([0.1, 0.2]), "ndcg@10"
+      steps, 1.0 / steps, evals, np.array([0.1, 0.2]), "ndcg@10", 8
     ),
     "metric": figures.metric_at_k(ROWS, "ndcg", KS),
     "slices": figures.slices(bars, ["short", "long"], [7, 9], "hr@10", "By x"),
@@ -79,21 +79,22 @@ def test_every_method_is_named_in_every_comparison(svgs):
       assert row.label in _text(svgs[name]), (name, row.label)
 
 
-def test_the_best_validation_value_is_the_one_marked():
-  svg = figures.learning_curve(
-    np.array([1, 2, 3]),
-    np.array([3.0, 2.0, 1.0]),
-    np.array([1, 2, 3]),
-    np.array([0.1, 0.31, 0.2]),
-    "ndcg@10",
+@pytest.mark.parametrize(
+  ("kept", "said"), [(20, "best 0.3100"), (30, "kept 0.2000"), (25, None)]
+)
+def test_the_value_of_the_kept_step_is_the_one_marked(kept, said):
+  steps = np.array([10, 20, 30])
+  values = np.array([0.1, 0.31, 0.2])
+  text = _text(
+    figures.learning_curve(steps, 1 / steps, steps, values, "x", kept)
   )
-  assert "best 0.3100" in _text(svg)
+  assert re.findall(r"(?:best|kept) [0-9.]+", text) == ([said] if said else [])
 
 
 def test_a_curve_without_validation_is_drawn():
   none = np.array([])
   svg = figures.learning_curve(
-    np.array([1, 2]), np.array([1.0, 0.5]), none.astype(int), none, "ndcg@10"
+    np.array([1, 2]), np.array([1.0, 0.5]), none.astype(int), none, "x", 2
   )
   assert "training loss" in _text(svg)
 

@@ -6,13 +6,13 @@ import re
 
 import pytest
 
-from genrec_jax.report import page
+from genrec_jax.report import document, page
 
 VOID = {"meta", "br", "img", "link"}
 EXAMPLE = page.Example(
   "<u&1>",
-  [page.Event("Old", "", "day 1"), page.Event("New", "lamps", "day 2")],
-  [page.Suggestion(f"Item {i}", "", 1 - i / 10) for i in range(10)],
+  [document.Event("Old", "", "day 1"), document.Event("New", "lamps", "day 2")],
+  [document.Suggestion(f"Item {i}", "", 1 - i / 10) for i in range(10)],
 )
 
 
@@ -34,7 +34,9 @@ class _Balance(html.parser.HTMLParser):
 
 def _render(run, example=EXAMPLE):
   svg = '<svg role="img"><g></g></svg>'
-  return page.render(run, [page.Plot(svg, "a < b")], example, {"events": "9"})
+  return page.render(
+    run, [document.Plot(svg, "a < b")], example, {"events": "9"}
+  )
 
 
 def test_page_is_well_formed(make_run):
@@ -50,7 +52,7 @@ def test_page_needs_nothing_else(make_run):
 
 def test_what_comes_from_data_is_escaped(make_run):
   example = page.Example(
-    "<u&1>", EXAMPLE.history, [page.Suggestion("<b>x</b>", "<i>", 1.0)]
+    "<u&1>", EXAMPLE.history, [document.Suggestion("<b>x</b>", "<i>", 1.0)]
   )
   run = make_run(dataset="<script>d", notes=["<n>"])
   text = _render(run, example)
@@ -81,7 +83,7 @@ def test_newest_event_and_best_item_stand_on_top(make_run):
 
 
 def test_equal_scores_do_not_break_the_bars(make_run):
-  same = [page.Suggestion("Item", "", 0.5)] * 10
+  same = [document.Suggestion("Item", "", 0.5)] * 10
   assert "width:20%" in _render(
     make_run(), page.Example("u", EXAMPLE.history, same)
   )
@@ -98,3 +100,14 @@ def test_facts_say_how_it_was_measured(make_run):
   text = _render(run)
   for fact in (run.commit, run.sort_rule, run.split_rule, "2 min 5 s", "1,234"):
     assert fact in text
+
+
+def test_what_a_run_does_besides_stands_above_how_it_was_measured(make_run):
+  also = document.Part("<h2>Besides</h2>", {"shown": "7 items"}, ["<rates>"])
+  text = page.render(make_run(), [], EXAMPLE, {}, also)
+  headings = re.findall("<h2>(.*?)</h2>", text)
+  assert headings[-3:] == ["What it recommends", "Besides"] + headings[-1:]
+  assert headings[-1] == "How it was measured"
+  measured = text[text.index("How it was measured") :]
+  for said in ("7 items", "&lt;rates&gt;", "item-kNN tuned on validation"):
+    assert said in measured

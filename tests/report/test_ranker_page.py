@@ -9,76 +9,10 @@ import numpy as np
 import pytest
 
 from genrec_jax.report import ranker_figures, ranker_page, ranker_workdir
-from genrec_jax.report.page import Plot
+from genrec_jax.report.document import Plot
 from genrec_jax.report.ranker_figures import Reading
-from genrec_jax.report.ranker_runs import FLOORS
 from tests.ranking.formula_ranker import formula_ranker, prepared
-
-_TASKS = ("cart", "purchase")
-
-
-def _metrics(auc):
-  return {
-    "auc": auc,
-    "gauc": None if auc is None else auc - 0.1,
-    "ne": 0.9,
-    "log_loss": 0.3,
-    "ece": 0.01,
-    "base_rate": 0.12,
-  }
-
-
-def _result(versus=(0.02, 0.01, 0.03), purchase_auc=0.7, **changes):
-  by_task = {"cart": _metrics(0.75), "purchase": _metrics(purchase_auc)}
-  bands = {t: {"auc": [0.6, 0.8], "ne": [0.8, 1.0]} for t in _TASKS}
-  floor = {"cart": _metrics(0.6), "purchase": _metrics(0.65)}
-  group = {"impressions": 5, "share": 1.0, "tasks": by_task}
-  curve = {"predicted": [0.1, 0.3], "observed": [0.1, 0.2], "count": [5, 5]}
-  return {
-    "config": "hstu_<x>",
-    "system": "HSTU",
-    "dataset": "synthetic",
-    "seed": 0,
-    "commit": "0123456789abcdef",
-    "dirty": False,
-    "date": "2026-01-02T03:04:05",
-    "device": "cpu x 1",
-    "train_seconds": 125.0,
-    "checkpoint": "best",
-    "step": 400,
-    "parameters": 1234,
-    "sort_rule": "stable",
-    "split_rule": "GlobalTime",
-    "num_users": 20,
-    "num_items": 30,
-    "config_values": {"train": {"monitor": "auc"}},
-    "tasks": list(_TASKS),
-    "num_impressions": {"test": 1000},
-    "num_requests": {"test": 300},
-    "flops_per_impression": {"test": 5e6},
-    "metrics": {"test": by_task},
-    "intervals": {"test": bands},
-    "curves": {"test": {t: curve for t in _TASKS}},
-    "floors": {
-      "item_rate": {"test": floor},
-      "base_rate": {"test": {t: _metrics(0.5) for t in _TASKS}},
-    },
-    "versus": {
-      "item_rate": {
-        "test": {
-          "cart": {"auc": [0.15, 0.1, 0.2]},
-          "purchase": {"auc": list(versus)} if versus else {},
-        }
-      }
-    },
-    "slices": {
-      "test": {
-        "history_length": {"1-5": group, ">200": group},
-        "item_popularity": {"1-9 training events": group},
-      }
-    },
-    "notes": ["<note>"],
-  } | changes
+from tests.report.ranker_document import TASKS, ranker_document
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +39,7 @@ class _Balance(html.parser.HTMLParser):
 
 
 def test_page_is_whole_and_needs_nothing_else(shown):
-  result = _result()
+  result = ranker_document(step=2)
   rows = [
     {"step": 1, "train/cart": 0.6, "train/purchase": 0.4, "train/grad_norm": 9},
     {"step": 2, "train/cart": 0.5, "train/purchase": 0.3, "train/grad_norm": 9},
@@ -126,22 +60,43 @@ def test_page_is_whole_and_needs_nothing_else(shown):
   assert "<x>" not in text and "best 0.7100" in text
   for fact in ("0.7500", "0.6000 to 0.8000", "12.00% of", "2 min 5 s", "1,234"):
     assert fact in text
+  assert text.count("GAUC of 62.4% of them") == len(TASKS)
+  assert "items worse than the item&#x27;s rate for cart</strong>" in text
 
 
-def test_verdict_is_by_the_interval_of_each_task():
-  said = ranker_page.verdict(_result())
-  assert said.won and "every task better" in said.text
-  assert (
-    f"purchase (+0.0200 over {FLOORS['item_rate']}, +0.0100 to" in said.text
+def test_as_a_part_of_a_page_it_is_the_same_sections_and_a_verdict(shown):
+  result = ranker_document()
+  plots = [Plot("<svg/>", "a plot")]
+  part = ranker_page.part(result, plots, shown)
+  whole = ranker_page.render(result, plots, shown, {})
+  sections = part.body[part.body.index("<h2>Against training rates") :]
+  assert sections in whole and "<h2>What the past does</h2>" in sections
+  assert 'class="verdict"' in part.body[: -len(sections)]
+  assert part.notes == ["<note>"]
+  assert part.facts["impressions"] == "1,000 of 300 requests (test)"
+
+
+def test_the_ring_is_on_the_step_that_was_kept_not_on_the_best():
+  # Watched by another metric: step 2 was kept, and step 4 has the better AUC.
+  rows = [
+    {"step": 1, "train/act/cart": 0.6, "train/act/purchase": 0.4},
+    {"step": 1, "train/find/softmax": 7.0, "train/grad_norm": 1.0},
+    {"step": 2, "validation/auc": 0.6, "validation/mean": 0.5},
+    {"step": 4, "validation/auc": 0.7, "validation/mean": 0.4},
+  ]
+  both = ranker_document(
+    step=2, ranking={}, config_values={"train": {"monitor": "mean"}}
   )
-  said = ranker_page.verdict(_result(versus=(0.02, -0.01, 0.05)))
-  assert not said.won and "not surely order some tasks" in said.text
-  said = ranker_page.verdict(_result(versus=None, purchase_auc=None))
-  assert not said.won and "purchase (not defined)" in said.text
+  svg = ranker_workdir.learning_curve(both, rows).svg
+  assert "kept 0.6000" in svg and "AUC" in svg and "best" not in svg
+  losses = ranker_workdir.task_losses(rows, TASKS)
+  assert losses == ["train/act/cart", "train/act/purchase"]
+  other = ranker_workdir.learning_curve(ranker_document(step=3), rows).svg
+  assert "kept" not in other and "best" not in other
 
 
 def test_what_is_not_defined_is_said_and_not_drawn(shown):
-  result = _result(versus=None, purchase_auc=None)
+  result = ranker_document(versus=None, purchase_auc=None)
   text = ranker_page.render(result, [], shown, {})
   assert "not defined" in text
   svg = ranker_figures.by_group(

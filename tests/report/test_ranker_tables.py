@@ -12,8 +12,13 @@ from genrec_jax.report.ranker_tables import ranker_tables
 from genrec_jax.report.runs import read_runs
 
 
-def _metrics(auc):
-  return {"auc": auc, "gauc": 0.6, "ne": 0.9}
+def _metrics(auc, one_class=0.25):
+  return {
+    "auc": auc,
+    "gauc": 0.6,
+    "ne": 0.9,
+    "one_class_impressions": one_class,
+  }
 
 
 def _run(config="din_kuairand", auc=0.7, like=0.8, **changes):
@@ -42,6 +47,7 @@ def _run(config="din_kuairand", auc=0.7, like=0.8, **changes):
     evaluate_seconds={"test": 4.0, "validation": 2.0},
     flops_per_impression={"test": 2.5e6, "validation": 2.5e6},
     metrics={"test": test, "validation": test},
+    frozen={},
     intervals={"test": {"click": {"auc": [auc - 0.01, auc + 0.01]}}},
     floors={
       "base_rate": {"test": {t: _metrics(0.5) for t in ("click", "like")}}
@@ -69,9 +75,32 @@ def test_a_table_per_task_floors_first_then_by_auc():
     "`b`",
     "`a`",
   ]
-  assert rows[3][1] == "0.7200 (0.710-0.730)" and rows[3][4] == "seed 0"
-  assert rows[4][1] == "0.7200 ± 0.0141" and rows[4][4] == "seed 0, 1"
+  assert rows[3][1] == "0.7200 (0.710-0.730)" and rows[3][5] == "seed 0"
+  assert rows[4][1] == "0.7200 ± 0.0141" and rows[4][5] == "seed 0, 1"
   assert _lines(like)[0][0] == "**like**"
+
+
+def test_gauc_behind_frozen_histories_has_a_column():
+  tasks = {t: _metrics(0.7) | {"gauc": 0.65} for t in ("click", "like")}
+  runs = [_run("a", frozen={"test": tasks}), _run("b")]
+  _, _, click, *_ = ranker_tables(runs)
+  head, _, floor, *rows = _lines(click)
+  assert head[3] == "GAUC, frozen"
+  assert [r[3] for r in rows] == ["0.6500", "-"]
+  # A floor reads no history: both are one.
+  assert floor[3] == floor[2]
+
+
+def test_the_share_of_impressions_that_gauc_is_of_stands_beside_it():
+  test = {"click": _metrics(0.7, 0.376), "like": _metrics(0.8, 0.946)}
+  runs = [_run(c, metrics={"test": test}) for c in ("a", "b")]
+  _, legend, click, like, _ = ranker_tables(runs)
+  assert _lines(click)[0][2] == "GAUC (62.4 % of impressions)"
+  assert _lines(like)[0][2] == "GAUC (5.4 % of impressions)"
+  assert "which share of the impressions" in legend
+  # Runs of one table are on one test part: another share is another one.
+  with pytest.raises(ValueError, match=r"click .*, a/0 62.4 %, c/0 75.0 %"):
+    ranker_tables([*runs[:1], _run("c")])
 
 
 def test_what_is_not_defined_in_a_seed_is_not_averaged():

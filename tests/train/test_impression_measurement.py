@@ -149,6 +149,10 @@ def test_the_document_is_json_and_its_numbers_are_the_scores(
   text = impression_results.table(read)
   assert "undefined" in text and f"{found['auc']:.4f}" in text
   assert "item_rate" in text
+  share = 100 * (1 - found["one_class_impressions"])
+  assert 0 < share < 100
+  assert f"gauc of {share:.1f} % of the impressions" in text
+  assert "gauc of 0.0 %" in text
 
 
 @dataclasses.dataclass(frozen=True)
