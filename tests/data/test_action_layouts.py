@@ -2,6 +2,7 @@
 """Tokens of requests by hand: what each tells, where it is, what it may see."""
 
 import types
+import zlib
 
 import numpy as np
 import polars as pl
@@ -185,6 +186,25 @@ def test_candidates_end_a_row_and_are_tokens_of_training(kind):
     k: v.shape for k, v in batch.items()
   }
   assert not empty["segment_ids_BL"].any()
+
+
+def test_attributes_of_any_type_are_hashed():
+  table = pl.DataFrame(
+    {
+      "age": [1.5, float("nan"), None, 1.5],
+      "tags": [["a", "b"], None, ["b"], ["a", "b"]],
+      "level": [3, 3, None, 4],
+    }
+  )
+  ids = hashed_attributes(table, table.columns, 2**30)
+  assert ids[0, 0] == ids[3, 0] > 0 and ids[1:3, 0].tolist() == [0, 0]
+  assert ids[0, 1] == ids[3, 1] > 0 and ids[1, 1] == 0
+  assert ids[2, 1] not in (0, ids[0, 1])
+  text = table.with_columns(pl.col("tags").list.join("|"))
+  assert (ids == hashed_attributes(text, table.columns, 2**30)).all()
+  # Trained tables hold the rows of these.
+  values = (b"age=1.5", b"tags=a|b", b"level=3")
+  assert ids[0].tolist() == [1 + zlib.crc32(v) % 2**30 for v in values]
 
 
 def test_attributes_come_first_and_see_each_other_alone():
