@@ -130,6 +130,16 @@ def test_the_likely_action_is_the_most_likely_combination():
   other = Actions(["", "click|follow", "follow|share", "follow"], FEEDBACK)
   other = Actions(other.vocabulary, Feedback(("click",)))
   assert other.text(other.likely(np.array([0.2]))) == "follow"
+  # Nothing known is no outcome.
+  for actions, untimed in (
+    (["", "click|untimed", "untimed"], False),
+    (["", "click"], True),
+  ):
+    other = Actions(actions, Feedback(("click",)))
+    other.likely(np.array([0.2]), untimed=not untimed)
+    of = "without" if untimed else "with"
+    with pytest.raises(ValueError, match=f"actions is of an event {of} a time"):
+      other.likely(np.array([0.2]), untimed=untimed)
 
 
 def test_values_as_actions():
