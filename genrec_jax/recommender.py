@@ -185,16 +185,17 @@ class Recommender:
   def history(
     self, user: object = None, history: Sequence[object] | None = None
   ) -> pl.DataFrame:
-    """Returns item_id, title and, where known, time of a user's events."""
+    """Returns item_id, title and, where there are times, the time of a user's
+    events (UTC; null = not known)."""
     record = self.record(user, history)
     columns = {
       "item_id": [self.catalog.ids[i] for i in record["item"]],
       "title": [self.catalog.titles[i] for i in record["item"]],
     }
-    epoch = self.histories.manifest.epoch_seconds
-    if user is not None and "time" in record and epoch is not None:
-      seconds = record["time"].astype(np.int64) + epoch
-      columns["time"] = pl.from_epoch(pl.Series(seconds), time_unit="s")
+    # Those of a list are made up.
+    times = None if user is None else self.histories.times(record)
+    if times is not None:
+      columns["time"] = times
     return pl.DataFrame(columns)
 
   def similar_items(self, item_id: object, k: int = 10) -> pl.DataFrame:

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from genrec_jax.core import atomic
 from genrec_jax.core.flag_names import parse_flags
 from genrec_jax.data.catalog import Users
+from genrec_jax.data.times import to_the_minute
 from genrec_jax.recommender import RETRIEVERS, Recommender, load
 from genrec_jax.train.restored import CHECKPOINTS
 from genrec_jax.train.run import Run
@@ -80,7 +81,8 @@ def print_one(model: Recommender) -> None:
   whose = "the given list" if user is None else f"user {user}"
   print(f"\nHistory of {whose}: the last {len(shown)} of {len(events)} events")
   for row in shown.iter_rows(named=True):
-    when = f"{row['time']:%Y-%m-%d %H:%M}  " if "time" in row else ""
+    # As wide without a time, so that titles stay in a column.
+    when = f"{to_the_minute(row['time']):16}  " if "time" in row else ""
     print(f"  {when}{_named(row)}")
   print(f"\nRecommended next ({len(answer)} items)")
   for place, row in enumerate(answer.iter_rows(named=True), start=1):

@@ -16,6 +16,7 @@ from genrec_jax.data.schema import RawLog
 from genrec_jax.data.sequences import prepare
 from genrec_jax.data.splits import LeaveOneOut
 from genrec_jax.recommender import Recommender
+from genrec_jax.report.workdir import example_of
 from genrec_jax.retrieval.brute_force import BruteForce
 
 _START = 1_600_000_000
@@ -23,10 +24,13 @@ _V = 9
 
 
 class _Log:
-  """Users u0..u5; user u looks at items u+1 ... u+4, 100 s apart."""
+  """Users u0..u5; user u looks at items u+1 ... u+4, 100 s apart.
 
-  def __init__(self, timed: bool = True):
-    self.timed = timed
+  With actions, the time of a user's first event is not known.
+  """
+
+  def __init__(self, timed: bool = True, actions: bool = False):
+    self.timed, self.actions = timed, actions
 
   def read(self) -> RawLog:
     rows = [
@@ -43,12 +47,15 @@ class _Log:
     )
     if not self.timed:
       events = events.drop("timestamp")
+    if self.actions:
+      words = ["untimed", "view", "view", "view"] * 6
+      events = events.with_columns(action=pl.Series(words))
     return RawLog(events=events, items=items)
 
 
-def _recommender(directory, timed=True):
+def _recommender(directory, **log):
   options = {"min_user_events": 1, "min_item_events": 1}
-  prepare(_Log(timed), LeaveOneOut(), directory, **options)
+  prepare(_Log(**log), LeaveOneOut(), directory, **options)
   histories = Histories(directory)
   seen = []
   vectors = np.zeros((histories.manifest.num_items + 1, 2), np.float32)
@@ -150,6 +157,16 @@ def test_without_times_a_request_time_is_refused(tmp_path):
   assert model.history(user="u0").columns == ["item_id", "title"]
   with pytest.raises(ValueError, match="no event times"):
     model.recommend(user="u0", request_time=_START)
+
+
+def test_an_event_without_a_time_has_none_in_a_history(made, tmp_path):
+  timed = made[0].history(user="u0")["time"].dt.epoch("s").to_list()
+  assert timed == [_START + 100 * step for step in range(4)]
+  model, _ = _recommender(tmp_path / "data", actions=True)
+  found = model.history(user="u0")["time"].dt.epoch("s").to_list()
+  assert found == [None, *timed[1:]]
+  shown = example_of(model, "u0").history
+  assert [e.when for e in shown][:2] == ["", "2020-09-13 12:28"]
 
 
 def test_unknown_ids_name_close_ones(made):

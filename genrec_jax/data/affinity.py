@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from genrec_jax.core.suggest import choices_hint
+from genrec_jax.data.attributes import scalars
 from genrec_jax.data.feedback import BoundFeedback
 from genrec_jax.data.moments import Clock, Moments
 
@@ -75,12 +76,8 @@ def _codes(
   """Equal numbers for equal values; 0 for padding and for missing ones."""
   if name == ID:
     return np.arange(num_items + 1)
-  column = attributes[name]
-  if isinstance(column.dtype, pl.List):
-    column = column.cast(pl.List(pl.String)).list.join("|")
+  column = scalars(attributes[name])
   if column.dtype == pl.String:
     column = column.replace("", None)
-  elif column.dtype.is_float():
-    column = column.fill_nan(None)
   ranks = column.rank("dense").fill_null(0).to_numpy()
   return np.concatenate([[0], ranks]).astype(np.int64)

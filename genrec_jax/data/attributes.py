@@ -6,7 +6,7 @@
 
 Row i of a result belongs to id i; an id without a row gets nulls. Of rows that
 repeat an id the first counts. `counts` says what did not match; the manifest
-keeps it.
+keeps it. Whoever reads an attribute takes its `scalars`.
 """
 
 import polars as pl
@@ -45,6 +45,13 @@ def of_users(
 ) -> tuple[pl.DataFrame, dict[str, int]]:
   """Column user_id and attributes; arguments and errors as of_items."""
   return _joined("user", user_ids, users, _OF_USERS, False)
+
+
+def scalars(column: pl.Series) -> pl.Series:
+  """One value a row: a list as one text, NaN as null."""
+  if isinstance(column.dtype, pl.List):
+    return column.cast(pl.List(pl.String)).list.join("|")
+  return column.fill_nan(None) if column.dtype.is_float() else column
 
 
 def _joined(

@@ -20,6 +20,7 @@ import polars as pl
 
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.affinity import affinity
+from genrec_jax.data.attributes import scalars
 from genrec_jax.data.catalog import Catalog, Users
 from genrec_jax.data.feature_encoders import Encoder, Fitted
 from genrec_jax.data.feedback import BoundFeedback
@@ -177,11 +178,10 @@ def _named(feature, choices):
 
 def _values(column: pl.Series) -> np.ndarray:
   """float64 with NaN, or text in an object array; a list is one text."""
+  column = scalars(column)
   kind = column.dtype
   if kind.is_integer() and (column.cast(pl.Float64).abs() > _EXACT).any():
     column, kind = column.cast(pl.String), pl.String()
   if kind.is_numeric() or kind == pl.Boolean or kind == pl.Null:
     return column.cast(pl.Float64).fill_null(np.nan).to_numpy()
-  if isinstance(kind, pl.List):
-    column = column.cast(pl.List(pl.String)).list.join("|")
   return np.array([*column.cast(pl.String).to_list(), None], object)[:-1]

@@ -28,6 +28,11 @@ UNTIMED = "untimed"
 _MAX_TASKS = 31
 
 
+def untimed_actions(actions: Sequence[str]) -> tuple[bool, ...]:
+  """Which actions say that the time of an event is not known."""
+  return tuple(UNTIMED in action.split(SEPARATOR) for action in actions)
+
+
 @dataclasses.dataclass(frozen=True)
 class BoundFeedback:
   """Feedback of one data set's records.
@@ -123,7 +128,7 @@ class Feedback:
         sum((task in found) << bit for bit, task in enumerate(self.tasks))
         for found in words
       ),
-      untimed_actions=tuple(UNTIMED in found for found in words),
+      untimed_actions=untimed_actions(actions),
       min_value=self.min_value,
     )
 

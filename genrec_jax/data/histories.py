@@ -13,8 +13,11 @@ import pathlib
 from typing import Any, Protocol, runtime_checkable
 
 from grain import sources
+import numpy as np
+import polars as pl
 
 from genrec_jax.data import schema, splits
+from genrec_jax.data.feedback import untimed_actions
 
 
 @runtime_checkable
@@ -71,6 +74,20 @@ class Histories:
         f"user index {index} is out of range: there are {len(self)} users."
       )
     return self._codec.decode(self._records[index])
+
+  def times(self, record: schema.Record) -> pl.Series | None:
+    """When a record's events were (UTC), null for those without a time.
+
+    None where the data set has no times.
+    """
+    if "time" not in record:
+      return None
+    seconds = record["time"].astype(np.int64) + self.manifest.epoch_seconds
+    times = pl.select(pl.from_epoch(pl.Series(seconds))).to_series()
+    if "action" not in record:
+      return times
+    untimed = np.array(untimed_actions(self.manifest.actions), bool)
+    return times.set(pl.Series(untimed[record["action"]]), None)
 
   def __repr__(self) -> str:
     # Grain compares it when it restores an iterator.

@@ -32,6 +32,7 @@ class LabelledEvents:
   ):
     """Counts the labelled events of every user; reads all histories once."""
     self._histories, self._size = histories, size
+    self._options = (feedback.tasks, feedback.min_value, size)
     self.split = histories.split
     counts = [
       len(labelled(record, feedback, histories.split.train_end(record)))
@@ -52,4 +53,4 @@ class LabelledEvents:
 
   def __repr__(self) -> str:
     # Grain compares it when it restores an iterator.
-    return f"LabelledEvents({self._histories!r}, {self._size})"
+    return f"LabelledEvents({self._histories!r}, {self._options})"

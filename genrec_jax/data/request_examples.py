@@ -57,7 +57,12 @@ class RequestExamples:
       last_requests: K, requests of a user; 0 = all.
     """
     self._histories = histories
-    self._options = (feedback.tasks, num_candidates, last_requests)
+    self._options = (
+      feedback.tasks,
+      feedback.min_value,
+      num_candidates,
+      last_requests,
+    )
     users, asked, pieces = [], [], []
     for user in range(len(histories)):
       record = histories[user]

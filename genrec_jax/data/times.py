@@ -12,6 +12,7 @@ sequences.py).
 """
 
 import dataclasses
+import datetime
 
 from jaxtyping import Int, Int32
 import numpy as np
@@ -188,6 +189,11 @@ def to_microseconds(values: np.ndarray, unit: str) -> Int[np.ndarray, "E"]:
   if np.issubdtype(values.dtype, np.integer):
     return values.astype(np.int64) * int(factor)
   return np.rint(values * factor).astype(np.int64)
+
+
+def to_the_minute(time: datetime.datetime | None) -> str:
+  """A time as people read it; '' where it is not known."""
+  return "" if time is None else f"{time:%Y-%m-%d %H:%M}"
 
 
 def int32_seconds(

@@ -3,7 +3,8 @@
 
     id(name, value) = 1 + crc32("name=value") mod num_ids        0 = unknown
 
-Two values share an id at times (one pair in num_ids). Rows are user indices.
+Two values share an id at times (one pair in num_ids); a list is one value. Rows
+are user indices.
 """
 
 from collections.abc import Sequence
@@ -14,12 +15,13 @@ import numpy as np
 import polars as pl
 
 from genrec_jax.core.suggest import choices_hint
+from genrec_jax.data.attributes import scalars
 
 
 def hashed_attributes(
   table: pl.DataFrame, names: Sequence[str], num_ids: int
 ) -> Int[np.ndarray, "U C"]:
-  """Ids of attributes, one row per user; 0 where a value is missing.
+  """Ids of attributes, one row per user; 0 where a value is missing, NaN too.
 
   Args:
     table: attributes by user index.
@@ -34,10 +36,11 @@ def hashed_attributes(
     if name not in table.columns:
       hint = choices_hint(name, table.columns) if table.columns else ""
       raise ValueError(f"users have no attribute {name!r}.{hint}")
+    column = scalars(table[name])
     ids = {
       value: 1 + zlib.crc32(f"{name}={value}".encode()) % num_ids
-      for value in table[name].unique().to_list()
+      for value in column.unique().to_list()
     }
     ids[None] = 0
-    columns.append([ids[value] for value in table[name].to_list()])
+    columns.append([ids[value] for value in column.to_list()])
   return np.array(columns, np.int32).reshape(len(names), len(table)).T

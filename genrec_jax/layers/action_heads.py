@@ -9,6 +9,9 @@
 All answer head(h_BLD, deterministic) -> logits (B, L, T) in float32. MMoE is
 Ma et al., KDD 2018; a dropped gate hides an expert from a task for one step
 (what is left shares the weight), so that none comes to rule a task.
+
+The axis that a head reads has no name and is not split: it is hidden states
+and features side by side, as wide as there are features.
 """
 
 from flax import linen as nn
@@ -27,7 +30,7 @@ class Linear(nn.Module):
 
   num_tasks: int
 
-  logical_axes = {"heads/out/kernel": ("width", None)}
+  logical_axes = {"heads/out/kernel": (None, None)}
 
   @nn.compact
   def __call__(
@@ -53,8 +56,7 @@ class SharedMlp(nn.Module):
   widths: tuple[int, ...]
   dropout: float = 0.0
 
-  # The first that matches counts. What is read has no one name: hidden states
-  # and features side by side.
+  # The first that matches counts.
   logical_axes = {
     "heads/mlp/Dense_0/kernel": (None, "hidden"),
     "heads/mlp/Dense_*/kernel": ("hidden", None),
@@ -94,7 +96,7 @@ class _Towers(nn.Module):
 
 
 _TOWER_AXES = {
-  "towers/hidden": (None, "width", "hidden"),
+  "towers/hidden": (None, None, "hidden"),
   "towers/out": (None, "hidden"),
 }
 
@@ -135,8 +137,8 @@ class MMoE(nn.Module):
 
   logical_axes = {
     **_TOWER_AXES,
-    "heads/experts/kernel": ("width", "hidden"),
-    "heads/gates/kernel": ("width", None),
+    "heads/experts/kernel": (None, "hidden"),
+    "heads/gates/kernel": (None, None),
   }
 
   @nn.compact

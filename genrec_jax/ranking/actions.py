@@ -76,23 +76,34 @@ class Actions:
     Args:
       probabilities_T: of the tasks.
       untimed: of an event whose time is not known.
+
+    Raises:
+      ValueError: no action of the data set is of such an event.
     """
     if self.feedback.min_value is not None:
       least = np.float32(self.feedback.min_value)
       below = np.nextafter(least, np.float32(-np.inf))
       return {"value": float(least if probabilities_T[0] >= 0.5 else below)}
     bound = self.feedback.bind(self.vocabulary)
-    best, found = (-1.0, 0), 0
-    for index, mask in enumerate(bound.masks):
-      if not index or bound.untimed_actions[index] != untimed:
-        continue
-      did_T = mask >> np.arange(bound.num_tasks) & 1
+    fits = [
+      index
+      for index, without_time in enumerate(bound.untimed_actions)
+      if index and without_time == untimed
+    ]
+    if not fits:
+      raise ValueError(
+        f"none of the data set's {len(self.vocabulary) - 1} actions is of an"
+        f" event {'without' if untimed else 'with'} a time, so none can be"
+        " assumed of one: prepare data that have such actions."
+      )
+
+    def key(index):
+      did_T = bound.masks[index] >> np.arange(bound.num_tasks) & 1
       likelihood = np.where(did_T, probabilities_T, 1 - probabilities_T).prod()
       said = _words(self.vocabulary[index]) - {SKIP, UNTIMED}
-      key = (float(likelihood), -len(said))
-      if key > best:
-        best, found = key, index
-    return {"action": found}
+      return float(likelihood), -len(said)
+
+    return {"action": max(fits, key=key)}
 
   def untimed(self, record: Record) -> Bool[np.ndarray, "L"]:
     """Whether the time of an event is not known."""

@@ -2,11 +2,13 @@
 """Records with an event more, one less, or another action.
 
 A record (data/schema.py) is copied, never written to. An event that is added
-is a request of its own.
+is a request of its own, whatever its time: the record then has request numbers,
+those that stood for them where it had none.
 """
 
 import numpy as np
 
+from genrec_jax.data.impressions import request_numbers
 from genrec_jax.data.schema import Record
 from genrec_jax.ranking.actions import Fields
 
@@ -20,19 +22,20 @@ def appended(record: Record, item: int, time: int, fields: Fields) -> Record:
     time: seconds since the manifest's epoch; not before the last event.
     fields: of the action (ranking/actions.py).
   """
-  requests = record.get("request", np.zeros(0, np.int32))
+  # Times tell requests apart only while no event is added at the last one's.
+  numbers = request_numbers(record)
   values = {
     "item": item,
     "time": time,
     "action": fields.get("action", 0),
     "value": fields.get("value", np.nan),
-    "request": int(requests.max()) + 1 if len(requests) else 0,
+    "request": int(numbers.max()) + 1 if len(numbers) else 0,
   }
 
   def longer(name, array):
     return np.append(array, np.asarray(values[name], array.dtype))
 
-  return _each(record, longer)
+  return _each({**record, "request": numbers}, longer)
 
 
 def removed(record: Record, event: int) -> Record:

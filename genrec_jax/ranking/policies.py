@@ -26,11 +26,6 @@ from genrec_jax.core.suggest import choices_hint
 from genrec_jax.ranking.actions import Actions, Fields
 from genrec_jax.ranking.value import ValueFunction
 
-POLICIES = {
-  "greedy": "Greedy",
-  "diverse": "Diverse",
-  "sequential": "Sequential",
-}
 _NUMBERS = ("limit", "within", "seconds")
 LIKELY = "likely"
 
@@ -204,18 +199,22 @@ class Sequential:
     return actions.named(self.assume)
 
 
+POLICIES = {"greedy": Greedy, "diverse": Diverse, "sequential": Sequential}
+
+
 def policy_of(text: str) -> Policy:
   """Reads "sequential" or "diverse:attribute=category,limit=2".
 
   Raises:
-    ValueError: an unknown name or option, or a bad value.
+    ValueError: an unknown name or option, one that is missing, or a bad value.
   """
   name, _, rest = text.partition(":")
   if name not in POLICIES:
     raise ValueError(
       f"policy={text!r} is unknown.{choices_hint(name, POLICIES)}"
     )
-  node: dict[str, str | int] = {"name": f"ranking.policies.{POLICIES[name]}"}
+  cls = POLICIES[name]
+  node: dict[str, str | int] = {"name": f"ranking.policies.{cls.__name__}"}
   for part in filter(None, rest.split(",")):
     key, _, value = (x.strip() for x in part.partition("="))
     if key in node or not value:
@@ -227,6 +226,12 @@ def policy_of(text: str) -> Policy:
       if not value.removeprefix("-").isdecimal():
         raise ValueError(f"policy={text!r}: {key}={value} must be a number.")
       node[key] = int(value)
+  for field in dataclasses.fields(cls):
+    if field.default is dataclasses.MISSING and field.name not in node:
+      options = ",".join(filter(None, (f"{field.name}=...", rest)))
+      raise ValueError(
+        f"policy={text!r} needs {field.name}: write {name}:{options}."
+      )
   return build(node, where=f"policy {text!r}")
 
 

@@ -245,11 +245,9 @@ class Ranker:
         for i in range(count)
       ],
     }
-    if "time" in record:
-      epoch = self.histories.manifest.epoch_seconds or 0
-      seconds = pl.Series(record["time"].astype(np.int64) + epoch)
-      time = pl.select(pl.from_epoch(seconds)).to_series()
-      columns["time"] = time.set(pl.Series(self.actions.untimed(record)), None)
+    times = self.histories.times(record)
+    if times is not None:
+      columns["time"] = times
     return pl.DataFrame(columns)
 
   @functools.cached_property

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from genrec_jax.data.times import to_the_minute
 from genrec_jax.metrics.slices import COLD
 from genrec_jax.metrics.writer import read_rows
 from genrec_jax.ranking.attribution import NoAttentionWeights
@@ -198,7 +199,7 @@ def ranked_for(ranker: Ranker, user: str | None = None) -> RankedFor:
   return RankedFor(
     user_id=user,
     history=[
-      Event(_title(r), r["action"], _when(r))
+      Event(_title(r), r["action"], to_the_minute(r.get("time")))
       for r in history.tail(_EVENTS).iter_rows(named=True)
     ],
     candidates=[
@@ -290,8 +291,3 @@ def _group(ranker: Ranker, row: Mapping[str, Any], name: str | None) -> str:
   index = ranker.catalog.index_of(row["item_id"]) - 1
   value = ranker.catalog.attributes[name][index]
   return "" if value in (None, "") else f"{name.removesuffix('_id')} {value}"
-
-
-def _when(row: Mapping[str, Any]) -> str:
-  time = row.get("time")
-  return "" if time is None else f"{time:%Y-%m-%d %H:%M}"

@@ -21,6 +21,7 @@ import polars as pl
 
 import genrec_jax
 from genrec_jax.data.catalog import Catalog
+from genrec_jax.data.times import to_the_minute
 from genrec_jax.metrics import bootstrap, slices
 from genrec_jax.metrics.ranking import per_request
 from genrec_jax.metrics.writer import read_rows
@@ -196,9 +197,10 @@ def _slices(
 
 def _detail(catalog: Catalog, item_id: str) -> str:
   """The item's text attributes, in one line."""
-  table = catalog.attributes.select(pl.col(pl.String))
-  row = table.row(catalog.index_of(item_id) - 1)
-  return ", ".join(value for value in row if value)
+  index = catalog.index_of(item_id) - 1
+  # A selection of no columns would have no rows either.
+  texts = catalog.attributes[index].select(pl.col(pl.String))
+  return ", ".join(x.item() for x in texts.iter_columns() if x.item())
 
 
 def example_of(model: Recommender, user: str | None, k: int = 10) -> Example:
@@ -209,7 +211,7 @@ def example_of(model: Recommender, user: str | None, k: int = 10) -> Example:
     Event(
       row["title"],
       _detail(model.catalog, row["item_id"]),
-      f"{row['time']:%Y-%m-%d %H:%M}" if "time" in row else "",
+      to_the_minute(row.get("time")),
     )
     for row in history.iter_rows(named=True)
   ]

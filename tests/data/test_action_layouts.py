@@ -2,6 +2,7 @@
 """Tokens of requests by hand: what each tells, where it is, what it may see."""
 
 import types
+import zlib
 
 import numpy as np
 import polars as pl
@@ -9,11 +10,21 @@ import pytest
 
 from genrec_jax.core.roles import ACTION, BOTH, CANDIDATE, EVENT, ITEM, TARGET
 from genrec_jax.data.action_layouts import ActionOriented, Fused, Interleaved
+from genrec_jax.data.feedback import Feedback
 from genrec_jax.data.impressions import iter_impressions, no_impressions
+from genrec_jax.data.labelled_events import LabelledEvents
 from genrec_jax.data.request_events import UNKNOWN_TIME
+from genrec_jax.data.request_examples import RequestExamples
 from genrec_jax.data.request_layout import NEXT_ITEM, PLACE
 from genrec_jax.data.user_context import hashed_attributes
-from tests.data.requests_by_hand import FEATURES, FEEDBACK, OneUser, bound
+from tests.data.requests_by_hand import (
+  ACTIONS,
+  FEATURES,
+  FEEDBACK,
+  OneUser,
+  bound,
+  user_record,
+)
 
 _U = UNKNOWN_TIME
 
@@ -185,6 +196,42 @@ def test_candidates_end_a_row_and_are_tokens_of_training(kind):
     k: v.shape for k, v in batch.items()
   }
   assert not empty["segment_ids_BL"].any()
+
+
+def test_attributes_of_any_type_are_hashed():
+  table = pl.DataFrame(
+    {
+      "age": [1.5, float("nan"), None, 1.5],
+      "tags": [["a", "b"], None, ["b"], ["a", "b"]],
+      "level": [3, 3, None, 4],
+    }
+  )
+  ids = hashed_attributes(table, table.columns, 2**30)
+  assert ids[0, 0] == ids[3, 0] > 0 and ids[1:3, 0].tolist() == [0, 0]
+  assert ids[0, 1] == ids[3, 1] > 0 and ids[1, 1] == 0
+  assert ids[2, 1] not in (0, ids[0, 1])
+  text = table.with_columns(pl.col("tags").list.join("|"))
+  assert (ids == hashed_attributes(text, table.columns, 2**30)).all()
+  # Trained tables hold the rows of these.
+  values = (b"age=1.5", b"tags=a|b", b"level=3")
+  assert ids[0].tolist() == [1 + zlib.crc32(v) % 2**30 for v in values]
+
+
+@pytest.mark.parametrize("make", [LabelledEvents, RequestExamples])
+def test_sources_of_other_examples_are_other_sources(make):
+  feedbacks = (
+    FEEDBACK,
+    Feedback(("click",)),
+    Feedback(("click",), 3.0),
+    Feedback(("click",), 4.0),
+  )
+  value = {**user_record(), "value": np.arange(8, dtype=np.float32)}
+  found = {
+    repr(make(OneUser(value), feedback.bind(ACTIONS), size))
+    for feedback in feedbacks
+    for size in (1, 2)
+  }
+  assert len(found) == 8
 
 
 def test_attributes_come_first_and_see_each_other_alone():

@@ -37,6 +37,22 @@ class _Source:
     )
 
 
+class _Lists:
+  """One user, half of whose events came in a list without times."""
+
+  def read(self) -> RawLog:
+    return RawLog(
+      events=pl.DataFrame(
+        {
+          "user": ["ann"] * 4,
+          "item": ["tea", "jam", "oat", "tea"],
+          "timestamp": [10, 20, 30, 40],
+          "action": ["untimed", "like", "like|untimed", None],
+        }
+      )
+    )
+
+
 @pytest.fixture
 def directory(tmp_path):
   prepare(_Source(), LeaveOneOut(), tmp_path / "data")
@@ -54,6 +70,22 @@ def test_records_come_by_user_index(directory):
   for index in (3, -1):
     with pytest.raises(IndexError, match="there are 3 users"):
       histories[index]
+
+
+def test_times_are_null_where_they_are_not_known(directory, tmp_path):
+  histories = Histories(directory)
+  times = histories.times(histories[0])
+  assert times.dt.epoch("s").to_list() == [10, 30, 40]
+  prepare(_Lists(), LeaveOneOut(), tmp_path / "lists")
+  histories = Histories(tmp_path / "lists")
+  assert histories.times(histories[0]).dt.epoch("s").to_list() == [
+    None,
+    20,
+    None,
+    40,
+  ]
+  untimed = {n: x for n, x in histories[0].items() if n != "time"}
+  assert histories.times(untimed) is None
 
 
 def test_histories_are_a_source_for_grain(directory):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genrec_jax.core.sharding import MeshOptions
 from genrec_jax.layers.action_heads import (
   Linear,
   MMoE,
@@ -74,6 +75,30 @@ def test_a_dropped_gate_hides_an_expert():
     assert np.all(np.isfinite(found))
     seen.add(float(jnp.sum(jnp.abs(found - whole))) > 1e-3)
   assert True in seen
+
+
+@pytest.mark.parametrize("preset", ["fsdp", "tp"])
+@pytest.mark.parametrize(
+  "head",
+  [
+    Linear(2),
+    SharedMlp(2, (16, 8)),
+    TaskMlp(2, 8),
+    MMoE(2, num_experts=3, hidden_width=8),
+  ],
+)
+def test_what_is_read_may_have_any_width_on_any_mesh(head, preset):
+  """Features beside the hidden state: 13 wide, and eight devices."""
+  axes = {"data": 8} if preset == "fsdp" else {"model": 8}
+  placement = MeshOptions(preset, axes).place()
+  x = jnp.zeros((2, 3, 13))
+  shapes = jax.eval_shape(lambda: head.init(jax.random.key(0), x, True))
+  params = {"heads": shapes["params"]}
+  shardings = placement.shardings(params, head.logical_axes)
+  # What is inside a head is split still.
+  specs = [s.spec for s in jax.tree.leaves(shardings)]
+  split = preset == "tp" and not isinstance(head, Linear)
+  assert any(any(spec) for spec in specs) == split
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,8 @@ def test_a_policy_by_name_and_its_options():
   )
   for text, message in (
     ("gready", "policy='gready' is unknown. Did you mean 'greedy'"),
-    ("diverse", "'diverse' .Diverse. needs attribute"),
+    ("diverse", "'diverse' needs attribute: write diverse:attribute=...[.]$"),
+    ("diverse:limit=2", "write diverse:attribute=...,limit=2[.]$"),
     ("diverse:attribute=a,limt=1", "unknown key 'limt'.*Did you mean 'limit'"),
     ("diverse:attribute=a,limit=0", "limit=0 must be at least 1"),
     ("diverse:attribute=a,within=x", "within=x must be a number"),

@@ -4,11 +4,22 @@
 import numpy as np
 import pytest
 
+from genrec_jax.data.action_layouts import ActionOriented, Interleaved
 from genrec_jax.data.feedback import Feedback
+from genrec_jax.data.impressions import request_numbers
+from genrec_jax.data.moments import Moments
+from genrec_jax.data.request_events import RequestEvents
 from genrec_jax.ranking.actions import Actions
+from genrec_jax.ranking.candidates import asked_about
 from genrec_jax.ranking.edits import appended, removed, replaced
 from genrec_jax.ranking.what_if import Change, changed, changes_of
-from tests.data.requests_by_hand import ACTIONS, FEEDBACK, user_record
+from tests.data.requests_by_hand import (
+  ACTIONS,
+  FEEDBACK,
+  NUM_ITEMS,
+  bound,
+  user_record,
+)
 
 _ACTIONS = Actions(ACTIONS, FEEDBACK)
 
@@ -34,6 +45,39 @@ def test_edits_copy_and_undo_each_other():
   assert other["action"].tolist() == [5, 6, 4, 1, 4, 2, 1, 3]
   _same(replaced(other, 2, {"action": 2}), record)
   _same(record, user_record())
+
+
+@pytest.mark.parametrize("gone", [("request",), ("request", "time")])
+def test_what_is_added_is_a_request_of_its_own(gone):
+  record = {n: x for n, x in user_record().items() if n not in gone}
+  before = request_numbers(record).tolist()
+  # All at the time of the last event, which is that of its request.
+  for count in (1, 2):
+    record = appended(record, 9, 40, {"action": 2})
+    new = [max(before) + 1 + i for i in range(count)]
+    assert request_numbers(record).tolist() == [*before, *new]
+  seen = RequestEvents.of(record, 10, 10, None, None)
+  assert seen.first[-2:].tolist() == [8, 9]
+  assert seen.num_requests == max(before) + 3
+  if gone == ("request",):
+    ends = Moments.of_events(record, np.arange(10)).ends
+    assert ends.tolist() == [0, 0, 2, 2, 4, 5, 6, 6, 8, 9]
+  # Behind no event at all.
+  nobody = {n: x if n == "user" else x[:0] for n, x in record.items()}
+  del nobody["request"]
+  assert request_numbers(appended(nobody, 9, 40, {})).tolist() == [0]
+
+
+def test_layouts_read_a_record_that_has_grown():
+  record = user_record()
+  del record["request"]
+  for _ in range(2):
+    record = appended(record, 9, 40, {"action": 2})
+  asked = asked_about(record, np.array([3]), 40, NUM_ITEMS)
+  for kind in (ActionOriented, Interleaved):
+    batch = bound(kind(FEEDBACK, 12)).impression_batch(asked)
+    of = batch["request_BL"][0][batch["segment_ids_BL"][0] > 0]
+    assert np.unique(of).tolist() == list(range(8)) and of[-1] == 7
 
 
 def test_changes_count_events_before_any_of_them():
@@ -86,6 +130,16 @@ def test_the_likely_action_is_the_most_likely_combination():
   other = Actions(["", "click|follow", "follow|share", "follow"], FEEDBACK)
   other = Actions(other.vocabulary, Feedback(("click",)))
   assert other.text(other.likely(np.array([0.2]))) == "follow"
+  # Nothing known is no outcome.
+  for actions, untimed in (
+    (["", "click|untimed", "untimed"], False),
+    (["", "click"], True),
+  ):
+    other = Actions(actions, Feedback(("click",)))
+    other.likely(np.array([0.2]), untimed=not untimed)
+    of = "without" if untimed else "with"
+    with pytest.raises(ValueError, match=f"actions is of an event {of} a time"):
+      other.likely(np.array([0.2]), untimed=untimed)
 
 
 def test_values_as_actions():
