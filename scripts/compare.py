@@ -7,7 +7,8 @@ Reads what scripts/evaluate.py left in workdirs on the same prepared data:
 scores of shown items, ranks of next items, or both; several of a side are its
 seeds, and their means are compared. Prints the differences of AUC, GAUC, NE and
 log loss of every task, and of HR@k, NDCG@k and MRR of the next item, with 95 %
-intervals; --json prints them as one line.
+intervals; --json prints them as one line. --ranker=model_frozen compares what
+rankers say behind histories that end where the part begins.
 """
 
 import json
@@ -25,12 +26,17 @@ from genrec_jax.train.scores import Scores, compare_means as compare_scores
 _OURS = flags.DEFINE_list("ours", None, "Evaluated workdirs.")
 _THEIRS = flags.DEFINE_list("theirs", None, "Those they are compared with.")
 _PART = flags.DEFINE_enum("part", "test", list(PARTS), "Of the split.")
+_RANKER = flags.DEFINE_string(
+  "ranker",
+  MODEL,
+  "Whose scores or ranks of a workdir: model, model_frozen, ...",
+)
 _JSON = flags.DEFINE_bool("json", False, "One line of JSON instead of a table.")
 flags.mark_flags_as_required(["ours", "theirs"])
 
 
 def differences(
-  ours: list[str], theirs: list[str], part: str = "test"
+  ours: list[str], theirs: list[str], part: str = "test", ranker: str = MODEL
 ) -> dict[str, dict[str, bootstrap.Interval]]:
   """{task or "next item": {metric: interval}}, of what all workdirs have.
 
@@ -40,10 +46,10 @@ def differences(
   found = {}
   ranks = _all_of("ranks.npz", Ranks, ours, theirs)
   if ranks:
-    found["next item"] = compare_ranks(*ranks, part, MODEL, MODEL)
+    found["next item"] = compare_ranks(*ranks, part, ranker, ranker)
   scores = _all_of("scores.npz", Scores, ours, theirs)
   if scores:
-    found |= compare_scores(*scores, part, MODEL, MODEL)
+    found |= compare_scores(*scores, part, ranker, ranker)
   if not found:
     lines = [
       f"  {workdir}: {', '.join(_files(workdir)) or 'not evaluated'}"
@@ -100,7 +106,7 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unknown arguments: {argv[1:]}")
   try:
-    found = differences(_OURS.value, _THEIRS.value, _PART.value)
+    found = differences(_OURS.value, _THEIRS.value, _PART.value, _RANKER.value)
   except ValueError as error:
     raise SystemExit(f"error: {error}") from error
   print(line_of(found) if _JSON.value else table_of(found))

@@ -100,5 +100,7 @@ def test_of_what_finds_items_ranks_are_compared_seeds_averaged(tmp_path):
   ]
   assert found["hr@10"].mean == pytest.approx(hits[0] - hits[1])
   assert found["hr@10"].low > 0
+  with pytest.raises(ValueError, match="no ranks of 'model_frozen' on 'test'"):
+    compare.differences(*folders, ranker="model_frozen")
   with pytest.raises(ValueError, match="no evaluation in common"):
     compare.differences([_save(tmp_path / "a", _scores(1))], folders[1])
