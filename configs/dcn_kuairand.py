@@ -5,7 +5,7 @@
         --workdir=runs/dcn --config.data.path=kuairand-pure
 
 Expected test AUC of click, long_view and like on 6-8 May 2022, three seeds:
-.7285, .7328, .8770. 2 minutes on one shared CPU core.
+.7285, .7328, .8770. Half a minute on two CPU cores.
 
 Features and data are configs/dlrm_kuairand.py's, the history summed. Three
 cross layers, and an MLP after them (the paper's stacked form).

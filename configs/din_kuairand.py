@@ -5,7 +5,7 @@
         --workdir=runs/din --config.data.path=kuairand-pure
 
 Expected test AUC of click, long_view and like on 6-8 May 2022, three seeds:
-.7240, .7272, .8782. 6 minutes on one shared CPU core.
+.7241, .7271, .8780. One minute on two CPU cores.
 
 Features and data are configs/dlrm_kuairand.py's. The last 50 events are
 weighted by how they go with the candidate, without a softmax, as published; all

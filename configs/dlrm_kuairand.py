@@ -5,7 +5,7 @@
         --workdir=runs/dlrm --config.data.path=kuairand-pure
 
 Expected test AUC of click, long_view and like on 6-8 May 2022, three seeds:
-.7232, .7248, .8711. 2 minutes on one shared CPU core.
+.7230, .7249, .8711. Half a minute on two CPU cores.
 
 25 features of video, user and moment, and the last 50 events, summed; the dot
 products of all pairs go through an MLP. What DIN, DCN-v2 and Wukong share with

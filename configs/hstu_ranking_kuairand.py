@@ -8,8 +8,8 @@ A user is one example (arXiv 2402.17152, section 2.3): each of the last 64
 labelled impressions of the training part has a loss where it stands, and sees
 those of earlier requests with what came of them (few users have more). Split in
 time at UTC+8: 6 to 8 May tests, 5 May validates. Expected test AUC of click,
-long_view and like, three seeds: .7250, .7278, .8708. 15 minutes on one shared
-CPU core.
+long_view and like, three seeds: .7248, .7280, .8717. Two to three minutes on
+two CPU cores.
 
 Tokens also tell the author and tag of their video. Features of video, user and
 moment (configs/dlrm_kuairand.py's, which every ranker here has) meet the hidden

@@ -8,8 +8,10 @@ Features and data are configs/dlrm_kuairand.py's: those of user and moment and
 the last 50 events, summed, make a query, those of the video its vector. Trained
 on the events with a click, a long view or a like, each against 512 others of
 the batch, with log Q of what the batch holds (Yi et al., RecSys 2019); watched
-by ranking all videos for the next event. Expected: not yet measured. Minutes on
-one CPU core.
+by ranking all videos for the next one shown, liked or not. Expected of 6-8 May
+2022, one seed: HR@10 .030, below the most popular (.034) and item-kNN (.079):
+the next video shown is the platform's choice. With `impressions`, AUC of click,
+long_view and like .7250, .7290, .8736. A minute on two CPU cores.
 
 Words: `impressions` trains the same two towers on what was shown, a logit for
 every task, and measures them as the rankers are; `no_history` leaves out the

@@ -5,7 +5,7 @@
         --workdir=runs/wukong --config.data.path=kuairand-pure
 
 Expected test AUC of click, long_view and like on 6-8 May 2022, three seeds:
-.7221, .7256, .8603. 2 minutes on one shared CPU core.
+.7222, .7257, .8607. Half a minute on two CPU cores.
 
 Features and data are configs/dlrm_kuairand.py's, the history summed. Two
 layers, so products of up to four features; 8 vectors of a layer come from
