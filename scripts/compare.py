@@ -11,12 +11,14 @@ intervals; --json prints them as one line. --ranker=model_frozen compares what
 rankers say behind histories that end where the part begins.
 """
 
+import itertools
 import json
 import pathlib
 from typing import Any
 
 from absl import app, flags
 
+from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.splits import PARTS
 from genrec_jax.metrics import bootstrap
 from genrec_jax.train.impression_measurement import MODEL
@@ -34,6 +36,8 @@ _RANKER = flags.DEFINE_string(
 _JSON = flags.DEFINE_bool("json", False, "One line of JSON instead of a table.")
 flags.mark_flags_as_required(["ours", "theirs"])
 
+_FILES = (("ranks.npz", Ranks), ("scores.npz", Scores))
+
 
 def differences(
   ours: list[str], theirs: list[str], part: str = "test", ranker: str = MODEL
@@ -44,12 +48,24 @@ def differences(
     ValueError: they have nothing in common, or it is not of the same data.
   """
   found = {}
-  ranks = _all_of("ranks.npz", Ranks, ours, theirs)
+  _check_sides(ours, theirs)
+  named = [_all_of(name, kind, ours, theirs) for name, kind in _FILES]
+  names = [_names(sides, part) for sides in named]
+  # One of the two kinds may know no such ranker: frozen histories are scored.
+  ranks, scores = (
+    sides if ranker in known else []
+    for sides, known in zip(named, names, strict=True)
+  )
   if ranks:
     found["next item"] = compare_ranks(*ranks, part, ranker, ranker)
-  scores = _all_of("scores.npz", Scores, ours, theirs)
   if scores:
     found |= compare_scores(*scores, part, ranker, ranker)
+  known = sorted(set().union(*names))
+  if not found and known:
+    raise ValueError(
+      f"these workdirs have no {ranker!r} on {part!r} in common."
+      + choices_hint(ranker, known)
+    )
   if not found:
     lines = [
       f"  {workdir}: {', '.join(_files(workdir)) or 'not evaluated'}"
@@ -64,9 +80,17 @@ def differences(
   return found
 
 
+def _check_sides(ours: list[str], theirs: list[str]) -> None:
+  for flag, side in (("ours", ours), ("theirs", theirs)):
+    if not side:
+      raise ValueError(f"--{flag} names no workdir.")
+    for workdir in side:
+      if side.count(workdir) > 1:
+        raise ValueError(f"--{flag} names {workdir} twice: a seed counts once.")
+
+
 def _files(workdir: str) -> list[str]:
-  names = ("ranks.npz", "scores.npz")
-  return [n for n in names if (pathlib.Path(workdir) / n).is_file()]
+  return [n for n, _ in _FILES if (pathlib.Path(workdir) / n).is_file()]
 
 
 def _all_of(
@@ -79,6 +103,12 @@ def _all_of(
     [kind.load(pathlib.Path(workdir) / name) for workdir in workdirs]
     for workdirs in (ours, theirs)
   ]
+
+
+def _names(sides: list[list[Any]], part: str) -> set[str]:
+  """Rankers that all files of both sides know."""
+  each = [set(run.names(part)) for run in itertools.chain(*sides)]
+  return set.intersection(*each) if each else set()
 
 
 def line_of(found: dict[str, dict[str, bootstrap.Interval]]) -> str:

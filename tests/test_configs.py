@@ -141,6 +141,7 @@ def test_lengths_fit_in_full_size_too(name, form):
   system = build(plain["system"], where="system", num_items=100)
   checks.check_length(system, options.layout)
   options.layout.check_system(system)
+  checks.check_tasks(build(plain["objective"]), options.layout)
 
 
 def test_a_config_that_trains_nothing_says_what_it_is_for():

@@ -15,7 +15,7 @@ here, those that an evaluation asks about included.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import functools
 import os
 from typing import Any
@@ -100,7 +100,7 @@ class Ranker:
 
   def rank(
     self,
-    candidates: Sequence[object],
+    candidates: Iterable[object],
     user: object = None,
     *,
     weights: str | Mapping[str, int | float] = "",
@@ -128,18 +128,19 @@ class Ranker:
     """
     value = self.value_of(weights)
     policy = policy_of(policy) if isinstance(policy, str) else policy
-    k = len(candidates) if k is None else k
-    if candidates and k < 1:
-      raise ValueError(f"k={k} must be at least 1.")
     index_N = self._indices(candidates)
+    k = len(index_N) if k is None else k
+    if len(index_N) and k < 1:
+      raise ValueError(f"k={k} must be at least 1.")
     record = self.record(user)
     time = self._query_time(record, request_time)
 
     def after(placed, assumed, seconds):
       longer, at = record, time
+      what = f"a list of {len(placed)} items, {seconds} s each,"
       for place, fields in zip(placed, assumed, strict=True):
         longer = appended(longer, int(index_N[place]), at, fields)
-        at += seconds
+        at = int(int32_seconds(np.array([at + seconds], np.int64), what)[0])
       return self._score(longer, index_N, at)
 
     choices = Choices(
@@ -161,7 +162,7 @@ class Ranker:
 
   def what_if(
     self,
-    candidates: Sequence[object],
+    candidates: Iterable[object],
     user: object,
     changes: str | Sequence[Change],
     *,
@@ -270,7 +271,7 @@ class Ranker:
     }
     return {"user": np.array(-1, np.int32), **nothing}
 
-  def _indices(self, candidates: Sequence[object]) -> Int[np.ndarray, "N"]:
+  def _indices(self, candidates: Iterable[object]) -> Int[np.ndarray, "N"]:
     if isinstance(candidates, str):
       raise ValueError(f"candidates={candidates!r} must be a list of item ids.")
     index_N = [self.catalog.index_of(i) for i in candidates]
@@ -337,5 +338,11 @@ class Ranker:
       )
     else:
       asked = request_time - epoch
+      if len(record["time"]) and asked < record["time"][-1]:
+        last = int(record["time"][-1])
+        raise ValueError(
+          f"request_time={request_time} lies {last - asked} s before the last"
+          f" event of the history ({last + epoch}): ask at that time or later."
+        )
     what = f"request_time={request_time} (unix seconds; default: a gap later)"
     return int(int32_seconds(np.array([asked], np.int64), what)[0])

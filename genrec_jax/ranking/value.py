@@ -10,13 +10,15 @@ A run's own are `config.value`, such as {"click": 1.0, "like": 10.0}.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import math
 from typing import Any
 
 from jaxtyping import Float
 import numpy as np
 
 from genrec_jax.core.suggest import choices_hint
+
+# Sums of a few such weights stay finite in float32.
+_LARGEST = 1e30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +74,10 @@ class ValueFunction:
         raise ValueError(
           f"{said}: {weight!r} is no number; write {task}=1."
         ) from e
-      if not math.isfinite(found[task]):
-        raise ValueError(f"{said}: {weight!r} is not finite.")
+      if not abs(found[task]) <= _LARGEST:
+        raise ValueError(
+          f"{said}: {weight!r} is no weight; the largest is {_LARGEST:g}."
+        )
     return cls(tuple(tasks), tuple(found.get(task, 0.0) for task in tasks))
 
   def __call__(

@@ -43,6 +43,25 @@ def check_levels(system: Any, artifacts: Artifacts) -> None:
     )
 
 
+def check_tasks(objective: Any, layout: Any) -> None:
+  """Raises where a loss means other tasks than the labels it is given.
+
+  Labels are bits in the order of the layout's tasks, and have no names.
+  """
+  for part in getattr(objective, "objectives", {}).values():
+    check_tasks(part, layout)
+  feedback = getattr(layout, "feedback", None)
+  tasks = getattr(objective, "tasks", None)
+  if feedback is None or tasks is None:
+    return
+  if tuple(tasks) != tuple(feedback.tasks):
+    raise ValueError(
+      f"config.objective has tasks {tuple(tasks)}, and the labels of"
+      f" config.pipeline.layout.feedback are {tuple(feedback.tasks)}: they must"
+      " be the same, in the same order."
+    )
+
+
 def check_times(system: Any, histories: Histories) -> None:
   """Raises where a system reads event times that the data lack."""
   if system.uses_time and "time" not in histories.manifest.fields:

@@ -23,12 +23,14 @@ import dataclasses
 import time
 from typing import Any
 
+import jax
 from jaxtyping import Float, Int
 import numpy as np
 from tqdm import tqdm
 
 from genrec_jax.core import hlo
 from genrec_jax.core.hlo_cost import program_cost
+from genrec_jax.core.sharding import MeshOptions
 from genrec_jax.data.feedback import Feedback
 from genrec_jax.data.histories import Histories
 from genrec_jax.data.impressions import iter_impressions
@@ -134,7 +136,8 @@ class ImpressionMeasurement:
 
 def flops_per_request(run: Any) -> tuple[float, float]:
   """FLOPs of a request of one item, and of two, from the compiled steps."""
-  program = run.program()
+  # Of one device: what is compiled for several holds a part of the batch.
+  program = run.program(MeshOptions().place(jax.local_devices()[:1]))
   with program.in_force():
     params = program.abstract_state().params
     steps = [

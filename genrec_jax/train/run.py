@@ -136,6 +136,7 @@ class Run:
       made = check_prepared if config["prepared"] else prepare
       processes.first_alone(lambda: made(*parts, data, **config["filter"]))
     checks.check_monitor(train, validator)
+    checks.check_tasks(objective, pipeline.layout)
     histories = Histories(data)
     artifacts = Artifacts.of(config, workdir, histories)
     pipeline = dataclasses.replace(

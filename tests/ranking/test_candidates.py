@@ -115,12 +115,19 @@ def test_a_ranker_speaks_of_ids_and_unix_seconds(tmp_path):
   assert table.columns == ["item_id", "title", "value", "click", "like"]
   np.testing.assert_allclose(table["value"], -table["like"])
   assert len(ranker.rank([ids[5]])) == 1
+  # Whatever holds ids is a list of them.
+  for some in (table["item_id"], np.array(ids[5:7]), (ids[5],)):
+    assert len(ranker.rank(some, user)) == len(some)
   record = ranker.record(user)
   epoch = ranker.histories.manifest.epoch_seconds
   last = int(record["time"][-1]) + epoch
   assert len(ranker.rank([ids[5]], user, request_time=last)) == 1
   for arguments, options, message in (
-    (([ids[5]], user), {"request_time": last - 1}, "1 s before the last event"),
+    (
+      ([ids[5]], user),
+      {"request_time": last - 1},
+      f"request_time={last - 1} lies 1 s before the last event .*{last}",
+    ),
     (([ids[5]], user), {"request_time": 10**12}, "68 years"),
     (([ids[5] + "x"], user), {}, "no item"),
     (([ids[5]], "nobody"), {}, "no user 'nobody'"),

@@ -176,3 +176,10 @@ def test_nobody_is_asked_after_the_data_sets_last_event(make_ranker):
   assert asked[1].query_time[0] == 7
   with pytest.raises(ValueError, match="before the data set's first event"):
     ranker.rank(ids, request_time=manifest.epoch_seconds - 1)
+
+
+def test_a_list_that_outlasts_what_times_can_hold_is_an_error(make_ranker):
+  ranker = make_ranker()
+  ids, user = ranker.catalog.ids[1:4], ranker.users.ids[0]
+  with pytest.raises(ValueError, match="999999999999 s each.*68 years"):
+    ranker.rank(ids, user, policy="sequential:seconds=999999999999")

@@ -29,7 +29,8 @@ def test_words_of_weights():
     ("clik=1", "no 'clik'.*Did you mean 'click'"),
     ("click", "'' is no number; write click=1"),
     ("click=x", "'x' is no number"),
-    ("click=nan", "'nan' is not finite"),
+    ("click=nan", "'nan' is no weight"),
+    ("click=1e39", "'1e39' is no weight; the largest is 1e"),
     ("click=1,click=5", "names a task twice"),
   ):
     with pytest.raises(ValueError, match=message):

@@ -2,6 +2,7 @@
 """Pairing evaluated rankers: impressions are matched, seeds averaged."""
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -100,7 +101,18 @@ def test_of_what_finds_items_ranks_are_compared_seeds_averaged(tmp_path):
   ]
   assert found["hr@10"].mean == pytest.approx(hits[0] - hits[1])
   assert found["hr@10"].low > 0
-  with pytest.raises(ValueError, match="no ranks of 'model_frozen' on 'test'"):
+  with pytest.raises(ValueError, match="no 'model_frozen' on 'test' in common"):
     compare.differences(*folders, ranker="model_frozen")
+  with pytest.raises(ValueError, match="--ours names .*00 twice"):
+    compare.differences(folders[0][:1] * 2, folders[1])
+  with pytest.raises(ValueError, match="--theirs names no workdir"):
+    compare.differences(folders[0], [])
   with pytest.raises(ValueError, match="no evaluation in common"):
     compare.differences([_save(tmp_path / "a", _scores(1))], folders[1])
+  # Where one kind of file alone has a ranker, the other says nothing of it.
+  (tmp_path / "10" / "scores.npz").hardlink_to(
+    pathlib.Path(_save(tmp_path / "s", _scores(1))) / "scores.npz"
+  )
+  (tmp_path / "00" / "scores.npz").hardlink_to(tmp_path / "s" / "scores.npz")
+  both = compare.differences(folders[0][:1], folders[1])
+  assert both.keys() == {"next item", "click"}

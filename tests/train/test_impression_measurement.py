@@ -4,6 +4,7 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import polars as pl
 import pytest
@@ -201,6 +202,7 @@ def test_flops_are_those_of_the_items_that_are_asked_about(histories, document):
     histories,
     _FEEDBACK,
     num_candidates=3,
+    batch_size=jax.device_count(),
     system=_Mixed(histories.manifest.num_items, 2),
   )
   # Two per multiply-add of an item by a matrix of 2 x 2; a row has room for
