@@ -9,9 +9,8 @@ and action in one token with place, request and time since the request before,
 and its items as candidates that see history and themselves (arXiv 2505.04180,
 known to us from notes on it). Slopes of ALiBi instead of learned biases. Data,
 split and tasks are those of configs/hstu_ranking_kuairand.py. Expected test AUC
-of click, long_view and like: .7286, .7318, .8752 (one seed, 860 steps, 10
-minutes on one shared CPU core); with `history_loss` .7276, .7311, .8714
-(three seeds, 8 minutes).
+of click, long_view and like, three seeds: .7298, .7337, .8723 (five minutes on
+two CPU cores); with `history_loss` .7276, .7310, .8717 (90 seconds).
 
 Words: `history_loss` asks about all labelled events of a user in one example;
 `full_mask` lets a history see all of itself (both are disputed); `learned`
