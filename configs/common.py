@@ -31,13 +31,13 @@ def words(arg: str | None, choices: Sequence[str]) -> set[str]:
 
 def leave_one_out() -> dict:
   """Last event tests, second-last validates."""
-  return {"name": "data.splits.LeaveOneOut"}
+  return {"name": "data.LeaveOneOut"}
 
 
 def global_time() -> dict:
   """Two moments cut all histories: by share of events, or by date."""
   return {
-    "name": "data.splits.GlobalTime",
+    "name": "data.GlobalTime",
     "validation_fraction": 0.1,
     "test_fraction": 0.1,
     "validation_start": placeholder(str),
@@ -73,7 +73,7 @@ def quicktest(c: ConfigDict) -> None:
   c.name += "-quicktest"
   c.data = ConfigDict(
     {
-      "name": "data.synthetic.Synthetic",
+      "name": "simulator.Synthetic",
       "num_users": 200,
       "num_items": 100,
       "seed": 0,
@@ -97,7 +97,7 @@ def item_texts() -> dict:
   return {
     "directory": "",
     "template": "{title}. {categories}",
-    "encoder": {"name": "tokens.text_encoder.TextEncoder", "path": ""},
+    "encoder": {"name": "content.TextEncoder", "path": ""},
   }
 
 
@@ -106,11 +106,11 @@ def item_tokens(level_sizes: tuple[int, ...], dedup: int) -> dict:
   return {
     "directory": "",
     "tokenizer": {
-      "name": "tokens.rq_kmeans.ResidualKMeans",
+      "name": "quantizers.ResidualKMeans",
       "level_sizes": level_sizes,
       "balanced": False,
     },
-    "unique": {"name": "tokens.uniqueness.DedupLevel", "size": dedup},
+    "unique": {"name": "semantic_ids.DedupLevel", "size": dedup},
     # The fit sees training items alone, as it will be when new ones come.
     "assign_unseen": True,
     "seed": 0,
@@ -120,7 +120,7 @@ def item_tokens(level_sizes: tuple[int, ...], dedup: int) -> dict:
 def quick_texts(c: ConfigDict) -> None:
   """Vectors that need no weights, of what the simulator knows of an item."""
   c.content.template = "{title}. {category}"
-  c.content.encoder = ConfigDict({"name": "tokens.tfidf.TfidfSvd", "width": 24})
+  c.content.encoder = ConfigDict({"name": "content.TfidfSvd", "width": 24})
 
 
 def quick_tokens(c: ConfigDict) -> None:
@@ -151,7 +151,7 @@ def quick_tokens(c: ConfigDict) -> None:
 def order_only_movielens() -> dict:
   """A Parquet file of ML-1M with the order of events and no times."""
   return {
-    "name": "data.files.Files",
+    "name": "sources.Files",
     "path": "",
     "user": "user_id",
     "item": "item_id",

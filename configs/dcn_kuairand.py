@@ -28,10 +28,10 @@ def get_config(arg: str = "") -> ConfigDict:
   """Three cross layers of full matrices."""
   words = common.words(arg, _WORDS)
   interactions = {
-    "name": "backbones.interactions.CrossNetwork",
+    "name": "layers.CrossNetwork",
     "num_layers": 3,
     "rank": 64 if "low_rank" in words else None,
     "dtype": "float32",
   }
-  pooling = {"name": "layers.history_pooling.SumPooling"}
+  pooling = {"name": "layers.SumPooling"}
   return kuairand_features("dcn_kuairand", words, pooling, interactions)

@@ -33,11 +33,11 @@ def get_config(arg: str = "") -> ConfigDict:
   words = common.words(arg, _WORDS)
   kind = "OuterProduct" if "outer" in words else "DifferenceProduct"
   pooling = {
-    "name": "layers.history_pooling.TargetAttention",
+    "name": "layers.TargetAttention",
     "widths": (80, 40),
     "pair": {"name": f"layers.history_pooling.{kind}"},
     "softmax": "softmax" in words,
     "dtype": "float32",
   }
-  interactions = {"name": "backbones.interactions.Concat"}
+  interactions = {"name": "layers.Concat"}
   return kuairand_features("din_kuairand", words, pooling, interactions)

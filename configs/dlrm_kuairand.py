@@ -46,7 +46,7 @@ def kuairand_features(
 ) -> ConfigDict:
   """A pointwise ranker of shown videos."""
   system = {
-    "name": "systems.feature_ranker.FeatureRanker",
+    "name": "models.FeatureRanker",
     "width": 16,
     "pooling": pooling,
     "interactions": interactions,
@@ -67,7 +67,7 @@ def kuairand_rows(name: str, words: Set[str], system: dict) -> ConfigDict:
   c = kuairand.kuairand(name, words)
   c.pipeline = {
     "layout": {
-      "name": "data.feature_layouts.PointwiseRows",
+      "name": "layouts.PointwiseRows",
       "features": kuairand.feature_list("affinity" in words),
       "history_features": kuairand.HISTORY,
       "feedback": kuairand.feedback(kuairand.TASKS),
@@ -106,6 +106,6 @@ def get_config(arg: str = "") -> ConfigDict:
   return kuairand_features(
     "dlrm_kuairand",
     words,
-    {"name": "layers.history_pooling.SumPooling"},
+    {"name": "layers.SumPooling"},
     {"name": f"backbones.interactions.{kind}"},
   )

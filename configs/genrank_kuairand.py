@@ -45,13 +45,13 @@ def get_config(arg: str = "") -> ConfigDict:
   c.name = "-".join(["genrank_kuairand", *sorted(words - {"quicktest"})])
   layout = c.pipeline.layout
   layout.update(
-    name="data.action_layouts.ActionOriented",
+    name="layouts.ActionOriented",
     last_requests=1 if "history_loss" in words else 0,
     history_loss="history_loss" in words,
     causal="full_mask" not in words,
   )
   if "fused" in words:
-    layout.name = "data.action_layouts.Fused"
+    layout.name = "layouts.Fused"
   else:
     # Log buckets of a month at most, and requests of the last 64 events.
     c.system.update(num_requests=64, num_gaps=56)

@@ -28,7 +28,7 @@ def get_config(arg: str = "") -> ConfigDict:
   width, length = c.system.width, c.system.num_positions
   c.system.backbone = ConfigDict(
     {
-      "name": "backbones.hstu.HSTU",
+      "name": "backbones.HSTU",
       "num_layers": 2,
       "num_heads": 2,
       "key_width": width // 2,
@@ -38,7 +38,7 @@ def get_config(arg: str = "") -> ConfigDict:
       "time_bias": not words & {"no_time", "no_bias"},
       "dropout": c.system.dropout,
       "attention": {
-        "name": "layers.attention.SiluAttention",
+        "name": "layers.SiluAttention",
         "normalizer": float(length),
       },
     }

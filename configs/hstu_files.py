@@ -5,13 +5,13 @@
         --config.data.path=events.csv --config.data.user=visitor \
         --config.data.item=sku --config.data.timestamp=when
 
-`config.data` maps columns to roles and has every field of data/files.py. An
-empty one is not read: `--config.data.timestamp=` for a log without times. A
-table of items (`items_path`) gives titles. README.md, "Bring your own data",
-shows it whole. The model and its hyperparameters are those of
-hstu_movielens.py, with two changes that suit catalogues of any size: 1,024
-negatives shared by a batch (.40 s a step instead of .50 s at full ML-1M rows on
-2 CPU cores), and stopping by the validation part alone.
+`config.data` maps columns to roles and has every field of
+data/sources/files.py. An empty one is not read: `--config.data.timestamp=` for
+a log without times. A table of items (`items_path`) gives titles. README.md,
+"Bring your own data", shows it whole. The model and its hyperparameters are
+those of hstu_movielens.py, with two changes that suit catalogues of any size:
+1,024 negatives shared by a batch (.40 s a step instead of .50 s at full ML-1M
+rows on 2 CPU cores), and stopping by the validation part alone.
 
 Words: `quicktest`, and of hstu_movielens.py those that switch biases and
 `global_time`.
@@ -26,12 +26,12 @@ _WORDS = ("quicktest", "global_time", "no_time", "no_bias", "softmax")
 
 
 def get_config(arg: str = "") -> ConfigDict:
-  """HSTU with both biases on data.files.Files."""
+  """HSTU with both biases on sources.Files."""
   words = common.words(arg, _WORDS)
   c = hstu_movielens.get_config("-".join(words - {"quicktest"}))
   c.name = "-".join(["hstu_files", *sorted(words - {"quicktest"})])
   c.data = {
-    "name": "data.files.Files",
+    "name": "sources.Files",
     "path": "",
     "user": "user",
     "item": "item",
@@ -55,7 +55,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "items_attributes": placeholder(tuple),
   }
   c.objective.negatives = {
-    "name": "objectives.negatives.UniformShared",
+    "name": "objectives.UniformShared",
     "count": 1024,
   }
   c.train = common.train_options(steps=20_000, eval_every_steps=250, patience=5)

@@ -43,21 +43,21 @@ _MAX_EVENTS, _CANDIDATES = 64, 4
 _WIDTH = 64
 _NUM_POSITIONS = 2 * _MAX_EVENTS + _CANDIDATES
 _FIND = {
-  "name": "objectives.softmax.FullSoftmax",
+  "name": "objectives.FullSoftmax",
   "temperature": 0.05,
   "label": "next_item_BL",
 }
-_RANK = {"name": "objectives.pointwise.BinaryCrossEntropy", "tasks": _TASKS}
+_RANK = {"name": "objectives.BinaryCrossEntropy", "tasks": _TASKS}
 
 
 def _feedback() -> dict:
-  return {"name": "data.feedback.Feedback", "tasks": _TASKS, "min_value": 4.0}
+  return {"name": "dataset.Feedback", "tasks": _TASKS, "min_value": 4.0}
 
 
 def _layout(words: Set[str]) -> dict:
   kind = "ActionOriented" if "action_oriented" in words else "Interleaved"
   return {
-    "name": f"data.joint_layouts.Joint{kind}",
+    "name": f"layouts.Joint{kind}",
     "feedback": _feedback(),
     "max_events": _MAX_EVENTS,
     "num_candidates": _CANDIDATES,
@@ -79,9 +79,9 @@ def _system(words: Set[str]) -> dict:
     "unknown_action": oriented,
     "dropout": 0.2,
     "dtype": "float32",
-    "heads": {"name": "layers.action_heads.Linear", "num_tasks": 1},
+    "heads": {"name": "layers.Linear", "num_tasks": 1},
     "backbone": {
-      "name": "backbones.hstu.HSTU",
+      "name": "backbones.HSTU",
       "num_layers": 2,
       "num_heads": 2,
       "key_width": _WIDTH // 2,
@@ -91,7 +91,7 @@ def _system(words: Set[str]) -> dict:
       "time_bias": True,
       "dropout": 0.2,
       "attention": {
-        "name": "layers.attention.SiluAttention",
+        "name": "layers.SiluAttention",
         "normalizer": float(_NUM_POSITIONS),
       },
     },
@@ -105,13 +105,13 @@ def _task(c: ConfigDict, words: Set[str]) -> None:
     c.objective, c.eval = _FIND, common.eval_options()
     c.train.monitor = "ndcg@10"
   elif "ranking_only" in words:
-    name = "train.impression_ranking.ImpressionRanking"
+    name = "evaluation.ImpressionRanking"
     c.objective, c.eval = _RANK, {"name": name, **ranking}
     c.train.monitor = "auc"
   else:
-    name = "train.joint_validation.RetrievalAndRanking"
+    name = "evaluation.RetrievalAndRanking"
     c.objective = {
-      "name": "objectives.combine.WeightedSum",
+      "name": "objectives.WeightedSum",
       "objectives": {"next_item": _FIND, "action": _RANK},
       "weights": {"next_item": 1.0, "action": 1.0},
     }
@@ -142,7 +142,7 @@ def get_config(arg: str = "") -> ConfigDict:
   c.name = "-".join(["hstu_joint_movielens", *sorted(words - {"quicktest"})])
   c.seed = 0
   c.prepared = ""
-  c.data = {"name": "data.movielens.MovieLens", "variant": "100k", "path": ""}
+  c.data = {"name": "sources.MovieLens", "variant": "100k", "path": ""}
   c.split = common.leave_one_out()
   c.filter = common.filter_options()
   c.pipeline = {
@@ -153,12 +153,12 @@ def get_config(arg: str = "") -> ConfigDict:
   }
   c.system = _system(words)
   c.optimizer = {
-    "name": "train.optimizers.adamw",
+    "name": "train.adamw",
     "learning_rate": 3e-3,
     "b2": 0.98,
     "weight_decay": 0.0,
     "warmup_steps": 40,
-    "schedule": {"name": "train.optimizers.Cosine", "steps": 600},
+    "schedule": {"name": "train.Cosine", "steps": 600},
   }
   c.train = common.train_options(steps=600, eval_every_steps=100, patience=0)
   _task(c, words)

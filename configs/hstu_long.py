@@ -9,8 +9,9 @@
 8 layers, width 512, 4 heads of 128, both biases, bfloat16. Three things make
 the length affordable: attention whose memory is linear in length, layers that
 are scanned and computed again in the backward pass (backbones/stack.py), and
-stochastic length (data/stochastic_length.py), which trains on 2,352 of a long
-history's events most of the time, and packs several such parts into a row.
+stochastic length (data/layouts/stochastic_length.py), which trains on 2,352 of
+a long history's events most of the time, and packs several such parts into a
+row.
 
 Expected: no run is finished; a step is far beyond a few CPU cores, and one v5e
 chip holds it (compile_tpu says so). --config.pipeline.batch_size takes one row
@@ -34,13 +35,13 @@ _HEADS = 4
 def _system() -> dict:
   """Eight layers, scanned and rematerialised."""
   return {
-    "name": "systems.next_item.NextItem",
+    "name": "models.NextItem",
     "width": _WIDTH,
     "num_positions": _LENGTH,
     "dropout": 0.1,
     "dtype": "bfloat16",
     "backbone": {
-      "name": "backbones.hstu.HSTU",
+      "name": "backbones.HSTU",
       "num_layers": 8,
       "num_heads": _HEADS,
       "key_width": _WIDTH // _HEADS,
@@ -52,7 +53,7 @@ def _system() -> dict:
       "scan": True,
       "remat": True,
       "attention": {
-        "name": "layers.attention.SiluAttention",
+        "name": "layers.SiluAttention",
         "normalizer": float(_LENGTH),
       },
     },
@@ -70,27 +71,27 @@ def get_config(arg: str = "") -> ConfigDict:
   c.split = common.leave_one_out()
   c.filter = common.filter_options()
   c.pipeline = {
-    "layout": {"name": "data.layouts.NextItem", "max_length": _LENGTH},
+    "layout": {"name": "layouts.NextItem", "max_length": _LENGTH},
     "batch_size": 1,
     "row_length": _LENGTH,
     "readers": 1,
   }
   if "whole" not in words:
     c.pipeline.layout.stochastic_length = {
-      "name": "data.stochastic_length.StochasticLength",
+      "name": "layouts.StochasticLength",
       "alpha": 1.6,
     }
   c.system = _system()
   c.objective = {
-    "name": "objectives.softmax.SampledSoftmax",
+    "name": "objectives.SampledSoftmax",
     "temperature": 0.05,
     "negatives": {
-      "name": "objectives.negatives.UniformShared",
+      "name": "objectives.UniformShared",
       "count": 4_096,
     },
   }
   c.optimizer = {
-    "name": "train.optimizers.adamw",
+    "name": "train.adamw",
     "learning_rate": 1e-3,
     "b2": 0.98,
     "warmup_steps": 1_000,

@@ -48,13 +48,13 @@ def _system(words: Set[str]) -> dict:
   """The model that the words ask for."""
   width, layers, heads = (256, 4, 4) if "20m" in words else (50, 2, 1)
   attention = {
-    "name": "layers.attention.SiluAttention",
+    "name": "layers.SiluAttention",
     "normalizer": float(_NUM_POSITIONS),
   }
   if "softmax" in words:
-    attention = {"name": "layers.attention.SoftmaxAttention"}
+    attention = {"name": "layers.SoftmaxAttention"}
   backbone = {
-    "name": "backbones.hstu.HSTU",
+    "name": "backbones.HSTU",
     "num_positions": _NUM_POSITIONS,
     "position_bias": "no_bias" not in words,
     "time_bias": not words & {"no_time", "no_bias", "order_only"},
@@ -62,9 +62,9 @@ def _system(words: Set[str]) -> dict:
   if "production" in words:
     if "softmax" in words:
       raise ValueError("the production layer has no softmax: drop a word.")
-    backbone = {"name": "backbones.stu.STU"}
+    backbone = {"name": "backbones.STU"}
   return {
-    "name": "systems.next_item.NextItem",
+    "name": "models.NextItem",
     "width": width,
     "num_positions": _NUM_POSITIONS,
     "dropout": 0.2,
@@ -90,7 +90,7 @@ def get_config(arg: str = "") -> ConfigDict:
   c.name = "-".join(["hstu_movielens", *sorted(words - {"quicktest"})])
   c.seed = 0
   c.prepared = ""
-  c.data = {"name": "data.movielens.MovieLens", "variant": size, "path": ""}
+  c.data = {"name": "sources.MovieLens", "variant": size, "path": ""}
   if "order_only" in words:
     c.data = common.order_only_movielens()
   c.split = common.leave_one_out()
@@ -98,22 +98,22 @@ def get_config(arg: str = "") -> ConfigDict:
     c.split = common.global_time()
   c.filter = common.filter_options()
   c.pipeline = {
-    "layout": {"name": "data.layouts.NextItem", "max_length": _MAX_LENGTH},
+    "layout": {"name": "layouts.NextItem", "max_length": _MAX_LENGTH},
     "batch_size": 72,
     "row_length": _MAX_LENGTH,
     "readers": 1,
   }
   c.system = _system(words)
   c.objective = {
-    "name": "objectives.softmax.SampledSoftmax",
+    "name": "objectives.SampledSoftmax",
     "temperature": 0.05,
     "negatives": {
-      "name": "objectives.negatives.UniformPerPosition",
+      "name": "objectives.UniformPerPosition",
       "count": 128,
     },
   }
   c.optimizer = {
-    "name": "train.optimizers.adamw",
+    "name": "train.adamw",
     "learning_rate": 1e-3,
     "b2": 0.98,
     "weight_decay": 0.0,

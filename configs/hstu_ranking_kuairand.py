@@ -40,14 +40,14 @@ _WIDTH = 64
 _NUM_POSITIONS = 160
 _HEADS = {
   "": {
-    "name": "layers.action_heads.SharedMlp",
+    "name": "layers.SharedMlp",
     "widths": (128, 64),
     "dropout": 0.1,
   },
-  "linear": {"name": "layers.action_heads.Linear"},
-  "task_mlp": {"name": "layers.action_heads.TaskMlp", "hidden_width": 64},
+  "linear": {"name": "layers.Linear"},
+  "task_mlp": {"name": "layers.TaskMlp", "hidden_width": 64},
   "mmoe": {
-    "name": "layers.action_heads.MMoE",
+    "name": "layers.MMoE",
     "num_experts": 4,
     "hidden_width": 64,
     "gate_dropout": 0.1,
@@ -72,7 +72,7 @@ _WORDS = (
 
 def _features(features: tuple[dict, ...], history: tuple[str, ...]) -> dict:
   return {
-    "name": "data.feature_set.FeatureSet",
+    "name": "features.FeatureSet",
     "features": features,
     "history": history,
     "utc_offset_hours": 8.0,
@@ -92,7 +92,7 @@ def _layout(words: Set[str]) -> dict:
   # A history that sees all of itself sees the labels that it would be asked.
   alone = bool(words & {"candidates_only", "full_mask"})
   return {
-    "name": "data.action_layouts.Interleaved",
+    "name": "layouts.Interleaved",
     "feedback": kuairand.feedback(kuairand.TASKS),
     "shown": kuairand.feedback(kuairand.SHOWN),
     "max_events": 64,
@@ -115,7 +115,7 @@ def _layout(words: Set[str]) -> dict:
 def _system(words: Set[str]) -> dict:
   heads = _HEADS[next((w for w in _HEADS if w and w in words), "")]
   return {
-    "name": "systems.action_ranker.ActionRanker",
+    "name": "models.ActionRanker",
     "width": _WIDTH,
     "num_actions": len(kuairand.SHOWN),
     "context_ids": 100 if "context" in words else 0,
@@ -126,7 +126,7 @@ def _system(words: Set[str]) -> dict:
     "dtype": "float32",
     "heads": {**heads, "num_tasks": len(kuairand.TASKS)},
     "backbone": {
-      "name": "backbones.hstu.HSTU",
+      "name": "backbones.HSTU",
       "num_layers": 2,
       "num_heads": 2,
       "key_width": _WIDTH // 2,
@@ -137,7 +137,7 @@ def _system(words: Set[str]) -> dict:
       "alibi": bool(words & {"alibi", "alibi_too"}),
       "dropout": 0.1,
       "attention": {
-        "name": "layers.attention.SiluAttention",
+        "name": "layers.SiluAttention",
         "normalizer": float(_NUM_POSITIONS),
       },
     },

@@ -4,10 +4,10 @@
     python scripts/train.py --config=configs/hstu_synthetic.py \
         --workdir=runs/sim
 
-10,000 users, 2,000 items, about 50 events each (data/synthetic.py). Expected,
-last event of each user, full ranking: HR@10 .522, where item-kNN has .302 and
-the ceiling is .609 (one seed); 10 minutes on 2 busy CPU cores. Measured figures
-are in the README's table.
+10,000 users, 2,000 items, about 50 events each (data/simulator/synthetic.py).
+Expected, last event of each user, full ranking: HR@10 .522, where item-kNN has
+.302 and the ceiling is .609 (one seed); 10 minutes on 2 busy CPU cores.
+Measured figures are in the README's table.
 
 Words: `quickstart` stops early enough for scripts/quickstart.sh; others as in
 configs/hstu_movielens.py.
@@ -33,7 +33,7 @@ def get_config(arg: str = "") -> ConfigDict:
   c = hstu_movielens.get_config("-".join(words - {"quickstart", "quicktest"}))
   c.name = "-".join(["hstu_synthetic", *sorted(words - {"quicktest"})])
   c.data = {
-    "name": "data.synthetic.Synthetic",
+    "name": "simulator.Synthetic",
     "num_users": 10_000,
     "num_items": 2_000,
     "seed": 0,
@@ -49,16 +49,16 @@ def get_config(arg: str = "") -> ConfigDict:
   if "softmax" not in words:
     c.system.backbone.attention.normalizer = float(max_length)
   c.objective = {
-    "name": "objectives.softmax.FullSoftmax",
+    "name": "objectives.FullSoftmax",
     "temperature": 0.05,
   }
   steps = 1_200 if "quickstart" in words else 4_000
   c.optimizer = {
-    "name": "train.optimizers.adamw",
+    "name": "train.adamw",
     "learning_rate": 2e-3,
     "b2": 0.98,
     "warmup_steps": 100,
-    "schedule": {"name": "train.optimizers.Cosine", "steps": steps},
+    "schedule": {"name": "train.Cosine", "steps": steps},
   }
   c.train = common.train_options(steps=steps, eval_every_steps=300, patience=5)
   c.train.eval_users = 2_000

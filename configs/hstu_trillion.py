@@ -34,7 +34,7 @@ _HEADS = 4
 def _system() -> dict:
   """Three layers over wide rows."""
   return {
-    "name": "systems.next_item.NextItem",
+    "name": "models.NextItem",
     "width": _WIDTH,
     # Rows are filled up to what 512 chips divide.
     "row_width": 1_024,
@@ -43,7 +43,7 @@ def _system() -> dict:
     "dropout": 0.1,
     "dtype": "bfloat16",
     "backbone": {
-      "name": "backbones.hstu.HSTU",
+      "name": "backbones.HSTU",
       "num_layers": 3,
       "num_heads": _HEADS,
       "key_width": _WIDTH // _HEADS,
@@ -53,7 +53,7 @@ def _system() -> dict:
       "time_bias": True,
       "dropout": 0.1,
       "attention": {
-        "name": "layers.attention.SiluAttention",
+        "name": "layers.SiluAttention",
         "normalizer": float(_LENGTH),
       },
     },
@@ -68,7 +68,7 @@ def get_config(arg: str = "") -> ConfigDict:
   c.seed = 0
   c.prepared = ""
   c.data = {
-    "name": "data.synthetic.Synthetic",
+    "name": "simulator.Synthetic",
     "num_users": 100_000_000,
     "num_items": 1_470_000_000,
     "seed": 0,
@@ -78,30 +78,30 @@ def get_config(arg: str = "") -> ConfigDict:
   c.split = common.global_time()
   c.filter = common.filter_options()
   c.pipeline = {
-    "layout": {"name": "data.layouts.NextItem", "max_length": _LENGTH},
+    "layout": {"name": "layouts.NextItem", "max_length": _LENGTH},
     "batch_size": 2_048,
     "row_length": _LENGTH,
     "readers": 128,
   }
   c.system = _system()
   c.objective = {
-    "name": "objectives.softmax.SampledSoftmax",
+    "name": "objectives.SampledSoftmax",
     "temperature": 0.05,
     "negatives": {
-      "name": "objectives.negatives.UniformShared",
+      "name": "objectives.UniformShared",
       "count": 8_192,
     },
   }
   c.optimizer = {
-    "name": "train.rowwise.DenseAndRowwise",
+    "name": "train.DenseAndRowwise",
     "dense": {
-      "name": "train.optimizers.adamw",
+      "name": "train.adamw",
       "learning_rate": 1e-3,
       "b2": 0.98,
       "warmup_steps": 1_000,
     },
     "tables": {
-      "name": "train.rowwise.RowwiseAdamW",
+      "name": "train.RowwiseAdamW",
       "learning_rate": 1e-3,
       # No first moment: it would be an array as large as the table.
       "b1": 0.0,

@@ -38,7 +38,7 @@ _AFFINITY = (
 
 def _feature(of: str, encoder: str, **options) -> dict:
   return {
-    "name": "data.features.Feature",
+    "name": "features.Feature",
     "of": of,
     "encoder": {"name": f"data.feature_encoders.{encoder}", **options},
   }
@@ -70,7 +70,7 @@ def quick_feature_list() -> tuple[dict, ...]:
 
 def feedback(tasks: tuple[str, ...]) -> dict:
   """What is predicted, or shown, of an event."""
-  return {"name": "data.feedback.Feedback", "tasks": tasks}
+  return {"name": "dataset.Feedback", "tasks": tasks}
 
 
 def kuairand(name: str, words: Set[str]) -> ConfigDict:
@@ -80,7 +80,7 @@ def kuairand(name: str, words: Set[str]) -> ConfigDict:
   c.seed = 0
   c.prepared = ""
   c.data = {
-    "name": "data.kuairand.KuaiRand",
+    "name": "sources.KuaiRand",
     "path": "",
     "history": "no_history" not in words,
   }
@@ -89,16 +89,16 @@ def kuairand(name: str, words: Set[str]) -> ConfigDict:
   c.split.test_start = "2022-05-06T00:00:00+08:00"
   c.filter = common.filter_options()
   c.objective = {
-    "name": "objectives.pointwise.BinaryCrossEntropy",
+    "name": "objectives.BinaryCrossEntropy",
     "tasks": TASKS,
   }
   c.optimizer = {
-    "name": "train.optimizers.adamw",
+    "name": "train.adamw",
     "learning_rate": 1e-3,
     "weight_decay": 0.01,
   }
   c.eval = {
-    "name": "train.impression_ranking.ImpressionRanking",
+    "name": "evaluation.ImpressionRanking",
     "feedback": feedback(TASKS),
     "batch_size": 256,
   }

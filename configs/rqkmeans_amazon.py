@@ -40,7 +40,7 @@ def get_config(arg: str = "") -> ConfigDict:
   c.name = "-".join(["rqkmeans_amazon", *sorted(words - {"quicktest"})])
   c.seed = 0
   c.prepared = ""
-  c.data = {"name": "data.amazon.Amazon2014", "category": "Beauty", "path": ""}
+  c.data = {"name": "sources.Amazon2014", "category": "Beauty", "path": ""}
   c.split = common.leave_one_out()
   c.filter = common.filter_options()
   c.content = common.item_texts()
@@ -49,7 +49,7 @@ def get_config(arg: str = "") -> ConfigDict:
   c.tokens = common.item_tokens(sizes, 256)
   if "product" in words:
     c.tokens.tokenizer = {
-      "name": "tokens.opq.ProductQuantization",
+      "name": "quantizers.ProductQuantization",
       "level_sizes": sizes,
       "rotations": 20,
     }
@@ -57,13 +57,13 @@ def get_config(arg: str = "") -> ConfigDict:
     c.tokens.tokenizer.balanced = "balanced" in words
     c.tokens.tokenizer.normalize_residuals = "normalized" in words
   if "sinkhorn" in words:
-    c.tokens.unique = {"name": "tokens.uniqueness.SinkhornLastLevel"}
+    c.tokens.unique = {"name": "semantic_ids.SinkhornLastLevel"}
   elif in_place:
-    c.tokens.unique = {"name": "tokens.uniqueness.RandomLastLevel", "seed": 0}
+    c.tokens.unique = {"name": "semantic_ids.RandomLastLevel", "seed": 0}
   if "quicktest" in words:
     c.name += "-quicktest"
     c.data = {
-      "name": "data.synthetic.Synthetic",
+      "name": "simulator.Synthetic",
       "num_users": 200,
       "num_items": 100,
       "seed": 0,

@@ -38,7 +38,7 @@ def get_config(arg: str = "") -> ConfigDict:
   c.name = "-".join(["rqvae_amazon", *sorted(words - {"quicktest"})])
   c.seed = 0
   c.prepared = ""
-  c.data = {"name": "data.amazon.Amazon2014", "category": "Beauty", "path": ""}
+  c.data = {"name": "sources.Amazon2014", "category": "Beauty", "path": ""}
   c.split = common.leave_one_out()
   c.filter = common.filter_options()
   c.content = common.item_texts()
@@ -46,7 +46,7 @@ def get_config(arg: str = "") -> ConfigDict:
   plain = "plain" in words
   c.pipeline = {
     "layout": {
-      "name": "data.catalog_rows.CatalogRows",
+      "name": "layouts.CatalogRows",
       "width": 384,
       "partners": "contrastive" in words,
       "window": 1,
@@ -58,13 +58,13 @@ def get_config(arg: str = "") -> ConfigDict:
     "readers": 1,
   }
   c.system = {
-    "name": "systems.rqvae.RQVAE",
+    "name": "models.RQVAE",
     "vector_width": 384,
     "widths": (512, 256, 128),
     "kmeans_init": not plain,
     "kmeans_sample": 8192,
     "quantizer": {
-      "name": "layers.quantizer.ResidualQuantizer",
+      "name": "layers.ResidualQuantizer",
       "level_sizes": sizes,
       "width": 32,
       "ema": not plain,
@@ -75,31 +75,31 @@ def get_config(arg: str = "") -> ConfigDict:
     },
   }
   c.objective = {
-    "name": "objectives.reconstruction.Reconstruction",
+    "name": "objectives.Reconstruction",
     "codebook_weight": 1.0,
     "commitment_weight": 0.25,
   }
   if "contrastive" in words:
     c.objective.contrastive = {
-      "name": "objectives.contrastive.InBatch",
+      "name": "objectives.InBatch",
       "weight": 0.1,
       "temperature": 0.1,
       "quantized": True,
     }
   c.optimizer = {
-    "name": "train.optimizers.adamw",
+    "name": "train.adamw",
     "learning_rate": 1e-3,
     "weight_decay": 1e-4,
     "warmup_steps": 0,
   }
   c.train = common.train_options(steps=2_000, eval_every_steps=500, patience=0)
   c.train.monitor = "explained"
-  c.eval = {"name": "train.code_quality.CodeQuality"}
+  c.eval = {"name": "evaluation.CodeQuality"}
   c.mesh = common.mesh_options()
   if "quicktest" in words:
     common.quicktest(c)
     common.quick_texts(c)
-    c.eval = {"name": "train.code_quality.CodeQuality"}
+    c.eval = {"name": "evaluation.CodeQuality"}
     c.pipeline.layout.width = c.system.vector_width = 24
     c.system.quantizer.level_sizes = (16,) * len(sizes)
   return c

@@ -27,19 +27,19 @@ def get_config(arg: str = "") -> ConfigDict:
   c.name = "sasrec_amazon"
   c.seed = 0
   c.prepared = ""
-  c.data = {"name": "data.amazon.Amazon2014", "category": "Beauty", "path": ""}
+  c.data = {"name": "sources.Amazon2014", "category": "Beauty", "path": ""}
   c.split = common.leave_one_out()
   c.filter = common.filter_options()
 
   width, max_length, dropout = 64, 50, 0.5
   c.pipeline = {
-    "layout": {"name": "data.layouts.NextItem", "max_length": max_length},
+    "layout": {"name": "layouts.NextItem", "max_length": max_length},
     "batch_size": 32,
     "row_length": max_length,
     "readers": 1,
   }
   c.system = {
-    "name": "systems.next_item.NextItem",
+    "name": "models.NextItem",
     "width": width,
     "num_positions": max_length,
     "normalize": True,
@@ -49,7 +49,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "dropout": dropout,
     "dtype": "float32",
     "backbone": {
-      "name": "backbones.transformer.PreNormTransformer",
+      "name": "backbones.PreNormTransformer",
       "num_layers": 2,
       "num_heads": 2,
       "ffn_width": 4 * width,
@@ -57,11 +57,11 @@ def get_config(arg: str = "") -> ConfigDict:
     },
   }
   c.objective = {
-    "name": "objectives.softmax.FullSoftmax",
+    "name": "objectives.FullSoftmax",
     "temperature": 0.07,
   }
   c.optimizer = {
-    "name": "train.optimizers.adamw",
+    "name": "train.adamw",
     "learning_rate": 1e-3,
     "b2": 0.98,
     "weight_decay": 0.0,

@@ -29,7 +29,7 @@ def get_config(arg: str = "") -> ConfigDict:
   c.system.position_init_std = width**-0.5
   c.system.backbone = ConfigDict(
     {
-      "name": "backbones.transformer.ResearchSASRec",
+      "name": "backbones.ResearchSASRec",
       "num_layers": layers,
       "num_heads": heads,
       "ffn_width": width,

@@ -42,7 +42,7 @@ def get_config(arg: str = "") -> ConfigDict:
   c.name = "-".join(["tiger_amazon", *sorted(words - {"quicktest"})])
   c.seed = 0
   c.prepared = ""
-  c.data = {"name": "data.amazon.Amazon2014", "category": "Beauty", "path": ""}
+  c.data = {"name": "sources.Amazon2014", "category": "Beauty", "path": ""}
   c.split = common.leave_one_out()
   c.filter = common.filter_options()
   if "cold_start" in words:
@@ -51,12 +51,12 @@ def get_config(arg: str = "") -> ConfigDict:
   in_place = "random_level" in words
   c.tokens = common.item_tokens((256,) * (4 if in_place else 3), 256)
   if in_place:
-    c.tokens.unique = {"name": "tokens.uniqueness.RandomLastLevel", "seed": 0}
+    c.tokens.unique = {"name": "semantic_ids.RandomLastLevel", "seed": 0}
   if "rqvae" in words:
     form = "seen_items" if in_place else "seen_items-three_levels"
     c.before = {"rqvae": f"configs/rqvae_amazon.py:{form}"}
     c.tokens.tokenizer = {
-      "name": "train.trained_tokenizer.TrainedTokenizer",
+      "name": "experiment.TrainedTokenizer",
       "workdir": "",
     }
   sizes = (256,) * 4
@@ -64,14 +64,14 @@ def get_config(arg: str = "") -> ConfigDict:
     _decoder_only(c, sizes)
   else:
     _encoder_decoder(c, sizes, users=2000 if "user_token" in words else 0)
-  c.retrieval = {"name": "retrieval.generative.Beam", "num_beams": 64}
+  c.retrieval = {"name": "retrieval.Beam", "num_beams": 64}
   c.objective = {
-    "name": "objectives.tokens.CodeCrossEntropy",
+    "name": "objectives.CodeCrossEntropy",
     "temperature": 1.0,
     "label_smoothing": 0.0,
   }
   c.optimizer = {
-    "name": "train.optimizers.adamw",
+    "name": "train.adamw",
     "learning_rate": 2e-3,
     "b2": 0.98,
     "weight_decay": 0.05,
@@ -95,7 +95,7 @@ def _encoder_decoder(c: ConfigDict, sizes: tuple[int, ...], users: int) -> None:
   tokens = bool(users) + max_items * len(sizes)
   c.pipeline = {
     "layout": {
-      "name": "data.token_prefixes.TokenPrefixes",
+      "name": "layouts.TokenPrefixes",
       "max_items": max_items,
       "level_sizes": sizes,
       "num_user_tokens": users,
@@ -106,7 +106,7 @@ def _encoder_decoder(c: ConfigDict, sizes: tuple[int, ...], users: int) -> None:
     "readers": 1,
   }
   c.system = {
-    "name": "systems.token_seq2seq.TokenSeq2Seq",
+    "name": "models.TokenSeq2Seq",
     "level_sizes": sizes,
     "width": width,
     "max_length": tokens,
@@ -115,7 +115,7 @@ def _encoder_decoder(c: ConfigDict, sizes: tuple[int, ...], users: int) -> None:
     "embedding_init_std": 0.05,
     "dtype": "float32",
     "backbone": {
-      "name": "backbones.encoder_decoder.EncoderDecoder",
+      "name": "backbones.EncoderDecoder",
       "width": width,
       "num_encoder_layers": 4,
       "num_decoder_layers": 4,
@@ -132,7 +132,7 @@ def _decoder_only(c: ConfigDict, sizes: tuple[int, ...]) -> None:
   width, max_items, dropout = 128, 50, 0.2
   c.pipeline = {
     "layout": {
-      "name": "data.token_layouts.TokenHistory",
+      "name": "layouts.TokenHistory",
       "max_length": max_items,
       "num_levels": len(sizes),
     },
@@ -141,7 +141,7 @@ def _decoder_only(c: ConfigDict, sizes: tuple[int, ...]) -> None:
     "readers": 1,
   }
   c.system = {
-    "name": "systems.token_decoder.TokenDecoder",
+    "name": "models.TokenDecoder",
     "level_sizes": sizes,
     "width": width,
     "num_positions": max_items,
@@ -151,7 +151,7 @@ def _decoder_only(c: ConfigDict, sizes: tuple[int, ...]) -> None:
     "dropout": dropout,
     "dtype": "float32",
     "backbone": {
-      "name": "backbones.causal.CausalTransformer",
+      "name": "backbones.CausalTransformer",
       "width": width,
       "num_layers": 4,
       "num_heads": 4,

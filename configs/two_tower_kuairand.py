@@ -36,7 +36,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "two_tower_kuairand",
     words,
     {
-      "name": "systems.two_tower.TwoTower",
+      "name": "models.TwoTower",
       "item_columns": (),
       "width": 16,
       "vector_width": 32,
@@ -51,12 +51,12 @@ def get_config(arg: str = "") -> ConfigDict:
   tasks = c.objective.tasks
   c.objective = ConfigDict(
     {
-      "name": "objectives.positives.Positives",
+      "name": "objectives.Positives",
       "tasks": tasks,
       "taken": tasks,
       "loss": {
-        "name": "objectives.softmax.SampledSoftmax",
-        "negatives": {"name": "objectives.negatives.InBatch", "count": 512},
+        "name": "objectives.SampledSoftmax",
+        "negatives": {"name": "objectives.InBatch", "count": 512},
         "temperature": 1.0,
         "correct_log_q": True,
         "correct_positive": True,

@@ -28,7 +28,7 @@ def get_config(arg: str = "") -> ConfigDict:
   """Two layers."""
   words = common.words(arg, _WORDS)
   interactions = {
-    "name": "backbones.interactions.Wukong",
+    "name": "layers.Wukong",
     "num_layers": 2,
     "num_products": 8,
     "num_linear": 8,
@@ -36,5 +36,5 @@ def get_config(arg: str = "") -> ConfigDict:
     "widths": (128,),
     "dtype": "float32",
   }
-  pooling = {"name": "layers.history_pooling.SumPooling"}
+  pooling = {"name": "layers.SumPooling"}
   return kuairand_features("wukong_kuairand", words, pooling, interactions)

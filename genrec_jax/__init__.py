@@ -11,11 +11,11 @@ __version__ = "0.1.0"
 def __getattr__(name: str):
   # They need JAX and Flax; `import genrec_jax` alone stays fast.
   if name == "load":
-    from genrec_jax.recommender import load
+    from genrec_jax.serving.recommender import load
 
     return load
   if name == "load_ranker":
-    from genrec_jax.ranking.ranker import load_ranker
+    from genrec_jax.serving.ranker import load_ranker
 
     return load_ranker
   raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

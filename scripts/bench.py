@@ -36,9 +36,9 @@ import jax
 from ml_collections import config_flags
 
 from genrec_jax.core.build import build_options
-from genrec_jax.data.histories import Histories
-from genrec_jax.train.options import PipelineOptions
-from genrec_jax.train.sections import check_config
+from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.experiment.options import PipelineOptions
+from genrec_jax.experiment.sections import check_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to time.")
 _STEPS = flags.DEFINE_integer("steps", 10, "Timed steps; the median counts.")

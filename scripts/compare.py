@@ -20,10 +20,10 @@ from absl import app, flags
 
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.splits import PARTS
+from genrec_jax.evaluation.ranks import Ranks, compare_means as compare_ranks
+from genrec_jax.evaluation.scores import Scores, compare_means as compare_scores
+from genrec_jax.evaluation.shown_items_measurement import MODEL
 from genrec_jax.metrics import bootstrap
-from genrec_jax.train.impression_measurement import MODEL
-from genrec_jax.train.ranks import Ranks, compare_means as compare_ranks
-from genrec_jax.train.scores import Scores, compare_means as compare_scores
 
 _OURS = flags.DEFINE_list("ours", None, "Evaluated workdirs.")
 _THEIRS = flags.DEFINE_list("theirs", None, "Those they are compared with.")

@@ -10,7 +10,7 @@ data is read: --num_items stands for the catalogue. Prints a table and, as the
 last line, JSON, which --json=FILE keeps. Exits 0 where every step fits the
 chips' memory, 2 where one does not, 1 on bad input.
 
-Times are bounds from the chip's figures (core/roofline.py), no measurements.
+Times are bounds from the chip's figures (tpu/roofline.py), no measurements.
 """
 
 import importlib.metadata
@@ -24,11 +24,11 @@ from ml_collections import config_flags
 
 from genrec_jax.core.build import build_options
 from genrec_jax.core.sharding import MeshOptions
-from genrec_jax.core.tpu_topology import Slice, open_slice
-from genrec_jax.train.compile import STEPS, compile_step, steps_of
-from genrec_jax.train.compile_table import table, title, warnings
-from genrec_jax.train.program import Program
-from genrec_jax.train.sections import check_config
+from genrec_jax.experiment.program import Program
+from genrec_jax.experiment.sections import check_config
+from genrec_jax.tpu.compile import STEPS, compile_step, steps_of
+from genrec_jax.tpu.compile_table import table, title, warnings
+from genrec_jax.tpu.topology import Slice, open_slice
 from genrec_jax.train.state import num_parameters
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to compile.")

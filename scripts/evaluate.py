@@ -25,23 +25,26 @@ import tempfile
 from absl import app, flags, logging
 
 from genrec_jax.core.flag_names import parse_flags
-from genrec_jax.recommender import RETRIEVERS, Recommender
-from genrec_jax.report.ranker_runs import RANKING
-from genrec_jax.train import impression_results, results
-from genrec_jax.train.decoding_measurement import measure_decoding
-from genrec_jax.train.impression_measurement import measure_impressions
-from genrec_jax.train.impression_ranking import ImpressionRanking
-from genrec_jax.train.joint_validation import RetrievalAndRanking
-from genrec_jax.train.measurement import MODEL, REQUEST_TIMES, measure
-from genrec_jax.train.ranks import Ranks, check_same_data, compare
-from genrec_jax.train.restored import (
+from genrec_jax.evaluation import (
+  results,
+  shown_items_results as impression_results,
+)
+from genrec_jax.evaluation.decoding import measure_decoding
+from genrec_jax.evaluation.joint_validation import RetrievalAndRanking
+from genrec_jax.evaluation.measurement import MODEL, REQUEST_TIMES, measure
+from genrec_jax.evaluation.ranks import Ranks, check_same_data, compare
+from genrec_jax.evaluation.scores import Scores
+from genrec_jax.evaluation.shown_items import ImpressionRanking
+from genrec_jax.evaluation.shown_items_measurement import measure_impressions
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.restored import (
   CHECKPOINTS,
   Loaded,
   load_params,
   read_progress,
 )
-from genrec_jax.train.run import Run
-from genrec_jax.train.scores import Scores
+from genrec_jax.report.ranking.runs import RANKING
+from genrec_jax.serving.recommender import RETRIEVERS, Recommender
 
 FILES = {Ranks: "ranks.npz", Scores: "scores.npz"}
 

@@ -16,8 +16,8 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from genrec_jax.core.build import build, to_plain
+from genrec_jax.data.prepare.prepare import prepare
 from genrec_jax.data.schema import Manifest
-from genrec_jax.data.sequences import prepare
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to prepare.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where data/ is written.")

@@ -14,7 +14,7 @@
 --candidates is a list of item ids or a file with one id a line. Without --user
 it is somebody of whom nothing is known. The value that orders the items is the
 sum of weight x probability; without --weights those of config.value, and
-without these of all tasks alike. Policies are those of ranking/policies.py;
+without these of all tasks alike. Policies are those of ranking/slates.py;
 `sequential` scores the candidates anew for every place. --what_if changes past
 events (-1 is the last) and prints what that makes of the probabilities.
 A flag's name may be written with - or with _.
@@ -27,9 +27,9 @@ import polars as pl
 
 from genrec_jax.core import atomic
 from genrec_jax.core.flag_names import parse_flags
+from genrec_jax.experiment.restored import CHECKPOINTS
 from genrec_jax.ranking import Ranker, load_ranker
 from genrec_jax.ranking.what_if import changes_of
-from genrec_jax.train.restored import CHECKPOINTS
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a trained run.")
 _USER = flags.DEFINE_string("user", None, "Id of a user of the data set.")

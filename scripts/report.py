@@ -4,7 +4,7 @@
 python scripts/report.py --workdir=WORKDIR
   WORKDIR/report.html from evaluation.json, ranks.npz, metrics.jsonl and the
   prepared data; one HTML file that needs no network. Of a ranker, without
-  ranks.npz, its sections are those of report/ranker_page.py; a system that
+  ranks.npz, its sections are those of report/ranking/page.py; a system that
   retrieves and ranks has both, and a verdict of each.
 python scripts/report.py --results=results --readme=README.md [--check]
   the README's results table and results/overview.svg from
@@ -19,10 +19,11 @@ from absl import app, flags, logging
 
 from genrec_jax.core.atomic import write_text
 from genrec_jax.core.flag_names import parse_flags
-from genrec_jax.report import ranker_verdict, tables
+from genrec_jax.report import tables
 from genrec_jax.report.overview import overview_svg
-from genrec_jax.report.page import verdict
-from genrec_jax.report.ranker_runs import read_ranker_runs
+from genrec_jax.report.ranking import verdict as ranker_verdict
+from genrec_jax.report.ranking.runs import read_ranker_runs
+from genrec_jax.report.retrieval.page import verdict
 from genrec_jax.report.runs import read_run, read_runs
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of one finished run")
@@ -58,7 +59,8 @@ def update_readme(
 def report_run(workdir: pathlib.Path) -> None:
   """Writes the page of a workdir and says its verdicts."""
   # Only this form needs the model, and with it JAX.
-  from genrec_jax.report import ranker_workdir, workdir as finder
+  from genrec_jax.report.ranking import workdir as ranker_workdir
+  from genrec_jax.report.retrieval import workdir as finder
 
   path = workdir / "report.html"
   ranking = ranker_workdir.read_result(workdir)

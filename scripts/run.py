@@ -28,13 +28,13 @@ from ml_collections import config_flags
 
 from genrec_jax.core.build import to_plain
 from genrec_jax.core.dotted import flat
-from genrec_jax.train.restored import read_progress
-from genrec_jax.train.run import Run
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.restored import read_progress
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where everything goes.")
-_RANKING = "train.impression_ranking.ImpressionRanking"
-_BOTH = "train.joint_validation.RetrievalAndRanking"
+_RANKING = "evaluation.ImpressionRanking"
+_BOTH = "evaluation.RetrievalAndRanking"
 STAGES = (
   "data",
   "vectors",

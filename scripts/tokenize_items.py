@@ -19,10 +19,10 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from genrec_jax.core.build import build, to_plain
-from genrec_jax.data.catalog import Catalog
-from genrec_jax.data.sequences import prepare
-from genrec_jax.report.token_quality import make_quality
-from genrec_jax.tokens import stages
+from genrec_jax.data.dataset.catalog import Catalog
+from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.report.semantic_ids.quality import make_quality
+from genrec_jax.semantic_ids import stages
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to code.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where data/ and tokens/ lie.")

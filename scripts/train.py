@@ -20,15 +20,15 @@ from ml_collections import config_flags
 import numpy as np
 
 from genrec_jax.core import processes, sharding
-from genrec_jax.data.catalog import Catalog
-from genrec_jax.data.pipeline import training_batches
-from genrec_jax.data.readers import Readers
+from genrec_jax.data.dataset.catalog import Catalog
+from genrec_jax.data.pipeline.pipeline.pipeline import training_batches
+from genrec_jax.data.pipeline.pipeline.readers import Readers
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.program import Program
+from genrec_jax.experiment.restored import load_params, read_progress
 from genrec_jax.metrics.writer import Writer
 from genrec_jax.train.checkpoints import Checkpoints
 from genrec_jax.train.loop import Loop, Progress
-from genrec_jax.train.program import Program
-from genrec_jax.train.restored import load_params, read_progress
-from genrec_jax.train.run import Run
 from genrec_jax.train.state import num_parameters
 from genrec_jax.train.termination import Termination
 from genrec_jax.train.warm_start import carry_over

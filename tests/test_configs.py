@@ -12,13 +12,13 @@ import pytest
 
 from genrec_jax.core.build import build, build_options, to_plain
 from genrec_jax.data import Files, GlobalTime, encode
-from genrec_jax.data.catalog import Catalog
-from genrec_jax.data.sequences import prepare
-from genrec_jax.tokens import stages
-from genrec_jax.train import checks
-from genrec_jax.train.options import PipelineOptions
-from genrec_jax.train.run import Run
-from genrec_jax.train.sections import check_config
+from genrec_jax.data.dataset.catalog import Catalog
+from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.experiment import checks
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.options import PipelineOptions
+from genrec_jax.experiment.sections import check_config
+from genrec_jax.semantic_ids import stages
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _NAMES = sorted(
@@ -82,7 +82,7 @@ def _fields(cls):
 def test_every_field_of_files_is_there_at_its_default():
   module = importlib.import_module("configs.hstu_files")
   node = check_config(module.get_config())["data"]
-  assert node.pop("name") == "data.files.Files"
+  assert node.pop("name") == "sources.Files"
   assert {**node, "attributes": tuple(node["attributes"])} == {
     **_fields(Files),
     "path": "",

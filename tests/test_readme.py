@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.report import tables
-from genrec_jax.report.ranker_runs import read_ranker_runs
+from genrec_jax.report.ranking.runs import read_ranker_runs
 from genrec_jax.report.runs import read_runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

@@ -26,21 +26,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from genrec_jax.core.schedule import (
+from genrec_jax.core.types import SequenceInfo
+from genrec_jax.ops.relative_bias import BiasTables
+from genrec_jax.ops.silu_attention import silu_attention
+from genrec_jax.ops.silu_attention.block_sizes import DEFAULTS, plan
+from genrec_jax.ops.time_buckets import NUM_BUCKETS
+from genrec_jax.tpu.schedule import (
   Schedule,
   ScheduledOp,
   compile_schedule,
   prepare,
 )
-from genrec_jax.core.tpu_topology import check_name
-from genrec_jax.core.types import SequenceInfo
-from genrec_jax.ops.relative_bias import BiasTables
-from genrec_jax.ops.silu_attention import silu_attention
-from genrec_jax.ops.silu_attention.block_sizes import (
-  DEFAULTS,
-  plan,
-)
-from genrec_jax.ops.time_buckets import NUM_BUCKETS
+from genrec_jax.tpu.topology import check_name
 
 BLOCK_PAIRS = 512 * 512
 _NAMES = ("pointwise", "splash")

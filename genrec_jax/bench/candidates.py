@@ -5,7 +5,7 @@
     one pass    the history, then all candidates in micro-batches against it
     alone       history and one candidate, whole, as often as there are any
 
-The ranker of systems/action_ranker.py on HSTU with both learned biases, random
+The ranker of models/action_ranker.py on HSTU with both learned biases, random
 weights, random events: what serving runs (ranking/candidates.py), tokens made
 on the host included. Scoring each alone is timed on a few and multiplied.
 """
@@ -20,15 +20,18 @@ import jax
 import numpy as np
 
 from genrec_jax.backbones.hstu import HSTU
-from genrec_jax.data.action_layouts import ActionOriented, Interleaved
-from genrec_jax.data.feedback import Feedback
-from genrec_jax.data.impressions import Impressions
-from genrec_jax.data.request_layout import RequestLayout
+from genrec_jax.data.dataset.feedback import Feedback
+from genrec_jax.data.dataset.impressions import Impressions
+from genrec_jax.data.layouts.next_item.actions import (
+  ActionOriented,
+  Interleaved,
+)
+from genrec_jax.data.layouts.next_item.ranking import RequestLayout
 from genrec_jax.data.schema import Record
 from genrec_jax.layers.action_heads import Linear
 from genrec_jax.layers.attention import SiluAttention
+from genrec_jax.models.action_ranker import ActionRanker
 from genrec_jax.ranking.candidates import CandidateScorer, asked_about
-from genrec_jax.systems.action_ranker import ActionRanker
 from genrec_jax.train.state import init_params
 
 LAYOUTS = {"action_oriented": ActionOriented, "interleaved": Interleaved}

@@ -28,12 +28,12 @@ import numpy as np
 
 from genrec_jax.core.build import build_options
 from genrec_jax.core.sharding import MeshOptions
-from genrec_jax.data.requests import Requests
+from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.decoding.beam import beam_search
 from genrec_jax.decoding.item_bits import pack
+from genrec_jax.decoding.trie import Trie
 from genrec_jax.decoding.unconstrained import unconstrained_search
-from genrec_jax.tokens.trie import Trie
-from genrec_jax.train.program import Program
+from genrec_jax.experiment.program import Program
 from genrec_jax.train.state import num_parameters
 
 _WARM_UP = 1
@@ -132,13 +132,10 @@ def time_decoding(
   """Users per second of each, and ratios to the constrained search.
 
   Args:
-    config: plain and checked (train/run.py), of a system that generates.
-    num_items: V.
-    num_beams: K.
-    batch_size: requests at a time.
-    history: items of each request.
-    turns: timed batches of each.
-    peer: command of another program to take turns with.
+    config: plain and checked (experiment/experiment.py), of a system that
+    generates. num_items: V. num_beams: K. batch_size: requests at a time.
+    history: items of each request. turns: timed batches of each. peer: command
+    of another program to take turns with.
 
   Raises:
     ValueError: the config's system does not generate, or the peer fails.

@@ -26,9 +26,9 @@ import jax
 import numpy as np
 
 from genrec_jax.core import sharding
-from genrec_jax.data.impressions import iter_impressions
+from genrec_jax.data.dataset.impressions import iter_impressions
+from genrec_jax.experiment.experiment import Run
 from genrec_jax.ops.attention_flops import attention_flops, causal_pairs
-from genrec_jax.train.run import Run
 
 _WIDTH, _LAYERS, _HEADS = 512, 3, 4
 _KEYS = _WIDTH // _HEADS
@@ -186,7 +186,7 @@ def _config(
 ) -> dict[str, Any]:
   """Of one variant; what a config file would say."""
   slopes = bias == "slopes"
-  feedback = {"name": "data.feedback.Feedback", "tasks": _TASKS}
+  feedback = {"name": "dataset.Feedback", "tasks": _TASKS}
   length = _TOKENS[layout] * events + _CANDIDATES
   # A fifth more than is read: the end of a user's time is for testing.
   more = events * 6 // 5 + 64
@@ -195,14 +195,14 @@ def _config(
     "seed": 0,
     "prepared": "",
     "data": {
-      "name": "data.synthetic.Synthetic",
+      "name": "simulator.Synthetic",
       "num_users": batch_size,
       "num_items": num_items,
       "min_events": more,
       "mean_events": float(more),
     },
     "split": {
-      "name": "data.splits.GlobalTime",
+      "name": "data.GlobalTime",
       "validation_fraction": 0.05,
       "test_fraction": 0.05,
     },
@@ -220,7 +220,7 @@ def _config(
       "readers": 1,
     },
     "system": {
-      "name": "systems.action_ranker.ActionRanker",
+      "name": "models.ActionRanker",
       "width": _WIDTH,
       "num_actions": len(_TASKS),
       "unknown_action": layout == "action_oriented",
@@ -228,11 +228,11 @@ def _config(
       "num_requests": events if slopes else 0,
       "num_gaps": 56 if slopes else 0,
       "heads": {
-        "name": "layers.action_heads.Linear",
+        "name": "layers.Linear",
         "num_tasks": len(_TASKS),
       },
       "backbone": {
-        "name": "backbones.hstu.HSTU",
+        "name": "backbones.HSTU",
         "num_layers": _LAYERS,
         "num_heads": _HEADS,
         "key_width": _KEYS,
@@ -242,19 +242,19 @@ def _config(
         "time_bias": not slopes,
         "alibi": slopes,
         "attention": {
-          "name": "layers.attention.SiluAttention",
+          "name": "layers.SiluAttention",
           "normalizer": float(length),
         },
       },
     },
     "objective": {
-      "name": "objectives.pointwise.BinaryCrossEntropy",
+      "name": "objectives.BinaryCrossEntropy",
       "tasks": _TASKS,
     },
-    "optimizer": {"name": "train.optimizers.adamw", "learning_rate": 1e-3},
+    "optimizer": {"name": "train.adamw", "learning_rate": 1e-3},
     "train": {"steps": 1, "monitor": "auc"},
     "eval": {
-      "name": "train.impression_ranking.ImpressionRanking",
+      "name": "evaluation.ImpressionRanking",
       "feedback": feedback,
       "batch_size": 1,
     },

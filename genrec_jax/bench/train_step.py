@@ -17,8 +17,8 @@ import numpy as np
 from genrec_jax.core import sharding
 from genrec_jax.core.build import build_options
 from genrec_jax.core.sharding import MeshOptions
-from genrec_jax.train.options import PipelineOptions
-from genrec_jax.train.program import Program
+from genrec_jax.experiment.options import PipelineOptions
+from genrec_jax.experiment.program import Program
 from genrec_jax.train.state import num_parameters
 
 _EPOCH_SECONDS = 90 * 24 * 3600
@@ -31,10 +31,9 @@ def time_train_step(
   """Median seconds of a train step, after compilation.
 
   Args:
-    config: plain and checked (train/run.py); its pipeline says the shapes.
-    num_items: V.
-    events: of every row, at most the row's length.
-    steps: timed.
+    config: plain and checked (experiment/experiment.py); its pipeline says the
+    shapes. num_items: V. events: of every row, at most the row's length. steps:
+    timed.
   """
   mesh = build_options(MeshOptions, config["mesh"], where="config.mesh")
   program = Program.from_config(config, num_items, mesh.place())

@@ -5,7 +5,7 @@ A node is a mapping with `name="module.Attribute"`, resolved inside the
 genrec_jax package, and keyword arguments. Nested nodes that have a name are
 built first. Below `build` nobody sees a config: plain arguments only.
 
-    build({"name": "backbones.hstu.HSTU", "num_layers": 2, ...})
+    build({"name": "backbones.HSTU", "num_layers": 2, ...})
 
 Errors name the key, the place and the choices, because a config is the part
 of the library that everybody types by hand.
@@ -31,7 +31,7 @@ def _resolve(name: str, where: str) -> Any:
   if not module_name:
     raise ValueError(
       f"{where}.name={name!r} must be 'module.Attribute', such as"
-      " 'backbones.hstu.HSTU'."
+      " 'backbones.HSTU'."
     )
   full_name = f"{_PACKAGE}.{module_name}"
   try:

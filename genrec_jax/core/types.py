@@ -6,8 +6,8 @@ L positions of a row, D model width, H heads, K width of a head, A width of a
 value head, V items, N negatives, T tokens (a flattened B x L).
 
 A Batch is a dict with fixed keys and fixed shapes, made by a layout
-(data/layouts.py). Rows are packed: several users may share one row, told
-apart by segment ids 1, 2, ...; segment 0 is padding.
+(data/layouts/next_item.py). Rows are packed: several users may share one row,
+told apart by segment ids 1, 2, ...; segment 0 is padding.
 """
 
 from collections.abc import Callable, Mapping
@@ -119,8 +119,8 @@ class Items:
       raise ValueError(
         "this loss reads the whole item table, which devices share by rows"
         " (config.mesh.preset) or which a row-wise optimizer updates"
-        " (config.optimizer): use objectives.softmax.SampledSoftmax, or"
-        " another preset with train.optimizers.adamw."
+        " (config.optimizer): use objectives.SampledSoftmax, or"
+        " another preset with train.adamw."
       )
     return self.vectors(None)[: self.num_items + 1]
 

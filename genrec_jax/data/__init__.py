@@ -6,15 +6,15 @@
 NumPy and Polars only; nothing here imports JAX.
 """
 
-from genrec_jax.data.amazon import Amazon2014
-from genrec_jax.data.catalog import Catalog, Users
-from genrec_jax.data.encoding import Sequences, encode
-from genrec_jax.data.files import Files
-from genrec_jax.data.histories import Histories
-from genrec_jax.data.kuairand import KuaiRand
-from genrec_jax.data.movielens import MovieLens
+from genrec_jax.data.dataset.catalog import Catalog, Users
+from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.data.prepare.encoding import Sequences, encode
+from genrec_jax.data.prepare.prepare import prepare
 from genrec_jax.data.schema import Codec, Manifest, RawLog, Record
-from genrec_jax.data.sequences import prepare
+from genrec_jax.data.sources.amazon import Amazon2014
+from genrec_jax.data.sources.files import Files
+from genrec_jax.data.sources.kuairand import KuaiRand
+from genrec_jax.data.sources.movielens import MovieLens
 from genrec_jax.data.splits import GlobalTime, LeaveOneOut
 
 __all__ = [

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a source delivers, what a prepared data set holds, how a record lies.
 
-A source reads a RawLog; data/sequences.py turns it into a prepared data set:
+A source reads a RawLog; data/prepare/prepare.py turns it into a prepared data
+set:
 
     manifest.json  catalog.parquet  users.parquet
     histories-SSSSS-of-NNNNN.array_record     record number = user index

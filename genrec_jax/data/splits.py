@@ -42,7 +42,7 @@ class LeaveOneOut:
   ) -> dict[str, Any]:
     """Nothing to resolve: the JSON-able description."""
     del times, epoch_seconds
-    return {"name": "data.splits.LeaveOneOut"}
+    return {"name": "data.LeaveOneOut"}
 
   def train_end(self, record: schema.Record) -> int:
     """Events [0, train_end) are for training."""
@@ -103,7 +103,7 @@ class GlobalTime:
     if times is None or epoch_seconds is None:
       raise ValueError(
         "a GlobalTime split needs event times, and this source has none."
-        " Map a timestamp column, or use data.splits.LeaveOneOut."
+        " Map a timestamp column, or use data.LeaveOneOut."
       )
     if self.validation_start is None:
       ends = (
@@ -132,7 +132,7 @@ class GlobalTime:
         " or starts."
       )
     return {
-      "name": "data.splits.GlobalTime",
+      "name": "data.GlobalTime",
       "validation_start_seconds": validation,
       "test_start_seconds": test,
       "validation_start": _iso(validation + epoch_seconds),
@@ -165,15 +165,15 @@ class TimeCut:
 def load(resolved: Mapping[str, Any]) -> LeaveOneOut | TimeCut:
   """The split that a manifest describes."""
   name = resolved.get("name")
-  if name == "data.splits.LeaveOneOut":
+  if name == "data.LeaveOneOut":
     return LeaveOneOut()
-  if name == "data.splits.GlobalTime":
+  if name == "data.GlobalTime":
     return TimeCut(
       resolved["validation_start_seconds"], resolved["test_start_seconds"]
     )
   raise ValueError(
     f"the manifest names an unknown split {name!r}; known are"
-    " data.splits.LeaveOneOut and data.splits.GlobalTime."
+    " data.LeaveOneOut and data.GlobalTime."
   )
 
 

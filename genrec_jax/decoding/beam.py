@@ -16,14 +16,10 @@ and the trie's width. Memory: (B, K, C) logits at a time, and the model's cache.
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from genrec_jax.decoding.candidates import (
-  best_candidates,
-  candidates,
-  items_of,
-)
+from genrec_jax.decoding.candidates import best_candidates, candidates, items_of
 from genrec_jax.decoding.decoder import Decoder, log_probs
 from genrec_jax.decoding.item_bits import ItemBits
-from genrec_jax.tokens.trie import Trie
+from genrec_jax.decoding.trie import Trie
 
 
 def beam_search(

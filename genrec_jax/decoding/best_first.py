@@ -34,8 +34,8 @@ from genrec_jax.decoding.candidates import (
 )
 from genrec_jax.decoding.decoder import Decoder, log_probs
 from genrec_jax.decoding.item_bits import ItemBits
+from genrec_jax.decoding.trie import Trie
 from genrec_jax.ops.top_k import top_k
-from genrec_jax.tokens.trie import Trie
 
 
 class BestFirst(NamedTuple):

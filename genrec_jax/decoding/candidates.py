@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from genrec_jax.decoding.item_bits import ItemBits
+from genrec_jax.decoding.trie import Trie
 from genrec_jax.ops.top_k import top_k
-from genrec_jax.tokens.trie import Trie
 
 
 def candidates(

@@ -22,8 +22,8 @@ from jaxtyping import Array, Float, Int
 
 from genrec_jax.decoding.decoder import Decoder, log_probs
 from genrec_jax.decoding.item_bits import ItemBits, unpack
+from genrec_jax.decoding.trie import Trie
 from genrec_jax.ops.top_k import top_k
-from genrec_jax.tokens.trie import Trie
 
 
 def exact_scores(

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, UInt32
 
-from genrec_jax.tokens.trie import Trie
+from genrec_jax.decoding.trie import Trie
 
 _BITS = 32
 

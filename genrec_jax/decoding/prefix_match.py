@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 from genrec_jax.decoding.beam import beam_search
 from genrec_jax.decoding.decoder import Decoder
 from genrec_jax.decoding.item_bits import ItemBits
-from genrec_jax.tokens.trie import Trie
+from genrec_jax.decoding.trie import Trie
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, Key
 from genrec_jax.decoding.candidates import candidates, count_items, nth_item
 from genrec_jax.decoding.decoder import Decoder, log_probs
 from genrec_jax.decoding.item_bits import ItemBits
-from genrec_jax.tokens.trie import Trie
+from genrec_jax.decoding.trie import Trie
 
 
 def sample_items(

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from genrec_jax.decoding.candidates import best_candidates, items_of
 from genrec_jax.decoding.decoder import Decoder, log_probs
 from genrec_jax.decoding.item_bits import ItemBits
-from genrec_jax.tokens.trie import Trie
+from genrec_jax.decoding.trie import Trie
 
 
 class CodeLists(NamedTuple):

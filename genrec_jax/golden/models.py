@@ -21,9 +21,9 @@ from genrec_jax.backbones.transformer import ResearchSASRec
 from genrec_jax.core.types import Items
 from genrec_jax.golden.agreement import Agreement
 from genrec_jax.layers.attention import SiluAttention
+from genrec_jax.models.next_item import NextItem
 from genrec_jax.objectives.negatives import Negatives
 from genrec_jax.objectives.softmax import SampledSoftmax
-from genrec_jax.systems.next_item import NextItem
 
 Arrays = dict[str, np.ndarray]
 

@@ -25,7 +25,7 @@ def history_events(
   """The events of every position's history, in float32; padding is arbitrary.
 
   Args:
-    batch: of data/feature_layouts.py.
+    batch: of data/layouts/pointwise.py.
     embedding: (ids, columns) -> vectors.
     columns: places of the events' features among all.
     action: bits (..., A) -> (..., G D).

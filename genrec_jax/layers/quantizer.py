@@ -26,8 +26,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from genrec_jax.tokens.kmeans import code_sums, distances
-from genrec_jax.tokens.sinkhorn import sinkhorn_codes
+from genrec_jax.ops.kmeans import code_sums, distances
+from genrec_jax.ops.sinkhorn import sinkhorn_codes
 
 _EPS = 1e-7
 

@@ -4,8 +4,9 @@
     loss = sum_t w_t mean over labelled positions of
            - y_t log s(z_t) - (1 - y_t) log(1 - s(z_t))        s: sigmoid
 
-y_t is bit t of the position's mask (data/feedback.py), z_t its logit. HSTU's
-ranking loss (arXiv 2402.17152, section 2.2), and that of every pointwise model.
+y_t is bit t of the position's mask (data/dataset/feedback.py), z_t its logit.
+HSTU's ranking loss (arXiv 2402.17152, section 2.2), and that of every pointwise
+model.
 
     outputs.logits (B, L, T)   label_BL: bit masks   labelled_BL: 1 = counts
 """

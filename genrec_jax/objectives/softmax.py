@@ -111,7 +111,7 @@ def _tokens(outputs: Outputs, batch: Batch, label: str, where, weights):
   if outputs.query is None:
     raise ValueError(
       "the system gives no queries, and a softmax over items needs them: use"
-      " one that retrieves, such as systems.next_item.NextItem."
+      " one that retrieves, such as models.NextItem."
     )
   labels_T = batch[label].reshape(-1)
   where_T = labels_T > 0

@@ -9,7 +9,7 @@ Per query-key pair and head, 2 FLOPs per multiply-add:
 
 Pairs are those that are computed: a causal kernel skips blocks above the
 diagonal and computes the ones on it whole. Bias and SiLU are not counted, as
-in every model FLOP count; core/hlo_cost.py counts products alone likewise.
+in every model FLOP count; hlo/cost.py counts products alone likewise.
 """
 
 

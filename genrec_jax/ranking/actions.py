@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 import numpy as np
 
 from genrec_jax.core.suggest import choices_hint
-from genrec_jax.data.feedback import SEPARATOR, SKIP, UNTIMED, Feedback
+from genrec_jax.data.dataset.feedback import SEPARATOR, SKIP, UNTIMED, Feedback
 from genrec_jax.data.schema import Record
 
 Fields = Mapping[str, int | float]

@@ -18,7 +18,7 @@ import jax
 from jaxtyping import Float, Int
 import numpy as np
 
-from genrec_jax.data.impressions import Impressions
+from genrec_jax.data.dataset.impressions import Impressions
 
 
 class NoAttentionWeights(ValueError):
@@ -49,7 +49,7 @@ def attribution(
 
   Args:
     weights_fn: batch -> intermediates of `score`, attention weights by layer.
-    layout: of data/request_layout.py.
+    layout: of data/layouts/ranking.py.
     request: of one user and one item.
 
   Raises:
@@ -89,7 +89,7 @@ def layer_weights(intermediates: Any) -> list[Float[jax.Array, "B H Q M"]]:
       found[tuple(map(int, re.findall(r"layer_(\d+)", name)))] = leaf
   if not found:
     raise NoAttentionWeights(
-      "this model shows no attention weights: it needs backbones.hstu.HSTU with"
-      " layers.attention.SiluAttention and scan=False."
+      "this model shows no attention weights: it needs backbones.HSTU with"
+      " layers.SiluAttention and scan=False."
     )
   return [found[key] for key in sorted(found)]

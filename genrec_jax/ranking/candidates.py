@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 import numpy as np
 
-from genrec_jax.data.impressions import Impressions
+from genrec_jax.data.dataset.impressions import Impressions
 from genrec_jax.data.schema import Record
 
 
@@ -78,7 +78,7 @@ class CandidateScorer:
   """A model behind `score`.
 
   Attributes:
-    layout: makes tokens of impressions (data/request_layout.py).
+    layout: makes tokens of impressions (data/layouts/ranking.py).
     score_fn: batch of whole rows -> logits (1, N, T).
     start_fn: batch of histories -> what is kept; None where nothing can be.
     candidates_fn: (kept, batch of candidates) -> logits (1, b, T).

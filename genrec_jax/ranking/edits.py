@@ -8,7 +8,7 @@ those that stood for them where it had none.
 
 import numpy as np
 
-from genrec_jax.data.impressions import request_numbers
+from genrec_jax.data.dataset.impressions import request_numbers
 from genrec_jax.data.schema import Record
 from genrec_jax.ranking.actions import Fields
 

@@ -2,8 +2,8 @@
 """Finished runs as they stand on disk: results/<config>/<seed>.json.
 
 One file per finished run, written by scripts/evaluate.py, is all that tables
-and figures know of it; train/results.py says what each key holds. A part is
-"test" or "validation", or one of these with a suffix for what was changed.
+and figures know of it; evaluation/results.py says what each key holds. A part
+is "test" or "validation", or one of these with a suffix for what was changed.
 Runs of one config differ in their seed; runs of one data set, its size and its
 split are comparable and make one table.
 """
@@ -117,7 +117,7 @@ def read_run(path: str | pathlib.Path) -> Run:
   if RANKER in values:
     raise ValueError(
       f"{path} is of a system that scores shown items: it has no ranks of the"
-      " whole catalogue (report/ranker_workdir.py makes its page)."
+      " whole catalogue (report/ranking/workdir.py makes its page)."
     )
   return finished(Run, values, path)
 

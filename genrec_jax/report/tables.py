@@ -14,8 +14,8 @@ import statistics
 from genrec_jax.report.cells import cell, line
 from genrec_jax.report.command import command
 from genrec_jax.report.published import our_deviation, published_for
-from genrec_jax.report.ranker_runs import RankerRun
-from genrec_jax.report.ranker_tables import ranker_tables
+from genrec_jax.report.ranking.runs import RankerRun
+from genrec_jax.report.ranking.tables import ranker_tables
 from genrec_jax.report.runs import (
   FLOOR_LABELS,
   VARIANTS,

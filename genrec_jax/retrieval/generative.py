@@ -18,15 +18,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
-from genrec_jax.data.requests import Requests
+from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.decoding.beam import beam_search
 from genrec_jax.decoding.best_first import best_first_search
 from genrec_jax.decoding.decoder import Decoder
 from genrec_jax.decoding.exact import exact_search
 from genrec_jax.decoding.item_bits import pack
 from genrec_jax.decoding.prefix_match import prefix_match
+from genrec_jax.decoding.trie import Trie
 from genrec_jax.retrieval.model_search import padded
-from genrec_jax.tokens.trie import Trie
 
 Found = tuple[Int[Array, "B K"], Float[Array, "B K"], Int[Array, "B K M"]]
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool
 import numpy as np
 
-from genrec_jax.data.requests import Requests
+from genrec_jax.data.dataset.requests import Requests
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,7 +36,7 @@ class DivergedError(FloatingPointError):
 
 @runtime_checkable
 class Batches(Iterator[HostBatch], Protocol):
-  """An iterator whose place can be saved (data/readers.py)."""
+  """An iterator whose place can be saved (data/pipeline/readers.py)."""
 
   def get_state(self) -> dict[str, Any]:
     """A JSON-able state by reader, of those that this process has."""
@@ -91,7 +91,7 @@ class Progress:
     examples: users read.
     finished: why the run needs no more training; '' while it does.
     fingerprint: of the data set trained on.
-    artifacts: kind -> version of what else was read (train/artifacts.py).
+    artifacts: kind -> version of what else was read (experiment/artifacts.py).
   """
 
   best: float | None = None

@@ -128,13 +128,13 @@ def test_it_is_not_the_research_layer():
 
 def test_a_config_names_it():
   node = {
-    "name": "backbones.stu.STU",
+    "name": "backbones.STU",
     "num_layers": _LAYERS,
     "num_heads": _H,
     "key_width": _K,
     "value_width": _A,
     "attention": {
-      "name": "layers.attention.SiluAttention",
+      "name": "layers.SiluAttention",
       "normalizer": _NORMALIZER,
     },
   }

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from genrec_jax.bench import attention
-from genrec_jax.core.bundles import UNITS, Bundles, Loop
-from genrec_jax.core.schedule import Schedule, ScheduledOp
+from genrec_jax.tpu.bundles import UNITS, Bundles, Loop
+from genrec_jax.tpu.schedule import Schedule, ScheduledOp
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _BLOCK = 512 * 512

@@ -10,9 +10,9 @@ from genrec_jax.objectives.negatives import UniformShared
 from genrec_jax.train.loop import LoopOptions
 
 _SAMPLED = {
-  "name": "objectives.softmax.SampledSoftmax",
+  "name": "objectives.SampledSoftmax",
   "temperature": 0.1,
-  "negatives": {"name": "objectives.negatives.UniformShared", "count": 7},
+  "negatives": {"name": "objectives.UniformShared", "count": 7},
 }
 
 
@@ -23,12 +23,12 @@ def test_nested_nodes_are_built_first():
 
 
 def test_extra_arguments_reach_the_object():
-  node = {"name": "layers.attention.SiluAttention"}
+  node = {"name": "layers.SiluAttention"}
   assert build(node, normalizer=3.0) == SiluAttention(normalizer=3.0)
 
 
 def test_the_caller_and_the_config_cannot_both_set_a_key():
-  node = {"name": "layers.attention.SiluAttention", "normalizer": 1.0}
+  node = {"name": "layers.SiluAttention", "normalizer": 1.0}
   with pytest.raises(ValueError, match=r"config\.normalizer is set by the"):
     build(node, normalizer=3.0)
 
@@ -37,7 +37,7 @@ def test_the_caller_and_the_config_cannot_both_set_a_key():
   ("change", "message"),
   [
     ({"temprature": 1}, "'temprature'.*Did you mean 'temperature'"),
-    ({"name": "objectives.softmax.SampledSoftmx"}, "mean 'SampledSoftmax'"),
+    ({"name": "objectives.SampledSoftmx"}, "mean 'SampledSoftmax'"),
     ({"name": "objectives.sofmax.X"}, "no module genrec_jax.objectives.sofm"),
     ({"name": "softmax"}, "must be 'module.Attribute'"),
     ({"name": "objectives.softmax._finish"}, "has no '_finish'"),
@@ -55,7 +55,7 @@ def test_an_unknown_key_of_a_nested_node_is_named_by_its_path():
 
 
 def test_a_missing_key_is_named():
-  node = _SAMPLED | {"negatives": {"name": "objectives.negatives.InBatch"}}
+  node = _SAMPLED | {"negatives": {"name": "objectives.InBatch"}}
   with pytest.raises(ValueError, match=r"needs count; set config\.negatives"):
     build(node)
 

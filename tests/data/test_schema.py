@@ -13,7 +13,7 @@ import pytest
 from genrec_jax.data import schema
 
 MANIFEST = schema.Manifest(
-  source="data.files.Files",
+  source="sources.Files",
   checksums={"log.csv": "ab"},
   counts={"in": 3, "out": 3, "dropped": {}},
   item_table={},
@@ -23,7 +23,7 @@ MANIFEST = schema.Manifest(
   num_items=3,
   num_events=3,
   num_shards=1,
-  split={"name": "data.splits.LeaveOneOut"},
+  split={"name": "data.LeaveOneOut"},
   actions=[""],
   median_gap_seconds=60,
   options={},

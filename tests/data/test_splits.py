@@ -107,5 +107,5 @@ def test_unknown_parts_dates_and_splits_are_named():
     splits.GlobalTime(validation_start="soon", test_start=1).resolve(
       np.arange(3, dtype=np.int32), 0
     )
-  with pytest.raises(ValueError, match="data.splits.Other"):
-    splits.load({"name": "data.splits.Other"})
+  with pytest.raises(ValueError, match="data.Other"):
+    splits.load({"name": "data.Other"})

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genrec_jax.tokens.trie import Trie
-from genrec_jax.tokens.trie_sizes import TrieSizes
+from genrec_jax.decoding.trie import Trie
+from genrec_jax.decoding.trie_sizes import TrieSizes
 
 
 def _mix(x, y, xp):

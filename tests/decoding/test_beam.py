@@ -12,7 +12,7 @@ import pytest
 
 from genrec_jax.decoding.beam import beam_search
 from genrec_jax.decoding.item_bits import pack
-from genrec_jax.tokens.trie import Trie
+from genrec_jax.decoding.trie import Trie
 from tests.decoding import cases
 
 _search = jax.jit(beam_search, static_argnums=2)

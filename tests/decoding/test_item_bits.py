@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.decoding import item_bits
-from genrec_jax.tokens.trie import Trie
+from genrec_jax.decoding.trie import Trie
 
 _pack = jax.jit(item_bits.pack)
 _unpack = jax.jit(item_bits.unpack)

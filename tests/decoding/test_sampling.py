@@ -11,7 +11,7 @@ import pytest
 
 from genrec_jax.decoding.item_bits import pack
 from genrec_jax.decoding.sampling import sample_items
-from genrec_jax.tokens.trie import Trie
+from genrec_jax.decoding.trie import Trie
 from tests.decoding import cases
 
 

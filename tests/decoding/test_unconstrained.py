@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
+from genrec_jax.decoding.trie import Trie
 from genrec_jax.decoding.unconstrained import unconstrained_search, walk
-from genrec_jax.tokens.trie import Trie
 from tests.decoding import cases
 
 _search = jax.jit(unconstrained_search, static_argnums=2)

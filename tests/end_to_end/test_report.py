@@ -9,14 +9,14 @@ import re
 import numpy as np
 
 import genrec_jax
-from genrec_jax.data.histories import Histories
+from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.evaluation.ranks import Ranks
 from genrec_jax.metrics.ranking import per_request
-from genrec_jax.report import ranker_workdir
+from genrec_jax.report.ranking import workdir as ranker_workdir
+from genrec_jax.report.retrieval.workdir import example_of, page_of
 from genrec_jax.report.tables import BEGIN, END
-from genrec_jax.report.workdir import example_of, page_of
-from genrec_jax.train.ranks import Ranks
-from tests.ranking.formula_ranker import formula_ranker
 from tests.report.ranker_document import OF_THE_RUN, ranker_document
+from tests.serving.formula_ranker import formula_ranker
 
 
 def test_page_shows_what_was_measured(workdir, script):

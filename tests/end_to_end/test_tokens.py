@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import genrec_jax
-from genrec_jax.tokens.item_tokens import ItemTokens
-from genrec_jax.train.decoding_measurement import measure_decoding
-from genrec_jax.train.restored import load_params
-from genrec_jax.train.results import decoding_table
-from genrec_jax.train.run import Run
+from genrec_jax.evaluation.decoding import measure_decoding
+from genrec_jax.evaluation.results import decoding_table
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.restored import load_params
+from genrec_jax.semantic_ids.item_tokens import ItemTokens
 
 pytestmark = pytest.mark.slow
 _ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 
 import genrec_jax
-from genrec_jax.data.requests import iter_requests
+from genrec_jax.data.dataset.requests import iter_requests
+from genrec_jax.evaluation.full_ranking import evaluate
+from genrec_jax.evaluation.measurement import measure
+from genrec_jax.evaluation.ranks import Ranks
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.restored import load_params
 from genrec_jax.report.runs import read_run
-from genrec_jax.train.evaluate import evaluate
-from genrec_jax.train.measurement import measure
-from genrec_jax.train.ranks import Ranks
-from genrec_jax.train.restored import load_params
-from genrec_jax.train.run import Run
 
 PARTS = ("validation", "test")
 

@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.core.sharding import MeshOptions
-from genrec_jax.layers.action_heads import (
-  Linear,
-  MMoE,
-  SharedMlp,
-  TaskMlp,
-)
+from genrec_jax.layers.action_heads import Linear, MMoE, SharedMlp, TaskMlp
 
 _H = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
 _X = jnp.asarray(_H)

@@ -8,11 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genrec_jax.layers.quantizer import (
-  ResidualQuantizer,
-  averages,
-  random_rows,
-)
+from genrec_jax.layers.quantizer import ResidualQuantizer, averages, random_rows
 
 _SIZES = (6, 5)
 

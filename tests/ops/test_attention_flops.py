@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from genrec_jax.core import hlo
-from genrec_jax.core.hlo_cost import program_cost
+from genrec_jax.hlo import text as hlo
+from genrec_jax.hlo.cost import program_cost
 from genrec_jax.ops.attention_flops import (
   attention_backward_flops,
   attention_flops,

@@ -32,10 +32,10 @@ def get_config(arg):
     c.pipeline.readers = 4
     c.mesh.preset = "rowwise_tables"
     c.optimizer = {
-      "name": "train.rowwise.DenseAndRowwise",
+      "name": "train.DenseAndRowwise",
       "dense": c.optimizer.to_dict(),
       "tables": {
-        "name": "train.rowwise.RowwiseAdagrad", "learning_rate": 1e-2,
+        "name": "train.RowwiseAdagrad", "learning_rate": 1e-2,
       },
     }
   return c

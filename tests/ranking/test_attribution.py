@@ -10,18 +10,21 @@ import pytest
 
 from genrec_jax.backbones.hstu import HSTU
 from genrec_jax.backbones.transformer import PreNormTransformer
-from genrec_jax.data.action_layouts import ActionOriented, Interleaved
-from genrec_jax.data.requests import cut
+from genrec_jax.data.dataset.requests import cut
+from genrec_jax.data.layouts.next_item.actions import (
+  ActionOriented,
+  Interleaved,
+)
 from genrec_jax.layers.action_heads import Linear
 from genrec_jax.layers.attention import SiluAttention
+from genrec_jax.models.action_ranker import ActionRanker
 from genrec_jax.ranking.attribution import (
   NoAttentionWeights,
   attribution,
   layer_weights,
 )
 from genrec_jax.ranking.candidates import CandidateScorer, asked_about
-from genrec_jax.systems.action_ranker import ActionRanker
-from tests.data.requests_by_hand import (
+from tests.data.layouts.requests_by_hand import (
   FEEDBACK,
   NUM_ITEMS,
   bound,

@@ -7,14 +7,14 @@ That their scores are those of whole rows: tests/systems/test_action_ranker.py.
 import numpy as np
 import pytest
 
-from genrec_jax.data.action_layouts import ActionOriented
-from genrec_jax.data.histories import Histories
-from genrec_jax.data.sequences import prepare
+from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.data.layouts.next_item.actions import ActionOriented
+from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.simulator.synthetic import Synthetic
 from genrec_jax.data.splits import GlobalTime
-from genrec_jax.data.synthetic import Synthetic
 from genrec_jax.ranking.candidates import CandidateScorer, asked_about
-from genrec_jax.ranking.ranker import Ranker
-from tests.data.requests_by_hand import (
+from genrec_jax.serving.ranker import Ranker
+from tests.data.layouts.requests_by_hand import (
   FEEDBACK,
   NUM_ITEMS,
   bound,

@@ -4,16 +4,19 @@
 import numpy as np
 import pytest
 
-from genrec_jax.data.action_layouts import ActionOriented, Interleaved
-from genrec_jax.data.feedback import Feedback
-from genrec_jax.data.impressions import request_numbers
-from genrec_jax.data.moments import Moments
-from genrec_jax.data.request_events import RequestEvents
+from genrec_jax.data.dataset.feedback import Feedback
+from genrec_jax.data.dataset.impressions import request_numbers
+from genrec_jax.data.features.features.moments import Moments
+from genrec_jax.data.layouts.next_item.actions import (
+  ActionOriented,
+  Interleaved,
+)
+from genrec_jax.data.layouts.next_item.request_events import RequestEvents
 from genrec_jax.ranking.actions import Actions
 from genrec_jax.ranking.candidates import asked_about
 from genrec_jax.ranking.edits import appended, removed, replaced
 from genrec_jax.ranking.what_if import Change, changed, changes_of
-from tests.data.requests_by_hand import (
+from tests.data.layouts.requests_by_hand import (
   ACTIONS,
   FEEDBACK,
   NUM_ITEMS,

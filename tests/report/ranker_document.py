@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A ranker's document (train/impression_results.py) with made-up figures."""
+"""A ranker's document (evaluation/shown_items_results.py) with made-up
+figures."""
 
 TASKS = ("cart", "purchase")
 # What every document says, and one of a run that also searches says once.

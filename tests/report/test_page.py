@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from genrec_jax.report import document, page
+from genrec_jax.report import document
+from genrec_jax.report.retrieval import page
 
 VOID = {"meta", "br", "img", "link"}
 EXAMPLE = page.Example(

@@ -8,11 +8,15 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from genrec_jax.report import ranker_figures, ranker_page, ranker_workdir
 from genrec_jax.report.document import Plot
-from genrec_jax.report.ranker_figures import Reading
-from tests.ranking.formula_ranker import formula_ranker, prepared
+from genrec_jax.report.ranking import (
+  figures as ranker_figures,
+  page as ranker_page,
+  workdir as ranker_workdir,
+)
+from genrec_jax.report.ranking.figures import Reading
 from tests.report.ranker_document import TASKS, ranker_document
+from tests.serving.formula_ranker import formula_ranker, prepared
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from genrec_jax.report import tables
-from genrec_jax.report.ranker_runs import RankerRun, read_ranker_runs
-from genrec_jax.report.ranker_tables import ranker_tables
+from genrec_jax.report.ranking.runs import RankerRun, read_ranker_runs
+from genrec_jax.report.ranking.tables import ranker_tables
 from genrec_jax.report.runs import read_runs
 
 

@@ -3,7 +3,7 @@
 
 import pytest
 
-from genrec_jax.report.ranker_verdict import best_floor, verdict
+from genrec_jax.report.ranking.verdict import best_floor, verdict
 
 _ABOVE, _BELOW = (0.02, 0.01, 0.03), (-0.02, -0.03, -0.01)
 _UNSURE = (0.01, -0.01, 0.03)

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genrec_jax.data.requests import make_requests
+from genrec_jax.data.dataset.requests import make_requests
+from genrec_jax.experiment.checks import check_results
+from genrec_jax.experiment.options import EvalOptions
 from genrec_jax.retrieval.generative import (
   Beam,
   BestFirst,
@@ -16,8 +18,6 @@ from genrec_jax.retrieval.generative import (
   Generative,
   PrefixMatch,
 )
-from genrec_jax.train.checks import check_results
-from genrec_jax.train.options import EvalOptions
 from tests.decoding import cases
 
 _BATCH = 4

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genrec_jax.data.requests import Requests
+from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.retrieval.brute_force import BruteForce
 from genrec_jax.retrieval.model_search import ModelSearch
 

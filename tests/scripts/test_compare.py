@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from genrec_jax.train.ranks import Ranks
-from genrec_jax.train.scores import Scores
+from genrec_jax.evaluation.ranks import Ranks
+from genrec_jax.evaluation.scores import Scores
 from scripts import compare
 
 _COUNT = 400

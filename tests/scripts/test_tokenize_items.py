@@ -12,15 +12,15 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from genrec_jax.data.catalog import Catalog
-from genrec_jax.data.sequences import prepare
+from genrec_jax.content.item_vectors import ItemVectors
+from genrec_jax.data.dataset.catalog import Catalog
+from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.simulator.synthetic import Synthetic
 from genrec_jax.data.splits import LeaveOneOut
-from genrec_jax.data.synthetic import Synthetic
-from genrec_jax.report.token_quality import make_quality
-from genrec_jax.tokens import stages
-from genrec_jax.tokens.item_tokens import ItemTokens
-from genrec_jax.tokens.item_vectors import ItemVectors
-from genrec_jax.tokens.rq_kmeans import ResidualKMeans
+from genrec_jax.report.semantic_ids.quality import make_quality
+from genrec_jax.semantic_ids import stages
+from genrec_jax.semantic_ids.item_tokens import ItemTokens
+from genrec_jax.semantic_ids.quantizers.rq_kmeans import ResidualKMeans
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 _CONFIG = """
@@ -29,16 +29,16 @@ from ml_collections import ConfigDict
 def get_config():
   return ConfigDict({
     "name": "small",
-    "data": {"name": "data.synthetic.Synthetic", "num_users": 40,
+    "data": {"name": "simulator.Synthetic", "num_users": 40,
              "num_items": 90, "num_categories": 5},
-    "split": {"name": "data.splits.LeaveOneOut"},
+    "split": {"name": "data.LeaveOneOut"},
     "filter": {"keep_unseen_items": True},
     "content": {"directory": "", "template": "{title}. {category}",
-                "encoder": {"name": "tokens.tfidf.TfidfSvd", "width": 8}},
+                "encoder": {"name": "content.TfidfSvd", "width": 8}},
     "tokens": {"directory": "", "seed": 0, "tokenizer": {
-                 "name": "tokens.rq_kmeans.ResidualKMeans",
+                 "name": "quantizers.ResidualKMeans",
                  "level_sizes": (8, 8), "iterations": 3},
-               "unique": {"name": "tokens.uniqueness.DedupLevel", "size": 32}},
+               "unique": {"name": "semantic_ids.DedupLevel", "size": 32}},
   })
 """
 
@@ -186,10 +186,10 @@ def test_sections_that_cannot_be(catalog, tmp_path):
   with pytest.raises(ValueError, match="config.content needs encoder"):
     stages.make_vectors(config, catalog, tmp_path)
   with pytest.raises(ValueError, match="codes is larger than"):
-    sizes = {"name": "tokens.rq_kmeans.ResidualKMeans", "level_sizes": (99,)}
+    sizes = {"name": "quantizers.ResidualKMeans", "level_sizes": (99,)}
     stages.make_tokens(_config(tokenizer=sizes), catalog, tmp_path)
   assert not (tmp_path / "tokens").exists()
-  trained = {"name": "train.trained_tokenizer.TrainedTokenizer", "workdir": ""}
+  trained = {"name": "experiment.TrainedTokenizer", "workdir": ""}
   with pytest.raises(ValueError, match="does not name the one run"):
     stages.make_tokens(_config(tokenizer=trained), catalog, tmp_path)
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from configs import din_kuairand
 from genrec_jax.core.sharding import MeshOptions, put
-from genrec_jax.train.program import Program
-from genrec_jax.train.sections import check_config
+from genrec_jax.experiment.program import Program
+from genrec_jax.experiment.sections import check_config
 
 
 def _train(mesh):

@@ -11,14 +11,9 @@ import numpy as np
 import pytest
 
 from genrec_jax.core.build import build_options
-from genrec_jax.core.sharding import (
-  PRESETS,
-  MeshOptions,
-  put,
-  rows_of_process,
-)
-from genrec_jax.train.program import Program
-from genrec_jax.train.sections import check_config
+from genrec_jax.core.sharding import PRESETS, MeshOptions, put, rows_of_process
+from genrec_jax.experiment.program import Program
+from genrec_jax.experiment.sections import check_config
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _CONFIGS = sorted(

@@ -10,10 +10,10 @@ import pytest
 
 from configs import hstu_movielens
 from genrec_jax.core.sharding import MeshOptions, put
+from genrec_jax.experiment.program import Program
+from genrec_jax.experiment.sections import check_config
 from genrec_jax.objectives.softmax import FullSoftmax
 from genrec_jax.train.checkpoints import Checkpoints
-from genrec_jax.train.program import Program
-from genrec_jax.train.sections import check_config
 
 _ITEMS, _ROWS, _LENGTH, _STEPS = 60, 8, 8, 5
 _MESHES = {
@@ -58,17 +58,17 @@ def _program(mesh, rowwise, negatives="UniformShared"):
   }
   c.objective.correct_log_q = True
   c.optimizer = {
-    "name": "train.optimizers.adamw",
+    "name": "train.adamw",
     "learning_rate": 1e-3,
     "eps": 1e-4,  # a gradient of rounding errors is no step of full length
     "clip_norm": 1.0,
   }
   if rowwise:
     c.optimizer = {
-      "name": "train.rowwise.DenseAndRowwise",
+      "name": "train.DenseAndRowwise",
       "dense": c.optimizer.to_dict(),
       "tables": {
-        "name": "train.rowwise.RowwiseAdamW",
+        "name": "train.RowwiseAdamW",
         "learning_rate": 1e-2,
         "eps": 1e-4,
         "warmup_steps": 2,
@@ -189,5 +189,5 @@ def test_no_array_of_the_step_is_as_large_as_the_table():
 def test_a_loss_over_the_whole_table_says_what_to_use():
   program = _program("rowwise_tables", False)
   program = dataclasses.replace(program, objective=FullSoftmax())
-  with pytest.raises(ValueError, match="use objectives.softmax.SampledSoftmax"):
+  with pytest.raises(ValueError, match="use objectives.SampledSoftmax"):
     program.train_step.lower(program.abstract_state(), program.abstract_batch())

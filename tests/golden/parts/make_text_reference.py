@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, BertModel
 
-_TITLES = pathlib.Path(__file__).parents[2] / "genrec_jax/data/titles.py"
+_TITLES = (
+  pathlib.Path(__file__).parents[2] / "genrec_jax/data/simulator/titles.py"
+)
 _ODD = (
   "!!!",
   "a",

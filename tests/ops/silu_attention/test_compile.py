@@ -15,7 +15,7 @@ import pytest
 _ROOT = pathlib.Path(__file__).resolve().parents[3]
 _PROGRAM = """
 import json, sys
-from genrec_jax.core.tpu_topology import open_slice
+from genrec_jax.tpu.topology import open_slice
 slice_ = open_slice(sys.argv[1])
 import jax, jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec

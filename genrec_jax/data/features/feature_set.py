@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The features that a layout gives its system, looked up for a batch.
+
+    asked about   all F features, of item, user and moment        (..., F)
+    of an event   G of them, its item's                           (..., G)
+
+What is known of items and users is looked up by id when a batch is made; what
+is known of a moment is computed with the example and travels in its columns.
+Unbound, all are 0: shapes are known without data.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+from jaxtyping import Int
+import numpy as np
+
+from genrec_jax.data.dataset.catalog import Users
+from genrec_jax.data.dataset.feedback import BoundFeedback
+from genrec_jax.data.features.features.features import (
+  MOMENT,
+  Feature,
+  FittedFeatures,
+  fit_features,
+)
+from genrec_jax.data.features.features.moments import Clock, Moments
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSet:
+  """See the module docstring.
+
+  Attributes:
+    features: F of them.
+    history: names of the G item features that events have too.
+    utc_offset_hours: of the clock of hours and weekdays.
+    fitted: set by `bind`.
+  """
+
+  features: tuple[Feature, ...] = ()
+  history: tuple[str, ...] = ()
+  utc_offset_hours: float = 0.0
+  fitted: FittedFeatures | None = None
+
+  def __post_init__(self):
+    names = [f.of for f in self.features]
+    if len(set(names)) < len(names):
+      raise ValueError(f"features {names} name one twice; name each once.")
+    items = [f.of for f in self.features if f.side == "item"]
+    wrong = [name for name in self.history if name not in items]
+    if wrong:
+      raise ValueError(
+        f"history_features has {wrong[0]!r}: choose among the item features,"
+        f" {', '.join(items) or 'of which there are none'}."
+      )
+
+  @property
+  def rows(self) -> tuple[int, ...]:
+    """Rows of each feature's table."""
+    return tuple(f.encoder.rows for f in self.features)
+
+  @property
+  def history_columns(self) -> tuple[int, ...]:
+    """Places of the history's features among all."""
+    names = [f.of for f in self.features]
+    return tuple(names.index(name) for name in self.history)
+
+  @property
+  def item_columns(self) -> tuple[int, ...]:
+    """Places of the items' features among all."""
+    return tuple(self._places["item"])
+
+  @property
+  def num_moment(self) -> int:
+    """How many features are of the moment."""
+    return len(self._places["moment"])
+
+  def bind(self, artifacts: Any, feedback: BoundFeedback) -> "FeatureSet":
+    """The set with encoders fitted on the data set's training part."""
+    histories = artifacts.histories
+    fitted = fit_features(
+      self.features,
+      feedback,
+      histories,
+      artifacts.catalog,
+      Users(histories.directory),
+      Clock(histories.manifest.epoch_seconds, self.utc_offset_hours),
+    )
+    return dataclasses.replace(self, fitted=fitted)
+
+  def of_moments(self, moments: Moments) -> Int[np.ndarray, "n Fc"]:
+    """Table rows of the features of moments."""
+    if self.fitted is None:
+      return np.zeros((len(moments.ends), self.num_moment), np.int32)
+    return self.fitted.context(moments)
+
+  def asked(
+    self,
+    item: Int[np.ndarray, "..."],
+    user: Int[np.ndarray, "..."],
+    moment: Int[np.ndarray, "... Fc"],
+  ) -> Int[np.ndarray, "... F"]:
+    """Table rows of everything that is asked about.
+
+    Args:
+      item: indices; 0 is padding.
+      user: indices; -1 is nobody known.
+      moment: of `of_moments`.
+    """
+    rows = np.zeros((*item.shape, len(self.features)), np.int32)
+    rows[..., self._places["item"]] = self._of("items", "item", item)
+    rows[..., self._places["user"]] = self._of("users", "user", user + 1)
+    rows[..., self._places["moment"]] = moment
+    return rows
+
+  def of_events(self, item: Int[np.ndarray, "..."]) -> Int[np.ndarray, "... G"]:
+    """Table rows of the history's features of items."""
+    places = np.searchsorted(self._places["item"], self.history_columns)
+    return self._of("items", "item", item)[..., places]
+
+  @functools.cached_property
+  def _places(self) -> dict[str, list[int]]:
+    """Places among all features of those of items, users and moments."""
+    groups = {"item": ("item",), "user": ("user",), "moment": MOMENT}
+    return {
+      name: [i for i, f in enumerate(self.features) if f.side in sides]
+      for name, sides in groups.items()
+    }
+
+  def _of(self, table: str, side: str, ids: np.ndarray) -> np.ndarray:
+    if self.fitted is None:
+      return np.zeros((*ids.shape, len(self._places[side])), np.int32)
+    return getattr(self.fitted, table)[ids]

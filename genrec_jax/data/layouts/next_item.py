@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a history becomes model input: Record -> Example, Requests -> Batch.
+
+NextItem: n + 1 events give n inputs, each labelled with the event after it.
+An Example is one user's rows of _COLUMNS, (n, columns) int32; the pipeline
+packs examples into rows and `batch` splits them into the arrays of a Batch:
+
+    item_BL  label_BL  time_BL  query_time_BL  user_BL
+    segment_ids_BL  positions_BL
+
+query_time is the time of the label (HSTU's t_{i+1}); label 0 = no loss.
+Where training takes a part of a long history
+(data/layouts/stochastic_length.py), an input keeps its own label: the event
+that followed it, kept or not.
+"""
+
+import dataclasses
+from typing import Any
+
+from jaxtyping import Int
+import numpy as np
+
+from genrec_jax.data.dataset.catalog import Catalog, Users
+from genrec_jax.data.dataset.histories import HistorySource
+from genrec_jax.data.dataset.requests import Requests
+from genrec_jax.data.layouts.next_item.stochastic_length import StochasticLength
+from genrec_jax.data.schema import Record
+
+_COLUMNS = ("item", "label", "time", "query_time", "user")
+
+
+class Layout:
+  """What layouts share; a subclass has num_columns, max_length, example, batch.
+
+  To be asked, it has request_batch(requests), or num_candidates and
+  impression_batch(impressions), which gives a system's `score` its candidates
+  (data/dataset/impressions.py), one row per request.
+  A layout that needs more than histories, such as the codes of items, gets it
+  by `bind`; unbound it still makes batches of the right shapes.
+
+  Attributes:
+    max_segments: examples that share a row at most; None = as many as fit.
+  """
+
+  max_segments: int | None = None
+
+  def bind(self, artifacts: Any) -> "Layout":
+    """The same layout with what it needs of the run's artifacts."""
+    return self
+
+  def check_system(self, system: Any) -> None:
+    """Raises a ValueError where a system does not fit; here, anything does."""
+
+  def names(self, users: Users, catalog: Catalog) -> list[str]:
+    """What the numbers of a batch's user_BL are called, in messages."""
+    return users.ids
+
+  def source(self, histories: HistorySource) -> HistorySource:
+    """The records that examples are made of: by default, users."""
+    return histories
+
+
+@dataclasses.dataclass(frozen=True)
+class NextItem(Layout):
+  """Inputs and next-item labels of the most recent events.
+
+  Attributes:
+    max_length: inputs kept per user, the most recent ones.
+    stochastic_length: trains on a part of most long histories; requests are
+      always whole. None = always whole.
+  """
+
+  max_length: int
+  stochastic_length: StochasticLength | None = None
+
+  @property
+  def num_columns(self) -> int:
+    """Columns of an Example."""
+    return len(_COLUMNS)
+
+  def example(
+    self, record: Record, end: int, rng: np.random.Generator | None = None
+  ) -> Int[np.ndarray, "n C"]:
+    """Inputs and labels among the first `end` events of a record.
+
+    Args:
+      record: a user's history.
+      end: events that may be seen.
+      rng: draws what stochastic_length keeps; None keeps all.
+
+    Returns:
+      One row per input, at most max_length; no rows where end < 2.
+    """
+    start = max(0, end - self.max_length - 1)
+    length = max(0, end - 1 - start)
+    rows = np.zeros((length, len(_COLUMNS)), np.int32)
+    if length:
+      rows[:, 0] = record["item"][start : end - 1]
+      rows[:, 1] = record["item"][start + 1 : end]
+      if "time" in record:
+        rows[:, 2] = record["time"][start : end - 1]
+        rows[:, 3] = record["time"][start + 1 : end]
+      rows[:, 4] = record["user"]
+    if self.stochastic_length is None or rng is None:
+      return rows
+    # Without times, an event's age is the number of inputs after it.
+    order = np.arange(length) if "time" not in record else rows[:, 2]
+    ages = (order.max(initial=0) - order).astype(np.float64)
+    return rows[self.stochastic_length.select(ages, self.max_length, rng)]
+
+  def batch(
+    self,
+    rows_BLC: Int[np.ndarray, "B L C"],
+    segment_ids_BL: Int[np.ndarray, "B L"],
+    positions_BL: Int[np.ndarray, "B L"],
+  ) -> dict[str, np.ndarray]:
+    """Names the columns of packed rows; every array is (B, L) int32."""
+    batch = {
+      f"{name}_BL": np.ascontiguousarray(rows_BLC[:, :, i])
+      for i, name in enumerate(_COLUMNS)
+    }
+    batch["segment_ids_BL"] = segment_ids_BL.astype(np.int32)
+    batch["positions_BL"] = positions_BL.astype(np.int32)
+    return batch
+
+  def request_batch(self, requests: Requests) -> dict[str, np.ndarray]:
+    """One row per request: its most recent events, right padded.
+
+    The last event's query time is the request's; labels are 0.
+    """
+    shape = (len(requests), self.max_length)
+    batch = {f"{name}_BL": np.zeros(shape, np.int32) for name in _COLUMNS}
+    batch["segment_ids_BL"] = np.zeros(shape, np.int32)
+    for row, record in enumerate(requests.history):
+      items = record["item"][-self.max_length :]
+      n = len(items)
+      batch["item_BL"][row, :n] = items
+      batch["segment_ids_BL"][row, :n] = 1
+      batch["user_BL"][row, :n] = requests.user[row]
+      if "time" in record and n:
+        times = record["time"][-self.max_length :]
+        batch["time_BL"][row, :n] = times
+        batch["query_time_BL"][row, : n - 1] = times[1:]
+        batch["query_time_BL"][row, n - 1] = requests.query_time[row]
+    positions = np.arange(self.max_length, dtype=np.int32)
+    batch["positions_BL"] = np.where(
+      batch["segment_ids_BL"] > 0, positions[None, :], 0
+    ).astype(np.int32)
+    return batch

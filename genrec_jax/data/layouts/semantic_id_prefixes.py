@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every prefix of a history as an example of its own: history -> next item.
+
+A user of n training events gives n - 1 examples, each the tokens of up to
+max_items items before a target. Rows are packed with several of them:
+
+    token_BL  segment_ids_BL  positions_BL  user_BL      tokens of histories
+    target_item_BS  target_codes_BSM  target_segment_BS  S targets of a row
+
+A token is its place in the table of all levels' codes (and, after those, of
+hashed users): C_0 + .. + C_{m-1} + c. Target item 0 = no target.
+"""
+
+import dataclasses
+from typing import Any
+
+from jaxtyping import Int
+import numpy as np
+
+from genrec_jax.data.dataset.histories import HistorySource
+from genrec_jax.data.dataset.requests import Requests
+from genrec_jax.data.layouts.next_item.next_item import Layout
+from genrec_jax.data.layouts.next_item.semantic_ids import (
+  codes_of_catalog,
+  look_up,
+)
+from genrec_jax.data.schema import Record
+
+_COLUMNS = ("token", "target", "user")
+# Of a record: how many of its events come before the target.
+_END = "end"
+
+
+@dataclasses.dataclass(frozen=True)
+class _ByRecord:
+  """A split that records carry themselves."""
+
+  def train_end(self, record: Record) -> int:
+    """Events that may be read, the target included."""
+    return int(record[_END]) + 1
+
+
+class Prefixes:
+  """All (user, target) pairs of the training parts, as a source of records."""
+
+  split = _ByRecord()
+
+  def __init__(self, histories: HistorySource):
+    """Counts the targets of every user; reads all histories once."""
+    self._histories = histories
+    ends = [
+      histories.split.train_end(histories[user])
+      for user in range(len(histories))
+    ]
+    self._first = np.cumsum([0, *(max(0, end - 1) for end in ends)])
+
+  def __len__(self) -> int:
+    return int(self._first[-1])
+
+  def __getitem__(self, index: int) -> Record:
+    """A user's record and the position of the target."""
+    if not 0 <= index < len(self):
+      raise IndexError(f"{index} is out of range: {len(self)} prefixes.")
+    user = int(np.searchsorted(self._first, index, side="right")) - 1
+    end = 1 + index - int(self._first[user])
+    return {**self._histories[user], _END: np.array(end, np.int32)}
+
+  def __repr__(self) -> str:
+    # Grain compares it when it restores an iterator.
+    return f"Prefixes({self._histories!r})"
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenPrefixes(Layout):
+  """See the module docstring.
+
+  Attributes:
+    max_items: most recent items read.
+    level_sizes: codes of each level.
+    num_user_tokens: hash buckets of users; 0 = no user token.
+    max_segments: S, targets of a row at most.
+    codes: (V + 1, M), row 0 = padding; set by `bind`.
+  """
+
+  max_items: int
+  level_sizes: tuple[int, ...]
+  num_user_tokens: int = 0
+  max_segments: int = 1
+  codes: Int[np.ndarray, "V1 M"] | None = None
+
+  def __post_init__(self):
+    if self.max_items < 1:
+      raise ValueError(f"max_items={self.max_items} must be at least 1.")
+
+  @property
+  def num_columns(self) -> int:
+    """Columns of an Example."""
+    return len(_COLUMNS)
+
+  @property
+  def num_levels(self) -> int:
+    """M."""
+    return len(self.level_sizes)
+
+  @property
+  def max_length(self) -> int:
+    """Tokens of the longest history."""
+    return bool(self.num_user_tokens) + self.max_items * self.num_levels
+
+  def bind(self, artifacts: Any) -> "TokenPrefixes":
+    """The layout with the codes of the data set's items."""
+    codes = codes_of_catalog(artifacts, self.num_levels)
+    return dataclasses.replace(self, codes=codes)
+
+  def source(self, histories: HistorySource) -> HistorySource:
+    """All prefixes of all users."""
+    return Prefixes(histories)
+
+  def example(
+    self, record: Record, end: int, rng: np.random.Generator | None = None
+  ) -> Int[np.ndarray, "n C"]:
+    """Tokens before event end - 1, which is the target; none where end < 2."""
+    del rng
+    if end < 2:
+      return np.zeros((0, len(_COLUMNS)), np.int32)
+    tokens = self._tokens(record["item"][: end - 1], int(record["user"]))
+    rows = np.zeros((len(tokens), len(_COLUMNS)), np.int32)
+    rows[:, 0] = tokens
+    rows[-1, 1] = record["item"][end - 1]
+    rows[:, 2] = record["user"]
+    return rows
+
+  def batch(
+    self,
+    rows_BLC: Int[np.ndarray, "B L C"],
+    segment_ids_BL: Int[np.ndarray, "B L"],
+    positions_BL: Int[np.ndarray, "B L"],
+  ) -> dict[str, np.ndarray]:
+    """Names the columns of packed rows and gathers their targets; all int32.
+
+    Raises:
+      ValueError: a row of more targets than max_segments.
+    """
+    target_BL = rows_BLC[:, :, 1]
+    row, place = np.nonzero(target_BL)
+    number = segment_ids_BL[row, place] - 1
+    if number.max(initial=0) >= self.max_segments:
+      raise ValueError(
+        f"a row holds {number.max() + 1} targets; max_segments="
+        f"{self.max_segments}."
+      )
+    shape = (len(rows_BLC), self.max_segments)
+    target_BS = np.zeros(shape, np.int32)
+    segment_BS = np.zeros(shape, np.int32)
+    target_BS[row, number] = target_BL[row, place]
+    segment_BS[row, number] = number + 1
+    return {
+      "token_BL": np.ascontiguousarray(rows_BLC[:, :, 0]),
+      "user_BL": np.ascontiguousarray(rows_BLC[:, :, 2]),
+      "segment_ids_BL": segment_ids_BL.astype(np.int32),
+      "positions_BL": positions_BL.astype(np.int32),
+      "target_item_BS": target_BS,
+      "target_codes_BSM": look_up(self.codes, target_BS, self.num_levels),
+      "target_segment_BS": segment_BS,
+    }
+
+  def request_batch(self, requests: Requests) -> dict[str, np.ndarray]:
+    """One row per request: its most recent items, right padded; no target."""
+    shape = (len(requests), self.max_length)
+    rows = np.zeros((*shape, len(_COLUMNS)), np.int32)
+    segments = np.zeros(shape, np.int32)
+    for row, record in enumerate(requests.history):
+      if len(record["item"]):
+        tokens = self._tokens(record["item"], int(requests.user[row]))
+        rows[row, : len(tokens), 0] = tokens
+        rows[row, : len(tokens), 2] = requests.user[row]
+        segments[row, : len(tokens)] = 1
+    positions = np.arange(self.max_length, dtype=np.int32)[None, :] * segments
+    return self.batch(rows, segments, positions)
+
+  def _tokens(
+    self, items: Int[np.ndarray, "n"], user: int
+  ) -> Int[np.ndarray, "t"]:
+    """The user's token, where it is known, and those of the last items."""
+    starts = np.cumsum([0, *self.level_sizes[:-1]]).astype(np.int32)
+    codes = look_up(self.codes, items[-self.max_items :], self.num_levels)
+    tokens = (codes + starts[None, :]).reshape(-1)
+    if not self.num_user_tokens or user < 0:
+      return tokens
+    own = sum(self.level_sizes) + user % self.num_user_tokens
+    return np.concatenate([np.array([own], np.int32), tokens])

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Histories as the codes of their items: Record -> rows of items -> codes.
+
+TokenHistory reads a user once: n events give n rows, and every event but the
+first is a target, predicted from those before it. The pipeline packs rows of
+ITEMS; `batch` looks their codes up, M per item (semantic_ids/item_tokens.py):
+
+    item_BL  user_BL  codes_BLM  segment_ids_BL  positions_BL
+    target_item_BS  target_codes_BSM       S = L: what is to be predicted at
+                                           place i, its own item; 0 = no target
+"""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+from jaxtyping import Int
+import numpy as np
+
+from genrec_jax.data.dataset.requests import Requests
+from genrec_jax.data.layouts.next_item.next_item import Layout
+from genrec_jax.data.schema import Record
+
+_COLUMNS = ("item", "user")
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenHistory(Layout):
+  """The most recent events of a user, every one but the first a target.
+
+  Attributes:
+    max_length: items of a training example; a request has one less, as the
+      item that it asks for has a position too.
+    num_levels: M, codes of an item.
+    codes: (V + 1, M), row 0 = padding; set by `bind`.
+  """
+
+  max_length: int
+  num_levels: int
+  codes: Int[np.ndarray, "V1 M"] | None = None
+
+  def __post_init__(self):
+    if self.max_length < 2:
+      raise ValueError(f"max_length={self.max_length} must be at least 2.")
+
+  @property
+  def num_columns(self) -> int:
+    """Columns of an Example."""
+    return len(_COLUMNS)
+
+  def bind(self, artifacts: Any) -> "TokenHistory":
+    """The layout with the codes of the data set's items."""
+    return dataclasses.replace(
+      self, codes=codes_of_catalog(artifacts, self.num_levels)
+    )
+
+  def example(
+    self, record: Record, end: int, rng: np.random.Generator | None = None
+  ) -> Int[np.ndarray, "n C"]:
+    """The last max_length of the first `end` events; no rows where end < 2."""
+    del rng
+    if end < 2:
+      return np.zeros((0, len(_COLUMNS)), np.int32)
+    items = record["item"][max(0, end - self.max_length) : end]
+    rows = np.empty((len(items), len(_COLUMNS)), np.int32)
+    rows[:, 0] = items
+    rows[:, 1] = record["user"]
+    return rows
+
+  def batch(
+    self,
+    rows_BLC: Int[np.ndarray, "B L C"],
+    segment_ids_BL: Int[np.ndarray, "B L"],
+    positions_BL: Int[np.ndarray, "B L"],
+  ) -> dict[str, np.ndarray]:
+    """Names the columns of packed rows and looks codes up; all int32."""
+    item_BL = np.ascontiguousarray(rows_BLC[:, :, 0])
+    codes_BLM = look_up(self.codes, item_BL, self.num_levels)
+    return {
+      "item_BL": item_BL,
+      "user_BL": np.ascontiguousarray(rows_BLC[:, :, 1]),
+      "codes_BLM": codes_BLM,
+      "segment_ids_BL": segment_ids_BL.astype(np.int32),
+      "positions_BL": positions_BL.astype(np.int32),
+      "target_item_BS": np.where(positions_BL > 0, item_BL, 0),
+      "target_codes_BSM": codes_BLM,
+    }
+
+  def request_batch(self, requests: Requests) -> dict[str, np.ndarray]:
+    """One row per request: its most recent items, right padded; no target.
+
+    Rows have max_length places, the last of them empty.
+    """
+    shape = (len(requests), self.max_length)
+    rows = np.zeros((*shape, len(_COLUMNS)), np.int32)
+    segments = np.zeros(shape, np.int32)
+    for row, record in enumerate(requests.history):
+      items = record["item"][1 - self.max_length :]
+      rows[row, : len(items), 0] = items
+      rows[row, : len(items), 1] = requests.user[row]
+      segments[row, : len(items)] = 1
+    positions = np.arange(self.max_length, dtype=np.int32)[None, :] * segments
+    batch: Mapping[str, np.ndarray] = self.batch(rows, segments, positions)
+    return {**batch, "target_item_BS": np.zeros(shape, np.int32)}
+
+
+def codes_of_catalog(
+  artifacts: Any, num_levels: int
+) -> Int[np.ndarray, "V1 M"]:
+  """Codes by item index, (V + 1, M).
+
+  Raises:
+    ValueError: items without codes, or codes of another number of levels.
+  """
+  codes = artifacts.codes
+  if codes.shape[1] != num_levels:
+    raise ValueError(
+      f"config.pipeline.layout.num_levels={num_levels}, and the item tokens in"
+      f" {artifacts.tokens_directory} have {codes.shape[1]} levels."
+    )
+  return codes
+
+
+def look_up(
+  codes: Int[np.ndarray, "V1 M"] | None,
+  items: Int[np.ndarray, "*shape"],
+  num_levels: int,
+) -> Int[np.ndarray, "*shape M"]:
+  """Codes of items; zeros where no table is bound (shapes only)."""
+  if codes is None:
+    return np.zeros((*items.shape, num_levels), np.int32)
+  return codes[items]

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The user's own event log: CSV, TSV, Parquet or JSON lines, by column name.
+
+    Files("log.csv.gz", user="visitor", item="sku", timestamp="ts")
+    Files("events-*.parquet", user="uid", item="iid", timestamp="", order="n")
+    Files("sessions.jsonl", user="session", nested="events", item="aid",
+          timestamp="ts", action="type")
+
+One event a row, or, with `nested`, one session a line with a list of events.
+See data/sources/tables.py for formats, data/ids.py and data/times.py for what
+ids and times may be. Titles and attributes of items come from columns of the
+log (the first value that is there) or from an item file of its own.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+
+import polars as pl
+
+from genrec_jax.core import checksums
+from genrec_jax.data import schema
+from genrec_jax.data.sources import tables
+
+_ROLES = (
+  "user",
+  "item",
+  "timestamp",
+  "action",
+  "value",
+  "request",
+  "order",
+)
+# Text where '' means the same as None.
+_OPTIONAL = (
+  "timestamp",
+  "action",
+  "value",
+  "request",
+  "order",
+  "title",
+  "unit",
+  "nested",
+  "format",
+  "separator",
+  "items_title",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+  """A log in files.
+
+  Attributes:
+    path: a file, or a pattern such as "events-*.csv" (read in name order).
+    user, item, timestamp, action, value, request: columns; None or '' =
+      there is none, which user and item must have. With `nested` they may lie
+      in the session or in its events.
+    order: column with a whole number that sorts events of equal time, or all
+      events where there is no timestamp; None = their order in the file.
+    title, attributes: columns of the log that describe the item.
+    unit: of the timestamps: 's', 'ms', 'us' or 'ns'; None recognises it.
+    nested: column with the list of a session's events.
+    format: 'csv', 'tsv', 'parquet' or 'jsonl'; None = by the file's name.
+    separator: of a CSV; one character.
+    columns: names of the columns of a CSV, which then has no header.
+    quote: quote character of a CSV; '' = quotes are plain text.
+    actions: vocabulary in a fixed order; None takes the sorted ones.
+    items_path, items_item, items_title, items_attributes: an item file in any
+      of the formats, its columns, and which others to keep (None = all).
+  """
+
+  path: str
+  user: str = "user"
+  item: str = "item"
+  timestamp: str | None = "timestamp"
+  action: str | None = None
+  value: str | None = None
+  request: str | None = None
+  order: str | None = None
+  title: str | None = None
+  attributes: Sequence[str] = ()
+  unit: str | None = None
+  nested: str | None = None
+  format: str | None = None
+  separator: str | None = None
+  columns: Sequence[str] | None = None
+  quote: str = '"'
+  actions: Sequence[str] | None = None
+  items_path: str = ""
+  items_item: str = "item"
+  items_title: str | None = "title"
+  items_attributes: Sequence[str] | None = None
+
+  def __post_init__(self):
+    # A command line has no None: --config.data.timestamp= gives ''.
+    for name in _OPTIONAL:
+      object.__setattr__(self, name, getattr(self, name) or None)
+    for name in ("user", "item"):
+      if not getattr(self, name):
+        raise ValueError(
+          f"{name}={getattr(self, name)!r} must name the column of the"
+          f" {name} ids."
+        )
+    if self.items_path and (self.title or self.attributes):
+      raise ValueError(
+        "items are described by columns of the log (title, attributes) or by"
+        f" a file (items_path={self.items_path!r}); give one of them."
+      )
+    if self.unit not in (None, "s", "ms", "us", "ns"):
+      raise ValueError(
+        f"unit must be 's', 'ms', 'us', 'ns' or None, got {self.unit!r}."
+      )
+
+  def read(self) -> schema.RawLog:
+    """Opens the log; rows are read later, as a stream.
+
+    Raises:
+      ValueError: no such file, an empty or damaged one, a missing column.
+    """
+    roles = {role: getattr(self, role) for role in _ROLES}
+    roles = {role: column for role, column in roles.items() if column}
+    log = tables.open_table(
+      self.path,
+      [*roles.values(), *self._described()],
+      format=self.format,
+      separator=self.separator,
+      columns=self.columns,
+      quote=self.quote,
+      nested=self.nested,
+    )
+    return schema.RawLog(
+      events=log.rows.select(
+        pl.col(column).alias(role) for role, column in roles.items()
+      ),
+      items=self._item_file() if self.items_path else self._items(log),
+      sources=self.checksums(),
+      actions=None if self.actions is None else list(self.actions),
+      timestamp_unit=self.unit,
+      explain=log.explain,
+    )
+
+  def checksums(self) -> dict[str, str]:
+    """File name -> sha256 of the log's files and of the item file."""
+    paths = tables.find(self.path)
+    if self.items_path:
+      paths += tables.find(self.items_path)
+    return checksums.sha256(paths)
+
+  def _described(self) -> list[str]:
+    """Columns of the log that describe the item."""
+    return [*([self.title] if self.title else []), *self.attributes]
+
+  def _items(self, log: tables.Table) -> pl.DataFrame:
+    described = self._described()
+    if not described:
+      return pl.DataFrame({"item": [], "title": []})
+    firsts = [
+      pl.col(name)
+      .drop_nulls()
+      .first()
+      .alias("title" if name == self.title else name)
+      for name in described
+    ]
+    grouped = log.rows.group_by(
+      pl.col(self.item).alias("item"), maintain_order=True
+    ).agg(firsts)
+    return dataclasses.replace(log, rows=grouped).collect()
+
+  def _item_file(self) -> pl.DataFrame:
+    wanted = {"item": self.items_item}
+    if self.items_title is not None:
+      wanted["title"] = self.items_title
+    wanted |= {name: name for name in self.items_attributes or ()}
+    table = tables.open_table(self.items_path, wanted.values())
+    if self.items_attributes is None:
+      taken = set(wanted.values())
+      for name in table.rows.collect_schema().names():
+        if name not in taken:
+          wanted[name] = name
+    rows = table.rows.select(
+      pl.col(column).alias(name) for name, column in wanted.items()
+    )
+    return dataclasses.replace(table, rows=rows).collect()

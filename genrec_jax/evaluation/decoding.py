@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a search through codes loses, measured on test requests.
+
+    beam against exact   metrics of both on the same requests, and how many of
+                         the exact ten best the beam's ten have
+    prefix match         what the places that it gives to items never trained on
+                         cost on those requests, and find where the target is
+                         such an item
+    invalid share        without a trie: lists of codes that no item has, by
+                         how many codes it takes to leave the catalogue
+
+The requests are those of users drawn once by a seed; those with targets never
+trained on are drawn in the same way. Nothing is chosen by it.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from genrec_jax.data.dataset.requests import (
+  count_requests,
+  iter_requests,
+  make_requests,
+)
+from genrec_jax.decoding.decoder import Decoder
+from genrec_jax.decoding.trie import Trie
+from genrec_jax.decoding.unconstrained import unconstrained_search
+from genrec_jax.evaluation.full_ranking import evaluate
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.retrieval.generative import Beam, Exact, PrefixMatch
+
+_TOP = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class _Lists:
+  """Lists of codes without a trie: per depth how many are invalid, and all."""
+
+  num_beams: int
+
+  def __call__(self, decoder: Decoder, trie: Trie, allowed_BV1, cold_V1):
+    del allowed_BV1, cold_V1
+    found = unconstrained_search(decoder, trie, self.num_beams)
+    return found.depth_BK, found.scores_BK, found.codes_BKM
+
+
+class _Recorded:
+  """A search that keeps its first ten ids."""
+
+  def __init__(self, search: Any):
+    self._search = search
+    self.ids: list[np.ndarray] = []
+
+  def __call__(self, requests, k, allowed):
+    found = self._search(requests, k, allowed)
+    self.ids.append(found[0][:, :_TOP])
+    return found
+
+
+def measure_decoding(
+  run: Run, params: Any, *, num_users: int = 500, num_beams: int | None = None
+) -> dict[str, Any]:
+  """Compares beam search with exact scoring, and counts invalid lists.
+
+  Args:
+    run: of a system that generates.
+    params: on this process's devices.
+    num_users: test users drawn.
+    num_beams: of the searches; None = what config.retrieval returns.
+
+  Returns:
+    a JSON-able dict.
+
+  Raises:
+    ValueError: the run's system has vectors and generates nothing.
+  """
+  if run.retrieval is None:
+    raise ValueError(
+      "this run's system searches vectors (config.retrieval is empty): there"
+      " is no decoding to measure."
+    )
+  num_beams = run.retrieval.num_results if num_beams is None else num_beams
+  strategies = {
+    "beam": Beam(num_beams),
+    "exact": Exact(num_beams),
+    "prefix_match": PrefixMatch(num_beams),
+  }
+  searches = {
+    name: _Recorded(_search(run, params, strategy))
+    for name, strategy in strategies.items()
+  }
+  metrics, ids = {}, {}
+  for name, search in searches.items():
+    requests = _requests(run, num_users)
+    metrics[name] = _metrics(run, search, requests, num_beams, name, num_users)
+    ids[name] = np.concatenate(search.ids)
+  same = [
+    len(set(a[a > 0]) & set(b[b > 0])) / np.count_nonzero(b)
+    for a, b in zip(ids["beam"], ids["exact"], strict=True)
+    if b.any()
+  ]
+  if not same:
+    raise ValueError("no request has an item that may be recommended.")
+  return {
+    "users": len(ids["exact"]),
+    "num_beams": num_beams,
+    "metrics": metrics,
+    "overlap_of_10": float(np.mean(same)),
+    "cold": _cold(run, params, num_users, num_beams),
+    "invalid_share_by_depth": _invalid(run, params, num_users, num_beams),
+  }
+
+
+def _search(run: Run, params: Any, strategy: Any):
+  program = dataclasses.replace(run.program(), retrieval=strategy)
+  return run.search(params, program=program)
+
+
+def _metrics(
+  run: Run, search: Any, requests: Any, num_beams: int, name: str, count: int
+) -> dict[str, float]:
+  return evaluate(
+    search,
+    requests,
+    num_items=run.histories.manifest.num_items,
+    ks=tuple(k for k in run.eval.ks if k < num_beams),
+    filter_history=run.eval.filter_history,
+    progress=name,
+    num_requests=count,
+  ).metrics
+
+
+def _cold(
+  run: Run, params: Any, num_users: int, num_beams: int
+) -> dict[str, Any]:
+  """Metrics of requests whose target has no training event."""
+  histories, size = run.histories, run.eval.batch_size
+  rows = [
+    (record, int(place))
+    for record in (histories[user] for user in range(len(histories)))
+    for place in histories.split.targets(record, "test")
+    if run.catalog.count[record["item"][place]] == 0
+  ]
+  found = {"share": len(rows) / count_requests(histories, "test")}
+  if len(rows) > num_users:
+    draw = np.random.default_rng(run.seed)
+    chosen = draw.choice(len(rows), num_users, replace=False)
+    rows = [rows[i] for i in np.sort(chosen)]
+  found |= {"requests": len(rows), "metrics": {}}
+  if not rows:
+    return found
+  batches = [
+    make_requests(rows[i : i + size]) for i in range(0, len(rows), size)
+  ]
+  for name, kind in (("beam", Beam), ("prefix_match", PrefixMatch)):
+    search, label = _search(run, params, kind(num_beams)), f"{name}, unseen"
+    found["metrics"][name] = _metrics(
+      run, search, batches, num_beams, label, len(rows)
+    )
+  return found
+
+
+def _requests(run: Run, num_users: int):
+  return iter_requests(
+    run.histories,
+    "test",
+    run.eval.batch_size,
+    max_users=num_users,
+    seed=run.seed,
+  )
+
+
+def _invalid(
+  run: Run, params: Any, num_users: int, num_beams: int
+) -> dict[str, float]:
+  """Depth (1 to M) -> share of lists whose first codes no item has."""
+  search = _search(run, params, _Lists(num_beams))
+  depths = [
+    search(requests, num_beams, None)[0]
+    for requests in _requests(run, num_users)
+  ]
+  depth_RK = np.concatenate(jax.device_get(depths))
+  listed = depth_RK >= 0
+  return {
+    str(depth): float(np.mean(depth_RK[listed] < depth))
+    for depth in range(1, len(run.system.level_sizes) + 1)
+  }

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that is measured of one trained run, on the same requests.
+
+    validation, test   the model, each floor, the ceiling      history hidden
+    test_unfiltered    the same, with the history among the candidates
+    test_last_time     the model asked at its last event's time plus the data
+                       set's median gap, where the system uses times: the
+                       other rows give it the time of the target itself, which
+                       a service knows and a batch of yesterday's does not
+                       (with request_time="last" it is the other way round,
+                       and the extra row is test_target_time)
+
+Floors and ceiling go through the same evaluate() as the model: same candidates,
+same rule for ties. Floors are built on the training part; what they have to
+choose, they choose on validation.
+"""
+
+from collections.abc import Iterator, Mapping
+import dataclasses
+import pathlib
+
+from genrec_jax.baselines.item_knn import ItemKNN
+from genrec_jax.baselines.most_popular import MostPopular
+from genrec_jax.baselines.oracle import TrueModel
+from genrec_jax.data.dataset.requests import (
+  Requests,
+  count_requests,
+  iter_requests,
+)
+from genrec_jax.data.splits import PARTS
+from genrec_jax.evaluation.full_ranking import (
+  Evaluation,
+  Search,
+  asked_at_last_event,
+  evaluate,
+)
+from genrec_jax.experiment.experiment import Run
+
+MODEL = "model"
+SUFFIXES = ("", "_unfiltered", "_last_time", "_target_time")
+REQUEST_TIMES = ("target", "last")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+  """Evaluations of all rankers, by part and by name.
+
+  Attributes:
+    evaluations: {"validation" | "test": {NAME: Evaluation}}, where NAME is
+      "model" or a floor's, with a suffix for what was changed.
+    notes: sentences that must stand next to the numbers.
+  """
+
+  evaluations: Mapping[str, Mapping[str, Evaluation]]
+  notes: tuple[str, ...]
+
+  def of(self, ranker: str) -> dict[str, Evaluation]:
+    """Returns {"test": ..., "test_unfiltered": ..., ...} of one ranker."""
+    return {
+      part + suffix: by_name[ranker + suffix]
+      for part, by_name in self.evaluations.items()
+      for suffix in SUFFIXES
+      if ranker + suffix in by_name
+    }
+
+  @property
+  def parts(self) -> tuple[str, ...]:
+    """Parts of the split, without suffixes."""
+    return tuple(self.evaluations)
+
+  @property
+  def floors(self) -> tuple[str, ...]:
+    """The rankers that are not the model, without suffixes."""
+    names = [
+      n for n in self.evaluations["test"] if not n.endswith(SUFFIXES[1:])
+    ]
+    return tuple(name for name in names if name != MODEL)
+
+
+def floors(run: Run) -> tuple[dict[str, Search], list[str]]:
+  """Returns the floors' searches, the ceiling's where known, and notes."""
+  knn = ItemKNN.tune(
+    run.histories,
+    filter_history=run.eval.filter_history,
+    seed=run.config["seed"],
+  )
+  found = {
+    "most_popular": MostPopular(run.catalog.count).search,
+    "item_knn": knn.search,
+  }
+  options = ", ".join(f"{key} {value}" for key, value in knn.options.items())
+  notes = [f"item-kNN tuned on validation: {options}"]
+  directory = pathlib.Path(run.histories.directory)
+  if (directory / "truth.npz").is_file():
+    try:
+      found["ceiling"] = TrueModel.from_directory(directory).search
+      notes.append("the ceiling is the simulator's own next-item probability")
+    except ValueError as error:
+      # Filtered histories, for one: the other figures are as good as ever.
+      notes.append(f"no ceiling: {error}")
+  return found, notes
+
+
+def measure(
+  run: Run,
+  search: Search,
+  *,
+  with_floors: bool = True,
+  request_time: str = "target",
+) -> Measurement:
+  """Evaluates the model on both parts, and with_floors the floors too.
+
+  Args:
+    run: whose data and options to use.
+    search: the model.
+    with_floors: also most popular, item-kNN and, on simulated data, the
+      ceiling.
+    request_time: "target": systems that use times are told when the target
+      happened; "last": they are asked one median gap after the last event.
+  """
+  if request_time not in REQUEST_TIMES:
+    raise ValueError(
+      f"request_time={request_time!r} is unknown; choices:"
+      f" {', '.join(REQUEST_TIMES)}"
+    )
+  others, notes = floors(run) if with_floors else ({}, [])
+  timed = run.system.uses_time
+  moves = timed and request_time == "last"
+  evaluations: dict[str, dict[str, Evaluation]] = {}
+  for part in PARTS:
+    total = count_requests(run.histories, part)
+
+    def go(name, ranker, *, filtered=True, last_time=False, part=part,
+           total=total):  # fmt: skip
+      evaluations.setdefault(part, {})[name] = evaluate(
+        ranker,
+        _requests(run, part, last_time),
+        num_items=run.histories.manifest.num_items,
+        ks=run.eval.ks,
+        filter_history=filtered,
+        progress=f"{part} {name}",
+        num_requests=total,
+      )
+
+    go(MODEL, search, last_time=moves)
+    for name, ranker in others.items():
+      go(name, ranker)
+    if part != "test":
+      continue  # Nothing is chosen by the variants: they are for the reader.
+    go(f"{MODEL}_unfiltered", search, filtered=False, last_time=moves)
+    for name, ranker in others.items():
+      go(f"{name}_unfiltered", ranker, filtered=False)
+    if timed:
+      other = "target_time" if moves else "last_time"
+      go(f"{MODEL}_{other}", search, last_time=not moves)
+  notes += _repeat_notes(evaluations) + _time_notes(timed, moves)
+  return Measurement(evaluations, tuple(notes))
+
+
+def _repeat_notes(
+  evaluations: Mapping[str, Mapping[str, Evaluation]],
+) -> list[str]:
+  share = float(evaluations["test"][MODEL].repeats_R.mean())
+  if not share:
+    return []
+  return [
+    f"{share:.1%} of test targets repeat an item of the history: with the"
+    " history hidden no ranker can find them"
+  ]
+
+
+def _time_notes(timed: bool, moves: bool) -> list[str]:
+  if not timed:
+    return []
+  if moves:
+    return ["asked at the last event's time plus the median gap"]
+  return [
+    "the model is told the time of the target (request time known);"
+    " test_last_time: asked at the last event's time plus the median gap"
+  ]
+
+
+def _requests(run: Run, part: str, last_time: bool) -> Iterator[Requests]:
+  gap = run.histories.manifest.median_gap_seconds or 0
+  for requests in iter_requests(run.histories, part, run.eval.batch_size):
+    yield asked_at_last_event(requests, gap) if last_time else requests

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranks on disk (ranks.npz), and the paired comparison of two runs.
+
+    fingerprint  ks                                   of the data; cut-offs
+    PART/users, /events, /targets, /lengths, /repeats      one entry a request
+    PART/ranks/NAME                                   int32; MISS beyond max(ks)
+
+PART is validation or test. NAME is `model` (history hidden),
+`model_unfiltered`, `model_last_time` and so on, or a floor. Every NAME of a
+part answers the same requests, so any two can be compared request by request,
+within a file or between the files of two runs on the same prepared data. Plain
+arrays, nothing pickled.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import os
+import pathlib
+
+from jaxtyping import Shaped
+import numpy as np
+
+from genrec_jax.core import atomic
+from genrec_jax.evaluation.full_ranking import Evaluation
+from genrec_jax.metrics import bootstrap
+from genrec_jax.metrics.ranking import per_request
+
+_REQUEST_COLUMNS = ("users", "events", "targets", "lengths", "repeats")
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranks:
+  """Ranks of several rankers on several parts of one data set.
+
+  Attributes:
+    fingerprint: of the prepared data set (its manifest).
+    ks: cut-offs that the ranks resolve.
+    columns: "PART/users" ... and "PART/ranks/NAME" -> array (R,) of that part.
+  """
+
+  fingerprint: str
+  ks: tuple[int, ...]
+  columns: Mapping[str, Shaped[np.ndarray, "R"]]
+
+  @classmethod
+  def of(
+    cls,
+    fingerprint: str,
+    evaluations: Mapping[str, Mapping[str, Evaluation]],
+  ) -> "Ranks":
+    """Collects {part: {name: evaluation}}; all of a part on equal requests."""
+    columns: dict[str, np.ndarray] = {}
+    ks: tuple[int, ...] = ()
+    for part, by_name in evaluations.items():
+      for name, evaluation in by_name.items():
+        ks = ks or evaluation.ks
+        if evaluation.ks != ks:
+          raise ValueError(
+            f"{part}/{name} was evaluated at {evaluation.ks}, another ranker"
+            f" at {ks}; use the same ks for all"
+          )
+        for column in _REQUEST_COLUMNS:
+          values = getattr(evaluation, f"{column}_R")
+          known = columns.setdefault(f"{part}/{column}", values)
+          if not np.array_equal(known, values):
+            raise ValueError(
+              f"{part}/{name} was evaluated on other requests than the rest"
+              f" of the part ({column} differ)"
+            )
+        columns[f"{part}/ranks/{name}"] = evaluation.ranks_R
+    return cls(fingerprint, ks, columns)
+
+  @property
+  def parts(self) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.split("/")[0] for name in self.columns))
+
+  def names(self, part: str) -> tuple[str, ...]:
+    """Returns the rankers of a part."""
+    prefix = f"{part}/ranks/"
+    return tuple(
+      n.removeprefix(prefix) for n in self.columns if n.startswith(prefix)
+    )
+
+  def save(self, path: str | os.PathLike) -> None:
+    """Writes the file as a whole or not at all."""
+    # By handle: savez adds .npz to the name of a path.
+    with atomic.replacing(path) as temporary, temporary.open("wb") as file:
+      np.savez_compressed(
+        file,
+        fingerprint=np.array(self.fingerprint),
+        ks=np.array(self.ks, np.int32),
+        **self.columns,
+      )
+
+  @classmethod
+  def load(cls, path: str | os.PathLike) -> "Ranks":
+    """Reads the file; ValueError where there is none."""
+    path = pathlib.Path(path)
+    if not path.is_file():
+      raise ValueError(
+        f"there is no {path}: run scripts/evaluate.py --workdir={path.parent}"
+      )
+    with np.load(path, allow_pickle=False) as arrays:
+      columns = {n: arrays[n] for n in arrays.files if "/" in n}
+      return cls(
+        str(arrays["fingerprint"]),
+        tuple(int(k) for k in arrays["ks"]),
+        columns,
+      )
+
+
+def check_same_data(ours: str, other: str) -> None:
+  """Raises a ValueError when two fingerprints of prepared data differ."""
+  if ours != other:
+    raise ValueError(
+      "the two runs were evaluated on different prepared data (fingerprints"
+      f" {ours} and {other}): a paired comparison needs the same source, filter"
+      " and split in both workdirs"
+    )
+
+
+def compare(
+  ours: Ranks, other: Ranks, part: str, name: str, other_name: str
+) -> dict[str, bootstrap.Interval]:
+  """`compare_means` of one run with another."""
+  return compare_means([ours], [other], part, name, other_name)
+
+
+def compare_means(
+  ours: Sequence[Ranks],
+  others: Sequence[Ranks],
+  part: str,
+  name: str,
+  other_name: str,
+) -> dict[str, bootstrap.Interval]:
+  """Returns the interval of ours - others for every metric, users resampled.
+
+  Of several seeds, means are compared, over the ks that all have.
+
+  Raises:
+    ValueError: some are of different prepared data (their targets are not the
+      same events), or a ranker is absent.
+  """
+  first, every = ours[0], (*ours, *others)
+  ks = tuple(k for k in first.ks if all(k in ranks.ks for ranks in every))
+
+  def mean(side, ranker):
+    each = []
+    for ranks in side:
+      check_same_data(first.fingerprint, ranks.fingerprint)
+      if ranker not in ranks.names(part):
+        raise ValueError(
+          f"no ranks of {ranker!r} on {part!r}; there are"
+          f" {', '.join(ranks.names(part)) or 'none'}"
+        )
+      for column in ("users", "events", "targets"):
+        key = f"{part}/{column}"
+        if not np.array_equal(first.columns[key], ranks.columns[key]):
+          raise ValueError(f"the two runs differ in {key}: evaluate both again")
+      each.append(per_request(ranks.columns[f"{part}/ranks/{ranker}"], ks))
+    return {m: np.mean([values[m] for values in each], axis=0) for m in each[0]}
+
+  a, b = mean(ours, name), mean(others, other_name)
+  users = first.columns[f"{part}/users"]
+  return {m: bootstrap.paired(a[m], b[m], users) for m in a}

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the parts of a run must agree on, before anything is computed."""
+
+from typing import Any
+
+from genrec_jax.core.suggest import choices_hint
+from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.evaluation.validation import Validator
+from genrec_jax.experiment.artifacts import Artifacts
+from genrec_jax.experiment.options import EvalOptions
+from genrec_jax.train.loop import LoopOptions
+
+
+def check_monitor(train: LoopOptions, validator: Validator) -> None:
+  """Raises where training would watch what is not measured."""
+  if train.eval_every_steps and train.monitor not in validator.names:
+    raise ValueError(
+      f"config.train.monitor={train.monitor!r} is no validation metric."
+      + choices_hint(train.monitor, validator.names)
+    )
+
+
+def check_results(retrieval: Any, options: EvalOptions) -> None:
+  """Raises where a search returns too few items to be measured."""
+  if retrieval.num_results <= max(options.ks):
+    raise ValueError(
+      f"config.retrieval returns {retrieval.num_results} items, and"
+      f" config.eval.ks={tuple(options.ks)} needs {max(options.ks) + 1} (one"
+      " more shows where a run of ties ends): raise the one or lower the other."
+    )
+
+
+def check_levels(system: Any, artifacts: Artifacts) -> None:
+  """Raises where a system has other levels than the codes it would read."""
+  if "tokens" not in artifacts.versions:
+    return
+  there = artifacts.item_tokens.level_sizes
+  if tuple(there) != tuple(system.level_sizes):
+    raise ValueError(
+      f"config.system.level_sizes={tuple(system.level_sizes)}, and the item"
+      f" tokens in {artifacts.tokens_directory} have levels of {tuple(there)}"
+      " codes: they must be the same."
+    )
+
+
+def check_tasks(objective: Any, layout: Any) -> None:
+  """Raises where a loss means other tasks than the labels it is given.
+
+  Labels are bits in the order of the layout's tasks, and have no names.
+  """
+  for part in getattr(objective, "objectives", {}).values():
+    check_tasks(part, layout)
+  feedback = getattr(layout, "feedback", None)
+  tasks = getattr(objective, "tasks", None)
+  if feedback is None or tasks is None:
+    return
+  if tuple(tasks) != tuple(feedback.tasks):
+    raise ValueError(
+      f"config.objective has tasks {tuple(tasks)}, and the labels of"
+      f" config.pipeline.layout.feedback are {tuple(feedback.tasks)}: they must"
+      " be the same, in the same order."
+    )
+
+
+def check_times(system: Any, histories: Histories) -> None:
+  """Raises where a system reads event times that the data lack."""
+  if system.uses_time and "time" not in histories.manifest.fields:
+    raise ValueError(
+      f"the system uses event times, and the data set in {histories.directory}"
+      " has none. Map a timestamp column, or switch the time bias off"
+      " (--config.system.backbone.time_bias=False)."
+    )
+
+
+def check_length(system: Any, layout: Any) -> None:
+  """Raises where examples are longer than a system's positions."""
+  if layout.max_length > system.max_length:
+    raise ValueError(
+      f"config.pipeline.layout.max_length={layout.max_length} is more than the"
+      f" {system.max_length} positions of config.system: set num_positions"
+      " there, and in its backbone, to at least as many."
+    )

@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run: what a config and a workdir stand for, built once for all scripts.
+
+    WORKDIR/config.json  data/  checkpoints/  best/  metrics.jsonl
+
+`Run.start` writes the config (or checks it against the one that is there) and
+prepares the data where it is missing; `Run.open` reads a workdir back. Both
+give the parts that training, evaluation and serving share.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from genrec_jax.core import atomic, processes, rng, sharding
+from genrec_jax.core.build import build, build_options
+from genrec_jax.core.sharding import MeshOptions, Placement
+from genrec_jax.data.dataset.catalog import Catalog, Users
+from genrec_jax.data.dataset.histories import Histories, HistorySource
+from genrec_jax.data.prepare.prepare import check_prepared, prepare
+from genrec_jax.decoding.trie import Trie
+from genrec_jax.evaluation.full_ranking import Search
+from genrec_jax.evaluation.validation import Validator, validator_of
+from genrec_jax.experiment import checks
+from genrec_jax.experiment.artifacts import Artifacts
+from genrec_jax.experiment.options import EvalOptions, PipelineOptions
+from genrec_jax.experiment.program import Program
+from genrec_jax.experiment.sections import check_config, check_same
+from genrec_jax.retrieval.brute_force import BruteForce
+from genrec_jax.retrieval.generative import Generative
+from genrec_jax.retrieval.model_search import ModelSearch
+from genrec_jax.train.loop import LoopOptions
+from genrec_jax.train.state import init_params
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """The parts of one run.
+
+  Attributes:
+    workdir: where it lives.
+    config: plain nested dict.
+    histories: the prepared data set.
+    artifacts: what else is read from disk.
+    pipeline: see PipelineOptions.
+    system: Linen module, built for the catalogue's size.
+    objective: the loss.
+    optimizer: Optax transformation, or one of train/rowwise.py.
+    train: see LoopOptions.
+    eval: see EvalOptions.
+    validator: what training watches.
+    mesh: see MeshOptions.
+    retrieval: see Program.
+  """
+
+  workdir: pathlib.Path
+  config: dict[str, Any]
+  histories: Histories
+  artifacts: Artifacts
+  pipeline: PipelineOptions
+  system: Any
+  objective: Any
+  optimizer: Any
+  train: LoopOptions
+  eval: EvalOptions
+  validator: Validator
+  mesh: MeshOptions
+  retrieval: Any
+
+  @classmethod
+  def start(
+    cls, config: Mapping[str, Any] | ConfigDict, workdir: str | os.PathLike
+  ) -> "Run":
+    """Starts or resumes the run of a config in a workdir.
+
+    Raises:
+      ValueError: a bad config, or a workdir of another one (names the keys).
+    """
+    config = check_config(config)
+    workdir = pathlib.Path(workdir)
+    path = workdir / "config.json"
+    # JSON makes lists of tuples: compare what would be read back.
+    config = json.loads(json.dumps(config))
+    if path.is_file():
+      check_same(check_config(json.loads(path.read_text())), config, path)
+    workdir.mkdir(parents=True, exist_ok=True)
+    run = cls._build(config, workdir, prepare_data=True)
+    if jax.process_index() == 0:
+      atomic.write_text(path, json.dumps(config, indent=2) + "\n")
+    return run
+
+  @classmethod
+  def open(cls, workdir: str | os.PathLike) -> "Run":
+    """Reads the run of a workdir.
+
+    Raises:
+      ValueError: the folder holds no run.
+    """
+    workdir = pathlib.Path(workdir)
+    path = workdir / "config.json"
+    if not path.is_file():
+      raise ValueError(
+        f"{workdir} holds no run: config.json is missing. Train first: python"
+        f" scripts/train.py --config=... --workdir={workdir}"
+      )
+    config = check_config(json.loads(path.read_text()))
+    return cls._build(config, workdir, prepare_data=False)
+
+  @classmethod
+  def _build(cls, config, workdir, prepare_data) -> "Run":
+    # Everything that can be checked cheaply comes before the data.
+    pipeline = build_options(
+      PipelineOptions, config["pipeline"], where="config.pipeline"
+    )
+    train = build_options(LoopOptions, config["train"], where="config.train")
+    validator, eval_options = validator_of(config["eval"])
+    mesh = build_options(MeshOptions, config["mesh"], where="config.mesh")
+    objective = build(config["objective"], where="config.objective")
+    optimizer = build(config["optimizer"], where="config.optimizer")
+    retrieval = None
+    if config["retrieval"]:
+      retrieval = build(config["retrieval"], where="config.retrieval")
+      checks.check_results(retrieval, eval_options)
+    build(config["system"], where="config.system", num_items=1)
+    data = pathlib.Path(config["prepared"] or workdir / "data")
+    if prepare_data:
+      parts = [build(config[k], where=f"config.{k}") for k in ("data", "split")]
+      made = check_prepared if config["prepared"] else prepare
+      processes.first_alone(lambda: made(*parts, data, **config["filter"]))
+    checks.check_monitor(train, validator)
+    checks.check_tasks(objective, pipeline.layout)
+    histories = Histories(data)
+    artifacts = Artifacts.of(config, workdir, histories)
+    pipeline = dataclasses.replace(
+      pipeline, layout=pipeline.layout.bind(artifacts)
+    )
+    system = build(
+      config["system"],
+      where="config.system",
+      num_items=histories.manifest.num_items,
+    )
+    checks.check_times(system, histories)
+    checks.check_levels(system, artifacts)
+    pipeline.layout.check_system(system)
+    checks.check_length(system, pipeline.layout)
+    return cls(
+      workdir=workdir,
+      config=config,
+      histories=histories,
+      artifacts=artifacts,
+      pipeline=pipeline,
+      system=system,
+      objective=objective,
+      optimizer=optimizer,
+      train=train,
+      eval=eval_options,
+      validator=validator,
+      mesh=mesh,
+      retrieval=retrieval,
+    )
+
+  @property
+  def catalog(self) -> Catalog:
+    """Items: ids, titles, training counts."""
+    return self.artifacts.catalog
+
+  @property
+  def source(self) -> HistorySource:
+    """What batches are made of: users, or what the layout reads instead."""
+    return self.pipeline.layout.source(self.histories)
+
+  @functools.cached_property
+  def users(self) -> Users:
+    """User ids."""
+    return Users(self.histories.directory)
+
+  @property
+  def name(self) -> str:
+    """Name of the config, and of the folder of its results."""
+    return self.config["name"]
+
+  @property
+  def retriever_name(self) -> str:
+    """What search uses where nothing else is asked for."""
+    if self.retrieval is None:
+      return "brute_force"
+    return self.config["retrieval"]["name"].rpartition(".")[2]
+
+  @property
+  def seed(self) -> int:
+    """Seed of parameters, data order and everything drawn."""
+    return self.config["seed"]
+
+  @property
+  def key(self) -> jax.Array:
+    """The run's random key."""
+    return jax.random.key(self.seed)
+
+  def program(self, placement: Placement | None = None) -> Program:
+    """What the run computes; None: copies on this process's devices."""
+    if placement is None:
+      return self._local_program
+    return Program(
+      system=self.system,
+      objective=self.objective,
+      optimizer=self.optimizer,
+      pipeline=self.pipeline,
+      eval=self.eval,
+      seed=self.seed,
+      placement=placement,
+      retrieval=self.retrieval,
+    )
+
+  @functools.cached_property
+  def _local_program(self) -> Program:
+    return self.program(sharding.local())
+
+  def init_params(self) -> Any:
+    """Fresh parameters of the run's seed, on one device of this process."""
+    program = self.program()
+    return init_params(self.system, program.example_batch(), self.key)
+
+  def initial_params(self) -> Any:
+    """Parameters to start from that the data give, such as codebooks.
+
+    None where the system needs none but the seed's own.
+    """
+    if not hasattr(self.system, "data_init"):
+      return None
+    data = self.pipeline.layout.init_data()
+    key = rng.stream(self.key, "data_init")
+    return self.system.data_init(self.init_params(), data, key)
+
+  def abstract_params(self) -> Any:
+    """Shapes of the parameters, without computing any."""
+    return jax.eval_shape(self.init_params)
+
+  def item_vectors(self, params: Any) -> Float[Array, "rows D"]:
+    """Item vectors (V + 1, D), row 0 = padding.
+
+    Args:
+      params: parameters on this process's devices.
+    """
+    vectors = self.program().items(params)
+    return vectors[: self.histories.manifest.num_items + 1]
+
+  def search(
+    self, params: Any, index: Any = None, program: Program | None = None
+  ) -> Search:
+    """The model as a ranker: search(requests, k, allowed).
+
+    Args:
+      params: parameters, as the program places them.
+      index: a retriever over item_vectors(params); None builds brute force.
+        Only for systems of vectors.
+      program: None for copies on this process's devices.
+    """
+    program = self.program() if program is None else program
+    layout = self.pipeline.layout
+
+    def request_batch(requests):
+      batch = layout.request_batch(requests)
+      return sharding.put(batch, program.request_sharding)
+
+    if self.retrieval is not None:
+      return self._generative(params, program, request_batch)
+    with program.in_force():
+      if index is None:
+        index = BruteForce(
+          program.items(params),
+          program.placement.mesh,
+          self.histories.manifest.num_items,
+        )
+
+    def query(batch):
+      with program.in_force():
+        return program.query(params, batch)
+
+    return ModelSearch(
+      query_fn=query,
+      request_batch=request_batch,
+      index=index,
+      batch_size=self.eval.batch_size,
+    )
+
+  def _generative(self, params, program, request_batch) -> Generative:
+    trie = Trie.build(
+      self.artifacts.codes, self.system.level_sizes, self.artifacts.live
+    )
+    cold_V1 = self.catalog.count == 0
+    trie, cold_V1 = jax.device_put(
+      (trie, cold_V1), program.placement.replicated
+    )
+
+    def decode(batch, trie, allowed):
+      if allowed is not None:
+        allowed = sharding.put({"": allowed}, program.request_sharding)[""]
+      with program.in_force():
+        return program.decode(params, batch, trie, allowed, cold_V1)
+
+    return Generative(
+      decode_fn=decode,
+      request_batch=request_batch,
+      trie=trie,
+      batch_size=self.eval.batch_size,
+    )
+
+  def validate(
+    self, params: Any, program: Program | None = None
+  ) -> dict[str, float]:
+    """Metrics of the validation part; arguments as in search."""
+    return self.validator(self, params, program)

@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a config computes on a mesh: shapes, shardings and jitted functions.
+
+    program = Program.from_config(config, num_items, placement)
+    with program.in_force():
+      state = program.init_state()
+      state, metrics = program.train_step(state, batch)
+
+It needs no data. scripts/train.py runs these functions; scripts/compile_tpu.py
+compiles the same ones from `abstract_state` and `abstract_batch`, for devices
+that nobody has.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genrec_jax.core.build import build, build_options
+from genrec_jax.core.sharding import Placement
+from genrec_jax.data.dataset.impressions import no_impressions
+from genrec_jax.data.dataset.requests import no_requests
+from genrec_jax.decoding.trie import Trie
+from genrec_jax.experiment.options import EvalOptions, PipelineOptions
+from genrec_jax.ops.top_k import sharded_top_k
+from genrec_jax.train.state import TrainState, init_params, init_state
+from genrec_jax.train.step import make_train_step
+from genrec_jax.train.tables import Tables
+
+# Item vectors scored at once by a device.
+_BLOCK_ITEMS = 65_536
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """A system, its loss and its optimizer on a mesh.
+
+  Attributes:
+    system: Linen module, built for the catalogue's size.
+    objective: the loss.
+    optimizer: Optax transformation, or one of train/rowwise.py.
+    pipeline: shapes of a batch.
+    eval: batch size of requests.
+    seed: of everything drawn.
+    placement: the mesh and its rules.
+    retrieval: how a system that generates is searched, a strategy of
+      retrieval/generative.py; None for systems that do not generate.
+  """
+
+  system: Any
+  objective: Any
+  optimizer: Any
+  pipeline: PipelineOptions
+  eval: EvalOptions
+  seed: int
+  placement: Placement
+  retrieval: Any = None
+
+  @classmethod
+  def from_config(
+    cls, config: Mapping[str, Any], num_items: int, placement: Placement
+  ) -> "Program":
+    """Builds what a config (checked by experiment/experiment.py) names."""
+
+    def part(name, **extra):
+      return build(config[name], where=f"config.{name}", **extra)
+
+    return cls(
+      system=part("system", num_items=num_items),
+      objective=part("objective"),
+      optimizer=part("optimizer"),
+      pipeline=build_options(
+        PipelineOptions, config["pipeline"], where="config.pipeline"
+      ),
+      eval=EvalOptions.of(config["eval"]),
+      seed=config["seed"],
+      placement=placement,
+      retrieval=part("retrieval") if config["retrieval"] else None,
+    )
+
+  def in_force(self):
+    """Context in which the functions are traced and called."""
+    return jax.set_mesh(self.placement.mesh)
+
+  # Shapes and shardings.
+
+  def example_batch(self, rows: int = 1) -> dict[str, np.ndarray]:
+    """A batch of padding in the training shapes."""
+    layout, length = self.pipeline.layout, self.pipeline.row_length
+    zeros_BL = np.zeros((rows, length), np.int32)
+    rows_BLC = np.zeros((rows, length, layout.num_columns), np.int32)
+    return layout.batch(rows_BLC, zeros_BL, zeros_BL)
+
+  def abstract_batch(self) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and shardings of the global training batch."""
+    size = self.pipeline.batch_size
+    self.placement.check_batch_size(size, "config.pipeline.batch_size")
+    return _with_shardings(
+      jax.eval_shape(lambda: self.example_batch(size)), self.placement.by_rows
+    )
+
+  def abstract_requests(self) -> dict[str, jax.ShapeDtypeStruct]:
+    """The same of a batch of requests, one history of max_length per row."""
+    requests = no_requests(self.eval.batch_size)
+    return _with_shardings(
+      jax.eval_shape(lambda: self.pipeline.layout.request_batch(requests)),
+      self.request_sharding,
+    )
+
+  def abstract_impressions(
+    self, num_candidates: int | None = None
+  ) -> dict[str, jax.ShapeDtypeStruct]:
+    """The same of a batch of requests with candidates to be scored.
+
+    Args:
+      num_candidates: of a request; None = the layout's.
+    """
+    layout = self.pipeline.layout
+    if num_candidates is None:
+      num_candidates = layout.num_candidates
+    nothing = no_impressions(self.eval.batch_size, num_candidates)
+    return _with_shardings(
+      jax.eval_shape(lambda: layout.impression_batch(nothing)),
+      self.request_sharding,
+    )
+
+  def abstract_trie(self) -> Trie:
+    """A trie's shapes for a catalogue whose codes nobody has yet.
+
+    They are those of codes drawn evenly from all levels but the last, which
+    tells items apart: as unlike one another as a tokenizer can make them.
+    """
+    sizes = self.system.level_sizes
+    rows = self.system.num_items + 1
+    draw = np.random.default_rng(self.seed)
+    codes = np.stack([draw.integers(0, size, rows) for size in sizes], axis=1)
+    trie = Trie.build(codes.astype(np.int32), sizes)
+    return _with_shardings(
+      jax.eval_shape(lambda: trie), self.placement.replicated
+    )
+
+  @property
+  def request_sharding(self) -> jax.sharding.NamedSharding:
+    """Requests are split like training rows where their number allows it."""
+    if self.placement.divides(self.eval.batch_size):
+      return self.placement.by_rows
+    return self.placement.replicated
+
+  @functools.cached_property
+  def state_shardings(self) -> TrainState:
+    """A NamedSharding for every array of the state."""
+    return self.placement.shardings(
+      jax.eval_shape(self._init_state), self.system.logical_axes
+    )
+
+  def abstract_state(self) -> TrainState:
+    """Shapes and shardings of the state, without computing any."""
+    return _with_shardings(
+      jax.eval_shape(self._init_state), self.state_shardings
+    )
+
+  # Jitted functions; call and trace them inside `in_force`.
+
+  def init_state(self, params: Any = None) -> TrainState:
+    """A fresh state; every device makes its own part.
+
+    Args:
+      params: host arrays to start from; None for the seed's own.
+    """
+    if params is None:
+      return jax.jit(self._init_state, out_shardings=self.state_shardings)()
+    on_devices = jax.tree.map(
+      lambda x, s: jax.make_array_from_callback(x.shape, s, x.__getitem__),
+      jax.tree.map(np.asarray, params),
+      self.state_shardings.params,
+    )
+    return jax.jit(
+      lambda p: init_state(p, self.optimizer, self._tables),
+      out_shardings=self.state_shardings,
+    )(on_devices)
+
+  @functools.cached_property
+  def train_step(self):
+    """(state, batch) -> (state, metrics); the old state is given up."""
+    step = make_train_step(
+      self.system, self.objective, self.optimizer, self.key, self.placement
+    )
+    return jax.jit(
+      step,
+      in_shardings=(self.state_shardings, self.placement.by_rows),
+      out_shardings=(self.state_shardings, self.placement.replicated),
+      donate_argnums=0,
+    )
+
+  @functools.cached_property
+  def query(self):
+    """(params, requests) -> query vectors (B, D), on every device."""
+    return jax.jit(
+      lambda params, batch: self._apply(params, batch, method="query"),
+      in_shardings=(self.state_shardings.params, self.request_sharding),
+      out_shardings=self.placement.replicated,
+    )
+
+  @functools.cached_property
+  def items(self):
+    """params -> item vectors (rows, D), rows split over all devices.
+
+    Row 0 is padding; rows beyond num_items fill the table up.
+    """
+
+    def vectors(params):
+      items_RD = self._apply(params, method="items")
+      missing = -len(items_RD) % self.placement.mesh.size
+      return jnp.pad(items_RD, ((0, missing), (0, 0))) if missing else items_RD
+
+    return jax.jit(
+      vectors,
+      in_shardings=(self.state_shardings.params,),
+      out_shardings=self.placement.by_items,
+    )
+
+  @functools.cached_property
+  def retrieve(self):
+    """(query (B, D), items) -> ids and scores (B, K) of the best items.
+
+    items is what `items` returns; K is the largest of config.eval.ks.
+    """
+
+    def search(query_BD, items_RD):
+      return sharded_top_k(
+        query_BD,
+        items_RD,
+        None,
+        k=max(self.eval.ks),
+        num_valid=self.system.num_items + 1,
+        block=_BLOCK_ITEMS,
+        mesh=self.placement.mesh,
+      )
+
+    return jax.jit(
+      search,
+      in_shardings=(self.placement.replicated, self.placement.by_items),
+      out_shardings=self.placement.replicated,
+    )
+
+  @functools.cached_property
+  def decode(self):
+    """(params, requests, trie, allowed, cold) -> ids, scores, codes.
+
+    Of the strategy in `retrieval`; allowed (B, V + 1) bool says which items a
+    request may get (None: all), cold (V + 1,) which were never trained on.
+    """
+
+    def search(params, batch, trie, allowed_BV1, cold_V1):
+      decoder = _Bound(functools.partial(self._apply, params), batch)
+      return self.retrieval(decoder, trie, allowed_BV1, cold_V1)
+
+    replicated = self.placement.replicated
+    return jax.jit(
+      search,
+      in_shardings=(
+        self.state_shardings.params,
+        self.request_sharding,
+        replicated,
+        self.request_sharding,
+        replicated,
+      ),
+      out_shardings=replicated,
+    )
+
+  @functools.cached_property
+  def score(self):
+    """(params, impressions) -> logits (B, N, T), on every device."""
+    return jax.jit(
+      lambda params, batch: self._apply(params, batch, method="score"),
+      in_shardings=(self.state_shardings.params, self.request_sharding),
+      out_shardings=self.placement.replicated,
+    )
+
+  @property
+  def steps(self) -> tuple[str, ...]:
+    """Names of the jitted functions that this system has a use for."""
+    if self.retrieval is not None:
+      return ("train", "decode")
+    found = ("train",)
+    if hasattr(self.system, "query"):
+      found += ("query", "items", "retrieve")
+    if hasattr(self.system, "score"):
+      found += ("score",)
+    return found
+
+  @property
+  def key(self) -> jax.Array:
+    """The run's random key."""
+    return jax.random.key(self.seed)
+
+  def _apply(self, params, *args, method):
+    bound = self._tables.bind(params)
+    return self.system.apply({"params": bound}, *args, method=method)
+
+  @property
+  def _tables(self) -> Tables:
+    return Tables(self.system.logical_axes, self.placement)
+
+  def _init_state(self) -> TrainState:
+    params = init_params(self.system, self.example_batch(), self.key)
+    return init_state(params, self.optimizer, self._tables)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bound:
+  """A system with parameters and requests, as decoding sees it."""
+
+  apply: Callable[..., Any]
+  batch: Mapping[str, Any]
+
+  def start(self):
+    return self.apply(self.batch, method="start")
+
+  def step(self, cache, level, codes_BK, parents_BK):
+    return self.apply(cache, level, codes_BK, parents_BK, method="step")
+
+
+def _with_shardings(shapes: Any, shardings: Any) -> Any:
+  """ShapeDtypeStructs with shardings; one sharding may stand for all."""
+  if isinstance(shardings, jax.sharding.Sharding):
+    shardings = jax.tree.map(lambda _: shardings, shapes)
+  return jax.tree.map(
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+    shapes,
+    shardings,
+  )

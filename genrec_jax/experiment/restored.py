@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parameters of a trained run, and which ones they are.
+
+    best      WORKDIR/best         best on validation
+    latest    WORKDIR/checkpoints  where training stands
+
+A run that has not validated (train.eval_every_steps=0, or it is young) has no
+best: then the latest is taken, and stderr says so. Everything that measures or
+serves a run gets its parameters here.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import pathlib
+import sys
+from typing import Any
+
+from genrec_jax.core import sharding
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.train.checkpoints import Checkpoints
+
+CHECKPOINTS = {"best": "best", "latest": "checkpoints"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+  """Parameters read back.
+
+  Attributes:
+    params: on this process's devices, replicated.
+    checkpoint: "best" or "latest", the one that was read.
+    step: the training step that it holds.
+    progress: the loop's bookkeeping in the LATEST checkpoint (seconds,
+      finished), whichever was read.
+  """
+
+  params: Any
+  checkpoint: str
+  step: int
+  progress: Mapping[str, Any]
+
+
+def load_params(run: Run, checkpoint: str = "best") -> Loaded:
+  """Reads the parameters of a run's "best" or "latest" checkpoint.
+
+  Raises:
+    ValueError: no checkpoint at all, one of another architecture, or item
+      vectors or tokens of another version than it was trained with.
+  """
+  if checkpoint not in CHECKPOINTS:
+    raise ValueError(
+      f"checkpoint={checkpoint!r} is unknown; choices: {', '.join(CHECKPOINTS)}"
+    )
+  folders = {
+    name: pathlib.Path(run.workdir) / folder
+    for name, folder in CHECKPOINTS.items()
+  }
+  steps = {name: _latest_step(folder) for name, folder in folders.items()}
+  if checkpoint == "best" and steps["best"] is None:
+    if steps["latest"] is not None:
+      print(
+        f"{folders['best']} holds no checkpoint (the run has not validated):"
+        f" taking the latest, of step {steps['latest']}",
+        file=sys.stderr,
+      )
+    checkpoint = "latest"
+  if steps[checkpoint] is None:
+    raise ValueError(
+      f"there is no checkpoint in {folders[checkpoint]}. Train first: python"
+      f" scripts/train.py --config=... --workdir={run.workdir}"
+    )
+  progress = read_progress(run)
+  run.artifacts.check(progress.get("artifacts", {}))
+  everywhere = sharding.local().replicated
+  with Checkpoints(folders[checkpoint], read_only=True) as checkpoints:
+    step = checkpoints.latest_step
+    params = checkpoints.restore_params(run.abstract_params(), everywhere)
+  return Loaded(params, checkpoint, step, progress)
+
+
+def read_progress(run: Run) -> Mapping[str, Any]:
+  """The bookkeeping of the newest of a run's checkpoints.
+
+  Raises:
+    ValueError: the run has none.
+  """
+  folder = pathlib.Path(run.workdir) / CHECKPOINTS["latest"]
+  with Checkpoints(folder, read_only=True) as checkpoints:
+    return checkpoints.progress()
+
+
+def _latest_step(folder: pathlib.Path) -> int | None:
+  with Checkpoints(folder, read_only=True) as checkpoints:
+    return checkpoints.latest_step

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading compiled XLA programs: text, costs, collectives."""

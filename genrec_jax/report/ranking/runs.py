@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finished runs of systems that score shown items, as they stand on disk.
+
+They lie beside those of systems that search (report/runs.py), in
+results/<config>/<seed>.json; evaluation/shown_items_results.py says what each
+key holds. Of a system that does both, it stands under the key "ranking" of the
+search's document. Metrics are by part and by task.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import pathlib
+from typing import Any
+
+from genrec_jax.report.runs import RANKER, Finished, documents, finished
+
+# What a document of a run that retrieves and ranks has besides.
+RANKING = "ranking"
+FLOORS = {
+  "base_rate": "base rate",
+  "item_rate": "the item's rate",
+  "user_rate": "the user's rate",
+}
+
+ByTask = Mapping[str, Mapping[str, float | None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class RankerRun(Finished):
+  """A finished run of a ranker.
+
+  Attributes:
+    tasks: what is predicted.
+    num_impressions: {part: count}.
+    evaluate_seconds: {part: wall time of the scores}.
+    flops_per_impression: {part: products of the compiled step}.
+    metrics: {part: {task: {"auc" | "gauc" | "ne" ...: value or None}}}.
+    frozen: the same behind histories that end where the part begins; empty
+      where nobody is asked twice.
+    intervals: {part: {task: {metric: [low, high]}}}, 95 %, users resampled.
+    floors: {floor: {part: {task: {...}}}}.
+  """
+
+  tasks: Sequence[str]
+  num_impressions: Mapping[str, int]
+  evaluate_seconds: Mapping[str, float]
+  flops_per_impression: Mapping[str, float]
+  metrics: Mapping[str, ByTask]
+  frozen: Mapping[str, ByTask]
+  intervals: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
+  floors: Mapping[str, Mapping[str, ByTask]]
+
+
+def ranking_of(document: Mapping[str, Any]) -> dict[str, Any] | None:
+  """A run's document as that of a ranker; None where it ranks nothing shown."""
+  found = {**document, **document.get(RANKING, {})}
+  return found if RANKER in found else None
+
+
+def read_ranker_runs(folder: str | pathlib.Path) -> list[RankerRun]:
+  """Reads every ranker's result of a folder, ordered by config and seed."""
+  found = []
+  for path, values in documents(folder):
+    ranking = ranking_of(values)
+    if ranking is not None:
+      found.append(finished(RankerRun, ranking, path))
+  return sorted(found, key=lambda run: (run.config, run.seed))

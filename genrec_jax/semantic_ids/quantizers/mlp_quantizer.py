@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Residual codes behind an MLP: what is left of a trained RQ-VAE.
+
+    x = (v - mean) / scale;   z = E(x), coded by residuals
+    v^ = scale D(z^) + mean,  z^ = sum of the codes' vectors
+
+Plain arrays and pure functions, so that coding an item needs neither the run
+nor its optimizer. Made by models/rqvae.py, loaded by
+semantic_ids/quantizers/base.py. Shapes: N vectors of width D, M levels, C codes
+of width K.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from genrec_jax.ops.kmeans import distances
+from genrec_jax.semantic_ids.quantizers.base import Fitted, fitted
+
+_ARRAYS = (
+  "mean",
+  "scale",
+  "encoder_kernels",
+  "encoder_biases",
+  "decoder_kernels",
+  "decoder_biases",
+  "codebooks",
+)
+
+
+@fitted(*_ARRAYS)
+@dataclasses.dataclass(frozen=True, eq=False)
+class MlpQuantizer(Fitted):
+  """Encoder, codebooks and decoder; ReLU between layers.
+
+  Attributes:
+    width: D.
+    level_sizes: codes of each level.
+    mean: (D,), subtracted from vectors.
+    scale: a number they are divided by.
+    encoder_kernels, encoder_biases: of the layers D to K.
+    decoder_kernels, decoder_biases: of the layers K to D.
+    codebooks: per level (C, K).
+  """
+
+  width: int
+  level_sizes: tuple[int, ...]
+  mean: Any
+  scale: Any
+  encoder_kernels: tuple[Any, ...]
+  encoder_biases: tuple[Any, ...]
+  decoder_kernels: tuple[Any, ...]
+  decoder_biases: tuple[Any, ...]
+  codebooks: tuple[Any, ...]
+
+  def _encode(self, vectors_ND: Float[Array, "N D"]) -> Int[Array, "N M"]:
+    return self._levels(vectors_ND)[0]
+
+  def _costs(self, vectors_ND: Float[Array, "N D"]) -> Float[Array, "N C"]:
+    return self._levels(vectors_ND)[1]
+
+  def _levels(self, vectors_ND):
+    x_ND = (vectors_ND - self.mean[None, :]) / self.scale
+    left_NK = _mlp(x_ND, self.encoder_kernels, self.encoder_biases)
+    codes = []
+    for book_CK in self.codebooks:
+      costs_NC = distances(left_NK, book_CK)
+      codes.append(jnp.argmin(costs_NC, axis=1).astype(jnp.int32))
+      left_NK = left_NK - book_CK[codes[-1]]
+    return jnp.stack(codes, axis=1), costs_NC
+
+  def _decode(self, codes_NM: Int[Array, "N M"]) -> Float[Array, "N D"]:
+    total_NK = sum(
+      book_CK[codes_NM[:, level]]
+      for level, book_CK in enumerate(self.codebooks)
+    )
+    x_ND = _mlp(total_NK, self.decoder_kernels, self.decoder_biases)
+    return x_ND * self.scale + self.mean[None, :]
+
+
+def _mlp(x, kernels, biases):
+  for kernel, bias in zip(kernels[:-1], biases[:-1], strict=True):
+    x = jax.nn.relu(x @ kernel + bias[None, :])
+  return x @ kernels[-1] + biases[-1][None, :]

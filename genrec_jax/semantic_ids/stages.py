@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stages before a model of item tokens: vectors, and the tokens.
+
+    vectors = make_vectors(config, catalog, workdir)     WORKDIR/vectors
+    tokens = make_tokens(config, catalog, workdir)       WORKDIR/tokens
+
+Each skips what is up to date, and refuses a folder that holds something else,
+naming what differs: an artifact is never overwritten. The sections of a config:
+
+    config.content  directory (default WORKDIR/vectors), template, encoder
+    config.tokens   directory (default WORKDIR/tokens), tokenizer, unique, seed
+                    (of the fit, default 0), assign_unseen (default False: True
+                    fits on items with training events, and gives the others
+                    codes by ItemTokens.assign, as if they came later)
+
+A table may be older than the catalogue: items that it lacks are an error until
+`assign_new` has given them codes. A tokenizer with an empty `workdir` is the
+run that config.before names, in WORKDIR.
+"""
+
+from collections.abc import Collection, Mapping
+import os
+import pathlib
+from typing import Any
+
+from absl import logging
+import numpy as np
+
+from genrec_jax.content.item_vectors import ItemVectors
+from genrec_jax.core import artifact, atomic
+from genrec_jax.core.build import build
+from genrec_jax.core.suggest import choices_hint
+from genrec_jax.data.dataset.catalog import Catalog
+from genrec_jax.semantic_ids.item_tokens import ItemTokens
+
+_KEYS = {
+  "content": ("directory", "template", "encoder"),
+  "tokens": ("directory", "tokenizer", "unique", "seed", "assign_unseen"),
+}
+_NEEDED = {"content": ("template", "encoder"), "tokens": ("tokenizer",)}
+
+
+def directory_of(
+  config: Mapping[str, Any], section: str, workdir: str | os.PathLike
+) -> pathlib.Path:
+  """Where the artifact of 'content' or 'tokens' lies.
+
+  Raises:
+    ValueError: the config has no such section, or one with unknown keys.
+  """
+  if not config.get(section):
+    raise ValueError(
+      f"the config has no section {section!r}, which this needs: see"
+      " configs/rqkmeans_amazon.py."
+    )
+  for key in config[section]:
+    if key not in _KEYS[section]:
+      hint = choices_hint(key, _KEYS[section])
+      raise ValueError(f"unknown key {key!r} in config.{section}.{hint}")
+  for key in _NEEDED[section]:
+    if key not in config[section]:
+      raise ValueError(f"config.{section} needs {key}.")
+  default = {"content": "vectors", "tokens": "tokens"}[section]
+  named = config[section].get("directory")
+  return pathlib.Path(named) if named else pathlib.Path(workdir) / default
+
+
+def make_vectors(
+  config: Mapping[str, Any], catalog: Catalog, workdir: str | os.PathLike
+) -> ItemVectors:
+  """Vectors of a catalogue's items, made where they are not there.
+
+  Raises:
+    ValueError: a bad section, or a folder with other vectors.
+  """
+  directory = directory_of(config, "content", workdir)
+  if directory.exists():
+    logging.info("%s is there", directory)
+  return ItemVectors.make(
+    catalog,
+    build(config["content"]["encoder"], where="config.content.encoder"),
+    config["content"]["template"],
+    directory,
+  )
+
+
+def make_tokens(
+  config: Mapping[str, Any],
+  catalog: Catalog,
+  workdir: str | os.PathLike,
+  hold_out: Collection[str] = (),
+) -> ItemTokens:
+  """Tokens of a catalogue's items, made where they are not there.
+
+  Args:
+    config: plain nested dict.
+    catalog: its items get codes.
+    workdir: of the run.
+    hold_out: ids of items that the table is made without.
+
+  Raises:
+    ValueError: a bad section, a folder with other tokens, or a table that
+      lacks items of the catalogue.
+  """
+  directory = directory_of(config, "tokens", workdir)
+  # Built first: encoding takes minutes, and a misspelt option none.
+  node = config["tokens"]
+  tokenizer = _tokenizer(config, pathlib.Path(workdir))
+  unique = _unique(node)
+  seed = node.get("seed", 0)
+  vectors = make_vectors(config, catalog, workdir)
+  out = set(hold_out)
+  later = []
+  if node.get("assign_unseen"):
+    unseen = np.flatnonzero(catalog.count[1:] == 0) + 1
+    later = [catalog.ids[i] for i in unseen if catalog.ids[i] not in out]
+  if not directory.exists():
+    # Several steps to one artifact: half a table would pass for a whole one.
+    with atomic.new_folder(directory) as partial:
+      tokens = ItemTokens.make(
+        partial, vectors, tokenizer, unique, seed=seed, hold_out={*out, *later}
+      )
+      if later:
+        tokens.assign(later, vectors)
+    return ItemTokens.load(directory)
+  tokens = ItemTokens.load(directory)
+  _check_table(tokens, config, workdir, catalog, vectors)
+  tokens.for_catalog([name for name in catalog.ids if name not in out])
+  logging.info(
+    "%s is there: version %s, revision %d",
+    directory,
+    tokens.version,
+    tokens.revision,
+  )
+  return tokens
+
+
+def _tokenizer(config: Mapping[str, Any], workdir: pathlib.Path) -> Any:
+  node = dict(config["tokens"]["tokenizer"])
+  if node.get("workdir") == "":
+    names = list(config.get("before") or {})
+    if len(names) != 1:
+      raise ValueError(
+        f"config.tokens.tokenizer.workdir is empty, and config.before={names}"
+        " does not name the one run that it could be: set it."
+      )
+    node["workdir"] = str(workdir / names[0])
+  return build(node, where="config.tokens.tokenizer")
+
+
+def _identity(tokenizer: Any, vectors: ItemVectors) -> dict[str, Any]:
+  """What a table's manifest says if it was made with this tokenizer."""
+  if not hasattr(type(tokenizer), "vectors_version"):
+    return {"tokenizer": artifact.describe(tokenizer)}
+  # Trained by a run: where that lies says nothing, its parameters all.
+  if not pathlib.Path(tokenizer.workdir).exists():
+    logging.warning(
+      "%s is gone: whether the tokens are those of its tokenizer is not known",
+      tokenizer.workdir,
+    )
+    return {}
+  fitted = tokenizer.fit(vectors.vectors[1:], seed=0)
+  return {"tokenizer_fingerprint": fitted.fingerprint}
+
+
+def assign_new(
+  config: Mapping[str, Any], catalog: Catalog, workdir: str | os.PathLike
+) -> ItemTokens:
+  """Gives codes to the items of a catalogue that its table lacks.
+
+  Raises:
+    ValueError: no table, another vector space, or no free codes.
+  """
+  tokens = ItemTokens.load(directory_of(config, "tokens", workdir))
+  vectors = make_vectors(config, catalog, workdir)
+  known = set(tokens.item_ids)
+  new = [name for name in catalog.ids[1:] if name not in known]
+  if not new:
+    logging.info("every item has codes")
+    return tokens
+  _check_table(tokens, config, workdir, catalog, vectors)
+  logging.info("codes for %d new items", len(new))
+  return tokens.assign(new, vectors)
+
+
+def retire(
+  config: Mapping[str, Any], workdir: str | os.PathLike, path: pathlib.Path
+) -> ItemTokens:
+  """Takes the items that a text file names, an id a line, out of what is live.
+
+  Raises:
+    ValueError: no table, an empty list, or items that are not live.
+    OSError: no such file.
+  """
+  tokens = ItemTokens.load(directory_of(config, "tokens", workdir))
+  lines = path.read_text(encoding="utf-8").splitlines()
+  names = [line.strip() for line in lines if line.strip()]
+  if not names:
+    raise ValueError(f"{path} names no item: write an item id on each line.")
+  logging.info("retiring %d items", len(names))
+  return tokens.retire(names)
+
+
+def _check_table(
+  tokens: ItemTokens,
+  config: Mapping[str, Any],
+  workdir: str | os.PathLike,
+  catalog: Catalog,
+  vectors: ItemVectors,
+) -> None:
+  """Raises where a table is not what the config would have made."""
+  node = config["tokens"]
+  wanted = {
+    "unique": artifact.describe(_unique(node)),
+    "seed": node.get("seed", 0),
+    "vectors": {"space": vectors.space},
+  }
+  tokenizer = _tokenizer(config, pathlib.Path(workdir))
+  _check_same(tokens, wanted | _identity(tokenizer, vectors))
+  if not node.get("assign_unseen"):
+    return
+  fitted = tokens.item_ids[1 : 1 + tokens.history[0]["items"]]
+  unseen = {
+    catalog.ids[i] for i in np.flatnonzero(catalog.count == 0) if i
+  }.intersection(fitted)
+  if unseen:
+    raise ValueError(
+      f"{tokens.directory} was fitted on {len(unseen)} items that have no event"
+      f" in this training part, such as {min(unseen)!r}, and"
+      " config.tokens.assign_unseen wants it not to be: make it anew in another"
+      " config.tokens.directory."
+    )
+
+
+def _unique(node: Mapping[str, Any]) -> Any:
+  if node.get("unique") is None:
+    return None
+  return build(node["unique"], where="config.tokens.unique")
+
+
+def _check_same(tokens: ItemTokens, wanted: Mapping[str, Any]) -> None:
+  found = tokens.manifest | {
+    "vectors": {"space": tokens.manifest["vectors"]["space"]}
+  }
+  lines = [
+    f"  {key}: {found[key]!r} there, {value!r} wanted"
+    for key, value in wanted.items()
+    if found[key] != value
+  ]
+  if lines:
+    raise ValueError(
+      f"{tokens.directory} holds tokens (version {tokens.version}) of another"
+      " kind:\n" + "\n".join(lines) + "\nDelete it, or set"
+      " config.tokens.directory or --workdir to another folder."
+    )

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A retriever and a ranker one after the other, as one search.
+
+    found  = retrieve(request, n)            the n best of the catalogue
+    values = weights . P(task | history, item)      of these alone
+    answer = the k of highest value; ties in the retriever's order
+
+It stands behind the seam that every retriever does, search(requests, k,
+allowed), so that whatever recommends or evaluates takes it as it is. The two
+models may be one. Scores of the answer are the values.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+from jaxtyping import Bool
+import numpy as np
+
+from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.data.dataset.requests import Requests
+from genrec_jax.ranking.candidates import CandidateScorer, asked_about
+from genrec_jax.ranking.utility import ValueFunction
+from genrec_jax.serving.ranker import Ranker
+
+Search = Callable[[Requests, int, Any], tuple[Any, Any, dict[str, Any]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoStage:
+  """See the module docstring; the instance itself is the search.
+
+  Attributes:
+    retrieve: the first stage.
+    scorer: the second.
+    value: what its probabilities are worth.
+    num_candidates: n; more where more are asked for.
+    num_items: V.
+  """
+
+  retrieve: Search
+  scorer: CandidateScorer
+  value: ValueFunction
+  num_candidates: int
+  num_items: int
+
+  def __post_init__(self):
+    if self.num_candidates < 1:
+      raise ValueError(
+        f"num_candidates={self.num_candidates} must be at least 1."
+      )
+
+  @classmethod
+  def of(
+    cls,
+    retrieve: Search,
+    histories: Histories,
+    ranker: Ranker,
+    num_candidates: int = 100,
+    weights: str = "",
+  ) -> "TwoStage":
+    """Puts a ranker behind the search of a model of these histories.
+
+    Raises:
+      ValueError: the ranker is of other data, whose numbers mean other items.
+    """
+    ours = histories.manifest.fingerprint
+    other = ranker.histories.manifest.fingerprint
+    if ours != other:
+      raise ValueError(
+        f"the retriever was trained on the data in {histories.directory}, and"
+        f" the ranker on those in {ranker.histories.directory} (fingerprints"
+        f" {ours} and {other}): train both on one source, filter and split"
+        " (--config.prepared)."
+      )
+    return cls(
+      retrieve,
+      ranker.scorer,
+      ranker.value_of(weights),
+      num_candidates,
+      histories.manifest.num_items,
+    )
+
+  def __call__(
+    self,
+    requests: Requests,
+    k: int,
+    allowed: Bool[np.ndarray, "B V1"] | None = None,
+  ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Returns ids (B, k) and values (B, k); id 0 where fewer were found."""
+    count = min(max(k, self.num_candidates), self.num_items)
+    found_BN, _, _ = self.retrieve(requests, count, allowed)
+    ids = np.zeros((len(requests), k), np.int32)
+    values = np.full((len(requests), k), -np.inf, np.float32)
+    for row, record in enumerate(requests.history):
+      found_N = np.asarray(found_BN[row], np.int32)
+      found_N = found_N[found_N > 0]
+      if not len(found_N):
+        continue
+      time = int(requests.query_time[row])
+      request = asked_about(record, found_N, time, self.num_items)
+      value_N = self.value(self.scorer.score(request))
+      best = np.argsort(-value_N, kind="stable")[:k]
+      ids[row, : len(best)] = found_N[best]
+      values[row, : len(best)] = value_N[best]
+    return ids, values, {}

@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""Item text to vectors, vectors to codes, and what codes are worth."""

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MovieLens by path, in its three layouts, and through TFDS."""
+
+import contextlib
+import functools
+import http.server
+import subprocess
+import sys
+import threading
+import zipfile
+
+import polars as pl
+import pytest
+import requests
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download.checksums import UrlInfo
+
+from genrec_jax.core import checksums
+from genrec_jax.data import (
+  Catalog,
+  Histories,
+  LeaveOneOut,
+  MovieLens,
+  encode,
+  prepare,
+)
+from genrec_jax.data.sources import movielens_tfds
+
+RATINGS = [(5, 1, 3.0, 100), (5, 2, 4.5, 90), (7, 1, 1.0, 50), (5, 3, 2, 100)]
+FLAGS_100K = "|".join(["0"] * 5 + ["1"] + ["0"] * 12 + ["1"])
+FILES = {
+  "100k": {
+    "ml-100k/u.data": "".join(
+      f"{u}\t{i}\t{int(v)}\t{t}\n" for u, i, v, t in RATINGS
+    ),
+    "ml-100k/u.item": "".join(
+      f"{i}|{title}|01-Jan-1995||http://x|{FLAGS_100K}\n"
+      for i, title in ((1, 'Café "X" (1995)'), (2, "B (1996)"), (3, "C"))
+    ),
+    "ml-100k/README": "",
+  },
+  "1m": {
+    "ml-1m/ratings.dat": "".join(
+      f"{u}::{i}::{int(v)}::{t}\n" for u, i, v, t in RATINGS
+    ),
+    "ml-1m/movies.dat": (
+      '1::Café "X" (1995)::Comedy|Western\n2::B (1996)::Drama\n3::C::War\n'
+    ),
+  },
+  "20m": {
+    "ml-20m/ratings.csv": "userId,movieId,rating,timestamp\n"
+    + "".join(f"{u},{i},{v},{t}\n" for u, i, v, t in RATINGS),
+    "ml-20m/movies.csv": (
+      'movieId,title,genres\n1,"Café ""X"" (1995)",Comedy|Western\n'
+      "2,B (1996),Drama\n3,C,War\n"
+    ),
+  },
+}
+
+
+def _zip(path, variant):
+  encoding = "utf-8" if variant == "20m" else "latin-1"
+  with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    for name, text in FILES[variant].items():
+      archive.writestr(name, text.encode(encoding))
+  return path
+
+
+@pytest.mark.parametrize("variant", ["100k", "1m", "20m"])
+@pytest.mark.parametrize("form", ["zip", "folder", "parent"])
+def test_every_layout_gives_the_same_log(tmp_path, variant, form):
+  path = _zip(tmp_path / "ml.zip", variant)
+  if form != "zip":
+    with zipfile.ZipFile(path) as archive:
+      archive.extractall(tmp_path)
+    path = tmp_path if form == "parent" else tmp_path / f"ml-{variant}"
+  source = MovieLens(variant, str(path))
+  sequences = encode(source.read())
+  assert sequences.user_ids == ["5", "7"]
+  # 50: item 1; 90: item 2; 100: 1 again and 3, in the order of the file.
+  assert sequences.record(0)["item"].tolist() == [2, 1, 3]
+  assert sequences.record(0)["time"].tolist() == [40, 50, 50]
+  half = 4.5 if variant == "20m" else 4.0
+  assert sequences.record(0)["value"].tolist() == [half, 3.0, 2.0]
+  assert sequences.items["title"][0] == 'Café "X" (1995)'
+  assert sequences.items["genres"][0] == "Comedy|Western"
+  assert len(source.checksums()) == (1 if form == "zip" else 2)
+
+
+def test_zips_that_are_damaged_or_something_else_are_named(tmp_path):
+  path = _zip(tmp_path / "ml.zip", "1m")
+  whole = path.read_bytes()
+  path.write_bytes(whole[: len(whole) // 2])
+  with pytest.raises(ValueError, match="ml.zip is truncated or no zip file"):
+    MovieLens("1m", str(path)).read()
+  start = whole.index(b"ratings.dat") + 20
+  path.write_bytes(whole[:start] + b"\0\0\0\0" + whole[start + 4 :])
+  with pytest.raises(ValueError, match="ratings.dat in .*ml.zip is truncated"):
+    MovieLens("1m", str(path)).read()
+  path.write_bytes(whole)
+  with pytest.raises(ValueError, match="ml.zip holds no u.data.*ratings.dat"):
+    MovieLens("100k", str(path)).read()
+  with pytest.raises(ValueError, match="there is no file or folder nowhere"):
+    MovieLens("1m", "nowhere").read()
+  with pytest.raises(ValueError, match="holds no ratings.dat and movies.dat"):
+    MovieLens("1m", str(tmp_path)).read()
+  with pytest.raises(ValueError, match="100k, 1m, 20m, got '25m'"):
+    MovieLens("25m")
+
+
+def test_text_that_is_no_rating_is_named(tmp_path):
+  (tmp_path / "ratings.dat").write_text("1::2::3::4\n1::two::3::4\n")
+  (tmp_path / "movies.dat").write_text("1::A::War\n")
+  with pytest.raises(ValueError, match="does not read as MovieLens 1m.*two"):
+    MovieLens("1m", str(tmp_path)).read()
+
+
+def test_movielens_100k(shared, tmp_path):
+  path = str(shared / "data" / "ml-100k.zip")
+  prepare(MovieLens("100k", path), LeaveOneOut(), tmp_path / "data")
+  histories, catalog = Histories(tmp_path / "data"), Catalog(tmp_path / "data")
+  assert histories.manifest.counts["out"] == 100_000
+  assert (len(histories), catalog.num_items) == (943, 1_682)
+  index = catalog.index_of(1)
+  assert catalog.titles[index] == "Toy Story (1995)"
+  assert catalog.attributes["genres"][index - 1] == (
+    "Animation|Children's|Comedy"
+  )
+  assert {len(catalog.titles), len(catalog.ids)} == {1_683}
+
+
+@pytest.mark.parametrize(
+  ("variant", "name", "users", "movies"),
+  [
+    ("100k", "ml-100k.zip", 943, 1_682),
+    ("1m", "ml-1m-users-1-2999.zip", 2_999, 3_883),
+  ],
+)
+def test_tfds_reads_what_it_prepared(
+  shared, tmp_path, variant, name, users, movies
+):
+  path = shared / "data" / name
+  for kind, length in (("ratings", users), ("movies", movies)):
+    builder = movielens_tfds.MovieLensHistories(
+      config=f"{variant}-{kind}", data_dir=tmp_path, path=path
+    )
+    builder.download_and_prepare()
+    source = tfds.data_source(
+      f"movie_lens_histories/{variant}-{kind}",
+      data_dir=tmp_path,
+      split="train",
+    )
+    assert len(source) == length
+  direct = MovieLens(variant, str(path)).read()
+  through = movielens_tfds.Prepared(variant, str(tmp_path)).read()
+  assert through.events.drop("order").equals(direct.events)
+  assert through.items["title"].equals(direct.items["title"])
+  assert through.sources == direct.sources
+  # A folder prepared from another file is never taken for the publisher's.
+  with pytest.raises(ValueError, match="not from the publisher's file"):
+    movielens_tfds.fetch(variant, tmp_path)
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+  """Serves a folder and says nothing."""
+
+  def log_message(self, *_):
+    pass
+
+
+@contextlib.contextmanager
+def _publisher(folder):
+  handler = functools.partial(_Quiet, directory=str(folder))
+  server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+  thread = threading.Thread(target=server.serve_forever)
+  thread.start()
+  try:
+    yield f"http://127.0.0.1:{server.server_port}/ml-{{}}.zip"
+  finally:
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def _point_at(monkeypatch, url, path, digest):
+  info = UrlInfo(path.stat().st_size, digest, path.name)
+  monkeypatch.setattr(movielens_tfds, "_URL", url)
+  monkeypatch.setattr(movielens_tfds, "_URL_INFOS", {"1m": info})
+  builder = movielens_tfds.MovieLensHistories
+  monkeypatch.setattr(builder, "url_infos", {url.format("1m"): info})
+
+
+def test_a_download_is_prepared_under_the_workdir(tmp_path, monkeypatch):
+  folder = tmp_path / "publisher"
+  folder.mkdir()
+  path = _zip(folder / "ml-1m.zip", "1m")
+  digest = checksums.sha256([path])["ml-1m.zip"]
+  workdir = tmp_path / "workdir"
+  with _publisher(folder) as url:
+    _point_at(monkeypatch, url, path, digest)
+    manifest = prepare(MovieLens("1m"), LeaveOneOut(), workdir / "data")
+  assert manifest.checksums == {"ml-1m.zip": digest}
+  assert sorted(p.name for p in workdir.iterdir()) == ["data", "tfds"]
+  record = Histories(workdir / "data")[0]
+  assert record["item"].tolist() == [2, 1, 3]
+  # Without the net: what is prepared is found, and TFDS has the rest.
+  assert prepare(MovieLens("1m"), LeaveOneOut(), workdir / "data") == manifest
+  again = prepare(MovieLens("1m"), LeaveOneOut(), workdir / "other")
+  assert again.num_events == 4
+  # The same file by path has the same fingerprint.
+  by_path = MovieLens("1m", str(path))
+  assert prepare(by_path, LeaveOneOut(), workdir / "data") == manifest
+
+
+def test_a_download_of_something_else_is_refused(tmp_path, monkeypatch):
+  path = _zip(tmp_path / "ml-1m.zip", "1m")
+  with _publisher(tmp_path) as url:
+    _point_at(monkeypatch, url, path, "0" * 64)
+    with pytest.raises(ValueError, match="not the file with SHA-256 0000"):
+      prepare(MovieLens("1m"), LeaveOneOut(), tmp_path / "w" / "data")
+  assert not (tmp_path / "w" / "data").exists()
+
+
+def test_without_the_net_the_error_says_how_to_give_a_path(
+  tmp_path, monkeypatch
+):
+  def unreachable(*_, **__):
+    raise requests.exceptions.ConnectionError("no route to host")
+
+  monkeypatch.setattr(requests, "head", unreachable)
+  message = "ml-1m.zip .*no route to host.*path='.../ml-1m.zip'.*data.path"
+  with pytest.raises(ValueError, match=message):
+    prepare(MovieLens("1m"), LeaveOneOut(), tmp_path / "data")
+  with pytest.raises(ValueError, match="fetch.directory. as prepare|fetch"):
+    MovieLens("1m").read()
+
+
+def test_tensorflow_is_not_needed(tmp_path):
+  path = _zip(tmp_path / "ml.zip", "1m")
+  code = f"""
+import sys
+from genrec_jax.data.sources import movielens_tfds
+builder = movielens_tfds.MovieLensHistories(
+  config="1m-ratings", data_dir={str(tmp_path)!r}, path={str(path)!r}
+)
+builder.download_and_prepare()
+print(len(builder.as_data_source("train")), "tensorflow" in sys.modules)
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True
+  )
+  assert done.stdout.split()[-2:] == ["2", "False"], done.stderr
+
+
+def test_ratings_keep_their_types(tmp_path):
+  path = _zip(tmp_path / "ml.zip", "20m")
+  events = MovieLens("20m", str(path)).read().events
+  assert events.schema == {
+    "user": pl.Int32,
+    "item": pl.Int32,
+    "value": pl.Float32,
+    "timestamp": pl.Int64,
+  }

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Floors and ceiling: which there are, and what is said where one is not."""
+
+from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.simulator.synthetic import Synthetic
+from genrec_jax.data.splits import LeaveOneOut
+from genrec_jax.evaluation.measurement import floors
+from genrec_jax.experiment.artifacts import Artifacts
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.options import EvalOptions
+
+
+def _floors(directory, **filters):
+  source = Synthetic(num_users=40, num_items=40, mean_events=12.0)
+  prepare(source, LeaveOneOut(), directory, **filters)
+  # Only these fields are read: a model has no place in this test.
+  run = object.__new__(Run)
+  histories = Histories(directory)
+  sections = {"content": {}, "tokens": {}}
+  for name, value in (
+    ("histories", histories),
+    ("artifacts", Artifacts.of(sections, directory.parent, histories)),
+    ("eval", EvalOptions()),
+    ("config", {"seed": 0}),
+  ):
+    object.__setattr__(run, name, value)
+  return floors(run)
+
+
+def test_filtered_simulated_data_has_no_ceiling_and_a_note(tmp_path):
+  found, notes = _floors(tmp_path / "data", min_item_events=20)
+  assert set(found) == {"most_popular", "item_knn"}
+  (note,) = [n for n in notes if n.startswith("no ceiling: ")]
+  assert "whole histories" in note
+
+
+def test_whole_simulated_data_has_a_ceiling(tmp_path):
+  found, notes = _floors(
+    tmp_path / "data", min_item_events=1, min_user_events=1
+  )
+  assert set(found) == {"most_popular", "item_knn", "ceiling"}
+  assert not [n for n in notes if n.startswith("no ceiling")]

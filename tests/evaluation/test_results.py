@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The result document's names, files and text; its numbers: end_to_end."""
+
+import dataclasses
+import json
+
+import pytest
+
+from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.data.schema import Manifest
+from genrec_jax.evaluation import results
+from genrec_jax.experiment.experiment import Run
+
+
+def _manifest(checksums: dict, **source) -> Manifest:
+  values = {f.name: None for f in dataclasses.fields(Manifest)}
+  values |= {"checksums": checksums, "options": {"source": source}}
+  # Only these two fields are read; the rest has no place in this test.
+  manifest = object.__new__(Manifest)
+  for name, value in values.items():
+    object.__setattr__(manifest, name, value)
+  return manifest
+
+
+@pytest.mark.parametrize(
+  ("checksums", "source", "name"),
+  [
+    ({"ml-1m.zip": "x"}, {"name": "sources.MovieLens"}, "ml-1m"),
+    (
+      {"ML-1M-order-only.parquet": "x"},
+      {"name": "sources.Files", "user": "user_id"},
+      "ml-1m-order-only",
+    ),
+    (
+      {"reviews.json.gz": "x", "meta.json.gz": "x"},
+      {"name": "sources.Amazon2014", "category": "Beauty", "path": ""},
+      "amazon2014-beauty",
+    ),
+    (
+      {"My log-2024.csv.gz": "x", "items.csv": "x"},
+      {
+        "name": "sources.Files",
+        "path": "/home/a/My log-2024.csv.gz",
+        "user": "visitor",
+        "quote": '"',
+        "items_path": "items.csv",
+      },
+      "my-log-2024",
+    ),
+    (
+      {"a/events.csv": "x", "b/events.csv": "x"},
+      {"name": "sources.Files", "path": "*/events.csv"},
+      "events",
+    ),
+    (
+      {"日記.csv": "x"},
+      {"name": "sources.Files", "path": "日記.csv"},
+      "files",
+    ),
+    (
+      {"reviews.json.gz": "x", "meta.json.gz": "x"},
+      {"name": "sources.Amazon2014", "category": "Toys", "path": "/a/b"},
+      "amazon2014-toys",
+    ),
+    (
+      {"truth.npz": "x"},
+      {"name": "simulator.Synthetic", "seed": 0},
+      "synthetic",
+    ),
+  ],
+)
+def test_dataset_name(tmp_path, checksums, source, name):
+  (tmp_path / "truth.npz").touch()
+  assert results.dataset_name(_manifest(checksums, **source), tmp_path) == name
+
+
+def test_split_rule_names_the_bounds():
+  assert results.split_rule({"name": "data.LeaveOneOut"}) == "LeaveOneOut"
+  split = {
+    "name": "data.GlobalTime",
+    "validation_start_seconds": 5,
+    "validation_start": "2015-01-01T00:00:00",
+    "test_start": "2015-02-01T00:00:00",
+  }
+  assert results.split_rule(split) == (
+    "GlobalTime, validation_start 2015-01-01T00:00:00, test_start"
+    " 2015-02-01T00:00:00"
+  )
+
+
+def test_system_name_is_the_backbone_or_the_system():
+  system = {"name": "systems.a.System", "backbone": {"name": "backbones.b.B"}}
+  assert results.system_name({"system": system}) == "B"
+  del system["backbone"]
+  assert results.system_name({"system": system}) == "System"
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+  path = tmp_path / "deep" / "a.json"
+  results.write_json(path, {"a": [1, "ä"]})
+  assert json.loads(path.read_text("utf-8")) == {"a": [1, "ä"]}
+  with pytest.raises(ValueError, match="not JSON compliant"):
+    results.write_json(path, {"a": float("nan")})
+  assert json.loads(path.read_text("utf-8")) == {"a": [1, "ä"]}
+  assert [p.name for p in path.parent.iterdir()] == ["a.json"]
+
+
+def _run(tmp_path, **changes) -> Run:
+  config = {"name": "sasrec_any", "seed": 1, "optimizer": {"b2": 0.9}}
+  manifest = _manifest({}, name="sources.Files")
+  object.__setattr__(manifest, "fingerprint", "f0")
+  histories = object.__new__(Histories)
+  histories.manifest = manifest
+  run = object.__new__(Run)
+  for name, value in (
+    ("workdir", tmp_path),
+    ("config", config | changes),
+    ("histories", histories),
+  ):
+    object.__setattr__(run, name, value)
+  return run
+
+
+def test_what_is_no_result_is_refused(tmp_path):
+  run = _run(tmp_path)
+  good = {"finished": "all 9 steps done", "with_floors": True}
+  results.check_publishable(run, tmp_path, **good)
+  with pytest.raises(ValueError, match="has not finished"):
+    results.check_publishable(run, tmp_path, **good | {"finished": ""})
+  with pytest.raises(ValueError, match="--nofloors"):
+    results.check_publishable(run, tmp_path, **good | {"with_floors": False})
+  quick = _run(tmp_path, name="sasrec_any-quicktest")
+  with pytest.raises(ValueError, match="quick form"):
+    results.check_publishable(quick, tmp_path, **good)
+
+
+def test_the_result_of_another_run_is_not_replaced(tmp_path):
+  run = _run(tmp_path)
+  good = {"finished": "all 9 steps done", "with_floors": True}
+  path = results.result_path(tmp_path, run.config)
+  assert path == tmp_path / "sasrec_any" / "1.json"
+  there = {"fingerprint": "f0", "config_values": run.config}
+  results.write_json(path, there)
+  results.check_publishable(run, tmp_path, **good)
+  other = _run(tmp_path, optimizer={"b2": 0.8})
+  with pytest.raises(ValueError, match=r"optimizer\.b2: 0\.9 there, 0\.8 now"):
+    results.check_publishable(other, tmp_path, **good)
+  results.write_json(path, there | {"fingerprint": "f1"})
+  with pytest.raises(ValueError, match="fingerprint: 'f1' there, 'f0' now"):
+    results.check_publishable(run, tmp_path, **good)
+
+
+def test_tables_show_every_ranker_and_mark_what_is_sure():
+  values = {"hr@10": 0.25, "ndcg@10": 0.125}
+  intervals = {"hr@10": [0.2, 0.3], "ndcg@10": [0.1, 0.2]}
+  result = {
+    "config": "c",
+    "seed": 3,
+    "dataset": "d",
+    "num_users": 1_000,
+    "num_items": 20,
+    "split_rule": "LeaveOneOut",
+    "system": "HSTU",
+    "metrics": {"test": values},
+    "intervals": {"test": intervals},
+    "floors": {"most_popular": {"test": values}, "ceiling": {"test": values}},
+    "notes": ["one note"],
+  }
+  text = results.table(result)
+  rows = [line.split("  ")[0].strip() for line in text.splitlines()]
+  for label in ("* test: HSTU", "note: one note"):
+    assert label in rows
+  assert "test: most_popular" in text and "test: ceiling" in text
+  assert "0.2500" in text and "1,000 users" in text
+  differences = {"hr@10": [0.1, 0.05, 0.2], "ndcg@10": [0.1, -0.05, 0.2]}
+  against = {"config": "o", "seed": 1, "differences": {"test": differences}}
+  lines = results.comparison_table(against).splitlines()
+  assert lines[1].endswith("excludes 0")
+  assert lines[2].endswith("+0.2000]")

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model accepts the table that it was trained with, grown or not."""
+
+import numpy as np
+import pytest
+
+from genrec_jax.content.item_vectors import ItemVectors
+from genrec_jax.content.tfidf import TfidfSvd
+from genrec_jax.data import Catalog, LeaveOneOut, prepare
+from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.data.simulator.synthetic import Synthetic
+from genrec_jax.experiment.artifacts import Artifacts
+from genrec_jax.semantic_ids.item_tokens import ItemTokens
+from genrec_jax.semantic_ids.quantizers.rq_kmeans import ResidualKMeans
+from genrec_jax.semantic_ids.uniqueness import DedupLevel
+
+_SECTIONS = {"content": {}, "tokens": {}}
+
+
+def _make(workdir, seed=0):
+  prepare(
+    Synthetic(num_users=60, num_items=40), LeaveOneOut(), workdir / "data"
+  )
+  catalog = Catalog(workdir / "data")
+  vectors = ItemVectors.make(
+    catalog, TfidfSvd(width=8), "{title}", workdir / "vectors"
+  )
+  return ItemTokens.make(
+    workdir / "tokens",
+    vectors,
+    ResidualKMeans((4, 4)),
+    DedupLevel(40),
+    seed=seed,
+  )
+
+
+def _open(workdir):
+  artifacts = Artifacts.of(_SECTIONS, workdir, Histories(workdir / "data"))
+  assert artifacts.versions == {}
+  assert artifacts.codes.shape == (len(artifacts.catalog.ids), 3)
+  return artifacts
+
+
+def test_codes_and_vectors_are_in_the_order_of_the_catalogue(tmp_path):
+  tokens = _make(tmp_path)
+  artifacts = _open(tmp_path)
+  assert not artifacts.codes[0].any() and not artifacts.vectors[0].any()
+  for index in (1, 7, 30):
+    row = tokens.item_ids.index(artifacts.catalog.ids[index])
+    np.testing.assert_array_equal(artifacts.codes[index], tokens.codes[row])
+  assert set(artifacts.versions) == {"vectors", "tokens", "lineage"}
+
+
+def test_a_table_that_has_grown_is_accepted_and_says_who_left(tmp_path):
+  tokens = _make(tmp_path)
+  trained = _open(tmp_path).versions
+  tokens.retire(tokens.item_ids[3:5])
+  artifacts = _open(tmp_path)
+  artifacts.check(trained)
+  gone = [artifacts.catalog.index_of(name) for name in tokens.item_ids[3:5]]
+  assert not artifacts.live[gone].any() and not artifacts.live[0]
+  assert artifacts.live.sum() == len(tokens.codes) - 3
+
+
+def test_another_table_is_refused_by_both_versions(tmp_path):
+  _make(tmp_path / "a")
+  _make(tmp_path / "b", seed=5)
+  trained, other = _open(tmp_path / "a").versions, _open(tmp_path / "b")
+  with pytest.raises(ValueError, match=other.versions["tokens"]) as error:
+    other.check(trained)
+  assert trained["tokens"] in str(error.value)
+
+
+def test_a_table_with_another_past_is_refused(tmp_path):
+  tokens = _make(tmp_path)
+  before = _open(tmp_path).versions
+  tokens.retire(tokens.item_ids[3:4])
+  grown = _open(tmp_path)
+  future = {**before, "lineage": f"{tokens.revision + 1} 0123456789abcdef"}
+  with pytest.raises(ValueError, match="does not continue the one of revision"):
+    grown.check(future)
+
+
+def test_missing_artifacts_say_how_to_make_them(tmp_path):
+  prepare(
+    Synthetic(num_users=60, num_items=40), LeaveOneOut(), tmp_path / "data"
+  )
+  artifacts = Artifacts.of(_SECTIONS, tmp_path, Histories(tmp_path / "data"))
+  for name in ("codes", "vectors"):
+    with pytest.raises(ValueError, match="tokenize_items.py"):
+      getattr(artifacts, name)

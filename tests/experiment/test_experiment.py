@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training by the command: resume, kill, SIGTERM, divergence, wrong workdirs.
+
+Each test starts scripts/train.py as a user does, on a simulated data set that
+is prepared once.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.restored import load_params
+from genrec_jax.metrics.writer import read_rows
+from genrec_jax.train.checkpoints import Checkpoints
+
+# Arrays of one device are read without saying so again.
+pytestmark = pytest.mark.filterwarnings(
+  "ignore:Sharding info not provided:UserWarning"
+)
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_CONFIG = f"--config={_ROOT / 'configs' / 'hstu_movielens.py'}:quicktest"
+
+
+def _command(workdir, *arguments):
+  return [
+    sys.executable,
+    str(_ROOT / "scripts" / "train.py"),
+    _CONFIG,
+    f"--workdir={workdir}",
+    "--config.train.eval_every_steps=10",
+    "--config.train.checkpoint_every_steps=5",
+    "--config.train.eval_users=20",
+    *arguments,
+  ]
+
+
+def _environment():
+  kept = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+  return kept | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(_ROOT)}
+
+
+def _train(workdir, *arguments):
+  return subprocess.run(
+    _command(workdir, *arguments),
+    capture_output=True,
+    text=True,
+    timeout=600,
+    env=_environment(),
+  )
+
+
+def _start(workdir, *arguments):
+  return subprocess.Popen(
+    _command(workdir, *arguments),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+    env=_environment(),
+  )
+
+
+def _wait_for_step(workdir, step, process):
+  for _ in range(1200):
+    if any(r["step"] >= step for r in read_rows(workdir / "metrics.jsonl")):
+      return
+    assert process.poll() is None, process.communicate()[0]
+    time.sleep(0.1)
+  raise AssertionError(f"step {step} was not reached")
+
+
+def _newest(workdir):
+  """Everything in the newest checkpoint, as arrays and JSON."""
+  with Checkpoints(workdir / "checkpoints") as checkpoints:
+    step = checkpoints.latest_step
+    read = checkpoints._checkpointer.load_checkpointables(step)
+  arrays = {k: read[k] for k in ("params", "optimizer")}
+  return step, jax.device_get(arrays), read["data"], read["progress"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  """20 steps straight."""
+  workdir = tmp_path_factory.mktemp("straight") / "run"
+  done = _train(workdir, "--config.train.steps=20")
+  assert done.returncode == 0, done.stderr
+  return workdir
+
+
+@pytest.fixture
+def prepared(finished, tmp_path):
+  """A workdir with the data set and nothing else."""
+  shutil.copytree(finished / "data", tmp_path / "run" / "data")
+  return tmp_path / "run"
+
+
+def _same(a, b):
+  assert a[0] == b[0]
+  jax.tree.map(np.testing.assert_array_equal, a[1], b[1])
+  assert a[2] == b[2]
+  timeless = [{k: v for k, v in x[3].items() if k != "seconds"} for x in (a, b)]
+  assert timeless[0] == timeless[1]
+
+
+def test_killed_and_started_again_is_bitwise_the_straight_run(
+  finished, prepared
+):
+  process = _start(prepared, "--config.train.steps=20")
+  _wait_for_step(prepared, 12, process)
+  process.send_signal(signal.SIGKILL)
+  process.communicate()
+  done = _train(prepared, "--config.train.steps=20")
+  assert done.returncode == 0, done.stderr
+  assert "resuming at step" in done.stdout
+  _same(_newest(finished), _newest(prepared))
+  rows = [read_rows(w / "metrics.jsonl") for w in (finished, prepared)]
+  for row in (*rows[0], *rows[1]):
+    row.pop("seconds")
+  assert rows[0] == rows[1]
+
+
+def test_ten_and_ten_steps_are_twenty(finished, prepared):
+  for steps in (10, 20):
+    done = _train(prepared, f"--config.train.steps={steps}")
+    assert done.returncode == 0, done.stderr
+  _same(_newest(finished), _newest(prepared))
+
+
+def test_sigterm_saves_and_exits_0(finished, prepared):
+  process = _start(prepared, "--config.train.steps=5000")
+  _wait_for_step(prepared, 7, process)
+  process.send_signal(signal.SIGTERM)
+  output, _ = process.communicate(timeout=120)
+  assert process.returncode == 0, output
+  assert "SIGTERM: saved step" in output
+  step = _newest(prepared)[0]
+  assert f"saved step {step};" in output
+  last = max(r["step"] for r in read_rows(prepared / "metrics.jsonl"))
+  assert last <= step
+  assert finished != prepared
+
+
+def test_nan_stops_with_the_step_and_the_users(prepared):
+  done = _train(
+    prepared,
+    "--config.train.steps=20",
+    "--config.objective.temperature=1e-42",
+  )
+  assert done.returncode != 0
+  assert "error: step " in done.stderr
+  assert "Traceback" not in done.stderr
+  assert "users of process 0: u" in done.stderr
+  assert "lower the learning rate" in done.stderr
+
+
+def test_another_config_in_the_workdir_is_an_error(finished):
+  done = _train(finished, "--config.system.width=16")
+  assert done.returncode != 0
+  assert "belongs to a run of another config" in done.stderr
+  assert "system.width: 50 there, 16 now" in done.stderr
+
+
+def test_an_unknown_key_gets_a_suggestion(prepared):
+  done = _train(prepared, "--config.train.stepz=3")
+  assert done.returncode != 0
+  assert "stepz" in done.stderr and "steps" in done.stderr
+
+
+def test_another_architecture_in_the_checkpoint_is_an_error(finished, tmp_path):
+  workdir = shutil.copytree(finished, tmp_path / "run")
+  config = json.loads((workdir / "config.json").read_text())
+  config["system"]["width"] = 16
+  (workdir / "config.json").write_text(json.dumps(config))
+  done = _train(workdir, "--config.system.width=16", "--config.train.steps=20")
+  assert done.returncode != 0
+  assert "another architecture" in done.stderr
+  assert "item_embedding/embedding: checkpoint" in done.stderr
+
+
+def test_a_finished_run_stays_finished(finished, tmp_path):
+  workdir = shutil.copytree(finished, tmp_path / "run")
+  done = _train(workdir, "--config.train.steps=20")
+  assert done.returncode == 0, done.stderr
+  _same(_newest(finished), _newest(workdir))
+
+
+def test_best_on_validation_is_kept_apart(finished):
+  rows = read_rows(finished / "metrics.jsonl")
+  values = {
+    r["step"]: r["validation/ndcg@10"]
+    for r in rows
+    if "validation/ndcg@10" in r
+  }
+  best = max(values, key=values.get)
+  with Checkpoints(finished / "best") as checkpoints:
+    assert checkpoints.latest_step == best
+    assert checkpoints.progress()["best"] == values[best]
+
+
+@pytest.mark.slow
+def test_warm_start_of_a_larger_catalogue(finished, tmp_path):
+  workdir = tmp_path / "run"
+  done = _train(
+    workdir,
+    "--config.train.steps=1",
+    "--config.data.num_items=120",
+    "--config.optimizer.learning_rate=0.0",
+    f"--config.train.warm_start={finished}",
+  )
+  assert done.returncode == 0, done.stderr
+  assert "items kept" in done.stdout
+  before = load_params(Run.open(finished)).params
+  after = load_params(Run.open(workdir), "latest").params
+  np.testing.assert_array_equal(
+    before["backbone"]["layer_0"]["uvqk"]["kernel"],
+    after["backbone"]["layer_0"]["uvqk"]["kernel"],
+  )
+  rows = before["item_embedding"]["embedding"].shape[0]
+  assert after["item_embedding"]["embedding"].shape[0] > rows
+
+
+def test_sigterm_before_the_first_step_exits_0(finished, tmp_path):
+  process = _start(tmp_path / "run", "--config.train.steps=5000")
+  while not (tmp_path / "run").is_dir():
+    assert process.poll() is None, process.communicate()[0]
+    time.sleep(0.01)
+  process.send_signal(signal.SIGTERM)
+  output, _ = process.communicate(timeout=120)
+  assert process.returncode == 0, output
+  assert finished.is_dir()
+
+
+@pytest.mark.slow
+def test_early_stopping_waits_and_can_be_extended(finished, prepared):
+  # A learning rate of 0 never improves on the first validation.
+  common = (
+    "--config.optimizer.learning_rate=0.0",
+    "--config.train.steps=100",
+  )
+  done = _train(prepared, *common, "--config.train.patience=1")
+  assert "early stop at step 20: ndcg@10 has not improved" in done.stdout
+  assert _newest(prepared)[0] == 20
+  done = _train(prepared, *common, "--config.train.patience=3")
+  assert "early stop at step 40" in done.stdout, done.stderr
+  assert finished.is_dir()
+
+
+@pytest.mark.parametrize(
+  ("argument", "message"),
+  [
+    ("--config.train.monitor=ndgc@10", "Did you mean 'ndcg@10'"),
+    ("--config.pipeline.row_length=16", "row_length=16 is shorter"),
+    ("--config.pipeline.layout.max_length=500", "than the 211 positions"),
+    ("--config.system.num_positions=16", "more than the 16 positions"),
+    ("--config.pipeline.batch_size=0", "batch_size"),
+    ("--config.objective.negatives.count=0", "count"),
+  ],
+)
+def test_what_cannot_train_is_said_before_it_does(prepared, argument, message):
+  done = _train(prepared, argument)
+  assert done.returncode == 1
+  assert "error: " in done.stderr and "Traceback" not in done.stderr
+  assert message in done.stderr
+  assert not (prepared / "metrics.jsonl").is_file()
+
+
+def test_a_checkpoint_of_another_data_set_is_an_error(finished, tmp_path):
+  workdir = shutil.copytree(finished, tmp_path / "run")
+  manifest = json.loads((workdir / "data" / "manifest.json").read_text())
+  manifest["fingerprint"] = "another"
+  (workdir / "data" / "manifest.json").write_text(json.dumps(manifest))
+  config = json.loads((workdir / "config.json").read_text())
+  config["prepared"] = str(workdir / "data")
+  (workdir / "config.json").write_text(json.dumps(config))
+  done = _train(workdir, f"--config.prepared={workdir / 'data'}")
+  assert done.returncode == 1
+  assert "was trained on another data set" in done.stderr
+
+
+def test_a_prepared_data_set_elsewhere(finished, tmp_path):
+  config = json.loads((finished / "config.json").read_text())
+  config["prepared"] = str(finished / "data")
+  run = Run.start(config, tmp_path / "run")
+  assert run.histories.directory == finished / "data"
+  assert not (tmp_path / "run" / "data").exists()
+
+
+def test_prepared_data_of_another_config_are_refused(finished, tmp_path):
+  """Or a run would bear the name of data that it never saw."""
+  config = json.loads((finished / "config.json").read_text())
+  config["prepared"] = str(finished / "data")
+  config["filter"]["min_user_events"] = 4
+  with pytest.raises(ValueError, match="filter.min_user_events: .* 4 wanted"):
+    Run.start(config, tmp_path / "run")

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recommender over a prepared data set, with a fake model behind it.
+
+The fake scores item v as -|v - (last item + 1)|: it recommends the number after
+the last one, so every answer can be read off.
+"""
+
+import dataclasses
+
+import numpy as np
+import polars as pl
+import pytest
+
+from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.schema import RawLog
+from genrec_jax.data.splits import LeaveOneOut
+from genrec_jax.report.retrieval.workdir import example_of
+from genrec_jax.retrieval.brute_force import BruteForce
+from genrec_jax.serving.recommender import Recommender
+
+_START = 1_600_000_000
+_V = 9
+
+
+class _Log:
+  """Users u0..u5; user u looks at items u+1 ... u+4, 100 s apart.
+
+  With actions, the time of a user's first event is not known.
+  """
+
+  def __init__(self, timed: bool = True, actions: bool = False):
+    self.timed, self.actions = timed, actions
+
+  def read(self) -> RawLog:
+    rows = [
+      (f"u{u}", f"film{u + step + 1}", _START + 1_000 * u + 100 * step)
+      for u in range(6)
+      for step in range(4)
+    ]
+    events = pl.DataFrame(rows, ["user", "item", "timestamp"], orient="row")
+    items = pl.DataFrame(
+      {
+        "item": [f"film{i}" for i in range(1, _V + 1)],
+        "title": [f"Film number {i}" for i in range(1, _V + 1)],
+      }
+    )
+    if not self.timed:
+      events = events.drop("timestamp")
+    if self.actions:
+      words = ["untimed", "view", "view", "view"] * 6
+      events = events.with_columns(action=pl.Series(words))
+    return RawLog(events=events, items=items)
+
+
+def _recommender(directory, **log):
+  options = {"min_user_events": 1, "min_item_events": 1}
+  prepare(_Log(**log), LeaveOneOut(), directory, **options)
+  histories = Histories(directory)
+  seen = []
+  vectors = np.zeros((histories.manifest.num_items + 1, 2), np.float32)
+  number = np.arange(len(vectors), dtype=np.float32)
+  vectors[:, 0], vectors[:, 1] = number, number**2
+
+  def search(requests, k, allowed):
+    seen.append(requests)
+    last = np.array([h["item"][-1] for h in requests.history], np.float32)
+    # -(v - t)^2 = 2 t v - v^2 - t^2, t = last + 1
+    query = np.stack([2 * (last + 1), -np.ones_like(last)], axis=1)
+    ids, scores, aux = BruteForce.build(vectors).search(query, k, allowed)
+    return np.asarray(ids), np.asarray(scores), aux
+
+  model = Recommender(search, vectors, histories, batch_size=4)
+  return model, seen
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+  return _recommender(tmp_path_factory.mktemp("timed") / "data")
+
+
+def _last_and_next(model, history):
+  """The item indices of a history and what the fake puts first."""
+  items = [model.catalog.index_of(i) for i in history]
+  return items, model.catalog.ids[min(items[-1] + 1, model.catalog.num_items)]
+
+
+def test_recommend_for_a_user_filters_the_whole_history(made):
+  model, seen = made
+  answer = model.recommend(user="u0", k=3)
+  assert answer.columns == ["item_id", "title", "score"]
+  assert len(answer) == 3
+  history = model.history(user="u0")["item_id"].to_list()
+  assert history == ["film1", "film2", "film3", "film4"]
+  assert not set(answer["item_id"]) & set(history)
+  assert answer["score"].to_list() == sorted(answer["score"], reverse=True)
+  index = model.catalog.index_of(answer["item_id"][0])
+  assert answer["title"][0] == model.catalog.titles[index]
+  # Serving: all events are history, the test target included.
+  assert len(seen[-1].history[0]["item"]) == 4
+  gap = model.histories.manifest.median_gap_seconds
+  assert seen[-1].query_time[0] == seen[-1].history[0]["time"][-1] + gap
+  kept = model.recommend(user="u0", k=50, filter_history=False)
+  assert len(kept) == model.catalog.num_items
+
+
+def test_recommend_for_a_list_of_items(made):
+  model, seen = made
+  history = ["film2", "film7", "film4"]
+  items, expected = _last_and_next(model, history)
+  answer = model.recommend(history=history, k=1, filter_history=False)
+  assert answer["item_id"].to_list() == [expected]
+  assert seen[-1].history[0]["item"].tolist() == items
+  gap = model.histories.manifest.median_gap_seconds
+  assert np.diff(seen[-1].history[0]["time"]).tolist() == [gap, gap]
+  listed = model.history(history=history)
+  assert listed.columns == ["item_id", "title"]
+
+
+def test_request_time_is_unix_seconds(made):
+  model, seen = made
+  epoch = model.histories.manifest.epoch_seconds
+  model.recommend(user="u1", request_time=_START + 90_000)
+  assert seen[-1].query_time.tolist() == [_START + 90_000 - epoch]
+  model.recommend(history=["film1", "film2"], request_time=_START + 90_000)
+  gap = model.histories.manifest.median_gap_seconds
+  last = seen[-1].history[0]["time"][-1]
+  assert seen[-1].query_time[0] - last == gap
+  with pytest.raises(ValueError, match="before the last event"):
+    model.recommend(user="u5", request_time=_START)
+  with pytest.raises(ValueError, match="unix SECONDS"):
+    model.recommend(user="u5", request_time=_START * 1_000)
+
+
+def test_times_beyond_int32_are_an_error_and_do_not_wrap(made, monkeypatch):
+  model, seen = made
+  monkeypatch.setattr(
+    model.histories,
+    "manifest",
+    dataclasses.replace(model.histories.manifest, median_gap_seconds=2**30),
+  )
+  record = model.record(history=["film1", "film2"])
+  assert record["time"].tolist() == [0, 2**30]
+  with pytest.raises(ValueError, match="3 items, laid one median gap"):
+    model.record(history=["film1", "film2", "film3"])
+  with pytest.raises(ValueError, match="the last event and a gap"):
+    model.recommend(history=["film1", "film2"])
+  epoch = model.histories.manifest.epoch_seconds
+  with pytest.raises(ValueError, match="a history that ends at request_time"):
+    model.recommend(history=["film1", "film2"], request_time=epoch - 2**31)
+
+
+def test_without_times_a_request_time_is_refused(tmp_path):
+  model, seen = _recommender(tmp_path / "data", timed=False)
+  assert len(model.recommend(user="u0", k=2)) == 2
+  assert seen[-1].query_time.tolist() == [0]
+  assert model.history(user="u0").columns == ["item_id", "title"]
+  with pytest.raises(ValueError, match="no event times"):
+    model.recommend(user="u0", request_time=_START)
+
+
+def test_an_event_without_a_time_has_none_in_a_history(made, tmp_path):
+  timed = made[0].history(user="u0")["time"].dt.epoch("s").to_list()
+  assert timed == [_START + 100 * step for step in range(4)]
+  model, _ = _recommender(tmp_path / "data", actions=True)
+  found = model.history(user="u0")["time"].dt.epoch("s").to_list()
+  assert found == [None, *timed[1:]]
+  shown = example_of(model, "u0").history
+  assert [e.when for e in shown][:2] == ["", "2020-09-13 12:28"]
+
+
+def test_unknown_ids_name_close_ones(made):
+  model, _ = made
+  with pytest.raises(ValueError, match="no item 'film77'.*'film7'"):
+    model.recommend(history=["film1", "film77"])
+  with pytest.raises(ValueError, match="no user 'u99'"):
+    model.recommend(user="u99")
+  with pytest.raises(ValueError, match="no item"):
+    model.similar_items("nothing")
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ({}, "either a user or a history"),
+    ({"user": "u0", "history": ["film1"]}, "either a user or a history"),
+    ({"history": []}, "one or more"),
+    ({"history": "film1"}, "one or more"),
+    ({"user": "u0", "k": 0}, "at least 1"),
+  ],
+)
+def test_unclear_questions_are_refused(made, arguments, message):
+  with pytest.raises(ValueError, match=message):
+    made[0].recommend(**arguments)
+
+
+def test_all_users_equal_one_at_a_time(made):
+  model, _ = made
+  everyone = pl.concat(model.recommend_all(k=3))
+  assert everyone.columns == ["user_id", "rank", "item_id", "score", "title"]
+  assert everyone["user_id"].n_unique() == 6
+  for user in model.users.ids:
+    one = model.recommend(user=user, k=3)
+    mine = everyone.filter(pl.col("user_id") == user)
+    assert mine["item_id"].to_list() == one["item_id"].to_list()
+    assert mine["rank"].to_list() == list(range(1, len(one) + 1))
+
+
+def test_similar_items_leave_out_the_item(made):
+  model, _ = made
+  found = model.similar_items("film4", k=3)
+  assert len(found) == 3
+  assert "film4" not in found["item_id"].to_list()
+  assert found["score"].max() <= 1 + 1e-6

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measurements of codes, each against a case that is known."""
+
+import numpy as np
+import pytest
+
+from genrec_jax.data.splits import LeaveOneOut
+from genrec_jax.semantic_ids.quantizers.rq_kmeans import ResidualKMeans
+from studies.tokenizers import (
+  error_by_size,
+  next_item,
+  recipe_row,
+  shared_prefix,
+)
+
+
+def _clusters():
+  rng = np.random.default_rng(0)
+  centers = np.eye(6)[:4] * 5
+  x = centers[:, None] + rng.normal(size=(4, 20, 6)) * 0.3
+  return x.reshape(80, 6).astype(np.float32)
+
+
+def test_items_of_a_cluster_share_a_prefix_and_are_alike():
+  x = _clusters()
+  codes = ResidualKMeans((4, 4)).fit(x, seed=0).encode(x)
+  found = shared_prefix(x, codes, neighbours=5, sample=80)
+  low, middle, high = found["cosine_by_depth"]
+  assert low < 0.3 and middle > 0.95 and high >= middle
+  assert found["neighbours_share"][0] == 1.0
+  # 19 of 79 other items lie in one's own cluster.
+  assert found["random_pairs_share"][0] == pytest.approx(19 / 79)
+
+
+def test_a_recipe_is_unique_after_the_rules():
+  x = np.concatenate([_clusters(), _clusters()[:3]])
+  row = recipe_row(ResidualKMeans((4, 32)).fit(x, seed=0), x)
+  assert row["used"] == [1.0, 1.0]
+  assert row["uniqueness"] < 1
+  assert row["unique_random_last"] == row["unique_sinkhorn_last"] == 1.0
+  assert 0 < row["moved_random_last"] < 0.6
+  assert row["distinct_by_depth"][0] == 4
+
+
+def test_a_prefix_that_overflows_is_counted_and_not_an_error():
+  row = recipe_row(ResidualKMeans((4, 2)).fit(_clusters(), seed=0), _clusters())
+  assert row["largest_prefix"] == 20
+  assert row["unique_random_last"] == 8 / 80
+  assert "unique_sinkhorn_last" not in row
+
+
+@pytest.mark.slow
+def test_error_falls_with_levels_and_codes():
+  rows = error_by_size(_clusters(), levels=(1, 2, 4), sizes=(2, 8, 100))
+  table = {(r["levels"], r["codes"]): r["unexplained"] for r in rows}
+  # 100 codes are more than there are items.
+  assert set(table) == {(m, c) for m in (1, 2, 4) for c in (2, 8)}
+  for codes in (2, 8):
+    assert table[1, codes] > table[2, codes] > table[4, codes] > 0
+  for levels in (1, 2, 4):
+    assert table[levels, 2] > table[levels, 8]
+
+
+def test_next_items_are_validation_targets():
+  class Two:
+    split = LeaveOneOut()
+
+    def __len__(self):
+      return 3
+
+    def __getitem__(self, user):
+      items = [[1, 2, 3, 4], [1, 3, 2], [1, 2]][user]
+      return {"user": np.array(user), "item": np.array(items, np.int32)}
+
+  codes = np.array([[0, 0], [1, 1], [2, 1], [2, 2], [3, 3]], np.int32)
+  # User 0: 2 then 3 share one code; user 1: 1 then 3 share none; user 2 has
+  # no target.
+  found = next_item(Two(), codes)
+  assert found == {"users": 2, "share_by_depth": [0.5, 0.0]}
