@@ -89,7 +89,7 @@ def quicktest(c: ConfigDict) -> None:
   c.train.log_every_steps = 1
   c.train.eval_every_steps = 3
   c.train.patience = 0
-  c.eval.batch_size = 64
+  c.requests.batch_size = 64
 
 
 def item_texts() -> dict:
@@ -144,7 +144,9 @@ def quick_tokens(c: ConfigDict) -> None:
     layout.max_items = 10
     c.system.max_length = bool(layout.num_user_tokens) + 10 * num_levels
     c.pipeline.row_length = c.system.max_length
-  c.eval.ks = (1, 5, 10)
+  c.evals.next_item.ks = (1, 5, 10)
+  if "decoding" in c.evals:
+    c.evals.decoding.update(users=20, ks=(1, 5, 10))
   c.retrieval.num_beams = 11
 
 
@@ -181,10 +183,15 @@ def train_options(steps: int, eval_every_steps: int, patience: int) -> dict:
   }
 
 
-def eval_options() -> dict:
-  """config.eval: full ranking without the user's earlier items."""
+def request_options(batch_size: int = 128) -> dict:
+  """config.requests: see experiment/options.py."""
+  return {"batch_size": batch_size, "num_results": 200}
+
+
+def next_item() -> dict:
+  """Full ranking of the next item, without the user's earlier items."""
   return {
-    "batch_size": 128,
+    "name": "evaluation.NextItem",
     "filter_history": True,
     "ks": (1, 5, 10, 50, 200),
   }

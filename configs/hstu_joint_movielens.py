@@ -79,7 +79,7 @@ def _system(words: Set[str]) -> dict:
     "unknown_action": oriented,
     "dropout": 0.2,
     "dtype": "float32",
-    "heads": {"name": "layers.Linear", "num_tasks": 1},
+    "heads": {"name": "layers.LinearHead", "num_tasks": 1},
     "backbone": {
       "name": "backbones.HSTU",
       "num_layers": 2,
@@ -100,30 +100,35 @@ def _system(words: Set[str]) -> dict:
 
 def _task(c: ConfigDict, words: Set[str]) -> None:
   """The loss, what is measured, and which of it training watches."""
-  ranking = {"feedback": _feedback(), "batch_size": 128}
+  c.requests = common.request_options()
+  find = {"next_item": common.next_item()}
+  rank = {
+    "shown_items": {
+      "name": "evaluation.ShownItems",
+      "feedback": _feedback(),
+    }
+  }
   if "retrieval_only" in words:
-    c.objective, c.eval = _FIND, common.eval_options()
+    c.objective, c.evals = _FIND, find
     c.train.monitor = "ndcg@10"
   elif "ranking_only" in words:
-    name = "evaluation.ImpressionRanking"
-    c.objective, c.eval = _RANK, {"name": name, **ranking}
+    c.objective, c.evals = _RANK, rank
     c.train.monitor = "auc"
   else:
-    name = "evaluation.RetrievalAndRanking"
     c.objective = {
       "name": "objectives.WeightedSum",
       "objectives": {"next_item": _FIND, "action": _RANK},
       "weights": {"next_item": 1.0, "action": 1.0},
     }
-    c.eval = {"name": name, **common.eval_options(), **ranking}
-    c.train.monitor = "mean"
+    c.evals = {**find, **rank}
+    c.train.monitor = "ndcg@10+auc"
 
 
 def _quicktest(c: ConfigDict) -> None:
   """The simulator's carts instead of ratings, and twelve events."""
   common.quicktest(c)
   c.pipeline.layout.max_events = 12
-  nodes = [c.pipeline.layout, c.eval]
+  nodes = [c.pipeline.layout, *c.evals.values()]
   for node in nodes:
     for name in ("feedback", "wanted"):
       if node.get(name) is not None:

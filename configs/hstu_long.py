@@ -100,8 +100,9 @@ def get_config(arg: str = "") -> ConfigDict:
     steps=100_000, eval_every_steps=5_000, patience=0
   )
   c.train.eval_users = 1_000
-  c.eval = common.eval_options()
-  c.eval.batch_size = 1
+  c.requests = common.request_options()
+  c.evals = {"next_item": common.next_item()}
+  c.requests.batch_size = 1
   c.mesh = common.mesh_options()
   common.share_dtype(c)
   if "quicktest" in words:

@@ -119,7 +119,8 @@ def get_config(arg: str = "") -> ConfigDict:
     "weight_decay": 0.0,
   }
   c.train = common.train_options(steps=4600, eval_every_steps=138, patience=0)
-  c.eval = common.eval_options()
+  c.requests = common.request_options()
+  c.evals = {"next_item": common.next_item()}
   c.mesh = common.mesh_options()
   common.share_dtype(c)
   if "quicktest" in words:

@@ -44,7 +44,7 @@ _HEADS = {
     "widths": (128, 64),
     "dropout": 0.1,
   },
-  "linear": {"name": "layers.Linear"},
+  "linear": {"name": "layers.LinearHead"},
   "task_mlp": {"name": "layers.TaskMlp", "hidden_width": 64},
   "mmoe": {
     "name": "layers.MMoE",

@@ -113,8 +113,9 @@ def get_config(arg: str = "") -> ConfigDict:
     steps=100_000, eval_every_steps=5_000, patience=0
   )
   c.train.eval_users = 10_240
-  c.eval = common.eval_options()
-  c.eval.batch_size = 512
+  c.requests = common.request_options()
+  c.evals = {"next_item": common.next_item()}
+  c.requests.batch_size = 512
   c.mesh = common.mesh_options()
   c.mesh.preset = "rowwise_tables"
   common.share_dtype(c)

@@ -97,10 +97,12 @@ def kuairand(name: str, words: Set[str]) -> ConfigDict:
     "learning_rate": 1e-3,
     "weight_decay": 0.01,
   }
-  c.eval = {
-    "name": "evaluation.ImpressionRanking",
-    "feedback": feedback(TASKS),
-    "batch_size": 256,
+  c.requests = common.request_options(batch_size=256)
+  c.evals = {
+    "shown_items": {
+      "name": "evaluation.ShownItems",
+      "feedback": feedback(TASKS),
+    }
   }
   c.value = dict.fromkeys(TASKS, 1.0)
   c.mesh = common.mesh_options()
@@ -118,5 +120,5 @@ def quicktest(c: ConfigDict) -> None:
   common.quicktest(c)
   c.split = ConfigDict(common.global_time())
   c.value = ConfigDict(dict.fromkeys(QUICK_TASKS, 1.0))
-  c.eval.feedback.tasks = c.objective.tasks = QUICK_TASKS
+  c.evals.shown_items.feedback.tasks = c.objective.tasks = QUICK_TASKS
   c.pipeline.layout.feedback.tasks = QUICK_TASKS

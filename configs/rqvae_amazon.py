@@ -81,7 +81,7 @@ def get_config(arg: str = "") -> ConfigDict:
   }
   if "contrastive" in words:
     c.objective.contrastive = {
-      "name": "objectives.InBatch",
+      "name": "objectives.InBatchContrastive",
       "weight": 0.1,
       "temperature": 0.1,
       "quantized": True,
@@ -94,12 +94,12 @@ def get_config(arg: str = "") -> ConfigDict:
   }
   c.train = common.train_options(steps=2_000, eval_every_steps=500, patience=0)
   c.train.monitor = "explained"
-  c.eval = {"name": "evaluation.CodeQuality"}
+  c.requests = common.request_options()
+  c.evals = {"code_quality": {"name": "evaluation.CodeQuality"}}
   c.mesh = common.mesh_options()
   if "quicktest" in words:
     common.quicktest(c)
     common.quick_texts(c)
-    c.eval = {"name": "evaluation.CodeQuality"}
     c.pipeline.layout.width = c.system.vector_width = 24
     c.system.quantizer.level_sizes = (16,) * len(sizes)
   return c

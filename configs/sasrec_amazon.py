@@ -69,7 +69,8 @@ def get_config(arg: str = "") -> ConfigDict:
   }
   c.train = common.train_options(steps=12_000, eval_every_steps=300, patience=5)
   c.train.eval_users = 10_000
-  c.eval = common.eval_options()
+  c.requests = common.request_options()
+  c.evals = {"next_item": common.next_item()}
   c.mesh = common.mesh_options()
   common.share_dtype(c)
   if "quicktest" in words:

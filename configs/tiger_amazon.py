@@ -79,8 +79,15 @@ def get_config(arg: str = "") -> ConfigDict:
   }
   c.train = common.train_options(steps=12_000, eval_every_steps=500, patience=5)
   c.train.eval_users = 2_000
-  c.eval = common.eval_options()
-  c.eval.ks = (1, 5, 10, 20, 50)
+  c.requests = common.request_options()
+  c.evals = {
+    "next_item": {**common.next_item(), "ks": (1, 5, 10, 20, 50)},
+    "decoding": {
+      "name": "evaluation.Decoding",
+      "users": 500,
+      "ks": (1, 5, 10, 20, 50),
+    },
+  }
   c.mesh = common.mesh_options()
   common.share_dtype(c)
   if "quicktest" in words:

@@ -56,14 +56,13 @@ def get_config(arg: str = "") -> ConfigDict:
       "taken": tasks,
       "loss": {
         "name": "objectives.SampledSoftmax",
-        "negatives": {"name": "objectives.InBatch", "count": 512},
+        "negatives": {"name": "objectives.InBatchNegatives", "count": 512},
         "temperature": 1.0,
         "correct_log_q": True,
         "correct_positive": True,
       },
     }
   )
-  batch_size = c.eval.batch_size
-  c.eval = ConfigDict({**common.eval_options(), "batch_size": batch_size})
+  c.evals = ConfigDict({"next_item": common.next_item()})
   c.train.monitor = "ndcg@10"
   return c

@@ -2,10 +2,8 @@
 """Writes what people look at: the page of one run, or the README's results.
 
 python scripts/report.py --workdir=WORKDIR
-  WORKDIR/report.html from evaluation.json, ranks.npz, metrics.jsonl and the
-  prepared data; one HTML file that needs no network. Of a ranker, without
-  ranks.npz, its sections are those of report/ranking/page.py; a system that
-  retrieves and ranks has both, and a verdict of each.
+  WORKDIR/report.html: a part of each evaluator, one HTML file that needs no
+  network.
 python scripts/report.py --results=results --readme=README.md [--check]
   the README's results table and results/overview.svg from
   results/<config>/<seed>.json. With --check nothing is written, and the
@@ -21,10 +19,8 @@ from genrec_jax.core.atomic import write_text
 from genrec_jax.core.flag_names import parse_flags
 from genrec_jax.report import tables
 from genrec_jax.report.overview import overview_svg
-from genrec_jax.report.ranking import verdict as ranker_verdict
 from genrec_jax.report.ranking.runs import read_ranker_runs
-from genrec_jax.report.retrieval.page import verdict
-from genrec_jax.report.runs import read_run, read_runs
+from genrec_jax.report.runs import read_runs
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of one finished run")
 _USER = flags.DEFINE_string(
@@ -59,17 +55,11 @@ def update_readme(
 def report_run(workdir: pathlib.Path) -> None:
   """Writes the page of a workdir and says its verdicts."""
   # Only this form needs the model, and with it JAX.
-  from genrec_jax.report.ranking import workdir as ranker_workdir
-  from genrec_jax.report.retrieval import workdir as finder
+  from genrec_jax.report.page import page_of
 
   path = workdir / "report.html"
-  ranking = ranker_workdir.read_result(workdir)
-  said = [] if ranking is None else [ranker_verdict.verdict(ranking)]
-  if ranker_workdir.is_ranker(workdir):
-    write_text(path, ranker_workdir.page_of(workdir, _USER.value))
-  else:
-    write_text(path, finder.page_of(workdir, _USER.value))
-    said.insert(0, verdict(read_run(workdir / "evaluation.json")))
+  html, said = page_of(workdir, _USER.value)
+  write_text(path, html)
   print(*(one.text for one in said), f"wrote {path}", sep="\n")
   if _REQUIRE_WIN.value and not all(one.won for one in said):
     sys.exit(1)

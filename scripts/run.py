@@ -33,8 +33,6 @@ from genrec_jax.experiment.restored import read_progress
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where everything goes.")
-_RANKING = "evaluation.ImpressionRanking"
-_BOTH = "evaluation.RetrievalAndRanking"
 STAGES = (
   "data",
   "vectors",
@@ -86,7 +84,7 @@ def _is_evaluated(workdir: pathlib.Path) -> bool:
   values = there.get("config_values", {})
   return all(there.get(key) == value for key, value in now.items()) and all(
     values.get(section) == run.config[section]
-    for section in ("eval", "retrieval")
+    for section in ("evals", "requests", "retrieval")
   )
 
 
@@ -138,16 +136,14 @@ def run() -> None:
     "evaluation": lambda: _do("evaluate.py", f"--workdir={workdir}"),
     "report": lambda: _do("report.py", f"--workdir={workdir}"),
   }
-  # A tokenizer has a validator of its own, and nothing that answers requests.
-  validator = config["eval"].get("name", "") if "system" in config else None
   needed = {
     "data": not config["prepared"],
     "vectors": bool(config.get("content")),
     "before": bool(before),
     "tokens": bool(config.get("tokens")),
     "training": "system" in config,
-    "evaluation": validator in ("", _RANKING, _BOTH),
-    "report": validator in ("", _RANKING, _BOTH),
+    "evaluation": bool(config.get("evals")),
+    "report": bool(config.get("evals")),
   }
   for stage in STAGES[: STAGES.index(_STOP_AFTER.value) + 1]:
     if not needed[stage]:

@@ -21,8 +21,8 @@ import numpy as np
 
 from genrec_jax.core import processes, sharding
 from genrec_jax.data.dataset.catalog import Catalog
-from genrec_jax.data.pipeline.pipeline.pipeline import training_batches
-from genrec_jax.data.pipeline.pipeline.readers import Readers
+from genrec_jax.data.pipeline.pipeline import training_batches
+from genrec_jax.data.pipeline.readers import Readers
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.program import Program
 from genrec_jax.experiment.restored import load_params, read_progress
@@ -132,8 +132,7 @@ def train(run: Run, termination: Termination) -> None:
   program = run.program(run.mesh.place())
   placement, size = program.placement, run.pipeline.batch_size
   placement.check_batch_size(size, "config.pipeline.batch_size")
-  if run.train.eval_every_steps:
-    run.validator.check(run)
+  run.check_evals()
   rows = sharding.rows_of_process(placement.by_rows, size)
   batches = _open_readers(run, rows)
   checkpoints = Checkpoints(

@@ -18,10 +18,10 @@ import numpy as np
 from genrec_jax.backbones.hstu import HSTU
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.data.dataset.feedback import Feedback
-from genrec_jax.data.layouts.next_item.actions import ActionOriented
+from genrec_jax.data.layouts.actions import ActionOriented
 from genrec_jax.hlo import text as hlo
 from genrec_jax.hlo.cost import program_cost
-from genrec_jax.layers.action_heads import Linear
+from genrec_jax.layers.action_heads import LinearHead
 from genrec_jax.layers.attention import SiluAttention
 from genrec_jax.layers.history_pooling import TargetAttention
 from genrec_jax.layers.interactions import Concat
@@ -79,7 +79,7 @@ def sequence_flops(tokens: int, width: int = 128, rows: int = 4) -> StepFlops:
       position_bias=False,
       time_bias=False,
     ),
-    heads=Linear(1),
+    heads=LinearHead(1),
     num_actions=1,
   )
   forward, train, params = _flops(system, batch)

@@ -1,2 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sequence models: (x_BLD, info) -> h_BLD."""
+"""Linen modules (x_BLD, SequenceInfo) -> h_BLD."""
+
+from genrec_jax.backbones.causal import CausalTransformer
+from genrec_jax.backbones.encoder_decoder import EncoderDecoder
+from genrec_jax.backbones.hstu import HSTU
+from genrec_jax.backbones.stu import STU
+from genrec_jax.backbones.transformer import PreNormTransformer, ResearchSASRec
+
+__all__ = [
+  "CausalTransformer",
+  "EncoderDecoder",
+  "HSTU",
+  "PreNormTransformer",
+  "ResearchSASRec",
+  "STU",
+]

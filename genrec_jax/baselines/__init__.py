@@ -1,2 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every model is measured against."""
+"""What every model is measured against, and the simulator's oracle."""
+
+from genrec_jax.baselines.item_knn import ItemKNN
+from genrec_jax.baselines.most_popular import MostPopular
+from genrec_jax.baselines.oracle import TrueModel
+
+__all__ = [
+  "ItemKNN",
+  "MostPopular",
+  "TrueModel",
+]

@@ -22,13 +22,13 @@ import numpy as np
 from genrec_jax.backbones.hstu import HSTU
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.dataset.impressions import Impressions
-from genrec_jax.data.layouts.next_item.actions import (
+from genrec_jax.data.layouts.actions import (
   ActionOriented,
   Interleaved,
 )
-from genrec_jax.data.layouts.next_item.ranking import RequestLayout
+from genrec_jax.data.layouts.ranking import RequestLayout
 from genrec_jax.data.schema import Record
-from genrec_jax.layers.action_heads import Linear
+from genrec_jax.layers.action_heads import LinearHead
 from genrec_jax.layers.attention import SiluAttention
 from genrec_jax.models.action_ranker import ActionRanker
 from genrec_jax.ranking.candidates import CandidateScorer, asked_about
@@ -132,7 +132,7 @@ def _scorer(
       num_positions=length,
       attention=SiluAttention(normalizer=float(length)),
     ),
-    heads=Linear(num_tasks=len(_TASKS)),
+    heads=LinearHead(num_tasks=len(_TASKS)),
     num_actions=len(_TASKS),
     unknown_action=True,
   )

@@ -132,10 +132,13 @@ def time_decoding(
   """Users per second of each, and ratios to the constrained search.
 
   Args:
-    config: plain and checked (experiment/experiment.py), of a system that
-    generates. num_items: V. num_beams: K. batch_size: requests at a time.
-    history: items of each request. turns: timed batches of each. peer: command
-    of another program to take turns with.
+    config: plain and checked, of a system that generates.
+    num_items: V.
+    num_beams: K.
+    batch_size: requests at a time.
+    history: items of each request.
+    turns: timed batches of each.
+    peer: command of another program to take turns with.
 
   Raises:
     ValueError: the config's system does not generate, or the peer fails.
@@ -146,7 +149,7 @@ def time_decoding(
       " empty. Take one such as configs/tiger_amazon.py."
     )
   mesh = build_options(MeshOptions, config["mesh"], where="config.mesh")
-  config = {**config, "eval": {**config["eval"], "batch_size": batch_size}}
+  config = {**config, "requests": {"batch_size": batch_size}}
   program = Program.from_config(config, num_items, mesh.place())
   codes = skewed_codes(num_items, program.system.level_sizes)
   trie = Trie.build(codes, program.system.level_sizes)

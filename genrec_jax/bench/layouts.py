@@ -228,7 +228,7 @@ def _config(
       "num_requests": events if slopes else 0,
       "num_gaps": 56 if slopes else 0,
       "heads": {
-        "name": "layers.Linear",
+        "name": "layers.LinearHead",
         "num_tasks": len(_TASKS),
       },
       "backbone": {
@@ -253,10 +253,9 @@ def _config(
     },
     "optimizer": {"name": "train.adamw", "learning_rate": 1e-3},
     "train": {"steps": 1, "monitor": "auc"},
-    "eval": {
-      "name": "evaluation.ImpressionRanking",
-      "feedback": feedback,
-      "batch_size": 1,
+    "requests": {"batch_size": 1},
+    "evals": {
+      "shown_items": {"name": "evaluation.ShownItems", "feedback": feedback}
     },
     "mesh": {},
   }

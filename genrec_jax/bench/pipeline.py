@@ -11,7 +11,7 @@ import numpy as np
 
 from genrec_jax.data import splits
 from genrec_jax.data.dataset.histories import HistorySource
-from genrec_jax.data.pipeline.pipeline.pipeline import training_batches
+from genrec_jax.data.pipeline.pipeline import training_batches
 from genrec_jax.experiment.options import PipelineOptions
 
 _EPOCH_SECONDS = 90 * 24 * 3600

@@ -31,9 +31,10 @@ def time_train_step(
   """Median seconds of a train step, after compilation.
 
   Args:
-    config: plain and checked (experiment/experiment.py); its pipeline says the
-    shapes. num_items: V. events: of every row, at most the row's length. steps:
-    timed.
+    config: plain and checked; its pipeline says the shapes.
+    num_items: V.
+    events: of every row, at most the row's length.
+    steps: timed.
   """
   mesh = build_options(MeshOptions, config["mesh"], where="config.mesh")
   program = Program.from_config(config, num_items, mesh.place())

@@ -25,10 +25,10 @@ from jaxtyping import Shaped
 import numpy as np
 
 from genrec_jax.core import atomic, checksums
+from genrec_jax.core.names import public_name
 
 SCHEMA_VERSION = 1
 _MANIFEST = "manifest.json"
-_PACKAGE = "genrec_jax."
 
 
 def content_hash(*parts: Any) -> str:
@@ -57,14 +57,13 @@ def describe(options: Any) -> dict[str, Any] | None:
   cls = type(options)
   if not dataclasses.is_dataclass(options):
     raise ValueError(f"{cls.__name__} must be a dataclass of plain options.")
-  name = f"{cls.__module__}.{cls.__qualname__}".removeprefix(_PACKAGE)
   node = {
     field.name: getattr(options, field.name)
     for field in dataclasses.fields(options)
     if field.init
   }
   # As it is read back: JSON makes lists of tuples.
-  return json.loads(json.dumps({"name": name, **node}))
+  return json.loads(json.dumps({"name": public_name(cls), **node}))
 
 
 @contextlib.contextmanager

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Config node -> object: the only place that reads configs.
 
-A node is a mapping with `name="module.Attribute"`, resolved inside the
-genrec_jax package, and keyword arguments. Nested nodes that have a name are
-built first. Below `build` nobody sees a config: plain arguments only.
+A node is a mapping with a public name (core/names.py), such as
+`name="layouts.NextItem"`, and keyword arguments. Nested nodes that have a name
+are built first. Below `build` nobody sees a config: plain arguments only.
 
     build({"name": "backbones.HSTU", "num_layers": 2, ...})
 
@@ -13,47 +13,15 @@ of the library that everybody types by hand.
 
 from collections.abc import Mapping
 import dataclasses
-import importlib
 import inspect
 from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
+from genrec_jax.core.names import resolve
 from genrec_jax.core.suggest import choices_hint
 
-_PACKAGE = "genrec_jax"
 _T = TypeVar("_T")
-
-
-def _resolve(name: str, where: str) -> Any:
-  """The object behind "module.Attribute" inside the package."""
-  module_name, _, attribute = name.rpartition(".")
-  if not module_name:
-    raise ValueError(
-      f"{where}.name={name!r} must be 'module.Attribute', such as"
-      " 'backbones.HSTU'."
-    )
-  full_name = f"{_PACKAGE}.{module_name}"
-  try:
-    module = importlib.import_module(full_name)
-  except ModuleNotFoundError as e:
-    if e.name and full_name.startswith(e.name):
-      raise ValueError(
-        f"{where}.name={name!r}: there is no module {full_name}."
-      ) from e
-    raise
-  if not hasattr(module, attribute) or attribute.startswith("_"):
-    public = [
-      n
-      for n, value in vars(module).items()
-      if not n.startswith("_")
-      and getattr(value, "__module__", None) == full_name
-    ]
-    raise ValueError(
-      f"{where}.name={name!r}: {full_name} has no {attribute!r}."
-      + choices_hint(attribute, public)
-    )
-  return getattr(module, attribute)
 
 
 def _check_keywords(target: Any, kwargs: Mapping, where: str) -> None:
@@ -124,7 +92,7 @@ def build(
   node = to_plain(node)
   if not isinstance(node, Mapping) or "name" not in node:
     raise ValueError(f"{where} must be a mapping with a 'name', got {node!r}.")
-  target = _resolve(node["name"], where)
+  target = resolve(node["name"], f"{where}.name")
   kwargs = {
     key: _build_value(value, f"{where}.{key}")
     for key, value in node.items()

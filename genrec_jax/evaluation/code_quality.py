@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a tokenizer in training is watched by: the codes of all items.
 
-    config.eval = {"name": "evaluation.CodeQuality"}
+    config.evals.code_quality = {"name": "evaluation.CodeQuality"}
 
     explained     1 - |v - v^|^2 / |v - mean|^2, v^ decoded from the codes
     uniqueness    distinct codes / items, before any rule that makes them unique
@@ -12,6 +12,7 @@ All are better higher. Items are those of the whole catalogue: codes are asked
 for all of them, and no target of a user is looked at.
 """
 
+from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
@@ -19,26 +20,26 @@ import jax
 from jaxtyping import Float, Int
 import numpy as np
 
+from genrec_jax.core import seams
+from genrec_jax.evaluation.base import Unwatched
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.restored import Loaded
+
 
 @dataclasses.dataclass(frozen=True)
-class CodeQuality:
+class CodeQuality(Unwatched):
   """Codes all items with the tokenizer of these parameters."""
 
   @property
   def names(self) -> tuple[str, ...]:
-    """What training may watch."""
+    """Metrics that config.train.monitor may name."""
     return ("explained", "uniqueness", "utilisation", "balance")
 
-  def check(self, run: Any) -> None:
-    """Raises a ValueError where a system is no tokenizer."""
-    if not hasattr(run.system, "tokenizer"):
-      name = run.config["system"]["name"]
-      raise ValueError(
-        f"config.eval.name is for tokenizers, and {name} is none: leave it out"
-        " to rank validation targets."
-      )
+  def check(self, run: Run, watched: tuple[str, ...] = ()) -> None:
+    """Raises a ValueError where a model is no tokenizer."""
+    seams.require(run.system, seams.TokenizerModel, "config.system")
 
-  def __call__(self, run: Any, params: Any, program: Any) -> dict[str, float]:
+  def validate(self, run: Run, params: Any, program: Any) -> dict[str, float]:
     """The metrics, and "used_1", "used_2", ... of the levels."""
     del program
     tokenizer = run.system.tokenizer(jax.device_get(params))
@@ -48,6 +49,21 @@ class CodeQuality:
       "explained": explained(vectors_ND, tokenizer.decode(codes_NM)),
       **code_metrics(codes_NM, tokenizer.level_sizes),
     }
+
+  def measure(
+    self, run: Run, loaded: Loaded, *, baselines: bool = True
+  ) -> tuple[dict[str, Any], None]:
+    """{"metrics": {"items": {...}}}: no part of the split is looked at."""
+    del baselines
+    found = self.validate(run, loaded.params, None)
+    return {"metrics": {"items": found}}, None
+
+  def text(self, document: Mapping[str, Any]) -> str:
+    """The section as lines for a terminal."""
+    metrics = document["metrics"]["items"]
+    return "\n".join(
+      ["codes of all items:", *(f"  {n:14}{v:.4f}" for n, v in metrics.items())]
+    )
 
 
 def explained(

@@ -13,12 +13,14 @@ The requests are those of users drawn once by a seed; those with targets never
 trained on are drawn in the same way. Nothing is chosen by it.
 """
 
+from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
 import jax
 import numpy as np
 
+from genrec_jax.core import seams
 from genrec_jax.data.dataset.requests import (
   count_requests,
   iter_requests,
@@ -27,11 +29,14 @@ from genrec_jax.data.dataset.requests import (
 from genrec_jax.decoding.decoder import Decoder
 from genrec_jax.decoding.trie import Trie
 from genrec_jax.decoding.unconstrained import unconstrained_search
+from genrec_jax.evaluation.base import Unwatched
 from genrec_jax.evaluation.full_ranking import evaluate
 from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.restored import Loaded
 from genrec_jax.retrieval.generative import Beam, Exact, PrefixMatch
 
 _TOP = 10
+_SHOWN = ("hr@10", "ndcg@10", "mrr@10", "hr@50")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,29 +64,57 @@ class _Recorded:
     return found
 
 
+@dataclasses.dataclass(frozen=True)
+class Decoding(Unwatched):
+  """Beam search against exact scoring, on test users drawn once.
+
+  Attributes:
+    users: test users drawn.
+    num_beams: of the searches; None = what config.retrieval returns.
+    ks: cut-offs of the metrics.
+    filter_history: hide a user's earlier items from the candidates.
+  """
+
+  users: int = 500
+  num_beams: int | None = None
+  ks: tuple[int, ...] = (1, 5, 10, 20, 50)
+  filter_history: bool = True
+
+  def check(self, run: Run, watched: tuple[str, ...] = ()) -> None:
+    """Raises a ValueError where a model generates nothing."""
+    seams.require(run.system, seams.DecoderModel, "config.system")
+
+  def measure(
+    self, run: Run, loaded: Loaded, *, baselines: bool = True
+  ) -> tuple[dict[str, Any], None]:
+    """See measure_decoding."""
+    del baselines
+    return measure_decoding(run, loaded.params, self), None
+
+  def text(self, document: Mapping[str, Any]) -> str:
+    """The section as lines for a terminal."""
+    return decoding_table(document)
+
+
 def measure_decoding(
-  run: Run, params: Any, *, num_users: int = 500, num_beams: int | None = None
+  run: Run, params: Any, options: Decoding
 ) -> dict[str, Any]:
   """Compares beam search with exact scoring, and counts invalid lists.
 
   Args:
     run: of a system that generates.
     params: on this process's devices.
-    num_users: test users drawn.
-    num_beams: of the searches; None = what config.retrieval returns.
+    options: how many users, beams and places.
 
   Returns:
     a JSON-able dict.
 
   Raises:
-    ValueError: the run's system has vectors and generates nothing.
+    ValueError: no request has an item that may be recommended.
   """
-  if run.retrieval is None:
-    raise ValueError(
-      "this run's system searches vectors (config.retrieval is empty): there"
-      " is no decoding to measure."
-    )
-  num_beams = run.retrieval.num_results if num_beams is None else num_beams
+  num_users, num_beams = options.users, options.num_beams
+  if num_beams is None:
+    num_beams = run.retrieval.num_results
   strategies = {
     "beam": Beam(num_beams),
     "exact": Exact(num_beams),
@@ -94,7 +127,9 @@ def measure_decoding(
   metrics, ids = {}, {}
   for name, search in searches.items():
     requests = _requests(run, num_users)
-    metrics[name] = _metrics(run, search, requests, num_beams, name, num_users)
+    metrics[name] = _metrics(
+      run, search, requests, options, num_beams, name, num_users
+    )
     ids[name] = np.concatenate(search.ids)
   same = [
     len(set(a[a > 0]) & set(b[b > 0])) / np.count_nonzero(b)
@@ -108,7 +143,7 @@ def measure_decoding(
     "num_beams": num_beams,
     "metrics": metrics,
     "overlap_of_10": float(np.mean(same)),
-    "cold": _cold(run, params, num_users, num_beams),
+    "cold": _cold(run, params, options, num_beams),
     "invalid_share_by_depth": _invalid(run, params, num_users, num_beams),
   }
 
@@ -119,24 +154,31 @@ def _search(run: Run, params: Any, strategy: Any):
 
 
 def _metrics(
-  run: Run, search: Any, requests: Any, num_beams: int, name: str, count: int
+  run: Run,
+  search: Any,
+  requests: Any,
+  options: Decoding,
+  num_beams: int,
+  name: str,
+  count: int,
 ) -> dict[str, float]:
   return evaluate(
     search,
     requests,
     num_items=run.histories.manifest.num_items,
-    ks=tuple(k for k in run.eval.ks if k < num_beams),
-    filter_history=run.eval.filter_history,
+    ks=tuple(k for k in options.ks if k < num_beams),
+    filter_history=options.filter_history,
     progress=name,
     num_requests=count,
   ).metrics
 
 
 def _cold(
-  run: Run, params: Any, num_users: int, num_beams: int
+  run: Run, params: Any, options: Decoding, num_beams: int
 ) -> dict[str, Any]:
   """Metrics of requests whose target has no training event."""
-  histories, size = run.histories, run.eval.batch_size
+  histories, size = run.histories, run.requests.batch_size
+  num_users = options.users
   rows = [
     (record, int(place))
     for record in (histories[user] for user in range(len(histories)))
@@ -157,7 +199,7 @@ def _cold(
   for name, kind in (("beam", Beam), ("prefix_match", PrefixMatch)):
     search, label = _search(run, params, kind(num_beams)), f"{name}, unseen"
     found["metrics"][name] = _metrics(
-      run, search, batches, num_beams, label, len(rows)
+      run, search, batches, options, num_beams, label, len(rows)
     )
   return found
 
@@ -166,7 +208,7 @@ def _requests(run: Run, num_users: int):
   return iter_requests(
     run.histories,
     "test",
-    run.eval.batch_size,
+    run.requests.batch_size,
     max_users=num_users,
     seed=run.seed,
   )
@@ -187,3 +229,31 @@ def _invalid(
     str(depth): float(np.mean(depth_RK[listed] < depth))
     for depth in range(1, len(run.system.level_sizes) + 1)
   }
+
+
+def decoding_table(decoding: Mapping[str, Any]) -> str:
+  """Lines of text for the document's "decoding"."""
+  names = [m for m in _SHOWN if m in decoding["metrics"]["exact"]]
+  lines = [f"decoding, {decoding['users']} test users:"]
+  lines += [
+    f"  {kind:38}" + "".join(f"  {n} {values[n]:.4f}" for n in names)
+    for kind, values in decoding["metrics"].items()
+  ]
+  cold = decoding["cold"]
+  lines.append(
+    f"  {cold['requests']} test requests for items without a training event"
+    f" ({cold['share']:.2%} of all requests are such):"
+  )
+  lines += [
+    f"  {kind:38}" + "".join(f"  {n} {values[n]:.4f}" for n in names)
+    for kind, values in cold["metrics"].items()
+  ]
+  shares = ", ".join(
+    f"{share:.2%} after {depth}"
+    for depth, share in decoding["invalid_share_by_depth"].items()
+  )
+  lines += [
+    f"  beam's ten among the exact ten: {decoding['overlap_of_10']:.1%}",
+    f"  without a trie, codes that no item has: {shares}",
+  ]
+  return "\n".join(lines)

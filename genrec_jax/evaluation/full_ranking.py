@@ -12,22 +12,20 @@ rule for ties (pessimistic) and the same requests. Ranks are kept per request,
 with user and event, so two evaluations can be paired.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 import dataclasses
 import time
-from typing import Any
 
 import jax
 from jaxtyping import Bool, Int, Shaped
 import numpy as np
 from tqdm import tqdm
 
+from genrec_jax.core.seams import Search
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.times import int32_seconds
 from genrec_jax.metrics import slices
 from genrec_jax.metrics.ranking import KS, MISS, RankingMetrics, rank_of_target
-
-Search = Callable[[Requests, int, Any], tuple[Any, Any, dict[str, Any]]]
 
 
 @dataclasses.dataclass(frozen=True)

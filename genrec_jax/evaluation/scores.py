@@ -172,7 +172,7 @@ def _check_same_impressions(
     if not np.array_equal(*bits):
       raise ValueError(
         f"the two runs mean something else by {task!r}: their labels differ"
-        " (config.eval.feedback)."
+        " (the feedback of config.evals)."
       )
 
 

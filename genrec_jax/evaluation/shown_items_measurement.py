@@ -33,7 +33,8 @@ from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.impressions import iter_impressions
 from genrec_jax.data.splits import PARTS
-from genrec_jax.evaluation.shown_items import Scored, score_all, scorer
+from genrec_jax.evaluation.scored import Scored, score_all, scorer
+from genrec_jax.experiment.experiment import Run
 from genrec_jax.hlo import text as hlo
 from genrec_jax.hlo.cost import program_cost
 from genrec_jax.metrics.pointwise import log_losses
@@ -134,7 +135,7 @@ class ImpressionMeasurement:
     return (one + (size - 1) * (two - one)) / size
 
 
-def flops_per_request(run: Any) -> tuple[float, float]:
+def flops_per_request(run: Run) -> tuple[float, float]:
   """FLOPs of a request of one item, and of two, from the compiled steps."""
   # Of one device: what is compiled for several holds a part of the batch.
   program = run.program(MeshOptions().place(jax.local_devices()[:1]))
@@ -145,11 +146,11 @@ def flops_per_request(run: Any) -> tuple[float, float]:
       for n in (1, 2)
     ]
   one, two = (program_cost(hlo.parse(s.as_text())).flops for s in steps)
-  return one / run.eval.batch_size, two / run.eval.batch_size
+  return one / run.requests.batch_size, two / run.requests.batch_size
 
 
 def measure_impressions(
-  run: Any, params: Any, *, with_floors: bool = True
+  run: Run, params: Any, *, with_floors: bool = True
 ) -> ImpressionMeasurement:
   """Scores both parts with the model, and with_floors by training rates.
 
@@ -169,7 +170,7 @@ def measure_impressions(
         run.histories,
         part,
         feedback,
-        run.eval.batch_size,
+        run.requests.batch_size,
         run.pipeline.layout.num_candidates,
         frozen=name == FROZEN,
       )

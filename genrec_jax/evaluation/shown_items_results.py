@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a finished ranker says of itself: one JSON document.
+"""The section of ShownItems, from what was measured; its lines.
 
-It is WORKDIR/evaluation.json and, beside those of systems that search,
-results/<config>/<seed>.json; the key "tasks" tells it apart. Of a system that
-retrieves too it is the part "ranking" of the document of that. To what every
-document says (evaluation/results.py, `description`) it adds, by part and task:
+Parts are "validation" and "test". By part and task:
 
     metrics     {PART: {TASK: {"auc", "gauc", "ne", "log_loss", "ece", ...}}}
     intervals   {PART: {TASK: {"auc": [low, high]}}}     95 %, users resampled
@@ -24,16 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from genrec_jax.evaluation.results import description, triples
+from genrec_jax.evaluation.next_item_results import triples
+from genrec_jax.evaluation.scored import Scored, task_metrics
 from genrec_jax.evaluation.scores import Scores, compare
-from genrec_jax.evaluation.shown_items import Scored, task_metrics
 from genrec_jax.evaluation.shown_items_measurement import (
   FROZEN,
   MODEL,
   ImpressionMeasurement,
 )
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.restored import Loaded
 from genrec_jax.metrics import bootstrap, score_bootstrap, slices
 from genrec_jax.metrics.auc import gauc_share
 from genrec_jax.metrics.pointwise import CalibrationMetrics
@@ -41,25 +37,19 @@ from genrec_jax.metrics.pointwise import CalibrationMetrics
 _SHOWN = ("auc", "gauc", "ne", "log_loss")
 
 
-def document(
-  run: Run,
-  measured: ImpressionMeasurement,
-  scores: Scores,
-  *,
-  loaded: Loaded,
+def section(
+  run: Run, measured: ImpressionMeasurement, scores: Scores
 ) -> dict[str, Any]:
-  """Returns the JSON-able document of a run.
+  """The JSON-able section.
 
   Args:
     run: what was trained.
     measured: what was measured.
     scores: the same as it is written to disk.
-    loaded: the parameters that were measured.
   """
   tasks, parts = measured.tasks, measured.parts
   model = {part: measured.scored[part][MODEL] for part in parts}
   return {
-    **description(run, loaded),
     "tasks": list(tasks),
     "num_impressions": {p: len(s.users_R) for p, s in model.items()},
     "num_requests": {p: s.num_requests for p, s in model.items()},
@@ -164,11 +154,7 @@ def _slices(run: Run, scored: Scored, tasks: tuple[str, ...]) -> dict[str, Any]:
 def table(result: Mapping[str, Any]) -> str:
   """The document's numbers as lines of text."""
   width = 40
-  lines = [
-    f"{result['config']}, seed {result['seed']}, on {result['dataset']}:"
-    f" {result['num_users']:,} users, {result['num_items']:,} items,"
-    f" {result['split_rule']}",
-  ]
+  lines: list[str] = []
 
   def line(label: str, cells: list[str]) -> str:
     return f"{label:{width}}" + "".join(f"{cell:>10}" for cell in cells)

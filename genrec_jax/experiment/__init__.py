@@ -1,2 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a config and a workdir stand for."""
+
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.program import Program
+from genrec_jax.experiment.restored import load_params
+from genrec_jax.experiment.trained_tokenizer import TrainedTokenizer
+
+__all__ = [
+  "Program",
+  "Run",
+  "TrainedTokenizer",
+  "load_params",
+]

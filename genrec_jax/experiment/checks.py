@@ -1,33 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the parts of a run must agree on, before anything is computed."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from genrec_jax.core.seams import Evaluator
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.histories import Histories
-from genrec_jax.evaluation.validation import Validator
 from genrec_jax.experiment.artifacts import Artifacts
-from genrec_jax.experiment.options import EvalOptions
 from genrec_jax.train.loop import LoopOptions
 
 
-def check_monitor(train: LoopOptions, validator: Validator) -> None:
+def check_monitor(train: LoopOptions, evals: Mapping[str, Evaluator]) -> None:
   """Raises where training would watch what is not measured."""
-  if train.eval_every_steps and train.monitor not in validator.names:
-    raise ValueError(
-      f"config.train.monitor={train.monitor!r} is no validation metric."
-      + choices_hint(train.monitor, validator.names)
-    )
-
-
-def check_results(retrieval: Any, options: EvalOptions) -> None:
-  """Raises where a search returns too few items to be measured."""
-  if retrieval.num_results <= max(options.ks):
-    raise ValueError(
-      f"config.retrieval returns {retrieval.num_results} items, and"
-      f" config.eval.ks={tuple(options.ks)} needs {max(options.ks) + 1} (one"
-      " more shows where a run of ties ends): raise the one or lower the other."
-    )
+  names = [name for evaluator in evals.values() for name in evaluator.names]
+  for monitor in train.monitors if train.eval_every_steps else ():
+    if monitor not in names:
+      raise ValueError(
+        f"config.train.monitor={train.monitor!r}: {monitor!r} is no validation"
+        f" metric of config.evals.{choices_hint(monitor, names)}"
+      )
 
 
 def check_levels(system: Any, artifacts: Artifacts) -> None:

@@ -20,25 +20,33 @@ import jax
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from genrec_jax.core import atomic, processes, rng, sharding
+from genrec_jax.core import processes, rng, seams, sharding
 from genrec_jax.core.build import build, build_options
+from genrec_jax.core.seams import Evaluator, Search
 from genrec_jax.core.sharding import MeshOptions, Placement
+from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import Histories, HistorySource
 from genrec_jax.data.prepare.prepare import check_prepared, prepare
 from genrec_jax.decoding.trie import Trie
-from genrec_jax.evaluation.full_ranking import Search
-from genrec_jax.evaluation.validation import Validator, validator_of
 from genrec_jax.experiment import checks
 from genrec_jax.experiment.artifacts import Artifacts
-from genrec_jax.experiment.options import EvalOptions, PipelineOptions
+from genrec_jax.experiment.options import PipelineOptions, RequestOptions
 from genrec_jax.experiment.program import Program
-from genrec_jax.experiment.sections import check_config, check_same
+from genrec_jax.experiment.sections import (
+  check_config,
+  check_same,
+  read_config,
+  write_config,
+)
 from genrec_jax.retrieval.brute_force import BruteForce
 from genrec_jax.retrieval.generative import Generative
 from genrec_jax.retrieval.model_search import ModelSearch
+from genrec_jax.retrieval.scann import Scann
 from genrec_jax.train.loop import LoopOptions
 from genrec_jax.train.state import init_params
+
+RETRIEVERS = {"brute_force": BruteForce, "scann": Scann}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +63,8 @@ class Run:
     objective: the loss.
     optimizer: Optax transformation, or one of train/rowwise.py.
     train: see LoopOptions.
-    eval: see EvalOptions.
-    validator: what training watches.
+    requests: see RequestOptions.
+    evals: what is measured, by name.
     mesh: see MeshOptions.
     retrieval: see Program.
   """
@@ -66,12 +74,12 @@ class Run:
   histories: Histories
   artifacts: Artifacts
   pipeline: PipelineOptions
-  system: Any
-  objective: Any
+  system: seams.Model
+  objective: seams.Objective
   optimizer: Any
   train: LoopOptions
-  eval: EvalOptions
-  validator: Validator
+  requests: RequestOptions
+  evals: Mapping[str, Evaluator]
   mesh: MeshOptions
   retrieval: Any
 
@@ -90,11 +98,11 @@ class Run:
     # JSON makes lists of tuples: compare what would be read back.
     config = json.loads(json.dumps(config))
     if path.is_file():
-      check_same(check_config(json.loads(path.read_text())), config, path)
+      check_same(read_config(path), config, path)
     workdir.mkdir(parents=True, exist_ok=True)
     run = cls._build(config, workdir, prepare_data=True)
     if jax.process_index() == 0:
-      atomic.write_text(path, json.dumps(config, indent=2) + "\n")
+      write_config(path, config)
     return run
 
   @classmethod
@@ -111,8 +119,7 @@ class Run:
         f"{workdir} holds no run: config.json is missing. Train first: python"
         f" scripts/train.py --config=... --workdir={workdir}"
       )
-    config = check_config(json.loads(path.read_text()))
-    return cls._build(config, workdir, prepare_data=False)
+    return cls._build(read_config(path), workdir, prepare_data=False)
 
   @classmethod
   def _build(cls, config, workdir, prepare_data) -> "Run":
@@ -121,21 +128,23 @@ class Run:
       PipelineOptions, config["pipeline"], where="config.pipeline"
     )
     train = build_options(LoopOptions, config["train"], where="config.train")
-    validator, eval_options = validator_of(config["eval"])
+    requests = build_options(
+      RequestOptions, config["requests"], where="config.requests"
+    )
+    evals = _evaluators(config["evals"])
     mesh = build_options(MeshOptions, config["mesh"], where="config.mesh")
     objective = build(config["objective"], where="config.objective")
     optimizer = build(config["optimizer"], where="config.optimizer")
     retrieval = None
     if config["retrieval"]:
       retrieval = build(config["retrieval"], where="config.retrieval")
-      checks.check_results(retrieval, eval_options)
     build(config["system"], where="config.system", num_items=1)
     data = pathlib.Path(config["prepared"] or workdir / "data")
     if prepare_data:
       parts = [build(config[k], where=f"config.{k}") for k in ("data", "split")]
       made = check_prepared if config["prepared"] else prepare
       processes.first_alone(lambda: made(*parts, data, **config["filter"]))
-    checks.check_monitor(train, validator)
+    checks.check_monitor(train, evals)
     checks.check_tasks(objective, pipeline.layout)
     histories = Histories(data)
     artifacts = Artifacts.of(config, workdir, histories)
@@ -161,8 +170,8 @@ class Run:
       objective=objective,
       optimizer=optimizer,
       train=train,
-      eval=eval_options,
-      validator=validator,
+      requests=requests,
+      evals=evals,
       mesh=mesh,
       retrieval=retrieval,
     )
@@ -213,7 +222,7 @@ class Run:
       objective=self.objective,
       optimizer=self.optimizer,
       pipeline=self.pipeline,
-      eval=self.eval,
+      requests=self.requests,
       seed=self.seed,
       placement=placement,
       retrieval=self.retrieval,
@@ -233,7 +242,7 @@ class Run:
 
     None where the system needs none but the seed's own.
     """
-    if not hasattr(self.system, "data_init"):
+    if not seams.offers(self.system, seams.DataInitModel):
       return None
     data = self.pipeline.layout.init_data()
     key = rng.stream(self.key, "data_init")
@@ -288,7 +297,7 @@ class Run:
       query_fn=query,
       request_batch=request_batch,
       index=index,
-      batch_size=self.eval.batch_size,
+      batch_size=self.requests.batch_size,
     )
 
   def _generative(self, params, program, request_batch) -> Generative:
@@ -310,11 +319,70 @@ class Run:
       decode_fn=decode,
       request_batch=request_batch,
       trie=trie,
-      batch_size=self.eval.batch_size,
+      batch_size=self.requests.batch_size,
     )
+
+  def index(self, params: Any, retriever: str | None = None) -> Any:
+    """An index over the items, for `search`; None for a model that generates.
+
+    Args:
+      params: on this process's devices.
+      retriever: "brute_force" (exact, on the devices) or "scann" (approximate);
+        None = exact.
+
+    Raises:
+      ValueError: another name, or one for a model that generates.
+    """
+    if self.retrieval is not None:
+      if retriever is not None:
+        raise ValueError(
+          f"retriever={retriever!r}: this model generates items and has no"
+          " vectors to search; config.retrieval says how it is searched"
+        )
+      return None
+    retriever = retriever or "brute_force"
+    if retriever not in RETRIEVERS:
+      hint = choices_hint(retriever, RETRIEVERS)
+      raise ValueError(f"retriever={retriever!r} is unknown.{hint}")
+    vectors = jax.device_get(self.item_vectors(params))
+    return RETRIEVERS[retriever].build(vectors)
+
+  def check_evals(self) -> None:
+    """Raises a ValueError where an evaluator cannot be answered.
+
+    Where training validates, what it watches must be defined too.
+    """
+    watched = self.train.monitors if self.train.eval_every_steps else ()
+    for evaluator in self.evals.values():
+      evaluator.check(self, tuple(n for n in watched if n in evaluator.names))
 
   def validate(
     self, params: Any, program: Program | None = None
   ) -> dict[str, float]:
-    """Metrics of the validation part; arguments as in search."""
-    return self.validator(self, params, program)
+    """Metrics of the validation part by all evaluators that have any.
+
+    Arguments as in search.
+    """
+    found: dict[str, float] = {}
+    for evaluator in self.evals.values():
+      found |= evaluator.validate(self, params, program)
+    return found
+
+
+def _evaluators(node: Mapping[str, Any]) -> dict[str, Evaluator]:
+  """The evaluators of config.evals, whose metrics have different names."""
+  found: dict[str, Evaluator] = {}
+  known: dict[str, str] = {}
+  for name, options in node.items():
+    where = f"config.evals.{name}"
+    evaluator = build(options, where=where)
+    seams.require(evaluator, Evaluator, where)
+    for metric in evaluator.names:
+      if metric in known:
+        raise ValueError(
+          f"{where} and config.evals.{known[metric]} both measure {metric!r}:"
+          " training could not say which it watches. Drop one."
+        )
+      known[metric] = name
+    found[name] = evaluator
+  return found

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of a program: config.pipeline and config.eval as values.
+"""Options of a program: config.pipeline and config.requests as values.
 
 Both give shapes: rows and tokens of a training batch, requests of a batch that
 is ranked or scored. config.train is in train/loop.py, config.mesh in
 core/sharding.py.
 """
 
-from collections.abc import Mapping
 import dataclasses
-from typing import Any
 
-from genrec_jax.core.build import build_options
+from genrec_jax.core.seams import Layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,32 +24,20 @@ class PipelineOptions:
       one or several parts each, or share one.
   """
 
-  layout: Any
+  layout: Layout
   batch_size: int
   row_length: int
   readers: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
-class EvalOptions:
-  """config.eval.
+class RequestOptions:
+  """config.requests.
 
   Attributes:
     batch_size: requests at a time.
-    filter_history: hide a user's earlier items from the candidates.
-    ks: cut-offs of the metrics.
+    num_results: items of a list, for which programs are compiled ahead.
   """
 
   batch_size: int = 128
-  filter_history: bool = True
-  ks: tuple[int, ...] = (1, 5, 10, 50, 200)
-
-  @classmethod
-  def of(cls, node: Mapping[str, Any]) -> "EvalOptions":
-    """Options of config.eval; of a validator with a name, those it has too."""
-    if "name" not in node:
-      return build_options(cls, node, where="config.eval")
-    names = {field.name for field in dataclasses.fields(cls)} & node.keys()
-    return build_options(
-      cls, {name: node[name] for name in names}, where="config.eval"
-    )
+  num_results: int = 200

@@ -20,12 +20,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genrec_jax.core import seams
 from genrec_jax.core.build import build, build_options
 from genrec_jax.core.sharding import Placement
 from genrec_jax.data.dataset.impressions import no_impressions
 from genrec_jax.data.dataset.requests import no_requests
 from genrec_jax.decoding.trie import Trie
-from genrec_jax.experiment.options import EvalOptions, PipelineOptions
+from genrec_jax.experiment.options import PipelineOptions, RequestOptions
 from genrec_jax.ops.top_k import sharded_top_k
 from genrec_jax.train.state import TrainState, init_params, init_state
 from genrec_jax.train.step import make_train_step
@@ -44,18 +45,18 @@ class Program:
     objective: the loss.
     optimizer: Optax transformation, or one of train/rowwise.py.
     pipeline: shapes of a batch.
-    eval: batch size of requests.
+    requests: sizes of a batch of requests and of its lists.
     seed: of everything drawn.
     placement: the mesh and its rules.
     retrieval: how a system that generates is searched, a strategy of
       retrieval/generative.py; None for systems that do not generate.
   """
 
-  system: Any
-  objective: Any
+  system: seams.Model
+  objective: seams.Objective
   optimizer: Any
   pipeline: PipelineOptions
-  eval: EvalOptions
+  requests: RequestOptions
   seed: int
   placement: Placement
   retrieval: Any = None
@@ -76,7 +77,9 @@ class Program:
       pipeline=build_options(
         PipelineOptions, config["pipeline"], where="config.pipeline"
       ),
-      eval=EvalOptions.of(config["eval"]),
+      requests=build_options(
+        RequestOptions, config["requests"], where="config.requests"
+      ),
       seed=config["seed"],
       placement=placement,
       retrieval=part("retrieval") if config["retrieval"] else None,
@@ -105,7 +108,7 @@ class Program:
 
   def abstract_requests(self) -> dict[str, jax.ShapeDtypeStruct]:
     """The same of a batch of requests, one history of max_length per row."""
-    requests = no_requests(self.eval.batch_size)
+    requests = no_requests(self.requests.batch_size)
     return _with_shardings(
       jax.eval_shape(lambda: self.pipeline.layout.request_batch(requests)),
       self.request_sharding,
@@ -122,7 +125,7 @@ class Program:
     layout = self.pipeline.layout
     if num_candidates is None:
       num_candidates = layout.num_candidates
-    nothing = no_impressions(self.eval.batch_size, num_candidates)
+    nothing = no_impressions(self.requests.batch_size, num_candidates)
     return _with_shardings(
       jax.eval_shape(lambda: layout.impression_batch(nothing)),
       self.request_sharding,
@@ -146,7 +149,7 @@ class Program:
   @property
   def request_sharding(self) -> jax.sharding.NamedSharding:
     """Requests are split like training rows where their number allows it."""
-    if self.placement.divides(self.eval.batch_size):
+    if self.placement.divides(self.requests.batch_size):
       return self.placement.by_rows
     return self.placement.replicated
 
@@ -227,7 +230,7 @@ class Program:
   def retrieve(self):
     """(query (B, D), items) -> ids and scores (B, K) of the best items.
 
-    items is what `items` returns; K is the largest of config.eval.ks.
+    items is what `items` returns; K is config.requests.num_results.
     """
 
     def search(query_BD, items_RD):
@@ -235,7 +238,7 @@ class Program:
         query_BD,
         items_RD,
         None,
-        k=max(self.eval.ks),
+        k=self.requests.num_results,
         num_valid=self.system.num_items + 1,
         block=_BLOCK_ITEMS,
         mesh=self.placement.mesh,
@@ -287,9 +290,9 @@ class Program:
     if self.retrieval is not None:
       return ("train", "decode")
     found = ("train",)
-    if hasattr(self.system, "query"):
+    if seams.offers(self.system, seams.QueryModel):
       found += ("query", "items", "retrieve")
-    if hasattr(self.system, "score"):
+    if seams.offers(self.system, seams.ScoreModel):
       found += ("score",)
     return found
 

@@ -6,7 +6,8 @@
     content, tokens, before         vectors and codes of items, and what is
                                     trained first (scripts/run.py)
     pipeline, system, objective, optimizer, mesh, retrieval
-    train, eval                     how long, and what is watched
+    train                           how long, and what is watched
+    requests, evals                 what is asked at a time, and measured
     value                           what an action is worth, for rankers
 
 A run belongs to its config: in a workdir only how it is trained, searched and
@@ -14,15 +15,20 @@ measured may change from one start to the next (`_FREE`), not what is learnt.
 """
 
 from collections.abc import Mapping
+import json
 import pathlib
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from genrec_jax.core import atomic
 from genrec_jax.core.build import to_plain
 from genrec_jax.core.dotted import flat
+from genrec_jax.core.names import check_stored
 from genrec_jax.core.suggest import choices_hint
 
+# Of config.json: 1 named modules by their paths, 2 has public names.
+FORMAT = 2
 _SECTIONS = {
   "name": str,
   "seed": int,
@@ -35,7 +41,8 @@ _SECTIONS = {
   "objective": dict,
   "optimizer": dict,
   "train": dict,
-  "eval": dict,
+  "requests": dict,
+  "evals": dict,
   "mesh": dict,
   "content": dict,
   "tokens": dict,
@@ -43,13 +50,22 @@ _SECTIONS = {
   "before": dict,
   "value": dict,
 }
-# Sections that most configs have no use for, and older runs lack.
-_OPTIONAL = ("mesh", "content", "tokens", "retrieval", "before", "value")
+# Sections that most configs have no use for.
+_OPTIONAL = (
+  "requests",
+  "mesh",
+  "content",
+  "tokens",
+  "retrieval",
+  "before",
+  "value",
+)
 # What may change between two starts of one run without making it another.
 # Where artifacts lie does not matter: their versions are compared.
 _FREE = (
   "train.",
-  "eval.",
+  "requests.",
+  "evals.",
   "mesh.",
   "retrieval.",
   "before.",
@@ -64,6 +80,7 @@ _FREE = (
 def check_config(config: Mapping[str, Any] | ConfigDict) -> dict[str, Any]:
   """A plain copy of a config whose sections are all there and no other."""
   config = to_plain(config)
+  _check_names(config, "config")
   for key in config:
     if key not in _SECTIONS:
       hint = choices_hint(key, _SECTIONS)
@@ -81,6 +98,54 @@ def check_config(config: Mapping[str, Any] | ConfigDict) -> dict[str, Any]:
       )
     )
   return config
+
+
+def read_config(path: pathlib.Path) -> dict[str, Any]:
+  """The config of a workdir.
+
+  Raises:
+    ValueError: damaged, or written by an earlier or a newer version.
+  """
+  try:
+    config = json.loads(path.read_text(encoding="utf-8"))
+  except ValueError as error:
+    raise ValueError(
+      f"{path} is damaged ({error}): start again in another --workdir, or bring"
+      " the file back from a checkpoint's config."
+    ) from error
+  written = config.pop("format", 1)
+  if written > FORMAT:
+    raise ValueError(
+      f"{path} was written by a newer version of genrec_jax (format {written};"
+      f" this one reads {FORMAT}): upgrade the package."
+    )
+  if written < FORMAT:
+    _check_names(config, str(path))
+    raise ValueError(
+      f"{path} was written by an earlier version of genrec_jax (format"
+      f" {written}; this one reads {FORMAT}): train again in another --workdir,"
+      " or go on with the version that made it."
+    )
+  return check_config(config)
+
+
+def write_config(path: pathlib.Path, config: Mapping[str, Any]) -> None:
+  """Writes a workdir's config, whole or not at all."""
+  text = json.dumps({"format": FORMAT, **config}, indent=2)
+  atomic.write_text(path, text + "\n")
+
+
+def _check_names(node: Any, where: str) -> None:
+  """Raises where a name is the path of a module."""
+  if isinstance(node, Mapping):
+    for key, value in node.items():
+      if key == "name" and isinstance(value, str):
+        check_stored(value, f"{where}.name")
+      else:
+        _check_names(value, f"{where}.{key}")
+  elif isinstance(node, list | tuple):
+    for place, value in enumerate(node):
+      _check_names(value, f"{where}[{place}]")
 
 
 def check_same(old: Mapping, new: Mapping, path: pathlib.Path) -> None:

@@ -18,6 +18,7 @@ import jax
 from jaxtyping import Float
 import numpy as np
 
+from genrec_jax.core import seams
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import load_params, read_progress
 from genrec_jax.semantic_ids.quantizers.mlp_quantizer import MlpQuantizer
@@ -38,11 +39,8 @@ class TrainedTokenizer:
   @functools.cached_property
   def _run(self) -> Run:
     run = Run.open(self.workdir)
-    if not hasattr(run.system, "tokenizer"):
-      raise ValueError(
-        f"the run in {self.workdir} trains {run.config['system']['name']},"
-        " which is no tokenizer."
-      )
+    where = f"config.system of the run in {self.workdir}"
+    seams.require(run.system, seams.TokenizerModel, where)
     return run
 
   @property

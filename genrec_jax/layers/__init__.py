@@ -1,2 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small Linen parts that backbones and systems are made of."""
+"""Linen modules that backbones and models are made of."""
+
+from genrec_jax.layers.action_heads import LinearHead, MMoE, SharedMlp, TaskMlp
+from genrec_jax.layers.attention import SiluAttention, SoftmaxAttention
+from genrec_jax.layers.history_pooling import SumPooling, TargetAttention
+from genrec_jax.layers.interactions import (
+  Concat,
+  CrossNetwork,
+  DotInteraction,
+  FactorizationMachine,
+  Wukong,
+)
+from genrec_jax.layers.quantizer import ResidualQuantizer
+
+__all__ = [
+  "Concat",
+  "CrossNetwork",
+  "DotInteraction",
+  "FactorizationMachine",
+  "LinearHead",
+  "MMoE",
+  "ResidualQuantizer",
+  "SharedMlp",
+  "SiluAttention",
+  "SoftmaxAttention",
+  "SumPooling",
+  "TargetAttention",
+  "TaskMlp",
+  "Wukong",
+]

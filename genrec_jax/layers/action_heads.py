@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hidden state -> one logit per action: linear, MLPs, or MMoE.
 
-    Linear    z_t = w_t h + b_t
+    LinearHead    z_t = w_t h + b_t
     SharedMlp z_t = w_t MLP(h) + b_t
     TaskMlp   z_t = w_t relu(W_t h) + b_t
     MMoE      z_t = tower_t(sum_e softmax(G_t h)_e expert_e(h))
@@ -25,7 +25,7 @@ from genrec_jax.layers.mlp import Mlp
 _DROPPED = -1e9
 
 
-class Linear(nn.Module):
+class LinearHead(nn.Module):
   """One matrix for all tasks."""
 
   num_tasks: int

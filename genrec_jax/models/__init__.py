@@ -1,2 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linen modules: batch in, Outputs out."""
+"""Linen modules batch -> Outputs: the published systems."""
+
+from genrec_jax.models.action_ranker import ActionRanker
+from genrec_jax.models.feature_ranker import FeatureRanker
+from genrec_jax.models.joint_ranker import JointRanker
+from genrec_jax.models.next_item import NextItem
+from genrec_jax.models.rqvae import RQVAE
+from genrec_jax.models.token_decoder import TokenDecoder
+from genrec_jax.models.token_seq2seq import TokenSeq2Seq
+from genrec_jax.models.two_tower import TwoTower
+
+__all__ = [
+  "ActionRanker",
+  "FeatureRanker",
+  "JointRanker",
+  "NextItem",
+  "RQVAE",
+  "TokenDecoder",
+  "TokenSeq2Seq",
+  "TwoTower",
+]

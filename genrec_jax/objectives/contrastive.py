@@ -22,7 +22,7 @@ _MASKED = -1e9
 
 
 @dataclasses.dataclass(frozen=True)
-class InBatch:
+class InBatchContrastive:
   """Options of the loss.
 
   Attributes:

@@ -78,7 +78,7 @@ class UniformShared(_Counted):
 
 
 @dataclasses.dataclass(frozen=True)
-class InBatch(_Counted):
+class InBatchNegatives(_Counted):
   """`count` labels of the batch itself, drawn uniformly over valid tokens.
 
   Items come with the frequency they have as labels, so log_q is the log share

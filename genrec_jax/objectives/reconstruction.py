@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from genrec_jax.core.types import Batch, Items, Mean, Outputs
-from genrec_jax.objectives.contrastive import InBatch
+from genrec_jax.objectives.contrastive import InBatchContrastive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Reconstruction:
 
   codebook_weight: float = 1.0
   commitment_weight: float = 0.25
-  contrastive: InBatch | None = None
+  contrastive: InBatchContrastive | None = None
 
   def __call__(
     self,

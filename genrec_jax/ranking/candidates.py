@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 import numpy as np
 
+from genrec_jax.core import seams
 from genrec_jax.data.dataset.impressions import Impressions
 from genrec_jax.data.schema import Record
 
@@ -107,11 +108,7 @@ class CandidateScorer:
     Raises:
       ValueError: a system that scores no candidates.
     """
-    if not hasattr(system, "score"):
-      raise ValueError(
-        f"{type(system).__name__} scores no candidates: it recommends items"
-        " (scripts/recommend.py)."
-      )
+    seams.require(system, seams.ScoreModel, "config.system")
 
     def method(name):
       applied = jax.jit(

@@ -45,16 +45,22 @@ class Suggestion:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-  """Sections that a page has besides its own, above the last.
+  """What a page shows of one evaluator.
 
   Attributes:
+    title: of its sections, where it is not the first of a page.
     body: their HTML.
-    facts, notes: what the last section says of them.
+    facts, notes: what the last section of the page says of them.
+    verdict: what to remember; None where it has none.
+    tiles: figures for the top of the page.
   """
 
+  title: str
   body: str
   facts: Mapping[str, str]
   notes: Sequence[str]
+  verdict: "Verdict | None" = None
+  tiles: Sequence[tuple[str, str]] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +124,18 @@ def measured_html(
 </div>"""
 
 
-def document_html(title: str, date: str, said: Verdict, body: str) -> str:
+def tiles_html(tiles: Sequence[tuple[str, str]]) -> str:
+  """Figures with what they are, side by side."""
+  body = "".join(
+    f'<div class="tile"><b>{escape(value)}</b><span>{escape(text)}</span></div>'
+    for value, text in tiles
+  )
+  return f'<div class="tiles">{body}</div>' if tiles else ""
+
+
+def document_html(
+  title: str, date: str, said: Verdict | None, body: str
+) -> str:
   """A whole page around its sections; the title comes as plain text."""
   css = resources.files("genrec_jax.report").joinpath("page.css").read_text()
   return f"""<!doctype html>
@@ -135,7 +152,7 @@ def document_html(title: str, date: str, said: Verdict, body: str) -> str:
 <header>
 <p class="eyebrow">genrec_jax, {escape(date[:10])}</p>
 <h1>{escape(title)}</h1>
-{verdict_html(said)}
+{verdict_html(said) if said is not None else ""}
 </header>
 {body}
 </main>

@@ -2,7 +2,7 @@
 """Finished runs as they stand on disk: results/<config>/<seed>.json.
 
 One file per finished run, written by scripts/evaluate.py, is all that tables
-and figures know of it; evaluation/results.py says what each key holds. A part
+and figures know of it; evaluation/document.py says what each key holds. A part
 is "test" or "validation", or one of these with a suffix for what was changed.
 Runs of one config differ in their seed; runs of one data set, its size and its
 split are comparable and make one table.
@@ -15,6 +15,8 @@ import pathlib
 import re
 import statistics
 from typing import Any
+
+from genrec_jax.evaluation.document import of_section
 
 FLOOR_LABELS = {
   "most_popular": "most popular",
@@ -36,8 +38,31 @@ VARIANTS = {
   "test_target_time": "told the time of the target",
 }
 
-# The key that only results of systems that score shown items have.
-RANKER = "tasks"
+# The key of a section of shown items in results of before format 2.
+_RANKING = "ranking"
+
+
+def title_of(document: Mapping[str, Any]) -> str:
+  """The model's name for readers: PreNormTransformer with spaces."""
+  return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", document["system"])
+
+
+def dataset_title(dataset: str) -> str:
+  """The data set's name for readers."""
+  return DATASET_TITLES.get(dataset, dataset)
+
+
+def sections(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+  """The sections of a result, each with the description of its run.
+
+  Results of before format 2 have one section in the document itself, and that
+  of shown items beside another one under a key of its own.
+  """
+  if "sections" in document:
+    return [of_section(document, name) for name in document["sections"]]
+  if _RANKING in document:
+    return [dict(document), {**document, **document[_RANKING]}]
+  return [dict(document)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +97,12 @@ class Finished:
   @property
   def title(self) -> str:
     """The system's name for readers: PreNormTransformer with spaces."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", self.system)
+    return title_of({"system": self.system})
 
   @property
   def dataset_title(self) -> str:
     """The data set's name for readers."""
-    return DATASET_TITLES.get(self.dataset, self.dataset)
+    return dataset_title(self.dataset)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,17 +136,6 @@ class Summary:
     return cls(statistics.fmean(values), deviation, len(values))
 
 
-def read_run(path: str | pathlib.Path) -> Run:
-  """Reads one result; ValueError names the file and the keys it lacks."""
-  values = read_json(path)
-  if RANKER in values:
-    raise ValueError(
-      f"{path} is of a system that scores shown items: it has no ranks of the"
-      " whole catalogue (report/ranking/workdir.py makes its page)."
-    )
-  return finished(Run, values, path)
-
-
 def read_json(path: str | pathlib.Path) -> dict[str, Any]:
   """Reads one document; ValueError where there is none."""
   path = pathlib.Path(path)
@@ -149,10 +163,26 @@ def finished(
 
 def read_runs(folder: str | pathlib.Path) -> list[Run]:
   """Reads every result of systems that search, ordered by config and seed."""
+  return read_sections(Run, folder, without="tasks")
+
+
+def read_sections(
+  kind: type[Finished], folder: str | pathlib.Path, *, without: str = ""
+) -> list[Any]:
+  """Every section of a folder of results that is of a kind.
+
+  Args:
+    kind: whose own fields a section must have.
+    folder: of results.
+    without: a key that sections of this kind do not have.
+  """
+  own = {f.name for f in dataclasses.fields(kind)}
+  own -= {f.name for f in dataclasses.fields(Finished)}
   found = [
-    finished(Run, values, path)
-    for path, values in documents(folder)
-    if RANKER not in values
+    finished(kind, section, path)
+    for path, document in documents(folder)
+    for section in sections(document)
+    if own <= section.keys() and without not in section
   ]
   return sorted(found, key=lambda run: (run.config, run.seed))
 

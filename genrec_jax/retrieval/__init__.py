@@ -1,6 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Retrievers behind one seam: search(query, k, allowed) -> ids, scores, aux.
+"""Searches: query -> the best items of the catalogue."""
 
-A query is a vector for the indexes (brute_force, scann) and a whole Requests
-for rankers that read the history itself (most_popular, item_knn).
-"""
+from genrec_jax.retrieval.brute_force import BruteForce
+from genrec_jax.retrieval.generative import (
+  Beam,
+  BestFirst,
+  Exact,
+  Generative,
+  PrefixMatch,
+)
+from genrec_jax.retrieval.model_search import ModelSearch
+from genrec_jax.retrieval.scann import Scann
+
+__all__ = [
+  "Beam",
+  "BestFirst",
+  "BruteForce",
+  "Exact",
+  "Generative",
+  "ModelSearch",
+  "PrefixMatch",
+  "Scann",
+]

@@ -30,7 +30,6 @@ from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.schema import Record
 from genrec_jax.data.times import int32_seconds
-from genrec_jax.evaluation.validation import FullRanking
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import load_params
 from genrec_jax.ranking.actions import Actions
@@ -59,13 +58,13 @@ def load_ranker(
     ValueError: no run, no checkpoint, or a model that is no ranker.
   """
   run = Run.open(workdir)
-  if isinstance(run.validator, FullRanking):
+  layout = run.pipeline.layout
+  if not any(e.file == "scores.npz" for e in run.evals.values()):
     raise ValueError(
       f"{workdir} is no ranker: {run.name} is trained to find items"
       " (scripts/recommend.py --workdir), and says of none what a user would"
       " do with it."
     )
-  layout = run.pipeline.layout
   params = load_params(run, checkpoint).params
   scorer = CandidateScorer.of(run.system, params, layout, micro_batch)
   tasks = layout.feedback.tasks

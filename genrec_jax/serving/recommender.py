@@ -24,21 +24,21 @@ from jaxtyping import Float
 import numpy as np
 import polars as pl
 
+from genrec_jax.core import seams
+from genrec_jax.core.seams import Search
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.item_lists import record_of_items
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.schema import Record
 from genrec_jax.data.times import int32_seconds
-from genrec_jax.evaluation.full_ranking import Search, history_mask
+from genrec_jax.evaluation.full_ranking import history_mask
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import load_params
 from genrec_jax.retrieval.brute_force import BruteForce
-from genrec_jax.retrieval.scann import Scann
 from genrec_jax.serving.ranker import Ranker, load_ranker
 from genrec_jax.serving.two_stage import TwoStage
 
-RETRIEVERS = {"brute_force": BruteForce, "scann": Scann}
 _INT32 = np.iinfo(np.int32)
 
 
@@ -118,25 +118,13 @@ class Recommender:
     cls, run: Run, params: Any, retriever: str | None = None
   ) -> "Recommender":
     """Builds the index over a run's items, or what searches their codes."""
-    if run.retrieval is not None:
-      if retriever is not None:
-        raise ValueError(
-          f"retriever={retriever!r}: this model generates items and has no"
-          " vectors to search; config.retrieval says how it is searched"
-        )
-      search = run.search(params)
-      size = search.batch_size
-      return cls(search, None, run.histories, batch_size=size)
-    if not hasattr(run.system, "query"):
-      raise ValueError(
-        f"{run.config['system']['name']} scores items that are shown and"
-        " searches no catalogue, so it recommends nothing by itself."
-        " scripts/evaluate.py measures it."
-      )
-    retriever = retriever or "brute_force"
-    _check_choice("retriever", retriever, RETRIEVERS)
-    vectors = jax.device_get(run.item_vectors(params))
-    search = run.search(params, RETRIEVERS[retriever].build(vectors))
+    if run.retrieval is None:
+      seams.require(run.system, seams.QueryModel, "config.system")
+    index = run.index(params, retriever)
+    search = run.search(params, index)
+    vectors = None
+    if run.retrieval is None:
+      vectors = jax.device_get(run.item_vectors(params))
     return cls(search, vectors, run.histories, batch_size=search.batch_size)
 
   def ranked_by(

@@ -160,7 +160,7 @@ def steps_of(
 
 def _decode_arguments(program: Program, state: TrainState) -> tuple:
   """Requests that may get all items but their own, as in an evaluation."""
-  rows, items = program.eval.batch_size, program.system.num_items + 1
+  rows, items = program.requests.batch_size, program.system.num_items + 1
   return (
     state.params,
     program.abstract_requests(),

@@ -1,2 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""State, step, loop, checkpoints and evaluation."""
+"""The step, the loop, optimizers and checkpoints."""
+
+from genrec_jax.train.loop import Loop, LoopOptions
+from genrec_jax.train.optimizers import Constant, Cosine, Linear, adamw
+from genrec_jax.train.rowwise import (
+  DenseAndRowwise,
+  RowwiseAdagrad,
+  RowwiseAdamW,
+)
+
+__all__ = [
+  "Constant",
+  "Cosine",
+  "DenseAndRowwise",
+  "Linear",
+  "Loop",
+  "LoopOptions",
+  "RowwiseAdagrad",
+  "RowwiseAdamW",
+  "adamw",
+]

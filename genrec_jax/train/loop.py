@@ -54,7 +54,8 @@ class LoopOptions:
     log_every_steps: a row of metrics.jsonl and the progress bar.
     eval_every_steps: validate; 0 never does.
     checkpoint_every_steps: save besides after each validation; 0 does not.
-    monitor: validation metric that decides which step is the best.
+    monitor: validation metric that decides which step is the best; of several
+      joined by "+", such as "ndcg@10+auc", their mean does.
     patience: validations without improvement before stopping; 0 = no limit.
     eval_users: users validated on (drawn once); None = all.
     keep_checkpoints: newest ones kept, the best apart.
@@ -70,6 +71,11 @@ class LoopOptions:
   eval_users: int | None = None
   keep_checkpoints: int = 2
   warm_start: str = ""
+
+  @property
+  def monitors(self) -> tuple[str, ...]:
+    """The metrics that `monitor` names."""
+    return tuple(self.monitor.split("+"))
 
   def __post_init__(self):
     for name in ("steps", "log_every_steps", "keep_checkpoints"):
@@ -262,7 +268,8 @@ class Loop:
   def _evaluate(self, step: int, state: TrainState, bar) -> None:
     progress, options = self.progress, self.options
     scores = dict(self.validate(state.params))
-    value = scores[options.monitor]
+    watched = [scores[name] for name in options.monitors]
+    value = sum(watched) / len(watched)
     progress.seconds = time.perf_counter() - self._started
     self.writer.write(
       step,

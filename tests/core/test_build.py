@@ -55,7 +55,7 @@ def test_an_unknown_key_of_a_nested_node_is_named_by_its_path():
 
 
 def test_a_missing_key_is_named():
-  node = _SAMPLED | {"negatives": {"name": "objectives.InBatch"}}
+  node = _SAMPLED | {"negatives": {"name": "objectives.InBatchNegatives"}}
   with pytest.raises(ValueError, match=r"needs count; set config\.negatives"):
     build(node)
 

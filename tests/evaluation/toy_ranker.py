@@ -12,7 +12,7 @@ from genrec_jax.core import sharding
 from genrec_jax.core.sharding import MeshOptions
 from genrec_jax.core.types import Outputs
 from genrec_jax.data.dataset.feedback import Feedback
-from genrec_jax.data.layouts.next_item.next_item import Layout
+from genrec_jax.data.layouts.next_item import Layout
 from genrec_jax.evaluation.shown_items import ImpressionRanking
 from genrec_jax.experiment.artifacts import Artifacts
 from genrec_jax.experiment.experiment import Run

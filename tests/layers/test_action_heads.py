@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.core.sharding import MeshOptions
-from genrec_jax.layers.action_heads import Linear, MMoE, SharedMlp, TaskMlp
+from genrec_jax.layers.action_heads import LinearHead, MMoE, SharedMlp, TaskMlp
 
 _H = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
 _X = jnp.asarray(_H)
@@ -76,7 +76,7 @@ def test_a_dropped_gate_hides_an_expert():
 @pytest.mark.parametrize(
   "head",
   [
-    Linear(2),
+    LinearHead(2),
     SharedMlp(2, (16, 8)),
     TaskMlp(2, 8),
     MMoE(2, num_experts=3, hidden_width=8),
@@ -92,14 +92,14 @@ def test_what_is_read_may_have_any_width_on_any_mesh(head, preset):
   shardings = placement.shardings(params, head.logical_axes)
   # What is inside a head is split still.
   specs = [s.spec for s in jax.tree.leaves(shardings)]
-  split = preset == "tp" and not isinstance(head, Linear)
+  split = preset == "tp" and not isinstance(head, LinearHead)
   assert any(any(spec) for spec in specs) == split
 
 
 @pytest.mark.parametrize(
   "head",
   [
-    Linear(2),
+    LinearHead(2),
     SharedMlp(2, (5,)),
     TaskMlp(2, 5),
     MMoE(2, num_experts=2, hidden_width=5),

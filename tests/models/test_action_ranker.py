@@ -13,13 +13,13 @@ from genrec_jax.backbones.transformer import PreNormTransformer
 from genrec_jax.core.roles import CONTEXT, EVENT
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.data.dataset.impressions import iter_impressions
-from genrec_jax.data.layouts.next_item.actions import (
+from genrec_jax.data.layouts.actions import (
   ActionOriented,
   Fused,
   Interleaved,
 )
-from genrec_jax.data.layouts.next_item.ranking import PLACE
-from genrec_jax.layers.action_heads import Linear
+from genrec_jax.data.layouts.ranking import PLACE
+from genrec_jax.layers.action_heads import LinearHead
 from genrec_jax.layers.attention import SiluAttention, SoftmaxAttention
 from genrec_jax.models.action_ranker import ActionRanker
 from genrec_jax.ranking.candidates import CandidateScorer, asked_about
@@ -74,7 +74,7 @@ def _system(backbone=None, features=None):
     num_items=NUM_ITEMS,
     width=8,
     backbone=_backbone() if backbone is None else backbone,
-    heads=Linear(num_tasks=2),
+    heads=LinearHead(num_tasks=2),
     num_actions=2,
     unknown_action=True,
     num_positions=40,

@@ -8,12 +8,12 @@ import pytest
 
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.data.dataset.requests import Requests, cut
-from genrec_jax.data.layouts.next_item.joint import (
+from genrec_jax.data.layouts.joint import (
   JointActionOriented,
   JointInterleaved,
 )
-from genrec_jax.data.layouts.next_item.ranking import PLACE
-from genrec_jax.layers.action_heads import Linear
+from genrec_jax.data.layouts.ranking import PLACE
+from genrec_jax.layers.action_heads import LinearHead
 from genrec_jax.models.joint_ranker import JointRanker
 from tests.data.layouts.requests_by_hand import (
   FEEDBACK,
@@ -44,7 +44,7 @@ def model():
     num_items=NUM_ITEMS,
     width=8,
     backbone=_backbone(),
-    heads=Linear(num_tasks=2),
+    heads=LinearHead(num_tasks=2),
     num_actions=2,
     unknown_action=True,
     num_positions=40,

@@ -12,7 +12,7 @@ from genrec_jax.core import sharding
 from genrec_jax.evaluation.code_quality import CodeQuality
 from genrec_jax.layers.quantizer import ResidualQuantizer
 from genrec_jax.models.rqvae import RQVAE
-from genrec_jax.objectives.contrastive import InBatch
+from genrec_jax.objectives.contrastive import InBatchContrastive
 from genrec_jax.objectives.reconstruction import Reconstruction
 from genrec_jax.semantic_ids.quantizers import base as tokenizer
 from genrec_jax.train.optimizers import adamw
@@ -184,7 +184,9 @@ def test_codes_by_gradient_learn_too():
 
 
 def test_partners_come_together():
-  objective = Reconstruction(contrastive=InBatch(weight=1.0, quantized=False))
+  objective = Reconstruction(
+    contrastive=InBatchContrastive(weight=1.0, quantized=False)
+  )
   _, history = _train(_system(), 60, objective, partners=True)
   losses = [float(h["parts"]["contrastive"].compute()) for h in history]
   assert losses[-1] < 0.8 * losses[0]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.backbones.causal import CausalTransformer
-from genrec_jax.data.layouts.next_item.semantic_ids import TokenHistory
+from genrec_jax.data.layouts.semantic_ids import TokenHistory
 from genrec_jax.models.token_decoder import TokenDecoder
 from tests.models.compiled import apply
 

@@ -8,7 +8,7 @@ import pytest
 
 from genrec_jax.backbones.encoder_decoder import EncoderDecoder
 from genrec_jax.data.dataset.requests import make_requests
-from genrec_jax.data.layouts.next_item.semantic_id_prefixes import TokenPrefixes
+from genrec_jax.data.layouts.semantic_id_prefixes import TokenPrefixes
 from genrec_jax.models.token_seq2seq import TokenSeq2Seq
 from tests.models.compiled import apply
 

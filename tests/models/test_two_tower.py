@@ -10,7 +10,7 @@ import pytest
 
 from genrec_jax.core.types import Items, Outputs
 from genrec_jax.models.two_tower import TwoTower
-from genrec_jax.objectives.negatives import InBatch
+from genrec_jax.objectives.negatives import InBatchNegatives
 from genrec_jax.objectives.pointwise import BinaryCrossEntropy
 from genrec_jax.objectives.positives import Positives
 from genrec_jax.objectives.softmax import SampledSoftmax
@@ -147,7 +147,9 @@ def _share_right(params):
 def test_both_losses_find_the_items_of_a_user():
   tasks = ("equal", "random")
   softmax = Positives(
-    tasks, ("equal",), SampledSoftmax(InBatch(32), 1.0, correct_log_q=True)
+    tasks,
+    ("equal",),
+    SampledSoftmax(InBatchNegatives(32), 1.0, correct_log_q=True),
   )
   params, _ = _train(softmax, 100)
   assert _share_right(params) > 0.95
@@ -161,7 +163,7 @@ def test_both_losses_find_the_items_of_a_user():
 
 
 def test_a_batch_without_a_positive_has_no_loss():
-  objective = Positives(("a", "b"), ("a",), SampledSoftmax(InBatch(8)))
+  objective = Positives(("a", "b"), ("a",), SampledSoftmax(InBatchNegatives(8)))
   items = Items(_ITEMS, lambda ids: jnp.ones((*ids.shape, 6)))
   outputs = Outputs(query=jnp.ones((_B, _L, 6)))
   for label, known, where in ((2, 1, 0), (3, 0, 0), (3, 1, 1)):
@@ -183,4 +185,4 @@ def test_bad_input():
   with pytest.raises(ValueError, match="below 16,777,216"):
     _system().data_init(_params(), _FEATURES + 2**24, jax.random.key(0))
   with pytest.raises(ValueError, match=r"taken=\('c',\): name at least one"):
-    Positives(("a", "b"), ("c",), SampledSoftmax(InBatch(8)))
+    Positives(("a", "b"), ("c",), SampledSoftmax(InBatchNegatives(8)))

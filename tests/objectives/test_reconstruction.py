@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.core.types import Items, Outputs
-from genrec_jax.objectives.contrastive import InBatch
+from genrec_jax.objectives.contrastive import InBatchContrastive
 from genrec_jax.objectives.reconstruction import Reconstruction
 
 _ITEMS = Items(5, lambda ids: None)
@@ -67,7 +67,9 @@ def test_an_empty_batch_has_loss_zero_and_finite_gradients():
 
   def loss(z):
     out = Outputs(**{**vars(outputs), "query": z})
-    return _loss(Reconstruction(contrastive=InBatch()), out, batch)[0]
+    return _loss(Reconstruction(contrastive=InBatchContrastive()), out, batch)[
+      0
+    ]
 
   value, grad = jax.value_and_grad(loss)(outputs.query)
   assert float(value) == 0 and np.isfinite(grad).all()
@@ -77,13 +79,15 @@ def test_partners_are_wanted():
   outputs, batch = _case()
   outputs = Outputs(**{**vars(outputs), "item": None})
   with pytest.raises(ValueError, match="layout.partners=True"):
-    _loss(Reconstruction(contrastive=InBatch()), outputs, batch)
+    _loss(Reconstruction(contrastive=InBatchContrastive()), outputs, batch)
 
 
 def test_the_contrastive_term_is_added_with_its_weight():
   outputs, batch = _case()
   parts = [
-    _loss(Reconstruction(0.0, 0.0, InBatch(weight=w)), outputs, batch)
+    _loss(
+      Reconstruction(0.0, 0.0, InBatchContrastive(weight=w)), outputs, batch
+    )
     for w in (0.0, 2.0)
   ]
   more = float(parts[1][0] - parts[0][0])
@@ -112,7 +116,7 @@ def test_info_nce_equals_a_loop():
   anchor, partner = rng.normal(size=(2, 12, 4)).astype(np.float32)
   items, partners = rng.integers(1, 5, 12), rng.integers(0, 5, 12)
   where = rng.random(12) < 0.8
-  found = InBatch(temperature=0.3)(
+  found = InBatchContrastive(temperature=0.3)(
     *(jnp.asarray(x) for x in (anchor, partner, items, partners, where))
   )
   expected = _reference(anchor, partner, items, partners, where, 0.3)

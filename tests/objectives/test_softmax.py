@@ -10,7 +10,7 @@ import pytest
 
 from genrec_jax.core.types import Items, Outputs
 from genrec_jax.objectives.negatives import (
-  InBatch,
+  InBatchNegatives,
   Negatives,
   UniformPerPosition,
   UniformShared,
@@ -121,7 +121,7 @@ def test_correcting_the_positive_subtracts_its_own_log_q():
     FullSoftmax(),
     SampledSoftmax(UniformPerPosition(5)),
     SampledSoftmax(UniformShared(5)),
-    SampledSoftmax(InBatch(5), correct_log_q=True),
+    SampledSoftmax(InBatchNegatives(5), correct_log_q=True),
   ],
   ids=["full", "position", "shared", "in_batch"],
 )
@@ -186,7 +186,7 @@ def _grad_loss(objective, query, table, batch, where=None):
 def test_in_batch_draws_labels_by_their_frequency():
   labels = jnp.array([3, 3, 3, 7, 0, 5])
   where = jnp.array([True, True, True, True, False, False])
-  drawn = InBatch(4000)(jax.random.key(0), labels, where, _V)
+  drawn = InBatchNegatives(4000)(jax.random.key(0), labels, where, _V)
   counts = np.bincount(np.asarray(drawn.ids), minlength=_V + 1) / 4000
   assert set(np.flatnonzero(counts)) == {3, 7}
   assert counts[3] == pytest.approx(0.75, abs=0.03)

@@ -11,11 +11,11 @@ import pytest
 from genrec_jax.backbones.hstu import HSTU
 from genrec_jax.backbones.transformer import PreNormTransformer
 from genrec_jax.data.dataset.requests import cut
-from genrec_jax.data.layouts.next_item.actions import (
+from genrec_jax.data.layouts.actions import (
   ActionOriented,
   Interleaved,
 )
-from genrec_jax.layers.action_heads import Linear
+from genrec_jax.layers.action_heads import LinearHead
 from genrec_jax.layers.attention import SiluAttention
 from genrec_jax.models.action_ranker import ActionRanker
 from genrec_jax.ranking.attribution import (
@@ -52,7 +52,7 @@ def _hstu(attention):
 def _case(tokens, backbone):
   layout = bound(_LAYOUTS[tokens])
   system = ActionRanker(
-    NUM_ITEMS, 8, backbone, Linear(num_tasks=2), num_actions=2
+    NUM_ITEMS, 8, backbone, LinearHead(num_tasks=2), num_actions=2
   )
   request = asked_about(user_record(), np.array([9], np.int32), 50, NUM_ITEMS)
   batch = layout.impression_batch(request)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.data.dataset.histories import Histories
-from genrec_jax.data.layouts.next_item.actions import ActionOriented
+from genrec_jax.data.layouts.actions import ActionOriented
 from genrec_jax.data.prepare.prepare import prepare
 from genrec_jax.data.simulator.synthetic import Synthetic
 from genrec_jax.data.splits import GlobalTime

@@ -6,12 +6,12 @@ import pytest
 
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.dataset.impressions import request_numbers
-from genrec_jax.data.features.features.moments import Moments
-from genrec_jax.data.layouts.next_item.actions import (
+from genrec_jax.data.features.moments import Moments
+from genrec_jax.data.layouts.actions import (
   ActionOriented,
   Interleaved,
 )
-from genrec_jax.data.layouts.next_item.request_events import RequestEvents
+from genrec_jax.data.layouts.request_events import RequestEvents
 from genrec_jax.ranking.actions import Actions
 from genrec_jax.ranking.candidates import asked_about
 from genrec_jax.ranking.edits import appended, removed, replaced

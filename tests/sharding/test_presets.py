@@ -113,7 +113,7 @@ def _on_one_device(rowwise, negatives):
       for case in (
         *((preset, False, "UniformShared") for preset in list(_MESHES)[1:]),
         ("dp", True, "UniformShared"),
-        ("rowwise_tables", True, "InBatch"),
+        ("rowwise_tables", True, "InBatchNegatives"),
         ("rowwise_tables", True, "UniformPerPosition"),
       )
     ),

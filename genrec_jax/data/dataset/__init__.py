@@ -1,2 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """A prepared data set: histories, tables, requests, impressions."""
+
+from genrec_jax.data.dataset.catalog import Catalog, Users
+from genrec_jax.data.dataset.feedback import Feedback
+from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.data.dataset.impressions import Impressions
+from genrec_jax.data.dataset.requests import Requests
+
+__all__ = [
+  "Catalog",
+  "Feedback",
+  "Histories",
+  "Impressions",
+  "Requests",
+  "Users",
+]

@@ -19,7 +19,7 @@ import polars as pl
 
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.feedback import BoundFeedback
-from genrec_jax.data.features.features.moments import Clock, Moments
+from genrec_jax.data.features.moments import Clock, Moments
 from genrec_jax.data.prepare.attributes import scalars
 
 ID = "id"

@@ -18,13 +18,13 @@ import numpy as np
 
 from genrec_jax.data.dataset.catalog import Users
 from genrec_jax.data.dataset.feedback import BoundFeedback
-from genrec_jax.data.features.features.features import (
+from genrec_jax.data.features.features import (
   MOMENT,
   Feature,
   FittedFeatures,
   fit_features,
 )
-from genrec_jax.data.features.features.moments import Clock, Moments
+from genrec_jax.data.features.moments import Clock, Moments
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,9 +22,9 @@ from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.feedback import BoundFeedback
 from genrec_jax.data.dataset.histories import HistorySource
-from genrec_jax.data.features.features.affinity import affinity
-from genrec_jax.data.features.features.encoders import Encoder, Fitted
-from genrec_jax.data.features.features.moments import (
+from genrec_jax.data.features.affinity import affinity
+from genrec_jax.data.features.encoders import Encoder, Fitted
+from genrec_jax.data.features.moments import (
   Clock,
   Moments,
   context_functions,

@@ -1,2 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a history becomes model input."""
+"""How a history becomes model input: Record -> Example -> Batch."""
+
+from genrec_jax.data.layouts.actions import ActionOriented, Fused, Interleaved
+from genrec_jax.data.layouts.catalog import CatalogRows
+from genrec_jax.data.layouts.joint import (
+  JointActionOriented,
+  JointFused,
+  JointInterleaved,
+)
+from genrec_jax.data.layouts.next_item import NextItem
+from genrec_jax.data.layouts.pointwise import PointwiseRows
+from genrec_jax.data.layouts.semantic_id_prefixes import TokenPrefixes
+from genrec_jax.data.layouts.semantic_ids import TokenHistory
+from genrec_jax.data.layouts.stochastic_length import StochasticLength
+
+__all__ = [
+  "ActionOriented",
+  "CatalogRows",
+  "Fused",
+  "Interleaved",
+  "JointActionOriented",
+  "JointFused",
+  "JointInterleaved",
+  "NextItem",
+  "PointwiseRows",
+  "StochasticLength",
+  "TokenHistory",
+  "TokenPrefixes",
+]

@@ -20,12 +20,12 @@ from jaxtyping import Int
 import numpy as np
 
 from genrec_jax.core.roles import ACTION, BOTH, EVENT, ITEM
-from genrec_jax.data.layouts.next_item.ranking import (
+from genrec_jax.data.layouts.ranking import (
   COLUMNS,
   RequestLayout,
   put,
 )
-from genrec_jax.data.layouts.next_item.request_events import (
+from genrec_jax.data.layouts.request_events import (
   UNKNOWN_GAP,
   RequestEvents,
 )

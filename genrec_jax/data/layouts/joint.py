@@ -19,18 +19,18 @@ import numpy as np
 
 from genrec_jax.data.dataset.feedback import BoundFeedback, Feedback
 from genrec_jax.data.dataset.requests import Requests
-from genrec_jax.data.layouts.next_item.actions import (
+from genrec_jax.data.layouts.actions import (
   ActionOriented,
   Fused,
   Interleaved,
 )
-from genrec_jax.data.layouts.next_item.ranking import (
+from genrec_jax.data.layouts.ranking import (
   NEXT_ITEM,
   PLACE,
   RequestLayout,
 )
-from genrec_jax.data.layouts.next_item.request_events import RequestEvents
-from genrec_jax.data.layouts.next_item.request_examples import ASKED, PIECE
+from genrec_jax.data.layouts.request_events import RequestEvents
+from genrec_jax.data.layouts.request_examples import ASKED, PIECE
 from genrec_jax.data.schema import Record
 
 

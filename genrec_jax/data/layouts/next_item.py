@@ -23,7 +23,7 @@ import numpy as np
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.data.dataset.requests import Requests
-from genrec_jax.data.layouts.next_item.stochastic_length import StochasticLength
+from genrec_jax.data.layouts.stochastic_length import StochasticLength
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "label", "time", "query_time", "user")

@@ -26,15 +26,15 @@ from genrec_jax.data.dataset.feedback import BoundFeedback, Feedback
 from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.data.dataset.impressions import Impressions
 from genrec_jax.data.dataset.requests import Requests
-from genrec_jax.data.features.features.feature_set import FeatureSet
-from genrec_jax.data.features.features.features import Feature, FittedFeatures
-from genrec_jax.data.features.features.moments import Moments
-from genrec_jax.data.layouts.next_item.labelled_events import (
+from genrec_jax.data.features.feature_set import FeatureSet
+from genrec_jax.data.features.features import Feature, FittedFeatures
+from genrec_jax.data.features.moments import Moments
+from genrec_jax.data.layouts.labelled_events import (
   FIRST,
   LabelledEvents,
   labelled,
 )
-from genrec_jax.data.layouts.next_item.next_item import Layout
+from genrec_jax.data.layouts.next_item import Layout
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "user", "time", "query_time", "label", "labelled")

@@ -32,16 +32,16 @@ from genrec_jax.data.dataset.catalog import Users
 from genrec_jax.data.dataset.feedback import BoundFeedback, Feedback
 from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.data.dataset.impressions import Impressions
-from genrec_jax.data.features.features.feature_set import FeatureSet
-from genrec_jax.data.features.features.moments import Moments
-from genrec_jax.data.features.features.user_tokens import hashed_attributes
-from genrec_jax.data.layouts.next_item.next_item import Layout
-from genrec_jax.data.layouts.next_item.request_events import (
+from genrec_jax.data.features.feature_set import FeatureSet
+from genrec_jax.data.features.moments import Moments
+from genrec_jax.data.features.user_tokens import hashed_attributes
+from genrec_jax.data.layouts.next_item import Layout
+from genrec_jax.data.layouts.request_events import (
   UNKNOWN_GAP,
   UNKNOWN_TIME,
   RequestEvents,
 )
-from genrec_jax.data.layouts.next_item.request_examples import (
+from genrec_jax.data.layouts.request_examples import (
   ASKED,
   PIECE,
   RequestExamples,

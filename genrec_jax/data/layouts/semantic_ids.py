@@ -18,7 +18,7 @@ from jaxtyping import Int
 import numpy as np
 
 from genrec_jax.data.dataset.requests import Requests
-from genrec_jax.data.layouts.next_item.next_item import Layout
+from genrec_jax.data.layouts.next_item import Layout
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "user")

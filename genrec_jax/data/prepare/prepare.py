@@ -32,6 +32,7 @@ from tqdm import tqdm
 from genrec_jax.core import atomic
 from genrec_jax.core.checksums import MissingSource
 from genrec_jax.core.dotted import flat
+from genrec_jax.core.names import public_name
 from genrec_jax.data import schema, splits
 from genrec_jax.data.dataset.histories import shard_name
 from genrec_jax.data.prepare import encoding
@@ -40,7 +41,6 @@ _SHARD_BYTES = 1 << 28
 # Options that came later: left out of a fingerprint at their default, so that
 # what was prepared before them is still what a config asks for.
 _LATER = ("last_events", "hold_out_items", "hold_out_seed")
-_PACKAGE = "genrec_jax."
 
 
 def prepare(
@@ -171,8 +171,7 @@ def _describe(thing: Any) -> dict[str, Any]:
     values = {k: v for k, v in vars(thing).items() if not k.startswith("_")}
   if hasattr(thing, "checksums"):
     values = {k: v for k, v in values.items() if not k.endswith("path")}
-  name = f"{kind.__module__}.{kind.__qualname__}".removeprefix(_PACKAGE)
-  return json.loads(json.dumps({"name": name, **values}))
+  return json.loads(json.dumps({"name": public_name(kind), **values}))
 
 
 def _filter_options(options: Mapping[str, Any]) -> dict[str, Any]:

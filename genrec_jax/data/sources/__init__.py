@@ -1,2 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where events come from: public data sets and files."""
+"""Where events come from: public data sets and one's own files."""
+
+from genrec_jax.data.sources.amazon import Amazon2014
+from genrec_jax.data.sources.files import Files
+from genrec_jax.data.sources.kuairand import KuaiRand
+from genrec_jax.data.sources.movielens import MovieLens
+
+__all__ = [
+  "Amazon2014",
+  "Files",
+  "KuaiRand",
+  "MovieLens",
+]

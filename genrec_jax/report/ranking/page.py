@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of a ranker: one HTML file in the style of page.py.
+"""What a page shows of a run that ranks shown items.
 
-In reading order: what the run is, the verdict, the table of every task against
-the training rates, the plots, then one user: history, candidates with their
-probabilities, the list by each policy, what the past does to the first of them,
-and how it was measured. The document is that of
-evaluation/shown_items_results.py. `part` is all of this for the page of a model
-that retrieves too.
+In reading order: the verdict, the table of every task against the training
+rates, the plots, then one user: history, candidates with their probabilities,
+the list by each policy, and what the past does to the first of them.
 """
 
 from collections.abc import Mapping, Sequence
 import dataclasses
 from html import escape
-import re
 from typing import Any
 
 from genrec_jax.metrics.auc import gauc_share
@@ -22,10 +18,7 @@ from genrec_jax.report.document import (
   Plot,
   Suggestion,
   detail_html,
-  document_html,
   figures_html,
-  measured_html,
-  verdict_html,
 )
 from genrec_jax.report.ranking.runs import FLOORS
 from genrec_jax.report.ranking.verdict import verdict
@@ -71,23 +64,12 @@ class RankedFor:
   reading: Sequence[Plot]
 
 
-def title_of(result: Mapping[str, Any]) -> str:
-  """System and config: what a system is made of, and of what data."""
-  system = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", result["system"])
-  return f"{system} · {result['config']}"
-
-
-def _tiles(result: Mapping[str, Any]) -> str:
+def _tiles(result: Mapping[str, Any]) -> list[tuple[str, str]]:
   tiles = [
     (_number(result["metrics"]["test"][task]["auc"]), f"AUC of {task} on test")
     for task in result["tasks"][:3]
   ]
-  tiles.append((f"{result['parameters']:,}", "parameters"))
-  body = "".join(
-    f'<div class="tile"><b>{escape(value)}</b><span>{escape(text)}</span></div>'
-    for value, text in tiles
-  )
-  return f'<div class="tiles">{body}</div>'
+  return [*tiles, (f"{result['parameters']:,}", "parameters")]
 
 
 def _number(value: float | None) -> str:
@@ -177,31 +159,6 @@ first</h3><ol>{history}</ol></div>
 {figures_html(shown.reading)}"""
 
 
-def _facts(
-  result: Mapping[str, Any], extra: Mapping[str, str]
-) -> dict[str, str]:
-  minutes, seconds = divmod(round(result["train_seconds"]), 60)
-  changed = " with local changes" if result["dirty"] else ""
-  return {
-    "config": result["config"],
-    "data set": result["dataset"],
-    "seed": str(result["seed"]),
-    "commit": result["commit"] + changed,
-    "date": result["date"],
-    "device": result["device"],
-    "training": f"{minutes} min {seconds} s",
-    "measured": f"{result['checkpoint']} checkpoint, step {result['step']:,}",
-    "parameters": f"{result['parameters']:,}",
-    "users": f"{result['num_users']:,}",
-    "items": f"{result['num_items']:,}",
-    "sort": result["sort_rule"],
-    "split": result["split_rule"],
-    "intervals": "95 %, users resampled",
-    **_shown_facts(result),
-    **extra,
-  }
-
-
 def _shown_facts(result: Mapping[str, Any]) -> dict[str, str]:
   """What only a measurement on shown items has to say."""
   return {
@@ -211,37 +168,20 @@ def _shown_facts(result: Mapping[str, Any]) -> dict[str, str]:
   }
 
 
-def _sections(
+def part(
   result: Mapping[str, Any], plots: Sequence[Plot], shown: RankedFor
-) -> str:
-  return f"""<h2>Against training rates</h2>
+) -> Part:
+  """The sections of a run that ranks shown items."""
+  body = f"""<h2>Against training rates</h2>
 {_table(result)}
 <h2>Tasks in detail</h2>
 {figures_html(plots)}
 {_user(shown, result["tasks"])}"""
-
-
-def part(
-  result: Mapping[str, Any], plots: Sequence[Plot], shown: RankedFor
-) -> Part:
-  """The same sections, for the page of a model that does more than rank."""
-  body = f"""<h2>Ranking of shown items</h2>
-{verdict_html(verdict(result))}
-{_sections(result, plots, shown)}"""
-  return Part(body, _shown_facts(result), result["notes"])
-
-
-def render(
-  result: Mapping[str, Any],
-  plots: Sequence[Plot],
-  shown: RankedFor,
-  facts: Mapping[str, str],
-) -> str:
-  """The whole page; `facts` are added to what the run itself says."""
-  measured = measured_html(
-    _facts(result, facts), result["notes"], result["config_values"]
+  return Part(
+    "Ranking of shown items",
+    body,
+    _shown_facts(result),
+    result["notes"],
+    verdict(result),
+    _tiles(result),
   )
-  body = f"""{_tiles(result)}
-{_sections(result, plots, shown)}
-{measured}"""
-  return document_html(title_of(result), result["date"], verdict(result), body)

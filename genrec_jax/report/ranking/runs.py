@@ -3,19 +3,15 @@
 
 They lie beside those of systems that search (report/runs.py), in
 results/<config>/<seed>.json; evaluation/shown_items_results.py says what each
-key holds. Of a system that does both, it stands under the key "ranking" of the
-search's document. Metrics are by part and by task.
+key holds. Metrics are by part and by task.
 """
 
 from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
-from typing import Any
 
-from genrec_jax.report.runs import RANKER, Finished, documents, finished
+from genrec_jax.report.runs import Finished, read_sections
 
-# What a document of a run that retrieves and ranks has besides.
-RANKING = "ranking"
 FLOORS = {
   "base_rate": "base rate",
   "item_rate": "the item's rate",
@@ -51,17 +47,6 @@ class RankerRun(Finished):
   floors: Mapping[str, Mapping[str, ByTask]]
 
 
-def ranking_of(document: Mapping[str, Any]) -> dict[str, Any] | None:
-  """A run's document as that of a ranker; None where it ranks nothing shown."""
-  found = {**document, **document.get(RANKING, {})}
-  return found if RANKER in found else None
-
-
 def read_ranker_runs(folder: str | pathlib.Path) -> list[RankerRun]:
   """Reads every ranker's result of a folder, ordered by config and seed."""
-  found = []
-  for path, values in documents(folder):
-    ranking = ranking_of(values)
-    if ranking is not None:
-      found.append(finished(RankerRun, ranking, path))
-  return sorted(found, key=lambda run: (run.config, run.seed))
+  return read_sections(RankerRun, folder)

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of a ranker's workdir: reads what a finished run left there.
+"""Reads what a finished ranker left in its workdir.
 
-    evaluation.json  metrics, curves and slices    shown_items_results.py
+    evaluation.json  its section                   evaluation/shown_items.py
     metrics.jsonl    training loss, validation     metrics/writer.py
     data/, best/     catalogue, histories, model   serving/ranker.py
 
-Of a system that retrieves too, evaluation.json holds more, and `part_of` has
-the sections that its page gets besides. The example's candidates are the most
-shown items that its user has no event with; what is said of them is computed
-when the page is made.
+The example's candidates are the most shown items that its user has no event
+with; what is said of them is computed when the page is made.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,19 +17,20 @@ import numpy as np
 import polars as pl
 
 from genrec_jax.data.times import to_the_minute
+from genrec_jax.evaluation.shown_items import METRICS
 from genrec_jax.metrics.slices import COLD
 from genrec_jax.metrics.writer import read_rows
 from genrec_jax.ranking.attribution import NoAttentionWeights
 from genrec_jax.ranking.slates import Diverse, Greedy, Policy, Sequential
 from genrec_jax.ranking.what_if import REMOVED, Change
 from genrec_jax.report import figures
+from genrec_jax.report.curves import task_losses
 from genrec_jax.report.document import Event, Part, Plot, Suggestion
 from genrec_jax.report.figures import Row
 from genrec_jax.report.ranking import figures as ranker_figures
 from genrec_jax.report.ranking.figures import Reading
-from genrec_jax.report.ranking.page import Candidate, RankedFor, part, render
-from genrec_jax.report.ranking.runs import FLOORS, RANKING, ranking_of
-from genrec_jax.report.runs import RANKER, read_json
+from genrec_jax.report.ranking.page import Candidate, RankedFor, part
+from genrec_jax.report.ranking.runs import FLOORS
 from genrec_jax.serving.ranker import Ranker, load_ranker
 
 _CANDIDATES, _ROWS, _PLACES, _EVENTS = 40, 10, 8, 10
@@ -40,63 +39,36 @@ _LABEL = 34
 _GROUPS = ("category", "categories", "genres", "tag", "author_id", "brand")
 
 
-def is_ranker(workdir: pathlib.Path) -> bool:
-  """Whether the workdir's evaluation is of shown items and nothing else."""
-  return RANKER in read_json(workdir / "evaluation.json")
+def part_of(
+  workdir: pathlib.Path, section: Mapping[str, Any], user: str | None = None
+) -> Part:
+  """What the page shows of the section ShownItems of a workdir.
 
-
-def read_result(workdir: pathlib.Path) -> dict[str, Any] | None:
-  """What a workdir's evaluation says of shown items; None where it does not."""
-  return ranking_of(read_json(workdir / "evaluation.json"))
-
-
-def page_of(workdir: pathlib.Path, user: str | None = None) -> str:
-  """The HTML of a run; `user` is an id, by default that of the first user."""
-  result = read_result(workdir)
+  Args:
+    workdir: an evaluated run.
+    section: of its document, with the description of the run.
+    user: id of the example's user, by default the first one.
+  """
   ranker = load_ranker(workdir, micro_batch=_CANDIDATES)
-  manifest = ranker.histories.manifest
-  facts = {
-    "events": f"{manifest.num_events:,}",
-    "data fingerprint": manifest.fingerprint[:16],
-  }
-  plots, shown = _plots(workdir, result), ranked_for(ranker, user)
-  return render(result, plots, shown, facts)
-
-
-def part_of(workdir: pathlib.Path, user: str | None = None) -> Part | None:
-  """The sections of a run that ranks besides; None where it does not."""
-  result = read_result(workdir)
-  if result is None:
-    return None
-  ranker = load_ranker(workdir, micro_batch=_CANDIDATES)
-  return part(result, _plots(workdir, result), ranked_for(ranker, user))
-
-
-def _plots(workdir: pathlib.Path, result: Mapping[str, Any]) -> list[Plot]:
   rows = read_rows(workdir / "metrics.jsonl")
-  return [learning_curve(result, rows), *result_plots(result)]
-
-
-def task_losses(
-  rows: Sequence[Mapping[str, Any]], tasks: Sequence[str]
-) -> list[str]:
-  """Names of the tasks' losses: one of several objectives has a prefix."""
-  names = dict.fromkeys(name for row in rows for name in row)
-  return [
-    name
-    for name in names
-    if name.startswith("train/") and name.rpartition("/")[2] in tasks
-  ]
+  plots = [learning_curve(section, rows), *result_plots(section)]
+  return part(section, plots, ranked_for(ranker, user))
 
 
 def learning_curve(
   result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 ) -> Plot:
   """The mean of the tasks' losses, and what training watched of them."""
-  metric = result["config_values"]["train"]["monitor"]
-  if RANKING in result:
-    # Training may have watched what is found, or both at once.
-    metric = "auc"
+  # Training may have watched what is found, or several metrics at once.
+  metric = next(
+    (
+      name
+      for name in result["config_values"]["train"]["monitor"].split("+")
+      if any(f"validation/{name}" in row for row in rows)
+      and name.partition("/")[0] in METRICS
+    ),
+    "auc",
+  )
   value = f"validation/{metric}"
   losses = task_losses(rows, result["tasks"])
   trained = [

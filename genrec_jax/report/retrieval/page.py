@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run as one HTML file that needs nothing else: no network, no script.
+"""What a page shows of a run that finds items.
 
-In reading order: what the run is, one sentence of verdict, the table against
-floors and ceiling, the plots, ten recommendations for one user beside the
-history they follow from, and how it was measured. The style is page.css in
-this folder; the plots are SVG from figures.py. Everything that comes from data
-(titles, ids, names) is escaped. The page of a ranker (ranker_page.py) has other
-sections in the same document (document.py); of a model that does both, they
-stand below these.
+In reading order: one sentence of verdict, the table against floors and ceiling,
+the plots, ten recommendations for one user beside the history they follow from.
+The plots are SVG from figures.py. Everything that comes from data (titles, ids,
+names) is escaped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,9 +18,7 @@ from genrec_jax.report.document import (
   Suggestion,
   Verdict,
   detail_html,
-  document_html,
   figures_html,
-  measured_html,
 )
 from genrec_jax.report.runs import (
   FLOOR_LABELS,
@@ -75,7 +70,7 @@ def verdict(run: Run) -> Verdict:
   )
 
 
-def _tiles(run: Run) -> str:
+def _tiles(run: Run) -> tuple[tuple[str, str], ...]:
   metrics = run.metrics["test"]
   name, floor = best_floor(run, "ndcg@10")
   label = FLOOR_LABELS.get(name, name)
@@ -86,17 +81,12 @@ def _tiles(run: Run) -> str:
     if gap is not None
     else (f"{run.parameters:,}", "parameters")
   )
-  tiles = (
+  return (
     (f"{metrics['ndcg@10']:.4f}", "NDCG@10 on test"),
     (f"{metrics['hr@10']:.1%}", "HR@10 on test"),
     (f"{gain:+.0%}", f"NDCG@10 over {label}"),
     last,
   )
-  body = "".join(
-    f'<div class="tile"><b>{escape(value)}</b><span>{escape(text)}</span></div>'
-    for value, text in tiles
-  )
-  return f'<div class="tiles">{body}</div>'
 
 
 def _table_row(
@@ -198,58 +188,22 @@ def _example(example: Example) -> str:
   )
 
 
-def _facts(run: Run, extra: Mapping[str, str]) -> dict[str, str]:
-  minutes, seconds = divmod(round(run.train_seconds), 60)
-  return {
-    "config": run.config,
-    "data set": run.dataset,
-    "seed": str(run.seed),
-    "commit": run.commit + (" with local changes" if run.dirty else ""),
-    "date": run.date,
-    "device": run.device,
-    "training": f"{minutes} min {seconds} s",
-    "measured": f"{run.checkpoint} checkpoint, step {run.step:,}",
-    "parameters": f"{run.parameters:,}",
-    "users": f"{run.num_users:,}",
-    "items": f"{run.num_items:,}",
-    "sort": run.sort_rule,
-    "split": run.split_rule,
-    "candidates": "every item; the user's history is hidden",
-    "ties": "count against the model",
-    "intervals": "95 %, users resampled",
-    **extra,
-  }
-
-
-def render(
-  run: Run,
-  plots: Sequence[Plot],
-  example: Example | None,
-  facts: Mapping[str, str],
-  also: Part | None = None,
-) -> str:
-  """The whole page; `facts` are added to what the run itself says.
-
-  `also` is what the same model does besides, below.
-  """
+def part(run: Run, plots: Sequence[Plot], example: Example | None) -> Part:
+  """The sections of a run that finds items."""
   shown = (
     f"<h2>What it recommends</h2>{_example(example)}"
     if example is not None
     else ""
   )
-  also = also or Part("", {}, ())
-  measured = measured_html(
-    {**_facts(run, facts), **also.facts},
-    [*run.notes, *also.notes],
-    run.config_values,
-  )
-  body = f"""{_tiles(run)}
-<h2>Against floors and ceiling</h2>
+  body = f"""<h2>Against floors and ceiling</h2>
 {_table(run)}
 <h2>In detail</h2>
 {figures_html(plots)}
-{shown}
-{also.body}
-{measured}"""
-  title = f"{run.title} · {run.dataset_title}"
-  return document_html(title, run.date, verdict(run), body)
+{shown}"""
+  facts = {
+    "candidates": "every item; the user's history is hidden",
+    "ties": "count against the model",
+  }
+  return Part(
+    "Finding the next item", body, facts, run.notes, verdict(run), _tiles(run)
+  )

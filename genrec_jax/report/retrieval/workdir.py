@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of a workdir: reads what a finished run left there and plots it.
+"""Reads what a finished run that finds items left in its workdir.
 
-    evaluation.json  the run with its metrics       report/runs.py
+    evaluation.json  its section                    evaluation/next_item.py
     ranks.npz        rank of every test target      evaluation/ranks.py
     metrics.jsonl    training loss, validation      metrics/writer.py
-    data/, best/     catalogue, histories, model    recommender.py
+    data/, best/     catalogue, histories, model    serving/recommender.py
 
 Slices and the comparison with floors are computed from the ranks, so that every
-bar is over the same requests; intervals resample users. Of a system that ranks
-shown items too, the sections of ranker_workdir.py stand below.
+bar is over the same requests; intervals resample users.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,6 @@ from jaxtyping import Bool, Float, Int
 import numpy as np
 import polars as pl
 
-import genrec_jax
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.times import to_the_minute
 from genrec_jax.evaluation.ranks import Ranks
@@ -27,43 +25,44 @@ from genrec_jax.metrics import bootstrap, slices
 from genrec_jax.metrics.ranking import per_request
 from genrec_jax.metrics.writer import read_rows
 from genrec_jax.report import figures
-from genrec_jax.report.document import Event, Plot, Suggestion
+from genrec_jax.report.curves import task_losses
+from genrec_jax.report.document import Event, Part, Plot, Suggestion
 from genrec_jax.report.figures import Row
-from genrec_jax.report.ranking import workdir as ranker_workdir
-from genrec_jax.report.retrieval.page import Example, render
-from genrec_jax.report.runs import FLOOR_LABELS, RANKER, Run, read_run
-from genrec_jax.serving.recommender import Recommender
+from genrec_jax.report.retrieval.page import Example, part
+from genrec_jax.report.runs import FLOOR_LABELS, Run, finished
+from genrec_jax.serving.recommender import Recommender, load
 
 _SHOWN_EVENTS = 10
 _METRIC = "ndcg@10"
 
 
-def page_of(workdir: pathlib.Path, user: str | None = None) -> str:
-  """The HTML of a run; `user` is an id, by default that of the first user."""
-  run = read_run(workdir / "evaluation.json")
-  model = genrec_jax.load(workdir)
+def part_of(
+  workdir: pathlib.Path, section: Mapping[str, Any], user: str | None = None
+) -> Part:
+  """What the page shows of the section NextItem of a workdir.
+
+  Args:
+    workdir: an evaluated run.
+    section: of its document, with the description of the run.
+    user: id of the example's user, by default the first one.
+  """
+  run = finished(Run, section, workdir / "evaluation.json")
+  model = load(workdir)
   ranks = Ranks.load(workdir / "ranks.npz")
-  manifest = model.histories.manifest
-  ranking = ranker_workdir.read_result(workdir) or {}
   rows = read_rows(workdir / "metrics.jsonl")
   plots = [
-    _curve(rows, run, ranking.get(RANKER, ())),
+    _curve(rows, run, section.get("all_tasks", ())),
     *_comparisons(run, ranks),
     *_slices(run, ranks, model.catalog.count),
   ]
-  facts = {
-    "events": f"{manifest.num_events:,}",
-    "data fingerprint": manifest.fingerprint[:16],
-  }
-  also = ranker_workdir.part_of(workdir, user)
-  return render(run, plots, example_of(model, user), facts, also)
+  return part(run, plots, example_of(model, user))
 
 
 def _curve(
   rows: Sequence[Mapping[str, Any]], run: Run, tasks: Sequence[str]
 ) -> Plot:
   value = f"validation/{_METRIC}"
-  others = {"train/grad_norm", *ranker_workdir.task_losses(rows, tasks)}
+  others = {"train/grad_norm", *task_losses(rows, tasks)}
   # An objective logs its first part under its own name.
   loss = next(
     name

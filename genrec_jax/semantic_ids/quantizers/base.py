@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 import hashlib
-import importlib
 import json
 import os
 import pathlib
@@ -29,8 +28,8 @@ from tqdm import tqdm
 
 from genrec_jax.core import atomic
 from genrec_jax.core.checksums import sha256
+from genrec_jax.core.names import public_name, resolve
 
-_PACKAGE = "genrec_jax.tokens"
 _ROWS = 1024
 _ARRAYS, _MANIFEST = "tokenizer.npz", "tokenizer.json"
 
@@ -97,9 +96,8 @@ class Fitted:
     with atomic.replacing(directory / _ARRAYS) as path:
       with open(path, "wb") as file:
         np.savez(file, **arrays)
-    kind = type(self)
     manifest = {
-      "kind": f"{kind.__module__.removeprefix(_PACKAGE + '.')}.{kind.__name__}",
+      "kind": public_name(type(self)),
       "values": plain,
       "fingerprint": self.fingerprint,
       "sha256": sha256([directory / _ARRAYS]),
@@ -125,7 +123,7 @@ class Fitted:
   def fingerprint(self) -> str:
     """16 hexadecimal digits of a hash of all arrays and values."""
     arrays, plain = self._split()
-    kind = f"{type(self).__module__}.{type(self).__name__}"
+    kind = public_name(type(self))
     digest = hashlib.sha256(json.dumps([kind, plain]).encode())
     for name, array in sorted(arrays.items()):
       digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -207,8 +205,7 @@ def load(directory: str | os.PathLike) -> Any:
       f"{directory / _ARRAYS} is damaged: its checksum is not the one in"
       f" {_MANIFEST}. Make the tokens again."
     )
-  module, _, name = manifest["kind"].rpartition(".")
-  kind = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), name)
+  kind = resolve(manifest["kind"], f"{directory / _MANIFEST}: kind")
   with np.load(directory / _ARRAYS, allow_pickle=False) as file:
     arrays = dict(file)
   return kind(**_joined(arrays, manifest["values"]))

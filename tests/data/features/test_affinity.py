@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from genrec_jax.data.dataset.feedback import Feedback
-from genrec_jax.data.features.features.affinity import affinity
-from genrec_jax.data.features.features.moments import Clock, Moments
+from genrec_jax.data.features.affinity import affinity
+from genrec_jax.data.features.moments import Clock, Moments
 
 _FEEDBACK = Feedback(("click", "like")).bind(
   ["", "skip", "click", "click|like"]

@@ -5,7 +5,7 @@ from hypothesis import given, strategies as st
 import numpy as np
 import pytest
 
-from genrec_jax.data.features.features.encoders import (
+from genrec_jax.data.features.encoders import (
   MISSING,
   UNSEEN,
   Hashed,

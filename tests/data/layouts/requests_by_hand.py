@@ -13,10 +13,10 @@ import numpy as np
 
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.dataset.histories import Histories
-from genrec_jax.data.features.features.encoders import Percentiles, Vocabulary
-from genrec_jax.data.features.features.feature_set import FeatureSet
-from genrec_jax.data.features.features.features import Feature, FittedFeatures
-from genrec_jax.data.features.features.moments import Clock, context_functions
+from genrec_jax.data.features.encoders import Percentiles, Vocabulary
+from genrec_jax.data.features.feature_set import FeatureSet
+from genrec_jax.data.features.features import Feature, FittedFeatures
+from genrec_jax.data.features.moments import Clock, context_functions
 
 ACTIONS = ["", "skip", "click", "like", "click|like", "untimed", "like|untimed"]
 FEEDBACK = Feedback(("click", "like"))

@@ -11,16 +11,16 @@ import pytest
 from genrec_jax.core.roles import ACTION, BOTH, CANDIDATE, EVENT, ITEM, TARGET
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.dataset.impressions import iter_impressions, no_impressions
-from genrec_jax.data.features.features.user_tokens import hashed_attributes
-from genrec_jax.data.layouts.next_item.actions import (
+from genrec_jax.data.features.user_tokens import hashed_attributes
+from genrec_jax.data.layouts.actions import (
   ActionOriented,
   Fused,
   Interleaved,
 )
-from genrec_jax.data.layouts.next_item.labelled_events import LabelledEvents
-from genrec_jax.data.layouts.next_item.ranking import NEXT_ITEM, PLACE
-from genrec_jax.data.layouts.next_item.request_events import UNKNOWN_TIME
-from genrec_jax.data.layouts.next_item.request_examples import RequestExamples
+from genrec_jax.data.layouts.labelled_events import LabelledEvents
+from genrec_jax.data.layouts.ranking import NEXT_ITEM, PLACE
+from genrec_jax.data.layouts.request_events import UNKNOWN_TIME
+from genrec_jax.data.layouts.request_examples import RequestExamples
 from tests.data.layouts.requests_by_hand import (
   ACTIONS,
   FEATURES,

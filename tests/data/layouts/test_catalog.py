@@ -6,11 +6,11 @@ import types
 import numpy as np
 import pytest
 
-from genrec_jax.data.layouts.next_item.catalog import (
+from genrec_jax.data.layouts.catalog import (
   CatalogRows,
   count_neighbours,
 )
-from genrec_jax.data.pipeline.pipeline.pipeline import training_batches
+from genrec_jax.data.pipeline.pipeline import training_batches
 from genrec_jax.data.splits import LeaveOneOut
 
 _V = 9

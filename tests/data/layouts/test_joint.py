@@ -8,17 +8,17 @@ import pytest
 
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.dataset.requests import make_requests, no_requests
-from genrec_jax.data.layouts.next_item.actions import (
+from genrec_jax.data.layouts.actions import (
   ActionOriented,
   Interleaved,
 )
-from genrec_jax.data.layouts.next_item.joint import (
+from genrec_jax.data.layouts.joint import (
   JointActionOriented,
   JointFused,
   JointInterleaved,
 )
-from genrec_jax.data.layouts.next_item.ranking import PLACE
-from genrec_jax.data.layouts.next_item.request_events import UNKNOWN_TIME
+from genrec_jax.data.layouts.ranking import PLACE
+from genrec_jax.data.layouts.request_events import UNKNOWN_TIME
 from tests.data.layouts.requests_by_hand import (
   FEEDBACK,
   OneUser,

@@ -17,16 +17,16 @@ from genrec_jax.data.dataset.impressions import (
   no_impressions,
 )
 from genrec_jax.data.dataset.requests import iter_requests
-from genrec_jax.data.features.features.encoders import (
+from genrec_jax.data.features.encoders import (
   MISSING,
   UNSEEN,
   Hashed,
   Percentiles,
   Vocabulary,
 )
-from genrec_jax.data.features.features.features import Feature
-from genrec_jax.data.layouts.next_item.pointwise import PointwiseRows
-from genrec_jax.data.pipeline.pipeline.pipeline import training_batches
+from genrec_jax.data.features.features import Feature
+from genrec_jax.data.layouts.pointwise import PointwiseRows
+from genrec_jax.data.pipeline.pipeline import training_batches
 from genrec_jax.data.prepare.prepare import prepare
 from genrec_jax.data.schema import RawLog
 from genrec_jax.data.splits import GlobalTime

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from genrec_jax.data.dataset.requests import make_requests
-from genrec_jax.data.layouts.next_item.semantic_id_prefixes import (
+from genrec_jax.data.layouts.semantic_id_prefixes import (
   Prefixes,
   TokenPrefixes,
 )
-from genrec_jax.data.layouts.next_item.semantic_ids import TokenHistory
-from genrec_jax.data.pipeline.pipeline.pipeline import training_batches
+from genrec_jax.data.layouts.semantic_ids import TokenHistory
+from genrec_jax.data.pipeline.pipeline import training_batches
 from genrec_jax.data.splits import LeaveOneOut
 
 _SIZES = (5, 6)

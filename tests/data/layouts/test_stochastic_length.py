@@ -10,12 +10,12 @@ import pytest
 from genrec_jax.core.build import build
 from genrec_jax.data import splits
 from genrec_jax.data.dataset.requests import iter_requests
-from genrec_jax.data.layouts.next_item.next_item import NextItem
-from genrec_jax.data.layouts.next_item.stochastic_length import (
+from genrec_jax.data.layouts.next_item import NextItem
+from genrec_jax.data.layouts.stochastic_length import (
   StochasticLength,
   recency_weights,
 )
-from genrec_jax.data.pipeline.pipeline.pipeline import training_batches
+from genrec_jax.data.pipeline.pipeline import training_batches
 
 _ALPHA = StochasticLength(1.6)
 

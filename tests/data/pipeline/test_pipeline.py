@@ -11,8 +11,8 @@ import pytest
 
 from genrec_jax.data import splits
 from genrec_jax.data.dataset.requests import count_requests, iter_requests
-from genrec_jax.data.layouts.next_item.next_item import NextItem
-from genrec_jax.data.pipeline.pipeline.pipeline import training_batches
+from genrec_jax.data.layouts.next_item import NextItem
+from genrec_jax.data.pipeline.pipeline import training_batches
 
 
 class Records:

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from genrec_jax.data.pipeline.pipeline.readers import Readers
+from genrec_jax.data.pipeline.readers import Readers
 
 
 class _Counter:

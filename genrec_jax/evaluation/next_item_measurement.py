@@ -18,10 +18,12 @@ choose, they choose on validation.
 from collections.abc import Iterator, Mapping
 import dataclasses
 import pathlib
+from typing import Protocol
 
 from genrec_jax.baselines.item_knn import ItemKNN
 from genrec_jax.baselines.most_popular import MostPopular
 from genrec_jax.baselines.oracle import TrueModel
+from genrec_jax.core.seams import Search
 from genrec_jax.data.dataset.requests import (
   Requests,
   count_requests,
@@ -30,7 +32,6 @@ from genrec_jax.data.dataset.requests import (
 from genrec_jax.data.splits import PARTS
 from genrec_jax.evaluation.full_ranking import (
   Evaluation,
-  Search,
   asked_at_last_event,
   evaluate,
 )
@@ -39,6 +40,14 @@ from genrec_jax.experiment.experiment import Run
 MODEL = "model"
 SUFFIXES = ("", "_unfiltered", "_last_time", "_target_time")
 REQUEST_TIMES = ("target", "last")
+
+
+class RankingOptions(Protocol):
+  """What NextItem says of a measurement; see there."""
+
+  filter_history: bool
+  ks: tuple[int, ...]
+  request_time: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,11 +86,22 @@ class Measurement:
     return tuple(name for name in names if name != MODEL)
 
 
-def floors(run: Run) -> tuple[dict[str, Search], list[str]]:
+def check_request_time(request_time: str) -> None:
+  """Raises a ValueError for a time that nobody can be asked at."""
+  if request_time not in REQUEST_TIMES:
+    raise ValueError(
+      f"request_time={request_time!r} is unknown; choices:"
+      f" {', '.join(REQUEST_TIMES)}"
+    )
+
+
+def floors(
+  run: Run, *, filter_history: bool
+) -> tuple[dict[str, Search], list[str]]:
   """Returns the floors' searches, the ceiling's where known, and notes."""
   knn = ItemKNN.tune(
     run.histories,
-    filter_history=run.eval.filter_history,
+    filter_history=filter_history,
     seed=run.config["seed"],
   )
   found = {
@@ -104,28 +124,24 @@ def floors(run: Run) -> tuple[dict[str, Search], list[str]]:
 def measure(
   run: Run,
   search: Search,
+  options: RankingOptions,
   *,
   with_floors: bool = True,
-  request_time: str = "target",
 ) -> Measurement:
   """Evaluates the model on both parts, and with_floors the floors too.
 
   Args:
-    run: whose data and options to use.
+    run: whose data to use.
     search: the model.
+    options: the evaluator's: cut-offs, filter and request time.
     with_floors: also most popular, item-kNN and, on simulated data, the
       ceiling.
-    request_time: "target": systems that use times are told when the target
-      happened; "last": they are asked one median gap after the last event.
   """
-  if request_time not in REQUEST_TIMES:
-    raise ValueError(
-      f"request_time={request_time!r} is unknown; choices:"
-      f" {', '.join(REQUEST_TIMES)}"
-    )
-  others, notes = floors(run) if with_floors else ({}, [])
+  others, notes = {}, []
+  if with_floors:
+    others, notes = floors(run, filter_history=options.filter_history)
   timed = run.system.uses_time
-  moves = timed and request_time == "last"
+  moves = timed and options.request_time == "last"
   evaluations: dict[str, dict[str, Evaluation]] = {}
   for part in PARTS:
     total = count_requests(run.histories, part)
@@ -136,7 +152,7 @@ def measure(
         ranker,
         _requests(run, part, last_time),
         num_items=run.histories.manifest.num_items,
-        ks=run.eval.ks,
+        ks=options.ks,
         filter_history=filtered,
         progress=f"{part} {name}",
         num_requests=total,
@@ -182,5 +198,5 @@ def _time_notes(timed: bool, moves: bool) -> list[str]:
 
 def _requests(run: Run, part: str, last_time: bool) -> Iterator[Requests]:
   gap = run.histories.manifest.median_gap_seconds or 0
-  for requests in iter_requests(run.histories, part, run.eval.batch_size):
+  for requests in iter_requests(run.histories, part, run.requests.batch_size):
     yield asked_at_last_event(requests, gap) if last_time else requests

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The section of NextItem, from what was measured; its lines; its differences.
+
+Parts are named as in next_item_measurement.py: "validation" and "test" with the
+history hidden, and suffixed variants.
+
+    metrics, intervals   {PART: {"hr@10": value | [low, high]}}
+    floors               {FLOOR: {PART: {"hr@10": value}}}
+    versus               {FLOOR: {PART: {"hr@10": [difference, low, high]}}}
+    slices               {PART: {KIND: {SLICE: {"requests", "share", ...}}}}
+
+Intervals are 95 %, users resampled (metrics/bootstrap.py).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from genrec_jax.evaluation.next_item_measurement import MODEL, Measurement
+from genrec_jax.evaluation.ranks import Ranks, compare
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.metrics import bootstrap
+from genrec_jax.metrics.ranking import per_request
+
+_SHOWN = ("hr@10", "ndcg@10", "mrr@10", "hr@50", "hr@200")
+
+
+def section(
+  run: Run, measured: Measurement, retriever: str | None
+) -> dict[str, Any]:
+  """The JSON-able section.
+
+  Args:
+    run: what was trained.
+    measured: what was measured.
+    retriever: name of the index that was searched; None for the config's own.
+  """
+  model = measured.of(MODEL)
+  fingerprint = run.histories.manifest.fingerprint
+  return {
+    "retriever": retriever or run.retriever_name,
+    "num_requests": {part: e.num_requests for part, e in model.items()},
+    "repeat_share": {
+      part: float(e.repeats_R.mean()) for part, e in model.items()
+    },
+    "evaluate_seconds": {
+      part: round(e.seconds, 2) for part, e in model.items()
+    },
+    "metrics": {part: e.metrics for part, e in model.items()},
+    "intervals": {part: _intervals(e) for part, e in model.items()},
+    "floors": {
+      name: {part: e.metrics for part, e in measured.of(name).items()}
+      for name in measured.floors
+    },
+    "versus": _versus(measured, fingerprint),
+    "slices": {
+      part: model[part].slices(run.catalog.count) for part in measured.parts
+    },
+    "notes": list(measured.notes),
+  }
+
+
+def _intervals(evaluation) -> dict[str, list[float]]:
+  found = bootstrap.intervals(
+    per_request(evaluation.ranks_R, evaluation.ks), evaluation.users_R
+  )
+  return {name: [i.low, i.high] for name, i in found.items()}
+
+
+def _versus(measured: Measurement, fingerprint: str) -> dict[str, Any]:
+  ranks = Ranks.of(fingerprint, measured.evaluations)
+  return {
+    name: {
+      part: triples(compare(ranks, ranks, part, MODEL, name))
+      for part in measured.parts
+    }
+    for name in measured.floors
+  }
+
+
+def triples(
+  intervals: Mapping[str, bootstrap.Interval],
+) -> dict[str, list[float]]:
+  """Returns {metric: [difference, low, high]}."""
+  return {name: [i.mean, i.low, i.high] for name, i in intervals.items()}
+
+
+def table(result: Mapping[str, Any]) -> str:
+  """The document's numbers as lines of text."""
+  names = [m for m in _SHOWN if m in result["metrics"]["test"]]
+  width = 40
+  lines = [
+    f"{'':{width}}" + "".join(f"{name:>10}" for name in names),
+  ]
+
+  def line(label: str, values: Mapping[str, float]) -> str:
+    cells = "".join(f"{values[name]:>10.4f}" for name in names)
+    return f"{label:{width}}{cells}"
+
+  for part, values in result["metrics"].items():
+    for floor, parts in result["floors"].items():
+      if floor != "ceiling" and part in parts:
+        lines.append(line(f"  {part}: {floor}", parts[part]))
+    lines.append(line(f"* {part}: {result['system']}", values))
+    low = {n: result["intervals"][part][n][0] for n in names}
+    high = {n: result["intervals"][part][n][1] for n in names}
+    lines += [line("      95 % from", low), line("      to", high)]
+    if part in result["floors"].get("ceiling", {}):
+      lines.append(
+        line(f"  {part}: ceiling", result["floors"]["ceiling"][part])
+      )
+  lines += [f"note: {note}" for note in result["notes"]]
+  return "\n".join(lines)
+
+
+def comparison_table(against: Mapping[str, Any]) -> str:
+  """Lines of text for one entry of the document's "against"."""
+  lines = [f"minus {against['config']}, seed {against['seed']} (paired):"]
+  for part, metrics in against["differences"].items():
+    for name in (m for m in _SHOWN if m in metrics):
+      mean, low, high = metrics[name]
+      sure = "  excludes 0" if bootstrap.excludes_zero(low, high) else ""
+      lines.append(
+        f"  {part:22}{name:>10}{mean:>+10.4f}  [{low:+.4f}, {high:+.4f}]{sure}"
+      )
+  return "\n".join(lines)
