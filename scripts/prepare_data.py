@@ -16,7 +16,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from genrec_jax.core.build import build, to_plain
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.schema import Manifest
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to prepare.")

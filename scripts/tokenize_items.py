@@ -20,7 +20,7 @@ from ml_collections import config_flags
 
 from genrec_jax.core.build import build, to_plain
 from genrec_jax.data.dataset.catalog import Catalog
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.report.semantic_ids.quality import make_quality
 from genrec_jax.semantic_ids import stages
 

@@ -11,9 +11,11 @@ import sys
 import pytest
 
 from genrec_jax.core.build import build, build_options, to_plain
-from genrec_jax.data import Files, GlobalTime, encode
+from genrec_jax.data import GlobalTime
 from genrec_jax.data.dataset.catalog import Catalog
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare import encode
+from genrec_jax.data.prepare.preparation import prepare
+from genrec_jax.data.sources import Files
 from genrec_jax.experiment import checks
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.options import PipelineOptions

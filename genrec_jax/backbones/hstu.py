@@ -29,6 +29,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from genrec_jax.backbones.stack import run_layers
+from genrec_jax.core import seams
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.layers.attention import (
   SiluAttention,
@@ -140,9 +141,8 @@ class HSTULayer(nn.Module):
       )
     y_BLHA = self.attention(q, k, v, info, bias)
     # Every pair in memory: only for a call that asks for intermediates.
-    if self.is_mutable_collection("intermediates") and hasattr(
-      self.attention, "weights"
-    ):
+    asked = self.is_mutable_collection("intermediates")
+    if asked and seams.offers(self.attention, seams.ShowsWeights):
       weights_BHQL = self.attention.weights(q, k, info, bias)
       self.sow("intermediates", "attention_weights", weights_BHQL)
     gated = u_BLE * layer_norm(y_BLHA.reshape(u_BLE.shape))

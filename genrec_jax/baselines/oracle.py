@@ -25,9 +25,6 @@ from genrec_jax.data.dataset import catalog as catalog_lib
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.simulator import world as world_lib
 
-TRUTH_FILE = "truth.npz"
-PURCHASE = "purchase"
-
 
 class TrueModel:
   """Ranks the catalogue by the true p: the ceiling of a simulated data set.
@@ -69,7 +66,7 @@ class TrueModel:
         events were dropped after the simulation: the model reads its state
         off whole histories.
     """
-    path = pathlib.Path(directory) / TRUTH_FILE
+    path = pathlib.Path(directory) / world_lib.TRUTH_FILE
     if not path.is_file():
       raise ValueError(
         f"there is no {path}: only a data set of simulator.Synthetic has"
@@ -93,7 +90,7 @@ class TrueModel:
     return cls(
       world,
       epoch_seconds=manifest.epoch_seconds,
-      purchase_action=manifest.actions.index(PURCHASE),
+      purchase_action=manifest.actions.index(world_lib.PURCHASE),
       item_numbers=np.concatenate([[0], item_numbers]),
       user_numbers=user_numbers,
     )

@@ -21,7 +21,7 @@ import functools
 import json
 import os
 import pathlib
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from absl import logging
 from jaxtyping import Float, Int
@@ -29,7 +29,7 @@ import numpy as np
 
 from genrec_jax.content.item_texts import TextCounts, count_texts, item_texts
 from genrec_jax.content.text_cache import TextCache
-from genrec_jax.core import artifact, atomic
+from genrec_jax.core import artifact, atomic, seams
 from genrec_jax.data.dataset.catalog import Catalog
 
 _KIND = "item_vectors"
@@ -44,6 +44,16 @@ class Encoder(Protocol):
     ...
 
   def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "N D"]: ...
+
+  def describe(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class LearningEncoder(Protocol):
+  """An encoder that is fitted to the texts of a catalogue."""
+
+  def fit(self, texts: Sequence[str]) -> Any:
+    """The fitted encoder, which has save(directory)."""
 
   def describe(self) -> dict[str, Any]: ...
 
@@ -96,7 +106,8 @@ class ItemVectors:
     if directory.exists():
       return cls._found(directory, asked)
     counts = _report(count_texts(texts))
-    if hasattr(encoder, "fit"):
+    learns = seams.offers(encoder, LearningEncoder)
+    if learns:
       encoder = encoder.fit(_distinct(texts))
       encode = encoder.encode
     else:
@@ -115,7 +126,7 @@ class ItemVectors:
     with artifact.new_folder(directory) as folder:
       artifact.save_array(folder / files[0], vectors)
       atomic.write_text(folder / files[1], json.dumps(catalog.ids))
-      if hasattr(encoder, "save"):
+      if learns:
         (folder / "encoder").mkdir()
         encoder.save(folder / "encoder")
         files += [f"encoder/{f.name}" for f in (folder / "encoder").iterdir()]

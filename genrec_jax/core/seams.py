@@ -17,7 +17,7 @@ what it is for, and `offers` says which.
 
 from collections.abc import Callable, Mapping
 import pathlib
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import jax
 from jaxtyping import Array, Bool, Float, Int
@@ -28,6 +28,7 @@ from genrec_jax.core.types import Batch, Mean, Outputs, SequenceInfo
 LogicalAxes = Mapping[str, tuple[str | None, ...]]
 
 
+@runtime_checkable
 class Layout(Protocol):
   """How a history becomes model input; shapes are fixed by its options."""
 
@@ -57,6 +58,7 @@ class Layout(Protocol):
     """Names the columns of packed rows."""
 
 
+@runtime_checkable
 class RequestLayout(Protocol):
   """A layout that can ask for a list of items."""
 
@@ -64,6 +66,7 @@ class RequestLayout(Protocol):
     """One row per request: what is known of the user."""
 
 
+@runtime_checkable
 class ImpressionLayout(Protocol):
   """A layout that can ask about given items."""
 
@@ -74,6 +77,7 @@ class ImpressionLayout(Protocol):
     """One row per request: what is known of the user, and the candidates."""
 
 
+@runtime_checkable
 class Backbone(Protocol):
   """Turns embedded positions into hidden states."""
 
@@ -90,6 +94,15 @@ class Backbone(Protocol):
     """Hidden states; 0 at padding."""
 
 
+@runtime_checkable
+class ShowsWeights(Protocol):
+  """Attention whose weights can be looked at."""
+
+  def weights(self, q: Any, k: Any, info: SequenceInfo, bias: Any) -> Any:
+    """(B, H, Q, L), every pair in memory."""
+
+
+@runtime_checkable
 class Model(Protocol):
   """A Linen module that training can run.
 
@@ -109,6 +122,7 @@ class Model(Protocol):
     """The outputs of a packed batch."""
 
 
+@runtime_checkable
 class QueryModel(Protocol):
   """A model that finds items by the dot product of vectors."""
 
@@ -119,6 +133,7 @@ class QueryModel(Protocol):
     """Vectors of items, or the whole table."""
 
 
+@runtime_checkable
 class ScoreModel(Protocol):
   """A model that says what a user would do with given items."""
 
@@ -126,6 +141,14 @@ class ScoreModel(Protocol):
     """Logits of every candidate and task."""
 
 
+@runtime_checkable
+class TowerModel(Protocol):
+  """A model that reads the features of items apart from all others."""
+
+  item_columns: tuple[int, ...]
+
+
+@runtime_checkable
 class DecoderModel(Protocol):
   """A model that generates the codes of items, level by level."""
 
@@ -144,6 +167,7 @@ class DecoderModel(Protocol):
     """The cache of K beams, and their logits of a level."""
 
 
+@runtime_checkable
 class TokenizerModel(Protocol):
   """A model that is trained to be a tokenizer of item vectors."""
 
@@ -151,6 +175,7 @@ class TokenizerModel(Protocol):
     """The fitted tokenizer of these parameters."""
 
 
+@runtime_checkable
 class DataInitModel(Protocol):
   """A model some of whose parameters start from the data."""
 
@@ -158,6 +183,7 @@ class DataInitModel(Protocol):
     """Parameters to start from."""
 
 
+@runtime_checkable
 class Objective(Protocol):
   """A loss."""
 
@@ -167,6 +193,7 @@ class Objective(Protocol):
     """The loss, and its parts by name."""
 
 
+@runtime_checkable
 class Index(Protocol):
   """Item vectors, ready to be searched."""
 
@@ -186,6 +213,7 @@ RunT = TypeVar("RunT", contravariant=True)
 LoadedT = TypeVar("LoadedT", contravariant=True)
 
 
+@runtime_checkable
 class Evaluator(Protocol[RunT, LoadedT]):
   """One thing that is measured of a run: config.evals.NAME.
 

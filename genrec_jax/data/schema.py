@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a source delivers, what a prepared data set holds, how a record lies.
 
-A source reads a RawLog; data/prepare/prepare.py turns it into a prepared data
-set:
+A source reads a RawLog; data/prepare/preparation.py turns it into a prepared
+data set:
 
     manifest.json  catalog.parquet  users.parquet
     histories-SSSSS-of-NNNNN.array_record     record number = user index
@@ -76,10 +76,25 @@ class RawLog:
 
 @runtime_checkable
 class Source(Protocol):
-  """Anything with read(). Optional: checksums() -> {file name: sha256}
-  without reading the log, and fetch(directory) -> Source after a download."""
+  """Where a log comes from; it may be a FileSource or a RemoteSource too."""
 
   def read(self) -> RawLog: ...
+
+
+@runtime_checkable
+class FileSource(Protocol):
+  """A source of files that are known by their contents."""
+
+  def checksums(self) -> dict[str, str]:
+    """File name -> sha256, without reading the log."""
+
+
+@runtime_checkable
+class RemoteSource(Protocol):
+  """A source that is downloaded first."""
+
+  def fetch(self, directory: str | os.PathLike) -> Source:
+    """The source to read, after a download below `directory`."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ choose, they choose on validation.
 from collections.abc import Iterator, Mapping
 import dataclasses
 import pathlib
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from genrec_jax.baselines.item_knn import ItemKNN
 from genrec_jax.baselines.most_popular import MostPopular
@@ -29,6 +29,7 @@ from genrec_jax.data.dataset.requests import (
   count_requests,
   iter_requests,
 )
+from genrec_jax.data.simulator.world import TRUTH_FILE
 from genrec_jax.data.splits import PARTS
 from genrec_jax.evaluation.full_ranking import (
   Evaluation,
@@ -42,6 +43,7 @@ SUFFIXES = ("", "_unfiltered", "_last_time", "_target_time")
 REQUEST_TIMES = ("target", "last")
 
 
+@runtime_checkable
 class RankingOptions(Protocol):
   """What NextItem says of a measurement; see there."""
 
@@ -111,7 +113,7 @@ def floors(
   options = ", ".join(f"{key} {value}" for key, value in knn.options.items())
   notes = [f"item-kNN tuned on validation: {options}"]
   directory = pathlib.Path(run.histories.directory)
-  if (directory / "truth.npz").is_file():
+  if (directory / TRUTH_FILE).is_file():
     try:
       found["ceiling"] = TrueModel.from_directory(directory).search
       notes.append("the ceiling is the simulator's own next-item probability")

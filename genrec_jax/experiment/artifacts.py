@@ -1,76 +1,119 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run reads from disk beside its histories: vectors and codes of items.
+"""What a run reads from disk beside its histories, by name.
 
-    WORKDIR/vectors   item vectors   config.content.directory says otherwise
-    WORKDIR/tokens    item tokens    config.tokens.directory likewise
+    vectors   item vectors   WORKDIR/vectors, or config.content.directory
+    tokens    item tokens    WORKDIR/tokens, or config.tokens.directory
 
-Opened when a layout or a retriever first asks. The versions of what was opened
-are kept with every checkpoint: codes of another version mean other items, so a
-model refuses them.
+`KINDS` registers them: a further artifact is one entry there. Opened when a
+layout or a retriever first asks. The versions of what was opened are kept with
+every checkpoint: codes of another version mean other items, so a model refuses
+them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 import pathlib
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
 from genrec_jax.content.item_vectors import ItemVectors
+from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
 
 
+@runtime_checkable
+class Artifact(Protocol):
+  """Something on disk that a model is trained with.
+
+  Attributes:
+    version: names the contents; equal contents have equal versions.
+  """
+
+  version: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+  """A kind of artifact.
+
+  Attributes:
+    section: of the config, whose `directory` says where it lies.
+    folder: of the workdir, where the section does not.
+    load: reads it; ValueError where it is not there, which says how to make it.
+  """
+
+  section: str
+  folder: str
+  load: Callable[[pathlib.Path], Artifact]
+
+
+KINDS: Mapping[str, Kind] = {
+  "vectors": Kind("content", "vectors", ItemVectors.load),
+  "tokens": Kind("tokens", "tokens", ItemTokens.load),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Artifacts:
-  """Vectors and codes of the items of a data set, opened at first use.
+  """The artifacts of a data set, opened at first use.
 
   Attributes:
     histories: the prepared data set.
-    vectors_directory: of the item vectors.
-    tokens_directory: of the item tokens.
+    directories: kind -> folder.
   """
 
   histories: Histories
-  vectors_directory: pathlib.Path
-  tokens_directory: pathlib.Path
+  directories: Mapping[str, pathlib.Path]
+  _opened: dict[str, Artifact] = dataclasses.field(
+    default_factory=dict, compare=False, repr=False
+  )
 
   @classmethod
   def of(
     cls, config: Mapping[str, Any], workdir: pathlib.Path, histories: Histories
   ) -> "Artifacts":
     """The artifacts that a config names."""
+    directories = {
+      name: pathlib.Path(
+        config[kind.section].get("directory") or workdir / kind.folder
+      )
+      for name, kind in KINDS.items()
+    }
+    return cls(histories, directories)
 
-    def directory(section, default):
-      return pathlib.Path(config[section].get("directory") or workdir / default)
+  def open(self, name: str) -> Any:
+    """The artifact of a kind.
 
-    return cls(
-      histories,
-      directory("content", "vectors"),
-      directory("tokens", "tokens"),
-    )
+    Raises:
+      ValueError: no such kind, or none there (says how to make it).
+    """
+    if name not in KINDS:
+      raise ValueError(
+        f"there is no artifact {name!r}.{choices_hint(name, KINDS)}"
+      )
+    if name not in self._opened:
+      self._opened[name] = KINDS[name].load(self.directories[name])
+    return self._opened[name]
 
   @functools.cached_property
   def catalog(self) -> Catalog:
     """The items that indices mean."""
     return Catalog(self.histories.directory)
 
-  @functools.cached_property
+  @property
   def item_vectors(self) -> ItemVectors:
-    """The item vectors.
+    """The item vectors; ValueError where there are none."""
+    return self.open("vectors")
 
-    Raises:
-      ValueError: none there; the message says how to make them.
-    """
-    return ItemVectors.load(self.vectors_directory)
-
-  @functools.cached_property
+  @property
   def item_tokens(self) -> ItemTokens:
     """The item tokens; ValueError likewise."""
-    return ItemTokens.load(self.tokens_directory)
+    return self.open("tokens")
 
   @functools.cached_property
   def vectors(self) -> Float[np.ndarray, "V1 D"]:
@@ -91,19 +134,14 @@ class Artifacts:
   def versions(self) -> dict[str, str]:
     """Versions of what has been opened so far, as `check` reads them.
 
-    "vectors" and "tokens", and as "lineage" the revision of the table of tokens
-    and the hash of its history.
+    Of tokens also the "lineage": the revision of the table and the hash of its
+    history.
     """
-    opened = {"vectors": "item_vectors", "tokens": "item_tokens"}
-    found = {
-      kind: getattr(self, name).version
-      for kind, name in opened.items()
-      if name in self.__dict__
-    }
+    found = {name: self._opened[name].version for name in self._opened}
     if "tokens" in found:
       tokens = self.item_tokens
       found["lineage"] = f"{tokens.revision} {tokens.head}"
-    return found
+    return dict(sorted(found.items()))
 
   def check(self, versions: Mapping[str, str]) -> None:
     """Raises a ValueError where a model was trained with other versions.
@@ -112,11 +150,11 @@ class Artifacts:
     meaning. It must not have grown out of another past.
     """
     now = self.versions
-    for kind in ("vectors", "tokens"):
+    for kind in KINDS:
       trained = versions.get(kind)
       if trained is None or now.get(kind, trained) == trained:
         continue
-      folder = getattr(self, f"{kind}_directory")
+      folder = self.directories[kind]
       raise ValueError(
         f"the model was trained with {kind} of version {trained}, and {folder}"
         f" holds version {now[kind]}: their codes mean other items. Bring"

@@ -30,7 +30,8 @@ def check_levels(system: Any, artifacts: Artifacts) -> None:
   if tuple(there) != tuple(system.level_sizes):
     raise ValueError(
       f"config.system.level_sizes={tuple(system.level_sizes)}, and the item"
-      f" tokens in {artifacts.tokens_directory} have levels of {tuple(there)}"
+      f" tokens in {artifacts.directories['tokens']} have levels of"
+      f" {tuple(there)}"
       " codes: they must be the same."
     )
 

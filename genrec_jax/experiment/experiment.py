@@ -16,6 +16,7 @@ import os
 import pathlib
 from typing import Any
 
+from flax import linen as nn
 import jax
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
@@ -27,7 +28,7 @@ from genrec_jax.core.sharding import MeshOptions, Placement
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import Histories, HistorySource
-from genrec_jax.data.prepare.prepare import check_prepared, prepare
+from genrec_jax.data.prepare.preparation import check_prepared, prepare
 from genrec_jax.decoding.trie import Trie
 from genrec_jax.experiment import checks
 from genrec_jax.experiment.artifacts import Artifacts
@@ -74,7 +75,7 @@ class Run:
   histories: Histories
   artifacts: Artifacts
   pipeline: PipelineOptions
-  system: seams.Model
+  system: nn.Module
   objective: seams.Objective
   optimizer: Any
   train: LoopOptions

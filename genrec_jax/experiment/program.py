@@ -16,6 +16,7 @@ import dataclasses
 import functools
 from typing import Any
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,7 +53,7 @@ class Program:
       retrieval/generative.py; None for systems that do not generate.
   """
 
-  system: seams.Model
+  system: nn.Module
   objective: seams.Objective
   optimizer: Any
   pipeline: PipelineOptions

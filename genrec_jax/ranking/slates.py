@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 import numpy as np
 
 from genrec_jax.core.build import build
+from genrec_jax.core.names import public_name
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.ranking.actions import Actions, Fields
 from genrec_jax.ranking.utility import ValueFunction
@@ -214,7 +215,7 @@ def policy_of(text: str) -> Policy:
       f"policy={text!r} is unknown.{choices_hint(name, POLICIES)}"
     )
   cls = POLICIES[name]
-  node: dict[str, str | int] = {"name": f"ranking.policies.{cls.__name__}"}
+  node: dict[str, str | int] = {"name": public_name(cls)}
   for part in filter(None, rest.split(",")):
     key, _, value = (x.strip() for x in part.partition("="))
     if key in node or not value:

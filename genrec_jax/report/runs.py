@@ -38,6 +38,7 @@ VARIANTS = {
   "test_target_time": "told the time of the target",
 }
 
+NEXT_ITEM, SHOWN_ITEMS = "evaluation.NextItem", "evaluation.ShownItems"
 # The key of a section of shown items in results of before format 2.
 _RANKING = "ranking"
 
@@ -60,9 +61,11 @@ def sections(document: Mapping[str, Any]) -> list[dict[str, Any]]:
   """
   if "sections" in document:
     return [of_section(document, name) for name in document["sections"]]
+  found, shown = {"evaluator": NEXT_ITEM}, {"evaluator": SHOWN_ITEMS}
   if _RANKING in document:
-    return [dict(document), {**document, **document[_RANKING]}]
-  return [dict(document)]
+    ranking = document[_RANKING]
+    return [document | found, document | ranking | shown]
+  return [document | (shown if "tasks" in document else found)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,26 +166,18 @@ def finished(
 
 def read_runs(folder: str | pathlib.Path) -> list[Run]:
   """Reads every result of systems that search, ordered by config and seed."""
-  return read_sections(Run, folder, without="tasks")
+  return read_sections(Run, folder, NEXT_ITEM)
 
 
 def read_sections(
-  kind: type[Finished], folder: str | pathlib.Path, *, without: str = ""
+  kind: type[Finished], folder: str | pathlib.Path, evaluator: str
 ) -> list[Any]:
-  """Every section of a folder of results that is of a kind.
-
-  Args:
-    kind: whose own fields a section must have.
-    folder: of results.
-    without: a key that sections of this kind do not have.
-  """
-  own = {f.name for f in dataclasses.fields(kind)}
-  own -= {f.name for f in dataclasses.fields(Finished)}
+  """Every section of an evaluator in a folder of results."""
   found = [
     finished(kind, section, path)
     for path, document in documents(folder)
     for section in sections(document)
-    if own <= section.keys() and without not in section
+    if section["evaluator"] == evaluator
   ]
   return sorted(found, key=lambda run: (run.config, run.seed))
 

@@ -21,13 +21,13 @@ run that config.before names, in WORKDIR.
 from collections.abc import Collection, Mapping
 import os
 import pathlib
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from absl import logging
 import numpy as np
 
 from genrec_jax.content.item_vectors import ItemVectors
-from genrec_jax.core import artifact, atomic
+from genrec_jax.core import artifact, atomic, seams
 from genrec_jax.core.build import build
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.catalog import Catalog
@@ -38,6 +38,13 @@ _KEYS = {
   "tokens": ("directory", "tokenizer", "unique", "seed", "assign_unseen"),
 }
 _NEEDED = {"content": ("template", "encoder"), "tokens": ("tokenizer",)}
+
+
+@runtime_checkable
+class MadeByRun(Protocol):
+  """A tokenizer that a run has trained, on vectors of a version."""
+
+  vectors_version: str
 
 
 def directory_of(
@@ -150,7 +157,7 @@ def _tokenizer(config: Mapping[str, Any], workdir: pathlib.Path) -> Any:
 
 def _identity(tokenizer: Any, vectors: ItemVectors) -> dict[str, Any]:
   """What a table's manifest says if it was made with this tokenizer."""
-  if not hasattr(type(tokenizer), "vectors_version"):
+  if not seams.offers(type(tokenizer), MadeByRun):
     return {"tokenizer": artifact.describe(tokenizer)}
   # Trained by a run: where that lies says nothing, its parameters all.
   if not pathlib.Path(tokenizer.workdir).exists():

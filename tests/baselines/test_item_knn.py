@@ -17,7 +17,7 @@ from genrec_jax.data.dataset.requests import (
   iter_requests,
   make_requests,
 )
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.sources.movielens import MovieLens
 from genrec_jax.data.splits import LeaveOneOut
 from genrec_jax.evaluation.full_ranking import evaluate

@@ -17,7 +17,7 @@ from genrec_jax.data.dataset.requests import (
   iter_requests,
   make_requests,
 )
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.simulator.synthetic import Synthetic
 from genrec_jax.data.simulator.world import World
 from genrec_jax.data.splits import LeaveOneOut

@@ -38,9 +38,9 @@ def test_the_caller_and_the_config_cannot_both_set_a_key():
   [
     ({"temprature": 1}, "'temprature'.*Did you mean 'temperature'"),
     ({"name": "objectives.SampledSoftmx"}, "mean 'SampledSoftmax'"),
-    ({"name": "objectives.sofmax.X"}, "no module genrec_jax.objectives.sofm"),
-    ({"name": "softmax"}, "must be 'module.Attribute'"),
-    ({"name": "objectives.softmax._finish"}, "has no '_finish'"),
+    ({"name": "objectives.softmax.FullSoftmax"}, "name is 'objectives.FullSo"),
+    ({"name": "softmax"}, "must be 'package.Name'"),
+    ({"name": "objectives._finish"}, "offers no '_finish'"),
   ],
 )
 def test_unknown_keys_and_names(change, message):
@@ -61,7 +61,7 @@ def test_a_missing_key_is_named():
 
 
 def test_nothing_outside_the_package_can_be_built():
-  with pytest.raises(ValueError, match="no module genrec_jax.os"):
+  with pytest.raises(ValueError, match="must be 'package.Name'"):
     build({"name": "os.system", "command": "true"})
 
 

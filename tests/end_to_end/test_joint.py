@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """One model that retrieves and ranks, by the commands that a user types."""
 
-import json
 import pathlib
 
 import polars as pl
 import pytest
 
 import genrec_jax
+from genrec_jax.evaluation.document import read
 from genrec_jax.ranking import load_ranker
 
 _CONFIG = pathlib.Path(__file__).resolve().parents[2] / (
@@ -27,18 +27,18 @@ def test_train_evaluate_report_and_recommend_in_two_stages(tmp_path, script):
     assert done.returncode == 0, done.stderr
   done = script("evaluate", f"--workdir={both}", f"--against={alone}")
   assert done.returncode == 0, done.stderr
-  document = json.loads((both / "evaluation.json").read_text())
+  sections = read(both)["sections"]
+  found, ranking = sections["next_item"], sections["shown_items"]
   page = (both / "report.html").read_text()
   for section in ("What it recommends", "Against training rates", "One user"):
     assert f"<h2>{section}</h2>" in page
   assert page.count('class="verdict"') == 2
-  assert {"most_popular", "item_knn"} <= set(document["floors"])
-  assert "hr@10" in document["metrics"]["test"]
-  ranking = document["ranking"]
+  assert {"most_popular", "item_knn"} <= set(found["floors"])
+  assert "hr@10" in found["metrics"]["test"]
   assert set(ranking["floors"]) == {"base_rate", "item_rate", "user_rate"}
   assert 0 < ranking["metrics"]["test"]["cart"]["auc"] < 1
   # What the two have in common is the ranking.
-  assert "against" not in document and not set(ranking) & {"config", "commit"}
+  assert "against" not in found and not set(ranking) & {"config", "commit"}
   assert "auc" in ranking["against"]["differences"]["test"]["cart"]
   output = tmp_path / "all.parquet"
   done = script(
@@ -53,8 +53,8 @@ def test_train_evaluate_report_and_recommend_in_two_stages(tmp_path, script):
   assert done.returncode == 0, done.stderr
   table = pl.read_parquet(output)
   user = table["user_id"][0]
-  found = genrec_jax.load(both).recommend(user, k=8)["item_id"].to_list()
-  ranked = load_ranker(alone).rank(found, user)
+  ids = genrec_jax.load(both).recommend(user, k=8)["item_id"].to_list()
+  ranked = load_ranker(alone).rank(ids, user)
   mine = table.filter(table["user_id"] == user)
   assert mine["item_id"].to_list() == ranked["item_id"].to_list()[:3]
   other = genrec_jax.load(both, ranker=alone, num_candidates=8)

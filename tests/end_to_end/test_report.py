@@ -10,10 +10,12 @@ import numpy as np
 
 import genrec_jax
 from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.evaluation.document import of_section, read
 from genrec_jax.evaluation.ranks import Ranks
 from genrec_jax.metrics.ranking import per_request
+from genrec_jax.report.page import page_of
 from genrec_jax.report.ranking import workdir as ranker_workdir
-from genrec_jax.report.retrieval.workdir import example_of, page_of
+from genrec_jax.report.retrieval.workdir import example_of
 from genrec_jax.report.tables import BEGIN, END
 from tests.report.ranker_document import OF_THE_RUN, ranker_document
 from tests.serving.formula_ranker import formula_ranker
@@ -25,7 +27,7 @@ def test_page_shows_what_was_measured(workdir, script):
   assert done.returncode == 1, done.stderr
   assert "does not beat item-kNN" in done.stdout
   page = (workdir / "report.html").read_text()
-  document = json.loads((workdir / "evaluation.json").read_text())
+  document = of_section(read(workdir), "next_item")
   assert f"{document['metrics']['test']['ndcg@10']:.4f}" in page
   assert f"{document['floors']['ceiling']['test']['ndcg@10']:.4f}" in page
   assert document["fingerprint"][:16] in page
@@ -44,19 +46,22 @@ def test_recommendations_on_the_page_are_those_of_the_model(trained):
   assert [e.title for e in example.history] == (
     model.history(user=user)["title"].to_list()[-10:]
   )
-  assert user in page_of(trained, user)
+  assert user in page_of(trained, user)[0]
 
 
 def test_a_run_that_also_ranks_has_the_sections_of_both(workdir, monkeypatch):
   path = workdir / "evaluation.json"
   found = json.loads(path.read_text())
   own = {k: v for k, v in ranker_document().items() if k not in OF_THE_RUN}
-  path.write_text(json.dumps({**found, "ranking": own}))
+  shown = {"evaluator": "evaluation.ShownItems", **own}
+  sections = {**found["sections"], "shown_items": shown}
+  path.write_text(json.dumps({**found, "sections": sections}))
   ranker = formula_ranker(Histories(workdir / "data"))
   monkeypatch.setattr(
     ranker_workdir, "load_ranker", lambda *_, **options: ranker
   )
-  page = page_of(workdir)
+  page, said = page_of(workdir)
+  assert len(said) == 2
   headings = re.findall("<h2>(.*?)</h2>", page)
   for one, next_one in itertools.pairwise(
     (
@@ -76,12 +81,12 @@ def test_a_run_that_also_ranks_has_the_sections_of_both(workdir, monkeypatch):
   assert len(ids) == len(set(ids))
   # Without the part there is nothing of it.
   path.write_text(json.dumps(found))
-  assert "shown items" not in page_of(workdir)
+  assert "shown items" not in page_of(workdir)[0]
 
 
 def test_slices_on_the_page_add_up_to_the_whole(trained):
   # The bars are drawn from the ranks: their weighted mean is the metric.
-  document = json.loads((trained / "evaluation.json").read_text())
+  document = of_section(read(trained), "next_item")
   ranks = Ranks.load(trained / "ranks.npz")
   value_R = per_request(ranks.columns["test/ranks/model"], (10,))["ndcg@10"]
   assert np.isclose(value_R.mean(), document["metrics"]["test"]["ndcg@10"])

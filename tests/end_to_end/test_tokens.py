@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 import genrec_jax
-from genrec_jax.evaluation.decoding import measure_decoding
-from genrec_jax.evaluation.results import decoding_table
+from genrec_jax.evaluation.decoding import (
+  Decoding,
+  decoding_table,
+  measure_decoding,
+)
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import load_params
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
@@ -104,7 +107,7 @@ def test_tokens_of_another_version_are_refused_by_both_names(workdir, tmp_path):
 def test_a_beam_as_wide_as_the_catalogue_is_exact(workdir):
   run = Run.open(workdir)
   found = measure_decoding(
-    run, load_params(run).params, num_users=20, num_beams=128
+    run, load_params(run).params, Decoding(users=20, num_beams=128)
   )
   assert found["users"] == 20
   assert found["overlap_of_10"] == 1

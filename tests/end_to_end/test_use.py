@@ -11,19 +11,20 @@ import pytest
 
 import genrec_jax
 from genrec_jax.data.dataset.requests import iter_requests
+from genrec_jax.evaluation.document import of_section, read
 from genrec_jax.evaluation.full_ranking import evaluate
-from genrec_jax.evaluation.measurement import measure
+from genrec_jax.evaluation.next_item_measurement import measure
 from genrec_jax.evaluation.ranks import Ranks
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import load_params
-from genrec_jax.report.runs import read_run
+from genrec_jax.report.runs import Run as FoundRun, finished
 
 PARTS = ("validation", "test")
 
 
 @pytest.fixture(scope="module")
 def document(trained):
-  return json.loads((trained / "evaluation.json").read_text())
+  return of_section(read(trained), "next_item")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def model(trained):
 
 
 def test_document_has_what_a_table_needs(trained, document):
-  run = read_run(trained / "evaluation.json")
+  run = finished(FoundRun, document, "evaluation.json")
   assert (run.checkpoint, run.step) == ("best", 3)
   assert run.metrics == document["metrics"]
   manifest = Run.open(trained).histories.manifest
@@ -79,7 +80,9 @@ def test_ranks_give_the_metrics_of_the_document(trained, document):
 def test_eight_devices_measure_what_one_measured(trained, document, model):
   # The script ran on one device, this process has eight.
   run = Run.open(trained)
-  measured = measure(run, model.search, with_floors=False)
+  measured = measure(
+    run, model.search, run.evals["next_item"], with_floors=False
+  )
   for part in PARTS:
     got = measured.evaluations[part]["model"].metrics
     for name, value in document["metrics"][part].items():
@@ -90,9 +93,8 @@ def test_eight_devices_measure_what_one_measured(trained, document, model):
 
 def test_request_time_last_swaps_the_rows(trained, document, model):
   run = Run.open(trained)
-  measured = measure(
-    run, model.search, with_floors=False, request_time="last"
-  ).of("model")
+  options = dataclasses.replace(run.evals["next_item"], request_time="last")
+  measured = measure(run, model.search, options, with_floors=False).of("model")
   assert "test_last_time" not in measured
   for ours, theirs in (("test", "_last_time"), ("test_target_time", "")):
     expected = document["metrics"][f"test{theirs}"]["ndcg@50"]
@@ -100,7 +102,7 @@ def test_request_time_last_swaps_the_rows(trained, document, model):
       expected, abs=0.005
     )
   with pytest.raises(ValueError, match="choices: target, last"):
-    measure(run, model.search, request_time="now")
+    dataclasses.replace(options, request_time="now")
 
 
 def test_requests_end_before_their_target(trained, model):
@@ -111,7 +113,9 @@ def test_requests_end_before_their_target(trained, model):
     queries.append(requests)
     return model.search(requests, k, allowed)
 
-  validation = measure(run, spy, with_floors=False).evaluations["validation"]
+  options = run.evals["next_item"]
+  measured = measure(run, spy, options, with_floors=False)
+  validation = measured.evaluations["validation"]
   for requests in queries:
     for record, event in zip(requests.history, requests.event, strict=True):
       assert len(record["item"]) == event
@@ -226,10 +230,10 @@ def test_recommend_everyone(workdir, script, model, tmp_path):
 
 def test_against_another_run(workdir, trained, script):
   done = script(
-    "evaluate", f"--workdir={workdir}", f"--against={trained}", "--nofloors"
+    "evaluate", f"--workdir={workdir}", f"--against={trained}", "--nobaselines"
   )
   assert done.returncode == 0, done.stderr
-  document = json.loads((workdir / "evaluation.json").read_text())
+  document = of_section(read(workdir), "next_item")
   # The same parameters on the same requests: no difference at all.
   assert document["against"]["differences"]["test"]["hr@10"] == [0, 0, 0]
   assert document["floors"] == {}
@@ -238,11 +242,12 @@ def test_against_another_run(workdir, trained, script):
 
 def test_against_other_data_is_refused(workdir, trained, script, tmp_path):
   other = shutil.copytree(trained, tmp_path / "other")
-  ranks = Ranks.load(other / "ranks.npz")
-  dataclasses.replace(ranks, fingerprint="0" * 16).save(other / "ranks.npz")
+  path = other / "evaluation.json"
+  values = json.loads(path.read_text()) | {"fingerprint": "0" * 16}
+  path.write_text(json.dumps(values))
   (workdir / "evaluation.json").unlink()
   done = script(
-    "evaluate", f"--workdir={workdir}", f"--against={other}", "--nofloors"
+    "evaluate", f"--workdir={workdir}", f"--against={other}", "--nobaselines"
   )
   assert done.returncode == 1
   assert "different prepared data" in done.stderr

@@ -11,16 +11,11 @@ from sklearn.metrics import roc_auc_score
 
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.dataset.histories import Histories
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.simulator.synthetic import Synthetic
 from genrec_jax.data.splits import GlobalTime
-from genrec_jax.evaluation.shown_items import (
-  ImpressionRanking,
-  score_all,
-  scorer,
-)
-from genrec_jax.evaluation.validation import FullRanking
-from genrec_jax.experiment.options import EvalOptions
+from genrec_jax.evaluation.scored import score_all, scorer
+from genrec_jax.evaluation.shown_items import ShownItems
 from genrec_jax.serving.recommender import Recommender
 from genrec_jax.tpu.compile import steps_of
 from tests.evaluation import toy_ranker as toy
@@ -41,15 +36,14 @@ def _table(histories, seed=0):
   return rng.normal(size=(histories.manifest.num_items + 1, 2))
 
 
-def _validator(**kwargs):
-  return ImpressionRanking(_FEEDBACK, **{"batch_size": 4, **kwargs})
+_SHOWN = ShownItems(_FEEDBACK)
 
 
 def test_scores_are_the_tables_in_order_and_padding_is_gone(histories):
   run = toy.toy_run(histories, _FEEDBACK)
-  table, validator = _table(histories), _validator()
+  table = _table(histories)
   params = toy.params_of(table)
-  scored = score_all(scorer(run, params), validator._impressions(run))
+  scored = score_all(scorer(run, params), _SHOWN._impressions(run))
   expected = table[scored.items_R].astype(np.float32)
   np.testing.assert_array_equal(scored.logits_RT, expected)
   targets = 0
@@ -67,23 +61,24 @@ def test_scores_are_the_tables_in_order_and_padding_is_gone(histories):
     targets += len(events)
   assert len(scored.users_R) == targets
   auc = roc_auc_score(scored.positive(0), scored.logits_RT[:, 0])
-  found = validator(run, params, None)
+  found = _SHOWN.validate(run, params, None)
   assert found["auc/cart"] == pytest.approx(auc)
   assert found["auc"] == pytest.approx(
     (found["auc/cart"] + found["auc/purchase"]) / 2
   )
-  assert set(found) == set(validator.names)
+  assert set(found) == set(_SHOWN.names)
   assert found["negative_ne/cart"] < 0
 
 
 @pytest.mark.parametrize(("candidates", "batch"), [(1, 3), (5, 2)])
 def test_the_shape_of_batches_has_no_say(histories, candidates, batch):
-  params, validator = toy.params_of(_table(histories)), _validator()
-  expected = validator(toy.toy_run(histories, _FEEDBACK), params, None)
+  params = toy.params_of(_table(histories))
+  run = toy.toy_run(histories, _FEEDBACK)
+  expected = _SHOWN.validate(run, params, None)
   other = toy.toy_run(
     histories, _FEEDBACK, num_candidates=candidates, batch_size=batch
   )
-  found = _validator(batch_size=batch)(other, params, None)
+  found = _SHOWN.validate(other, params, None)
   assert found == pytest.approx(expected)
 
 
@@ -100,40 +95,36 @@ def test_a_program_that_scores_has_that_step_and_its_shapes(histories):
 
 def test_what_cannot_be_watched_is_refused_before_training(histories):
   run = toy.toy_run(histories, _FEEDBACK)
-  _validator().check(run)
-  other = dataclasses.replace(_validator(), feedback=Feedback(("cart",)))
+  _SHOWN.check(run, ("auc",))
+  other = dataclasses.replace(_SHOWN, feedback=Feedback(("cart",)))
   with pytest.raises(ValueError, match="make them the same"):
     other.check(run)
   # Nobody has a value of 10^9: there is no positive, and so no AUC.
   rare = Feedback(("dear",), min_value=1e9)
   run = toy.toy_run(histories, rare, monitor="auc/dear")
   with pytest.raises(ValueError, match="'auc/dear' is not defined on"):
-    ImpressionRanking(rare, 4).check(run)
+    ShownItems(rare).check(run, ("auc/dear",))
   params = toy.params_of(np.zeros((histories.manifest.num_items + 1, 1)))
-  assert ImpressionRanking(rare, 4)(run, params, None) == {}
-  run = toy.toy_run(histories, _FEEDBACK, system=object())
-  with pytest.raises(ValueError, match="does not: leave it out"):
-    _validator().check(run)
+  assert ShownItems(rare).validate(run, params, None) == {}
+  run = toy.toy_run(histories, _FEEDBACK, system=toy.Blind())
+  with pytest.raises(ValueError, match="lacks score, which ScoreModel asks"):
+    _SHOWN.check(run)
 
 
 def test_weights_of_the_value_are_checked_before_training(histories):
   run = toy.toy_run(histories, _FEEDBACK)
   run.config["value"] = {"cart": 1.0, "purchase": -2.0}
-  _validator().check(run)
+  _SHOWN.check(run)
   run.config["value"] = {"cat": 1.0}
   with pytest.raises(
     ValueError, match="predicts no 'cat'. Did you mean 'cart'"
   ):
-    _validator().check(run)
-  run = toy.toy_run(histories, _FEEDBACK, system=object())
-  run.config["value"] = {"cart": 1.0}
-  with pytest.raises(ValueError, match="config.value weighs what users do"):
-    FullRanking(EvalOptions()).check(run)
+    _SHOWN.check(run)
 
 
 def test_a_ranker_recommends_nothing_by_itself(histories):
   run = toy.toy_run(histories, _FEEDBACK)
-  with pytest.raises(ValueError, match="searches no catalogue"):
+  with pytest.raises(ValueError, match="lacks query, items"):
     Recommender.of_run(run, toy.params_of(_table(histories)))
 
 
@@ -142,11 +133,11 @@ def test_scores_that_diverged_or_have_another_shape_are_errors(histories):
   table = _table(histories)
   table[:] = np.nan
   with pytest.raises(ValueError, match="has the training diverged"):
-    _validator()(run, toy.params_of(table), None)
+    _SHOWN.validate(run, toy.params_of(table), None)
   with pytest.raises(ValueError, match="score returned"):
     score_all(
       lambda batch: np.zeros((len(batch), 1, 2), np.float32),
-      _validator()._impressions(run),
+      _SHOWN._impressions(run),
     )
   with pytest.raises(ValueError, match="no impressions to score"):
     score_all(lambda batch: batch, iter(()))

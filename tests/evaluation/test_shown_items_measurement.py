@@ -13,18 +13,17 @@ from sklearn.metrics import log_loss, roc_auc_score
 from genrec_jax.data import schema
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.dataset.histories import Histories
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.splits import GlobalTime
-from genrec_jax.evaluation import shown_items_results as impression_results
-from genrec_jax.evaluation.results import write_json
+from genrec_jax.evaluation import shown_items_results as shown_items_results
+from genrec_jax.evaluation.document import write_json
+from genrec_jax.evaluation.scored import task_metrics
 from genrec_jax.evaluation.scores import Scores, compare
-from genrec_jax.evaluation.shown_items import task_metrics
 from genrec_jax.evaluation.shown_items_measurement import (
   Counts,
   flops_per_request,
   measure_impressions,
 )
-from genrec_jax.experiment.restored import Loaded
 from tests.evaluation import toy_ranker as toy
 
 _FEEDBACK = Feedback(("click", "never"))
@@ -99,11 +98,11 @@ def test_floors_are_rates_of_training(measured):
   by_name = measured.scored["test"]
   assert measured.floors == ("base_rate", "item_rate", "user_rate")
   assert np.ptp(by_name["base_rate"].logits_RT, axis=0).tolist() == [0, 0]
-  metrics = impression_results.metrics_of(by_name["item_rate"], measured.tasks)
+  metrics = shown_items_results.metrics_of(by_name["item_rate"], measured.tasks)
   # By construction the item says nearly all that can be said.
   assert metrics["click"]["auc"] > 0.65
   assert metrics["click"]["ne"] < 0.97
-  base = impression_results.metrics_of(by_name["base_rate"], measured.tasks)
+  base = shown_items_results.metrics_of(by_name["base_rate"], measured.tasks)
   assert base["click"]["auc"] == 0.5
   assert base["click"]["ne"] == pytest.approx(1, abs=0.02)
   # A task without a positive says so.
@@ -119,9 +118,8 @@ def test_floors_are_rates_of_training(measured):
 @pytest.fixture(scope="module")
 def document(run, measured):
   scores = Scores.of(run.histories.manifest.fingerprint, measured)
-  params = toy.params_of(np.zeros((_ITEMS + 1, 2)))
-  loaded = Loaded(params, "best", 7, {"seconds": 1.5})
-  return impression_results.document(run, measured, scores, loaded=loaded)
+  about = {"system": "ItemBias", "parameters": 1234}
+  return about | shown_items_results.section(run, measured, scores)
 
 
 def test_the_document_is_json_and_its_numbers_are_the_scores(
@@ -147,7 +145,7 @@ def test_the_document_is_json_and_its_numbers_are_the_scores(
   for slices in read["slices"]["test"].values():
     total = sum(s["impressions"] for s in slices.values())
     assert total == read["num_impressions"]["test"] == len(positive)
-  text = impression_results.table(read)
+  text = shown_items_results.table(read)
   assert "undefined" in text and f"{found['auc']:.4f}" in text
   assert "item_rate" in text
   share = 100 * (1 - found["one_class_impressions"])
@@ -238,12 +236,12 @@ def test_scores_are_read_back_and_paired_in_any_order(run, measured, tmp_path):
   assert (same.mean, same.low, same.high) == (0, 0, 0)
   other = compare(scores, shuffled, "test", "item_rate", "model")["click"]
   assert other["auc"].low > 0
-  text = impression_results.comparison_table(
+  text = shown_items_results.comparison_table(
     {
       "config": "a",
       "seed": 0,
       "differences": {
-        "test": impression_results.differences(scores, shuffled, "test")
+        "test": shown_items_results.differences(scores, shuffled, "test")
       },
     }
   )

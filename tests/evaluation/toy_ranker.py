@@ -12,11 +12,11 @@ from genrec_jax.core import sharding
 from genrec_jax.core.sharding import MeshOptions
 from genrec_jax.core.types import Outputs
 from genrec_jax.data.dataset.feedback import Feedback
-from genrec_jax.data.layouts.next_item import Layout
-from genrec_jax.evaluation.shown_items import ImpressionRanking
+from genrec_jax.data.layouts.base import Layout
+from genrec_jax.evaluation.shown_items import ShownItems
 from genrec_jax.experiment.artifacts import Artifacts
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.options import EvalOptions, PipelineOptions
+from genrec_jax.experiment.options import PipelineOptions, RequestOptions
 from genrec_jax.objectives.pointwise import BinaryCrossEntropy
 from genrec_jax.train.loop import LoopOptions
 
@@ -65,6 +65,10 @@ class ItemBias(nn.Module):
     return self.table[batch["item_BN"]]
 
 
+class Blind(nn.Module):
+  """Answers nothing."""
+
+
 def toy_run(
   histories,
   feedback,
@@ -96,8 +100,8 @@ def toy_run(
     objective=BinaryCrossEntropy(feedback.tasks),
     optimizer=optax.sgd(1.0),
     train=LoopOptions(steps=1, monitor=monitor),
-    eval=EvalOptions(batch_size=batch_size),
-    validator=ImpressionRanking(feedback, batch_size),
+    requests=RequestOptions(batch_size=batch_size),
+    evals={"shown_items": ShownItems(feedback)},
     mesh=MeshOptions(),
     retrieval=None,
   )

@@ -6,8 +6,10 @@ import pytest
 
 from genrec_jax.content.item_vectors import ItemVectors
 from genrec_jax.content.tfidf import TfidfSvd
-from genrec_jax.data import Catalog, LeaveOneOut, prepare
+from genrec_jax.data import LeaveOneOut
+from genrec_jax.data.dataset import Catalog
 from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.data.prepare import prepare
 from genrec_jax.data.simulator.synthetic import Synthetic
 from genrec_jax.experiment.artifacts import Artifacts
 from genrec_jax.semantic_ids.item_tokens import ItemTokens

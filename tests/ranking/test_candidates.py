@@ -9,7 +9,7 @@ import pytest
 
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.layouts.actions import ActionOriented
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.simulator.synthetic import Synthetic
 from genrec_jax.data.splits import GlobalTime
 from genrec_jax.ranking.candidates import CandidateScorer, asked_about

@@ -28,7 +28,7 @@ def test_every_changed_value_is_an_argument_and_no_other(make_run):
       **{
         "data.path": "/home/a b/ml-1m.zip",
         "optimizer.learning_rate": 0.002,
-        "eval.ks": (10, 20),
+        "evals.next_item.ks": (10, 20),
       },
     ),
   )
@@ -36,7 +36,7 @@ def test_every_changed_value_is_an_argument_and_no_other(make_run):
   assert first == "--config=configs/hstu_movielens.py:no_time"
   assert sorted(changed) == [
     "--config.data.path=ml-1m.zip",
-    "--config.eval.ks=(10, 20)",
+    "--config.evals.next_item.ks=(10, 20)",
     "--config.optimizer.learning_rate=0.002",
   ]
 

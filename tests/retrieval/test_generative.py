@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.data.dataset.requests import make_requests
-from genrec_jax.experiment.checks import check_results
-from genrec_jax.experiment.options import EvalOptions
+from genrec_jax.evaluation.next_item import _check_results
 from genrec_jax.retrieval.generative import (
   Beam,
   BestFirst,
@@ -94,9 +93,9 @@ def test_prefix_matching_without_unseen_items_is_the_beam():
 
 @pytest.mark.parametrize("strategy", [Beam(10), Exact(10), PrefixMatch(10)])
 def test_a_search_of_too_few_items_is_not_measured(strategy):
-  check_results(strategy, EvalOptions(ks=(1, 9)))
-  with pytest.raises(ValueError, match="returns 10 items.*needs 11"):
-    check_results(strategy, EvalOptions(ks=(1, 10)))
+  _check_results(strategy.num_results, (1, 9))
+  with pytest.raises(ValueError, match="returns 10 items.*need 11"):
+    _check_results(strategy.num_results, (1, 10))
 
 
 def test_a_batch_too_large_is_an_error():

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/evaluate.py finds out early what it could not write at the end."""
+"""scripts/evaluate.py changes options of evaluators for one time."""
 
-import errno
 import importlib.util
-import os
 import pathlib
-import tempfile
+import types
 
 import pytest
+
+from genrec_jax.core.build import build
 
 _PATH = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "evaluate.py"
 
@@ -26,15 +26,22 @@ def script():
     delattr(flags.FLAGS, name)
 
 
-def test_a_read_only_folder_is_named_with_what_to_do(
-  script, tmp_path, monkeypatch
-):
-  script.check_writable(tmp_path)
-  assert not list(tmp_path.iterdir())
-
-  def refuse(*arguments, **options):
-    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-  monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-  with pytest.raises(ValueError, match=r"Read-only file system.*cp -r"):
-    script.check_writable(tmp_path)
+def test_options_are_read_and_wrong_ones_named(script, monkeypatch):
+  evals = {"next_item": build({"name": "evaluation.NextItem"})}
+  run = types.SimpleNamespace(evals=evals)
+  monkeypatch.setattr(
+    script.dataclasses,
+    "replace",
+    lambda thing, **new: types.SimpleNamespace(**{**vars(thing), **new}),
+  )
+  texts = ["next_item.ks=[1, 7]", "next_item.retriever=scann"]
+  changed = script.with_options(run, texts).evals["next_item"]
+  assert (changed.ks, changed.retriever) == ((1, 7), "scann")
+  assert evals["next_item"].retriever is None
+  for text, said in (
+    ("next_itm.ks=[1]", "Did you mean 'next_item'"),
+    ("next_item.kz=[1]", "Did you mean 'ks'"),
+    ("next_item.ks", "must be NAME.OPTION=VALUE"),
+  ):
+    with pytest.raises(ValueError, match=said):
+      script.with_options(run, [text])

@@ -5,7 +5,7 @@ import pathlib
 import subprocess
 import sys
 
-from genrec_jax.data import Histories
+from genrec_jax.data.dataset import Histories
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

@@ -14,7 +14,7 @@ import pytest
 
 from genrec_jax.content.item_vectors import ItemVectors
 from genrec_jax.data.dataset.catalog import Catalog
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.simulator.synthetic import Synthetic
 from genrec_jax.data.splits import LeaveOneOut
 from genrec_jax.report.semantic_ids.quality import make_quality

@@ -10,7 +10,7 @@ import pytest
 from genrec_jax.content.item_vectors import ItemVectors
 from genrec_jax.core.artifact import content_hash
 from genrec_jax.data.dataset.catalog import Catalog
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.schema import RawLog
 from genrec_jax.data.splits import LeaveOneOut
 

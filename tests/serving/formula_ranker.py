@@ -8,7 +8,7 @@ import numpy as np
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.dataset.histories import Histories
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.simulator.synthetic import Synthetic
 from genrec_jax.data.splits import GlobalTime
 from genrec_jax.ranking.candidates import CandidateScorer

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from genrec_jax.data.dataset.histories import Histories
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.schema import RawLog
 from genrec_jax.data.splits import LeaveOneOut
 from genrec_jax.report.retrieval.workdir import example_of

@@ -7,7 +7,7 @@ import pytest
 from configs import hstu_movielens
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.requests import iter_requests
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.simulator.synthetic import Synthetic
 from genrec_jax.data.splits import LeaveOneOut
 from genrec_jax.evaluation.full_ranking import evaluate, history_mask

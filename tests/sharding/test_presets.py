@@ -51,7 +51,7 @@ def _program(mesh, rowwise, negatives="UniformShared"):
   c.system.backbone.update(num_layers=1, key_width=16, value_width=16)
   c.system.backbone.num_positions = _LENGTH
   c.pipeline.row_length = c.pipeline.layout.max_length = _LENGTH
-  c.eval.update(batch_size=8, ks=(5, 70))
+  c.requests.update(batch_size=8, num_results=70)
   c.objective.negatives = {
     "name": f"objectives.negatives.{negatives}",
     "count": 24,

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import HistorySource
-from genrec_jax.data.layouts.next_item import Layout
+from genrec_jax.data.layouts.base import Layout
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "partner")

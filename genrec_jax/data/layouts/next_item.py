@@ -15,49 +15,16 @@ that followed it, kept or not.
 """
 
 import dataclasses
-from typing import Any
 
 from jaxtyping import Int
 import numpy as np
 
-from genrec_jax.data.dataset.catalog import Catalog, Users
-from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.data.dataset.requests import Requests
+from genrec_jax.data.layouts.base import Layout
 from genrec_jax.data.layouts.stochastic_length import StochasticLength
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "label", "time", "query_time", "user")
-
-
-class Layout:
-  """What layouts share; a subclass has num_columns, max_length, example, batch.
-
-  To be asked, it has request_batch(requests), or num_candidates and
-  impression_batch(impressions), which gives a system's `score` its candidates
-  (data/dataset/impressions.py), one row per request.
-  A layout that needs more than histories, such as the codes of items, gets it
-  by `bind`; unbound it still makes batches of the right shapes.
-
-  Attributes:
-    max_segments: examples that share a row at most; None = as many as fit.
-  """
-
-  max_segments: int | None = None
-
-  def bind(self, artifacts: Any) -> "Layout":
-    """The same layout with what it needs of the run's artifacts."""
-    return self
-
-  def check_system(self, system: Any) -> None:
-    """Raises a ValueError where a system does not fit; here, anything does."""
-
-  def names(self, users: Users, catalog: Catalog) -> list[str]:
-    """What the numbers of a batch's user_BL are called, in messages."""
-    return users.ids
-
-  def source(self, histories: HistorySource) -> HistorySource:
-    """The records that examples are made of: by default, users."""
-    return histories
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,7 @@ from typing import Any
 from jaxtyping import Int
 import numpy as np
 
+from genrec_jax.core import seams
 from genrec_jax.data.dataset.feedback import BoundFeedback, Feedback
 from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.data.dataset.impressions import Impressions
@@ -29,12 +30,12 @@ from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.features.feature_set import FeatureSet
 from genrec_jax.data.features.features import Feature, FittedFeatures
 from genrec_jax.data.features.moments import Moments
+from genrec_jax.data.layouts.base import Layout
 from genrec_jax.data.layouts.labelled_events import (
   FIRST,
   LabelledEvents,
   labelled,
 )
-from genrec_jax.data.layouts.next_item import Layout
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "user", "time", "query_time", "label", "labelled")
@@ -115,7 +116,7 @@ class PointwiseRows(Layout):
   def check_system(self, system: Any) -> None:
     """Raises a ValueError where a system is built for other features."""
     names = ("feature_rows", "history_columns", "num_actions", "num_tasks")
-    if hasattr(system, "item_columns"):
+    if seams.offers(system, seams.TowerModel):
       names += ("item_columns",)
       for feature in self.features:
         if feature.side == "affinity":

@@ -19,7 +19,7 @@ import numpy as np
 
 from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.data.dataset.requests import Requests
-from genrec_jax.data.layouts.next_item import Layout
+from genrec_jax.data.layouts.base import Layout
 from genrec_jax.data.layouts.semantic_ids import (
   codes_of_catalog,
   look_up,

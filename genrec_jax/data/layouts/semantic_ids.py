@@ -18,7 +18,7 @@ from jaxtyping import Int
 import numpy as np
 
 from genrec_jax.data.dataset.requests import Requests
-from genrec_jax.data.layouts.next_item import Layout
+from genrec_jax.data.layouts.base import Layout
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "user")
@@ -116,7 +116,7 @@ def codes_of_catalog(
   if codes.shape[1] != num_levels:
     raise ValueError(
       f"config.pipeline.layout.num_levels={num_levels}, and the item tokens in"
-      f" {artifacts.tokens_directory} have {codes.shape[1]} levels."
+      f" {artifacts.directories['tokens']} have {codes.shape[1]} levels."
     )
   return codes
 

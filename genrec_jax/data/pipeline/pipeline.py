@@ -16,7 +16,7 @@ from jaxtyping import Int
 import numpy as np
 
 from genrec_jax.data.dataset.histories import HistorySource
-from genrec_jax.data.layouts.next_item import Layout
+from genrec_jax.data.layouts.base import Layout
 from genrec_jax.data.schema import Record
 
 _ROWS = "rows"

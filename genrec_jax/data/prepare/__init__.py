@@ -2,7 +2,7 @@
 """From a raw event log to a prepared data set."""
 
 from genrec_jax.data.prepare.encoding import Sequences, encode
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare.preparation import prepare
 
 __all__ = [
   "Sequences",

@@ -8,7 +8,7 @@
 
 Each event that does not reach the sequences is counted under a reason:
 in = out + dropped. A log of N events needs about 100 N bytes at its peak.
-data/prepare/prepare.py writes the result to disk.
+data/prepare/preparation.py writes the result to disk.
 """
 
 import dataclasses

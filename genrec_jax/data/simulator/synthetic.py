@@ -32,7 +32,6 @@ import hashlib
 import numpy as np
 import polars as pl
 
-from genrec_jax.baselines import oracle as true_model
 from genrec_jax.data import schema
 from genrec_jax.data.simulator import titles, world as world_lib
 from genrec_jax.data.simulator.world import World
@@ -145,9 +144,9 @@ class Synthetic:
     return schema.RawLog(
       events=events,
       items=items,
-      sources={true_model.TRUTH_FILE: hashlib.sha256(truth).hexdigest()},
+      sources={world_lib.TRUTH_FILE: hashlib.sha256(truth).hexdigest()},
       actions=list(ACTIONS),
-      extras={true_model.TRUTH_FILE: truth},
+      extras={world_lib.TRUTH_FILE: truth},
       timestamp_unit="s",
     )
 
@@ -310,7 +309,7 @@ def _pass_time(
   near_B = np.clip(40 * np.exp(rng.normal(size=size)), 1, _SESSION_GAP - 1)
   far_B = 2 * _SESSION_GAP + between_B * rng.exponential(size=size)
   state.time_B[:] += np.where(opens_B, far_B, near_B).astype(np.int64)
-  bought_B = last_action_B == ACTIONS.index(true_model.PURCHASE)
+  bought_B = last_action_B == ACTIONS.index(world_lib.PURCHASE)
   session_B = np.where(opens_B, world_lib.NEW_SESSION, world_lib.SAME_SESSION)
   state.before_B[:] = np.where(bought_B, world_lib.AFTER_PURCHASE, session_B)
 

@@ -29,6 +29,9 @@ from jaxtyping import Bool, Float, Int
 import numpy as np
 
 # Rows of World.moves_33: what came before the request.
+# The file beside a simulated data set that holds its World.
+TRUTH_FILE = "truth.npz"
+PURCHASE = "purchase"
 SAME_SESSION, NEW_SESSION, AFTER_PURCHASE = 0, 1, 2
 
 

@@ -29,8 +29,9 @@ from tensorflow_datasets.core.download.download_manager import (
 from tensorflow_datasets.core.download.util import DownloadError
 from tqdm import tqdm
 
+from genrec_jax.core import checksums
 from genrec_jax.data import schema
-from genrec_jax.data.sources import movielens
+from genrec_jax.data.sources import movielens_files
 
 _URL = "https://files.grouplens.org/datasets/movielens/ml-{}.zip"
 # Size and SHA-256 of the publisher's files.
@@ -65,7 +66,7 @@ class MovieLensHistories(tfds.core.GeneratorBasedBuilder):
       name=f"{variant}-{kind}",
       description=f"MovieLens {variant}, {what}.",
     )
-    for variant in movielens.LAYOUTS
+    for variant in movielens_files.FORMATS
     for kind, what in (
       ("ratings", "one example per user"),
       ("movies", "one example per movie"),
@@ -115,12 +116,12 @@ class MovieLensHistories(tfds.core.GeneratorBasedBuilder):
     variant, kind = self._parts
     if self._path:
       path = self._path
-      digests = movielens.MovieLens(variant, os.fspath(path)).checksums()
+      digests = checksums.sha256(movielens_files.sources_of(variant, path))
     else:
       path = _download(dl_manager, variant)
       digests = published_checksums(variant)
     self.info.metadata["checksums"] = digests
-    ratings, movies = movielens.parse(variant, path)
+    ratings, movies = movielens_files.parse(variant, path)
     examples = _users(ratings) if kind == "ratings" else _movies(movies)
     return {"train": examples}
 

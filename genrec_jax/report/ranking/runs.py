@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
 
-from genrec_jax.report.runs import Finished, read_sections
+from genrec_jax.report.runs import SHOWN_ITEMS, Finished, read_sections
 
 FLOORS = {
   "base_rate": "base rate",
@@ -49,4 +49,4 @@ class RankerRun(Finished):
 
 def read_ranker_runs(folder: str | pathlib.Path) -> list[RankerRun]:
   """Reads every ranker's result of a folder, ordered by config and seed."""
-  return read_sections(RankerRun, folder)
+  return read_sections(RankerRun, folder, SHOWN_ITEMS)

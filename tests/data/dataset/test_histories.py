@@ -9,14 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from genrec_jax.data import (
-  Catalog,
-  Histories,
-  LeaveOneOut,
-  RawLog,
-  Users,
-  prepare,
-)
+from genrec_jax.data import LeaveOneOut, RawLog
+from genrec_jax.data.dataset import Catalog, Histories, Users
+from genrec_jax.data.prepare import prepare
 
 
 class _Source:

@@ -13,7 +13,7 @@ from genrec_jax.data.dataset.impressions import (
   no_impressions,
   request_numbers,
 )
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.simulator.synthetic import Synthetic
 from genrec_jax.data.splits import GlobalTime, LeaveOneOut
 from tests.data.layouts.requests_by_hand import FEEDBACK, OneUser

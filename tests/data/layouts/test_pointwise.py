@@ -27,7 +27,7 @@ from genrec_jax.data.features.encoders import (
 from genrec_jax.data.features.features import Feature
 from genrec_jax.data.layouts.pointwise import PointwiseRows
 from genrec_jax.data.pipeline.pipeline import training_batches
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.schema import RawLog
 from genrec_jax.data.splits import GlobalTime
 

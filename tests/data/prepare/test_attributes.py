@@ -6,7 +6,7 @@ import pytest
 
 from genrec_jax.data import schema
 from genrec_jax.data.dataset.catalog import Users
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.splits import LeaveOneOut
 
 _EVENTS = pl.DataFrame({"user": [7, 3, 9], "item": ["a", "a", "b"]})

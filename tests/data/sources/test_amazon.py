@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from genrec_jax.data import Amazon2014, encode
+from genrec_jax.data.prepare import encode
+from genrec_jax.data.sources import Amazon2014
 
 REVIEWS = [
   ("R1", "A1", 5.0, 1_400_000_000),

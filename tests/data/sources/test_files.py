@@ -7,15 +7,10 @@ import json
 import polars as pl
 import pytest
 
-from genrec_jax.data import (
-  Catalog,
-  Files,
-  GlobalTime,
-  Histories,
-  LeaveOneOut,
-  encode,
-  prepare,
-)
+from genrec_jax.data import GlobalTime, LeaveOneOut
+from genrec_jax.data.dataset import Catalog, Histories
+from genrec_jax.data.prepare import encode, prepare
+from genrec_jax.data.sources import Files
 
 LOG = pl.DataFrame(
   {

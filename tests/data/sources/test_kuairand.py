@@ -8,7 +8,7 @@ from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.impressions import iter_impressions
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.sources.kuairand import SIGNALS, KuaiRand
 from genrec_jax.data.splits import GlobalTime
 

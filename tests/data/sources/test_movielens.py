@@ -16,15 +16,10 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.checksums import UrlInfo
 
 from genrec_jax.core import checksums
-from genrec_jax.data import (
-  Catalog,
-  Histories,
-  LeaveOneOut,
-  MovieLens,
-  encode,
-  prepare,
-)
-from genrec_jax.data.sources import movielens_tfds
+from genrec_jax.data import LeaveOneOut
+from genrec_jax.data.dataset import Catalog, Histories
+from genrec_jax.data.prepare import encode, prepare
+from genrec_jax.data.sources import MovieLens, movielens_tfds
 
 RATINGS = [(5, 1, 3.0, 100), (5, 2, 4.5, 90), (7, 1, 1.0, 50), (5, 3, 2, 100)]
 FLAGS_100K = "|".join(["0"] * 5 + ["1"] + ["0"] * 12 + ["1"])

@@ -2,13 +2,12 @@
 """Floors and ceiling: which there are, and what is said where one is not."""
 
 from genrec_jax.data.dataset.histories import Histories
-from genrec_jax.data.prepare.prepare import prepare
+from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.simulator.synthetic import Synthetic
 from genrec_jax.data.splits import LeaveOneOut
-from genrec_jax.evaluation.measurement import floors
+from genrec_jax.evaluation.next_item_measurement import floors
 from genrec_jax.experiment.artifacts import Artifacts
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.options import EvalOptions
 
 
 def _floors(directory, **filters):
@@ -21,11 +20,10 @@ def _floors(directory, **filters):
   for name, value in (
     ("histories", histories),
     ("artifacts", Artifacts.of(sections, directory.parent, histories)),
-    ("eval", EvalOptions()),
     ("config", {"seed": 0}),
   ):
     object.__setattr__(run, name, value)
-  return floors(run)
+  return floors(run, filter_history=True)
 
 
 def test_filtered_simulated_data_has_no_ceiling_and_a_note(tmp_path):

@@ -29,7 +29,7 @@ import numpy as np
 import polars as pl
 from tqdm import tqdm
 
-from genrec_jax.core import atomic
+from genrec_jax.core import atomic, seams
 from genrec_jax.core.checksums import MissingSource
 from genrec_jax.core.dotted import flat
 from genrec_jax.core.names import public_name
@@ -66,7 +66,7 @@ def prepare(
   if directory.exists():
     return _already_prepared(directory, settings, source)
   directory.parent.mkdir(parents=True, exist_ok=True)
-  if hasattr(source, "fetch"):
+  if seams.offers(source, schema.RemoteSource):
     source = source.fetch(directory.parent)
   raw = source.read()
   sequences = encoding.encode(raw, **options)
@@ -169,7 +169,7 @@ def _describe(thing: Any) -> dict[str, Any]:
     values = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
   else:
     values = {k: v for k, v in vars(thing).items() if not k.startswith("_")}
-  if hasattr(thing, "checksums"):
+  if seams.offers(thing, schema.FileSource):
     values = {k: v for k, v in values.items() if not k.endswith("path")}
   return json.loads(json.dumps({"name": public_name(kind), **values}))
 
@@ -211,7 +211,7 @@ def _already_prepared(
   """The manifest of what is there, if it is what is wanted."""
   manifest = schema.Manifest.load(directory)
   checksums = manifest.checksums
-  if hasattr(source, "checksums"):
+  if seams.offers(source, schema.FileSource):
     try:
       checksums = source.checksums()
     except MissingSource as e:

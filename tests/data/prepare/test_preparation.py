@@ -14,17 +14,13 @@ import polars as pl
 import pytest
 
 from configs.common import filter_options
-from genrec_jax.data import (
-  Catalog,
-  GlobalTime,
-  Histories,
-  LeaveOneOut,
-  RawLog,
-  Users,
+from genrec_jax.data import GlobalTime, LeaveOneOut, RawLog
+from genrec_jax.data.dataset import Catalog, Histories, Users
+from genrec_jax.data.prepare import (
   encode,
+  preparation as sequences_lib,
   prepare,
 )
-from genrec_jax.data.prepare import prepare as sequences_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,9 +212,10 @@ def test_a_process_killed_while_writing_leaves_no_data_set(tmp_path):
   code = f"""
     import os, signal, sys
     sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
-    from test_sequences import Generated
-    from genrec_jax.data import LeaveOneOut, prepare
-    from genrec_jax.data.prepare import prepare as sequences
+    from test_preparation import Generated
+    from genrec_jax.data import LeaveOneOut
+    from genrec_jax.data.prepare import prepare
+    from genrec_jax.data.prepare import preparation as sequences
     def die(*_):
       os.kill(os.getpid(), signal.SIGKILL)
     sequences._write_tables = die
@@ -242,7 +239,9 @@ def test_twenty_million_events_prepare_in_six_gigabytes(tmp_path):
   code = f"""
     import resource
     import numpy as np, polars as pl
-    from genrec_jax.data import Files, LeaveOneOut, prepare
+    from genrec_jax.data.sources import Files
+    from genrec_jax.data import LeaveOneOut
+    from genrec_jax.data.prepare import prepare
     import sys
     rng, n, path = np.random.default_rng(0), 2_000_000, sys.argv[1]
     with open(path, "wb") as file:

@@ -2,11 +2,13 @@
 """The page of a run: self-contained, escaped, and honest about losing."""
 
 import html.parser
+import pathlib
 import re
 
 import pytest
 
-from genrec_jax.report import document
+from genrec_jax.report import document, plain
+from genrec_jax.report.page import render
 from genrec_jax.report.retrieval import page
 
 VOID = {"meta", "br", "img", "link"}
@@ -35,9 +37,12 @@ class _Balance(html.parser.HTMLParser):
 
 def _render(run, example=EXAMPLE):
   svg = '<svg role="img"><g></g></svg>'
-  return page.render(
-    run, [document.Plot(svg, "a < b")], example, {"events": "9"}
-  )
+  part = page.part(run, [document.Plot(svg, "a < b")], example)
+  return render(_document(run), [part])
+
+
+def _document(run):
+  return {**vars(run), "num_events": 9, "fingerprint": "f0"}
 
 
 def test_page_is_well_formed(make_run):
@@ -104,11 +109,28 @@ def test_facts_say_how_it_was_measured(make_run):
 
 
 def test_what_a_run_does_besides_stands_above_how_it_was_measured(make_run):
-  also = document.Part("<h2>Besides</h2>", {"shown": "7 items"}, ["<rates>"])
-  text = page.render(make_run(), [], EXAMPLE, {}, also)
+  also = document.Part(
+    "Besides", "<h2>More</h2>", {"shown": "7 items"}, ["<rates>"]
+  )
+  first = page.part(make_run(), [], EXAMPLE)
+  text = render(_document(make_run()), [first, also])
   headings = re.findall("<h2>(.*?)</h2>", text)
-  assert headings[-3:] == ["What it recommends", "Besides"] + headings[-1:]
+  assert headings[-4:-1] == ["What it recommends", "Besides", "More"]
   assert headings[-1] == "How it was measured"
   measured = text[text.index("How it was measured") :]
   for said in ("7 items", "&lt;rates&gt;", "item-kNN tuned on validation"):
     assert said in measured
+
+
+def test_an_evaluator_without_a_page_is_shown_by_its_numbers(make_run):
+  section = {
+    "evaluator": "evaluation.Other",
+    "metrics": {"test": {"coverage": 0.25, "lists": {"items": 7}}},
+    "config_values": {"seed": 3},
+    "notes": ["<rates>"],
+  }
+  part = plain.part_of(pathlib.Path(), section)
+  assert part.title == "Other" and part.notes == ["<rates>"]
+  for said in ("<th>coverage</th>", "<td>0.2500</td>", "test, lists", "7</td>"):
+    assert said in part.body
+  assert "seed" not in part.body

@@ -2,13 +2,20 @@
 """The result document's names, files and text; its numbers: end_to_end."""
 
 import dataclasses
+import errno
 import json
+import os
+import tempfile
 
 import pytest
 
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.schema import Manifest
-from genrec_jax.evaluation import results
+from genrec_jax.evaluation import (
+  description,
+  document as documents,
+  next_item_results,
+)
 from genrec_jax.experiment.experiment import Run
 
 
@@ -71,36 +78,38 @@ def _manifest(checksums: dict, **source) -> Manifest:
 )
 def test_dataset_name(tmp_path, checksums, source, name):
   (tmp_path / "truth.npz").touch()
-  assert results.dataset_name(_manifest(checksums, **source), tmp_path) == name
+  assert (
+    description.dataset_name(_manifest(checksums, **source), tmp_path) == name
+  )
 
 
 def test_split_rule_names_the_bounds():
-  assert results.split_rule({"name": "data.LeaveOneOut"}) == "LeaveOneOut"
+  assert description.split_rule({"name": "data.LeaveOneOut"}) == "LeaveOneOut"
   split = {
     "name": "data.GlobalTime",
     "validation_start_seconds": 5,
     "validation_start": "2015-01-01T00:00:00",
     "test_start": "2015-02-01T00:00:00",
   }
-  assert results.split_rule(split) == (
+  assert description.split_rule(split) == (
     "GlobalTime, validation_start 2015-01-01T00:00:00, test_start"
     " 2015-02-01T00:00:00"
   )
 
 
 def test_system_name_is_the_backbone_or_the_system():
-  system = {"name": "systems.a.System", "backbone": {"name": "backbones.b.B"}}
-  assert results.system_name({"system": system}) == "B"
+  system = {"name": "models.System", "backbone": {"name": "backbones.B"}}
+  assert description.system_name({"system": system}) == "B"
   del system["backbone"]
-  assert results.system_name({"system": system}) == "System"
+  assert description.system_name({"system": system}) == "System"
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
   path = tmp_path / "deep" / "a.json"
-  results.write_json(path, {"a": [1, "ä"]})
+  documents.write_json(path, {"a": [1, "ä"]})
   assert json.loads(path.read_text("utf-8")) == {"a": [1, "ä"]}
   with pytest.raises(ValueError, match="not JSON compliant"):
-    results.write_json(path, {"a": float("nan")})
+    documents.write_json(path, {"a": float("nan")})
   assert json.loads(path.read_text("utf-8")) == {"a": [1, "ä"]}
   assert [p.name for p in path.parent.iterdir()] == ["a.json"]
 
@@ -123,57 +132,72 @@ def _run(tmp_path, **changes) -> Run:
 
 def test_what_is_no_result_is_refused(tmp_path):
   run = _run(tmp_path)
-  good = {"finished": "all 9 steps done", "with_floors": True}
-  results.check_publishable(run, tmp_path, **good)
+  good = {"finished": "all 9 steps done", "baselines": True}
+  documents.check_publishable(run, tmp_path, **good)
   with pytest.raises(ValueError, match="has not finished"):
-    results.check_publishable(run, tmp_path, **good | {"finished": ""})
-  with pytest.raises(ValueError, match="--nofloors"):
-    results.check_publishable(run, tmp_path, **good | {"with_floors": False})
+    documents.check_publishable(run, tmp_path, **good | {"finished": ""})
+  with pytest.raises(ValueError, match="--nobaselines"):
+    documents.check_publishable(run, tmp_path, **good | {"baselines": False})
   quick = _run(tmp_path, name="sasrec_any-quicktest")
   with pytest.raises(ValueError, match="quick form"):
-    results.check_publishable(quick, tmp_path, **good)
+    documents.check_publishable(quick, tmp_path, **good)
 
 
 def test_the_result_of_another_run_is_not_replaced(tmp_path):
   run = _run(tmp_path)
-  good = {"finished": "all 9 steps done", "with_floors": True}
-  path = results.result_path(tmp_path, run.config)
+  good = {"finished": "all 9 steps done", "baselines": True}
+  path = documents.result_path(tmp_path, run.config)
   assert path == tmp_path / "sasrec_any" / "1.json"
   there = {"fingerprint": "f0", "config_values": run.config}
-  results.write_json(path, there)
-  results.check_publishable(run, tmp_path, **good)
+  documents.write_json(path, there)
+  documents.check_publishable(run, tmp_path, **good)
   other = _run(tmp_path, optimizer={"b2": 0.8})
   with pytest.raises(ValueError, match=r"optimizer\.b2: 0\.9 there, 0\.8 now"):
-    results.check_publishable(other, tmp_path, **good)
-  results.write_json(path, there | {"fingerprint": "f1"})
+    documents.check_publishable(other, tmp_path, **good)
+  documents.write_json(path, there | {"fingerprint": "f1"})
   with pytest.raises(ValueError, match="fingerprint: 'f1' there, 'f0' now"):
-    results.check_publishable(run, tmp_path, **good)
+    documents.check_publishable(run, tmp_path, **good)
 
 
 def test_tables_show_every_ranker_and_mark_what_is_sure():
   values = {"hr@10": 0.25, "ndcg@10": 0.125}
   intervals = {"hr@10": [0.2, 0.3], "ndcg@10": [0.1, 0.2]}
   result = {
-    "config": "c",
-    "seed": 3,
-    "dataset": "d",
-    "num_users": 1_000,
-    "num_items": 20,
-    "split_rule": "LeaveOneOut",
     "system": "HSTU",
     "metrics": {"test": values},
     "intervals": {"test": intervals},
     "floors": {"most_popular": {"test": values}, "ceiling": {"test": values}},
     "notes": ["one note"],
   }
-  text = results.table(result)
+  text = next_item_results.table(result)
   rows = [line.split("  ")[0].strip() for line in text.splitlines()]
   for label in ("* test: HSTU", "note: one note"):
     assert label in rows
   assert "test: most_popular" in text and "test: ceiling" in text
-  assert "0.2500" in text and "1,000 users" in text
+  assert "0.2500" in text
   differences = {"hr@10": [0.1, 0.05, 0.2], "ndcg@10": [0.1, -0.05, 0.2]}
   against = {"config": "o", "seed": 1, "differences": {"test": differences}}
-  lines = results.comparison_table(against).splitlines()
+  lines = next_item_results.comparison_table(against).splitlines()
   assert lines[1].endswith("excludes 0")
   assert lines[2].endswith("+0.2000]")
+
+
+def test_a_read_only_folder_is_named_with_what_to_do(tmp_path, monkeypatch):
+  documents.check_writable(tmp_path)
+  assert not list(tmp_path.iterdir())
+
+  def refuse(*arguments, **options):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+  monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+  with pytest.raises(ValueError, match=r"Read-only file system.*cp -r"):
+    documents.check_writable(tmp_path)
+
+
+def test_a_document_of_another_version_is_measured_again(tmp_path):
+  with pytest.raises(ValueError, match="run scripts/evaluate.py --workdir"):
+    documents.read(tmp_path)
+  for values in ({"metrics": {}}, {"format": 3}):
+    documents.write_json(tmp_path / "evaluation.json", values)
+    with pytest.raises(ValueError, match="and this version reads 2: run"):
+      documents.read(tmp_path)

@@ -8,7 +8,9 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from genrec_jax.report.document import Plot
+from genrec_jax.report.curves import task_losses
+from genrec_jax.report.document import Part, Plot
+from genrec_jax.report.page import render
 from genrec_jax.report.ranking import (
   figures as ranker_figures,
   page as ranker_page,
@@ -53,7 +55,7 @@ def test_page_is_whole_and_needs_nothing_else(shown):
     ranker_workdir.learning_curve(result, rows),
     *ranker_workdir.result_plots(result),
   ]
-  text = ranker_page.render(result, plots, shown, {"events": "9"})
+  text = render(result, [ranker_page.part(result, plots, shown)])
   parser = _Balance()
   parser.open = []
   parser.feed(re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL))
@@ -68,14 +70,13 @@ def test_page_is_whole_and_needs_nothing_else(shown):
   assert "items worse than the item&#x27;s rate for cart</strong>" in text
 
 
-def test_as_a_part_of_a_page_it_is_the_same_sections_and_a_verdict(shown):
+def test_as_a_further_part_of_a_page_it_has_a_verdict_of_its_own(shown):
   result = ranker_document()
-  plots = [Plot("<svg/>", "a plot")]
-  part = ranker_page.part(result, plots, shown)
-  whole = ranker_page.render(result, plots, shown, {})
-  sections = part.body[part.body.index("<h2>Against training rates") :]
-  assert sections in whole and "<h2>What the past does</h2>" in sections
-  assert 'class="verdict"' in part.body[: -len(sections)]
+  part = ranker_page.part(result, [Plot("<svg/>", "a plot")], shown)
+  text = render(result, [Part("First", "<h2>One</h2>", {}, ()), part])
+  assert text.index("<h2>Ranking of shown items") > text.index("<h2>One")
+  assert part.body in text and "<h2>What the past does</h2>" in part.body
+  assert text.count('class="verdict"') == 1
   assert part.notes == ["<note>"]
   assert part.facts["impressions"] == "1,000 of 300 requests (test)"
 
@@ -85,15 +86,15 @@ def test_the_ring_is_on_the_step_that_was_kept_not_on_the_best():
   rows = [
     {"step": 1, "train/act/cart": 0.6, "train/act/purchase": 0.4},
     {"step": 1, "train/find/softmax": 7.0, "train/grad_norm": 1.0},
-    {"step": 2, "validation/auc": 0.6, "validation/mean": 0.5},
-    {"step": 4, "validation/auc": 0.7, "validation/mean": 0.4},
+    {"step": 2, "validation/auc": 0.6, "validation/ndcg@10": 0.5},
+    {"step": 4, "validation/auc": 0.7, "validation/ndcg@10": 0.4},
   ]
   both = ranker_document(
-    step=2, ranking={}, config_values={"train": {"monitor": "mean"}}
+    step=2, config_values={"train": {"monitor": "ndcg@10+auc"}}
   )
   svg = ranker_workdir.learning_curve(both, rows).svg
   assert "kept 0.6000" in svg and "AUC" in svg and "best" not in svg
-  losses = ranker_workdir.task_losses(rows, TASKS)
+  losses = task_losses(rows, TASKS)
   assert losses == ["train/act/cart", "train/act/purchase"]
   other = ranker_workdir.learning_curve(ranker_document(step=3), rows).svg
   assert "kept" not in other and "best" not in other
@@ -101,7 +102,7 @@ def test_the_ring_is_on_the_step_that_was_kept_not_on_the_best():
 
 def test_what_is_not_defined_is_said_and_not_drawn(shown):
   result = ranker_document(versus=None, purchase_auc=None)
-  text = ranker_page.render(result, [], shown, {})
+  text = ranker_page.part(result, [], shown).body
   assert "not defined" in text
   svg = ranker_figures.by_group(
     {"cart": {"a": 0.6, "b": None}}, ["a", "b"], [5, 0], "auc", "By x"

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stages of a config, by name and in order: what scripts/run.py does.
+
+    data        prepare_data.py      WORKDIR/data
+    vectors     tokenize_items.py    WORKDIR/vectors    (with config.content)
+    before      train.py             WORKDIR/<name>     each of config.before
+    tokens      tokenize_items.py    WORKDIR/tokens     (with config.tokens)
+    training    train.py             WORKDIR            (with config.system)
+    evaluation  evaluate.py          WORKDIR/evaluation.json
+    report      report.py            WORKDIR/report.html
+
+`STAGES` registers them: a further stage is one entry there. Stages meet through
+what they leave on disk, and each skips what is up to date.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import importlib
+import json
+import pathlib
+from typing import Any
+
+from genrec_jax.core.build import to_plain
+from genrec_jax.core.dotted import flat
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.restored import read_progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """What the stages of one run have in common.
+
+  Attributes:
+    config: plain nested dict.
+    flags: that say which config, as the user wrote them.
+    workdir: where everything goes.
+  """
+
+  config: Mapping[str, Any]
+  flags: Sequence[str]
+  workdir: pathlib.Path
+
+  @property
+  def common(self) -> tuple[str, ...]:
+    """Arguments of a script that is given the config."""
+    return (*self.flags, *self.place)
+
+  @property
+  def place(self) -> tuple[str, ...]:
+    """Arguments of a script that finds the config in the workdir."""
+    return (f"--workdir={self.workdir}",)
+
+
+Commands = Sequence[Sequence[str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """One stage.
+
+  Attributes:
+    name: as --stop_after has it.
+    needed: whether a config has this stage.
+    commands: script and arguments, one after the other.
+    done: whether it is up to date; scripts that find that out themselves say
+      False.
+  """
+
+  name: str
+  needed: Callable[[Mapping[str, Any]], bool]
+  commands: Callable[[Job], Commands]
+  done: Callable[[Job], bool] = lambda job: False
+
+
+def _has(section: str) -> Callable[[Mapping[str, Any]], bool]:
+  return lambda config: bool(config.get(section))
+
+
+def _before(job: Job) -> Commands:
+  """Trains what the config builds on, on the same data and vectors."""
+  config = job.config
+  data = config["prepared"] or str(job.workdir / "data")
+  vectors = config.get("content", {}).get("directory")
+  return [
+    (
+      "train.py",
+      f"--config={_root() / file}",
+      *_data_flags(config, file),
+      f"--workdir={job.workdir / name}",
+      f"--config.prepared={data}",
+      f"--config.content.directory={vectors or job.workdir / 'vectors'}",
+    )
+    for name, file in config["before"].items()
+  ]
+
+
+def _root() -> pathlib.Path:
+  return pathlib.Path(__file__).resolve().parents[2]
+
+
+def _data_flags(config: Mapping[str, Any], file: str) -> list[str]:
+  """Flags that give a config file's config the data of another config."""
+  path, _, variants = file.partition(":")
+  module = importlib.import_module(f"configs.{pathlib.Path(path).stem}")
+  there = to_plain(module.get_config(variants))
+  return [
+    f"--config.{section}.{key}={value}"
+    for section in ("data", "split", "filter")
+    for key, value in flat(config[section]).items()
+    if flat(there[section]).get(key) != value
+  ]
+
+
+def _is_evaluated(job: Job) -> bool:
+  """Whether the evaluation is of what would be evaluated now."""
+  try:
+    text = (job.workdir / "evaluation.json").read_text(encoding="utf-8")
+    there = json.loads(text)
+  except (OSError, ValueError):
+    return False
+  run = Run.open(job.workdir)
+  now = {
+    "step": read_progress(run)["best_step"],
+    "fingerprint": run.histories.manifest.fingerprint,
+    "artifacts": run.artifacts.versions,
+  }
+  values = there.get("config_values", {})
+  return all(there.get(key) == value for key, value in now.items()) and all(
+    values.get(section) == run.config[section]
+    for section in ("evals", "requests", "retrieval")
+  )
+
+
+STAGES: tuple[Stage, ...] = (
+  Stage(
+    "data",
+    lambda config: not config["prepared"],
+    lambda job: [("prepare_data.py", *job.common)],
+  ),
+  Stage(
+    "vectors",
+    _has("content"),
+    lambda job: [("tokenize_items.py", *job.common, "--stop_after=vectors")],
+  ),
+  Stage("before", _has("before"), _before),
+  Stage(
+    "tokens",
+    _has("tokens"),
+    lambda job: [("tokenize_items.py", *job.common)],
+  ),
+  Stage("training", _has("system"), lambda job: [("train.py", *job.common)]),
+  Stage(
+    "evaluation",
+    _has("evals"),
+    lambda job: [("evaluate.py", *job.place)],
+    _is_evaluated,
+  ),
+  Stage("report", _has("evals"), lambda job: [("report.py", *job.place)]),
+)

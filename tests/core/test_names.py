@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Public names: each resolves, is what it says, and old paths are refused."""
+
+import importlib
+
+import pytest
+
+from genrec_jax.content.tfidf import TfidfSvd
+from genrec_jax.core import names
+from genrec_jax.data.layouts.next_item import NextItem
+from genrec_jax.train.optimizers import adamw
+
+# Names that configs, workdirs and artifacts hold. One that is gone breaks what
+# people have stored: a new name may be added, none may be changed.
+_STORED = """
+backbones.CausalTransformer backbones.EncoderDecoder backbones.HSTU
+backbones.PreNormTransformer backbones.ResearchSASRec backbones.STU
+content.FittedTfidf content.TextEncoder content.TfidfSvd
+data.GlobalTime data.LeaveOneOut dataset.Feedback
+evaluation.CodeQuality evaluation.Decoding evaluation.NextItem
+evaluation.ShownItems experiment.TrainedTokenizer
+features.Feature features.FeatureSet features.Hashed features.Percentiles
+features.Vocabulary
+layers.Concat layers.CrossNetwork layers.DotInteraction
+layers.FactorizationMachine layers.LinearHead layers.MMoE
+layers.ResidualQuantizer layers.SharedMlp layers.SiluAttention
+layers.SoftmaxAttention layers.SumPooling layers.TargetAttention
+layers.TaskMlp layers.Wukong
+layouts.ActionOriented layouts.CatalogRows layouts.Fused layouts.Interleaved
+layouts.JointActionOriented layouts.JointFused layouts.JointInterleaved
+layouts.NextItem layouts.PointwiseRows layouts.StochasticLength
+layouts.TokenHistory layouts.TokenPrefixes
+models.ActionRanker models.FeatureRanker models.JointRanker models.NextItem
+models.RQVAE models.TokenDecoder models.TokenSeq2Seq models.TwoTower
+objectives.BinaryCrossEntropy objectives.CodeCrossEntropy
+objectives.FullSoftmax objectives.InBatchContrastive
+objectives.InBatchNegatives objectives.Positives objectives.Reconstruction
+objectives.SampledSoftmax objectives.UniformPerPosition
+objectives.UniformShared objectives.WeightedSum
+quantizers.MlpQuantizer quantizers.ProductCodes quantizers.ProductQuantization
+quantizers.ResidualCodes quantizers.ResidualKMeans
+retrieval.Beam retrieval.BestFirst retrieval.Exact retrieval.PrefixMatch
+semantic_ids.DedupLevel semantic_ids.RandomLastLevel
+semantic_ids.SinkhornLastLevel
+simulator.Synthetic
+sources.Amazon2014 sources.Files sources.KuaiRand sources.MovieLens
+train.Constant train.Cosine train.DenseAndRowwise train.Linear
+train.RowwiseAdagrad train.RowwiseAdamW train.adamw
+""".split()
+
+
+@pytest.mark.parametrize("package", names.PACKAGES)
+def test_every_name_of_a_package_is_its_own_and_is_stored_under_it(package):
+  module = importlib.import_module(names.PACKAGES[package])
+  assert list(module.__all__) == sorted(set(module.__all__))
+  for name in module.__all__:
+    thing = names.resolve(f"{package}.{name}", "config.x")
+    if isinstance(thing, type):
+      assert names.public_name(thing) == f"{package}.{name}"
+      assert thing.__module__.startswith(names.PACKAGES[package])
+
+
+@pytest.mark.parametrize("name", _STORED)
+def test_names_that_people_have_stored_are_still_there(name):
+  assert names.resolve(name, "config.x").__name__ == name.split(".")[1]
+
+
+def test_names_both_ways():
+  assert names.public_name(NextItem) == "layouts.NextItem"
+  assert names.public_name(adamw) == "train.adamw"
+  assert names.public_name(TfidfSvd) == "content.TfidfSvd"
+
+  class Own:
+    pass
+
+  assert names.public_name(Own).startswith(Own.__module__)
+
+
+@pytest.mark.parametrize(
+  ("old", "now"),
+  [
+    ("data.layouts.NextItem", "layouts.NextItem"),
+    ("systems.next_item.NextItem", "models.NextItem"),
+    ("data.synthetic.Synthetic", "simulator.Synthetic"),
+    ("train.optimizers.adamw", "train.adamw"),
+    ("tokens.rq_kmeans.ResidualKMeans", "quantizers.ResidualKMeans"),
+    ("backbones.interactions.Wukong", "layers.Wukong"),
+  ],
+)
+def test_the_path_of_a_module_is_refused_by_its_public_name(old, now):
+  with pytest.raises(ValueError, match=f"its public name is '{now}'"):
+    names.resolve(old, "config.x.name")
+  with pytest.raises(ValueError, match="made anew, in another folder"):
+    names.check_stored(old, "run/config.json")
+  names.check_stored(now, "run/config.json")
+
+
+@pytest.mark.parametrize(
+  ("name", "said"),
+  [
+    ("layouts.NextItm", "layouts offers no 'NextItm'. Did you mean 'NextItem'"),
+    ("layout.NextItem", "Did you mean 'layouts'"),
+    ("NextItem", "must be 'package.Name'"),
+    ("gone.module.Thing", "it has no such name"),
+    ("layouts.annotations", "offers no 'annotations'"),
+  ],
+)
+def test_unknown_names_say_the_choices(name, said):
+  with pytest.raises(ValueError, match=said):
+    names.resolve(name, "config.x.name")
+
+
+def test_what_no_package_offers_cannot_be_stored():
+  from genrec_jax.core.sharding import Placement
+
+  with pytest.raises(ValueError, match="stored under no public name"):
+    names.public_name(Placement)

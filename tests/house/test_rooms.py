@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order of the rooms: nothing imports what is named after it.
+
+`_ROOMS` is the table; docs/architecture.md says what lives where. Inside a room
+no two modules import each other, and seams are not probed with hasattr.
+"""
+
+import ast
+import pathlib
+
+import pytest
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2] / "genrec_jax"
+# A room may import itself and those before it.
+_ROOMS = (
+  *("core", "hlo", "ops", "metrics", "data", "data.dataset", "data.prepare"),
+  *("data.simulator", "data.sources", "data.features", "content"),
+  *("semantic_ids.quantizers", "semantic_ids", "data.layouts"),
+  *("data.pipeline", "layers", "backbones", "models", "objectives"),
+  *("decoding", "baselines", "retrieval", "ranking", "train", "experiment"),
+  *("evaluation", "rollout", "serving", "tpu", "report", "bench", "golden"),
+)
+# Rooms that hold pure functions of arrays: no Linen, no configs.
+_PURE = ("ops", "metrics", "objectives", "decoding", "retrieval")
+# Where an object enters and is asked for what it has, once.
+_MAY_PROBE = {"core/seams.py"}
+
+
+def _modules() -> dict[str, ast.Module]:
+  return {
+    ".".join(path.relative_to(_ROOT).with_suffix("").parts): ast.parse(
+      path.read_text(encoding="utf-8")
+    )
+    for path in sorted(_ROOT.rglob("*.py"))
+  }
+
+
+def _imports(tree: ast.Module, modules) -> set[str]:
+  """Modules of the package that a module imports, anywhere in it."""
+  found = set()
+  for node in ast.walk(tree):
+    if not isinstance(node, ast.ImportFrom) or not node.module:
+      continue
+    base = node.module.removeprefix("genrec_jax").removeprefix(".")
+    if not node.module.startswith("genrec_jax"):
+      continue
+    for alias in node.names:
+      whole = f"{base}.{alias.name}" if base else alias.name
+      package = f"{base}.__init__"
+      found.add(
+        whole if whole in modules else base if base in modules else package
+      )
+  return found
+
+
+def _room(module: str) -> str | None:
+  inside = [r for r in _ROOMS if module.startswith(f"{r}.")]
+  return max(inside, key=len) if inside else None
+
+
+def violations(modules) -> list[str]:
+  """Imports that run up."""
+  found = []
+  for module, tree in modules.items():
+    here = _room(module)
+    for other in _imports(tree, modules):
+      there = _room(other)
+      if here and there and _ROOMS.index(there) > _ROOMS.index(here):
+        found.append(f"{module} imports {other}")
+  return found
+
+
+def circle(modules) -> list[str]:
+  """Modules that import each other, if any do."""
+  edges = {m: _imports(t, modules) & set(modules) for m, t in modules.items()}
+  # A package's own list imports its modules, which do not import the list.
+  edges = {m: e for m, e in edges.items() if not m.endswith("__init__")}
+  done, path = set(), []
+
+  def visit(module):
+    if module in path:
+      return path[path.index(module) :]
+    if module in done or module not in edges:
+      return []
+    path.append(module)
+    for other in sorted(edges[module]):
+      if found := visit(other):
+        return found
+    path.pop()
+    done.add(module)
+    return []
+
+  for module in edges:
+    if found := visit(module):
+      return found
+  return []
+
+
+def test_every_module_lives_in_a_room():
+  homeless = [m for m in _modules() if _room(m) is None and m != "__init__"]
+  assert homeless == []
+
+
+def test_no_import_runs_up():
+  assert violations(_modules()) == []
+
+
+def test_there_is_no_circle():
+  assert circle(_modules()) == []
+
+
+def test_a_violation_and_a_circle_would_be_found():
+  up = ast.parse("from genrec_jax.report.page import page_of")
+  back = ast.parse("from genrec_jax.core.atomic import x")
+  modules = {"core.atomic": up, "report.page": back, "report.__init__": back}
+  assert violations(modules) == ["core.atomic imports report.page"]
+  assert circle(modules) == ["core.atomic", "report.page"]
+
+
+@pytest.mark.parametrize("room", _PURE)
+def test_pure_rooms_know_neither_linen_nor_configs(room):
+  wrong = []
+  for path in (_ROOT / room).rglob("*.py"):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+      names = []
+      if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+      elif isinstance(node, ast.ImportFrom):
+        names = [node.module or ""]
+      wrong += [
+        f"{path}: {n}"
+        for n in names
+        if n.split(".")[0] in ("flax", "ml_collections", "configs")
+      ]
+  assert wrong == []
+
+
+def test_seams_are_not_probed():
+  found = [
+    str(path.relative_to(_ROOT))
+    for path in _ROOT.rglob("*.py")
+    if str(path.relative_to(_ROOT)) not in _MAY_PROBE
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    if isinstance(node, ast.Call)
+    and isinstance(node.func, ast.Name)
+    and node.func.id == "hasattr"
+  ]
+  assert found == []
