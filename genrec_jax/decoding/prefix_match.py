@@ -9,7 +9,10 @@ most a share of the places (Rajput et al., arXiv 2305.05065, section 4.3):
     n-th unseen item    at the first rank r with floor(share r) = n
     other ranks         the seen items of a beam search, in its order
 
-The two scores cannot be compared, so a result's score is minus its rank.
+The share is what unseen items may take from seen ones. Where seen items run
+out, the unseen ones that are left follow, so a place stays empty only where
+nothing is left. The two scores cannot be compared, so a result's score is minus
+its rank.
 """
 
 import dataclasses
@@ -62,7 +65,8 @@ def prefix_match(
     seen: items that each request may get and that were trained on.
     unseen: items that it may get and that were not.
     depth: codes by which unseen items are ranked.
-    share: of any number of first places that unseen items get at most.
+    share: of any number of first places that unseen items get at most, as
+      long as there are seen ones.
 
   Raises:
     ValueError: a depth or a share outside its range.
@@ -77,14 +81,17 @@ def prefix_match(
   known = beam_search(whole, trie, num_beams, seen)
   by_prefix = _Started(decoder, first, depth)
   new = beam_search(by_prefix, trie, num_beams, unseen)
-  there_BK = new[0] > 0
-  count_B1 = jnp.sum(there_BK, axis=1, keepdims=True)
-  rank_K = jnp.arange(1, num_beams + 1)
+  num_known_B1, num_new_B1 = (
+    jnp.sum(found[0] > 0, axis=1, keepdims=True, dtype=jnp.int32)
+    for found in (known, new)
+  )
+  rank_K = jnp.arange(1, num_beams + 1, dtype=jnp.int32)
   # A share such as .1 is a little less in binary: 10 * .1 must count as 1.
   quota_K = jnp.floor(share * rank_K + 1e-6).astype(jnp.int32)
-  before_K = jnp.concatenate([jnp.zeros(1, jnp.int32), quota_K[:-1]])
-  used_BK = jnp.minimum(quota_K[None], count_B1)
-  takes_BK = (quota_K > before_K)[None] & (quota_K[None] <= count_B1)
+  # Unseen items up to a rank: their quota, or all that seen ones leave free.
+  used_BK = jnp.maximum(quota_K[None], rank_K[None] - num_known_B1)
+  used_BK = jnp.minimum(used_BK, num_new_B1)
+  takes_BK = jnp.diff(used_BK, axis=1, prepend=0) > 0
   known_BK = jnp.clip(rank_K[None] - used_BK - 1, 0, num_beams - 1)
   new_BK = jnp.clip(used_BK - 1, 0, num_beams - 1)
 
@@ -94,8 +101,6 @@ def prefix_match(
     return jnp.where(takes_BK, b, a)
 
   ids_BK = pick(0)
-  # Where seen items run out, what is left of the unseen ones must wait: the
-  # list ends there, and nothing moves up.
   codes_BKM = jnp.where(
     takes_BK[..., None],
     jnp.take_along_axis(new[2], new_BK[..., None], axis=1),

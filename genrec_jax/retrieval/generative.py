@@ -156,7 +156,8 @@ class PrefixMatch:
   Attributes:
     num_beams: prefixes kept, and items returned.
     depth: codes by which those items are ranked.
-    share: of the first places that they get at most.
+    share: of the first places that they get at most, as long as there are
+      others.
   """
 
   num_beams: int = 64

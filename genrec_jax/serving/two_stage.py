@@ -7,7 +7,8 @@
 
 It stands behind the seam that every retriever does, search(requests, k,
 allowed), so that whatever recommends or evaluates takes it as it is. The two
-models may be one. Scores of the answer are the values.
+models may be one. Scores of the answer are the values; an item whose value is
+NaN or -inf is left out, as every retriever does.
 """
 
 from collections.abc import Callable
@@ -100,6 +101,7 @@ class TwoStage:
       time = int(requests.query_time[row])
       request = asked_about(record, found_N, time, self.num_items)
       value_N = self.value(self.scorer.score(request))
+      found_N, value_N = (x[value_N > -np.inf] for x in (found_N, value_N))
       best = np.argsort(-value_N, kind="stable")[:k]
       ids[row, : len(best)] = found_N[best]
       values[row, : len(best)] = value_N[best]

@@ -57,21 +57,25 @@ def test_both_kinds_come_in_their_order_and_in_their_share(
   expected, by_prefix = case.scores(case.allowed), _prefix_scores(case)
   for b in range(len(ids)):
     there = np.flatnonzero(ids[b])
+    assert there.tolist() == list(range(len(there)))
     assert (expected[b, ids[b, there]] > -np.inf).all()
     np.testing.assert_array_equal(codes[b, there], case.codes[ids[b, there]])
     np.testing.assert_array_equal(scores[b, there], -(there + 1.0))
     assert (scores[b, ids[b] == 0] == -np.inf).all()
     is_cold = cold[ids[b]] & (ids[b] > 0)
     ranks = np.arange(1, _K + 1)
-    assert (np.cumsum(is_cold) <= share * ranks + 1e-6).all()
     known, new = ids[b, there][~is_cold[there]], ids[b, is_cold]
     possible = np.flatnonzero((expected[b] > -np.inf) & ~cold)
     assert set(known) == set(possible)
+    # The share holds up to the last seen item; then the others follow.
+    last = np.max(ranks, where=~is_cold & (ids[b] > 0), initial=0)
+    assert (np.cumsum(is_cold) <= share * ranks + 1e-6)[:last].all()
     values = expected[b, known]
     assert (np.diff(values) <= 2e-6).all()
     # The unseen ones are those of the best prefixes.
     others = np.flatnonzero((expected[b] > -np.inf) & cold)
-    best = np.sort(by_prefix[b, others])[::-1][: len(new)]
+    assert len(new) == len(others)
+    best = np.sort(by_prefix[b, others])[::-1]
     np.testing.assert_allclose(by_prefix[b, new], best, atol=3e-6)
 
 
