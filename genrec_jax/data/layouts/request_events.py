@@ -2,16 +2,20 @@
 """The last events of a history by request: what came of them, when, how long
 after the request before.
 
-Of n events, with r the running number of an event's request among them:
-
     item shown label asked time      (n,)  of the event itself
     request first request_time gap   (n,)  of the request that it belongs to
 
-`first` is the place of the request's first event, which is all that an item of
-that request may look back to. A gap of -1 is not known: there was no request
-before, or one of the two has no time. Events without a time all get one, so far
-back that its distance to any known time falls into a bucket of its own; two of
-them are as far apart as two of the same second.
+A request was made when the first of its events came, be that one kept or not:
+its time is that event's, and `first` is where the events before it end, which
+is all that an item of the request may look back to. Requests that were made by
+the first kept event are number 0, later ones 1, 2, ... in the order in which
+they were made. So nothing that is told of an event depends on what came after
+its request, in whatever order requests mix.
+
+A gap of -1 is not known: it is that of number 0, or one of two requests has no
+time. Events without a time all get one, so far back that its distance to any
+known time falls into a bucket of its own; two of them are as far apart as two
+of the same second.
 """
 
 import dataclasses
@@ -39,10 +43,12 @@ class RequestEvents:
     asked: whether the event can be asked about.
     time: seconds; UNKNOWN_TIME where not known.
     request: running number.
-    first: place of the request's first event.
-    request_time: time of that event.
+    first: events before the request, of those kept.
+    request_time: when the request was made.
     gap: seconds between the request before and this one.
-    num_requests: how many there are.
+    num_requests: number of a request that is made after all events.
+    last_request_time: when the last of the requests was made; UNKNOWN_TIME
+      where there is none, or it has no time.
   """
 
   item: Int[np.ndarray, "n"]
@@ -55,6 +61,7 @@ class RequestEvents:
   request_time: Int[np.ndarray, "n"]
   gap: Int[np.ndarray, "n"]
   num_requests: int
+  last_request_time: int
 
   @classmethod
   def of(
@@ -74,42 +81,40 @@ class RequestEvents:
       feedback: what labels are; None for a layout that is not bound.
       shown: what the model reads of actions; None likewise.
     """
-    record = _cut(record, max(0, end - max_events), end)
+    start = max(0, end - max_events)
+    whole, record = _cut(record, 0, end), _cut(record, start, end)
     count = len(record["item"])
     nothing = np.zeros(count, np.int32)
     known = count > 0 and feedback is not None and shown is not None
-    untimed = feedback.untimed(record) if known else np.zeros(count, bool)
-    if "time" not in record:
-      untimed = np.ones(count, bool)
-    time = np.where(untimed, UNKNOWN_TIME, record.get("time", nothing))
-    _, first, request = np.unique(
-      _by_first_event(request_numbers(record)),
-      return_index=True,
-      return_inverse=True,
-    )
-    start = time[first]
-    both = (start[1:] != UNKNOWN_TIME) & (start[:-1] != UNKNOWN_TIME)
+    time = _times(whole, feedback if known else None)
+    # Where the request of every event began, and where each request did.
+    began = _first_events(request_numbers(whole))
+    begins, request = np.unique(began, return_inverse=True)
+    # The last request that had begun when the kept events do.
+    base = max(0, int(np.searchsorted(begins, start, side="right")) - 1)
+    made, request = time[begins], request[start:]
+    both = (made[1:] != UNKNOWN_TIME) & (made[:-1] != UNKNOWN_TIME)
     # The sum of two known times is within int32, that of others is not read.
-    since = np.where(both, np.diff(start.astype(np.int64)), UNKNOWN_GAP)
-    gap = np.concatenate([np.full(min(1, count), UNKNOWN_GAP), since])
+    since = np.where(both, np.diff(made.astype(np.int64)), UNKNOWN_GAP)
+    gap = np.concatenate([np.full(min(1, len(made)), UNKNOWN_GAP), since])
+    gap[: base + 1] = UNKNOWN_GAP
     return cls(
       item=record["item"],
       shown=shown.bits(record) if known else nothing,
       label=feedback.bits(record) if known else nothing,
       asked=feedback.asked(record) if known else nothing > 0,
-      time=time.astype(np.int32),
-      request=request.astype(np.int32),
-      first=first[request].astype(np.int32),
-      request_time=start[request].astype(np.int32),
+      time=time[start:].astype(np.int32),
+      request=np.maximum(request - base, 0).astype(np.int32),
+      first=np.maximum(began[start:] - start, 0).astype(np.int32),
+      request_time=made[request].astype(np.int32),
       gap=gap[request].astype(np.int32),
-      num_requests=len(first),
+      num_requests=len(made) - base,
+      last_request_time=int(made[-1]) if len(made) else UNKNOWN_TIME,
     )
 
   def gap_to(self, time: int) -> int:
     """Seconds from the last request to one at a time; -1 where not known."""
-    if not self.num_requests:
-      return UNKNOWN_GAP
-    last = int(self.request_time[np.argmax(self.request)])
+    last = self.last_request_time
     return UNKNOWN_GAP if last == UNKNOWN_TIME else max(0, time - last)
 
 
@@ -118,7 +123,19 @@ def _cut(record: Record, start: int, end: int) -> Record:
   return {name: record[name][start:end] for name in fields if name in record}
 
 
-def _by_first_event(numbers: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
-  """Numbers that grow with the first event of a request."""
+def _times(record: Record, feedback: BoundFeedback | None):
+  """Times of a record's events; UNKNOWN_TIME where there is none."""
+  count = len(record["item"])
+  untimed = np.zeros(count, bool)
+  if "time" not in record:
+    untimed = np.ones(count, bool)
+  elif feedback is not None:
+    untimed = feedback.untimed(record)
+  time = record.get("time", np.zeros(count, np.int32))
+  return np.where(untimed, UNKNOWN_TIME, time)
+
+
+def _first_events(numbers: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+  """Where the request of every event has its first event."""
   _, first, place = np.unique(numbers, return_index=True, return_inverse=True)
   return first[place]
