@@ -96,12 +96,8 @@ class InBatchNegatives(_Counted):
     """Ids (count,), labels of valid tokens; 0 where no token is valid."""
     del num_items
     labels_T = jnp.where(where_T, labels_T, 0)
-    valid = where_T.astype(jnp.float32)
-    # A token is drawn by inverting the cumulative count of valid tokens.
-    cumulative = jnp.cumsum(valid)
-    draw = jax.random.uniform(rng, (self.count,)) * cumulative[-1]
-    tokens = jnp.searchsorted(cumulative, draw, side="right")
-    ids = labels_T[jnp.minimum(tokens, labels_T.shape[0] - 1)]
+    num_valid = jnp.maximum(jnp.sum(where_T, dtype=jnp.int32), 1)
+    ids = labels_T[draw_tokens(rng, where_T, self.count)]
     # Counts by sorting, so that no array is as long as the catalogue.
     sorted_T = jnp.sort(labels_T)
 
@@ -109,9 +105,24 @@ class InBatchNegatives(_Counted):
       after = jnp.searchsorted(sorted_T, items, side="right")
       count = after - jnp.searchsorted(sorted_T, items, side="left")
       count = jnp.maximum(count, 1).astype(jnp.float32)
-      return jnp.log(count / jnp.maximum(cumulative[-1], 1.0))
+      return jnp.log(count / num_valid.astype(jnp.float32))
 
     return Negatives(ids, log_share(ids), log_share(labels_T))
+
+
+def draw_tokens(
+  rng: Key[Array, ""], where_T: Bool[Array, "T"], count: int
+) -> Int[Array, "{count}"]:
+  """Indices of `count` valid tokens, each drawn uniformly; any where none is.
+
+  The n-th valid token is where the number of valid tokens passes n. All in
+  integers: float32 tells no two neighbours apart from 2^24 on, and a float32
+  draw of [0, 1) has 2^23 values, which leave tokens beyond that unreached.
+  """
+  passed_T = jnp.cumsum(where_T.astype(jnp.int32))
+  nth = jax.random.randint(rng, (count,), 0, jnp.maximum(passed_T[-1], 1))
+  tokens = jnp.searchsorted(passed_T, nth, side="right")
+  return jnp.minimum(tokens, where_T.shape[0] - 1)
 
 
 def _uniform(rng, shape, labels_T, num_items) -> Negatives:

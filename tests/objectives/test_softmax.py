@@ -14,6 +14,7 @@ from genrec_jax.objectives.negatives import (
   Negatives,
   UniformPerPosition,
   UniformShared,
+  draw_tokens,
 )
 from genrec_jax.objectives.softmax import FullSoftmax, SampledSoftmax
 
@@ -192,6 +193,20 @@ def test_in_batch_draws_labels_by_their_frequency():
   assert counts[3] == pytest.approx(0.75, abs=0.03)
   expected = np.where(np.asarray(drawn.ids) == 3, np.log(0.75), np.log(0.25))
   np.testing.assert_allclose(drawn.log_q, expected, rtol=1e-5)
+
+
+def test_every_token_of_a_huge_batch_can_be_drawn():
+  """In float32, odd numbers end at 2^24."""
+  num_tokens, skipped = 2**24 + 2**20, 2**21
+  where = jnp.arange(num_tokens) >= skipped
+  tokens = np.asarray(draw_tokens(jax.random.key(0), where, 4096))
+  assert tokens.min() >= skipped and tokens.max() < num_tokens
+  assert np.mean(tokens % 2) == pytest.approx(0.5, abs=0.04)
+  share = np.mean(tokens >= 2**24)
+  assert share == pytest.approx(2**20 / (num_tokens - skipped), abs=0.02)
+  # None is valid: any will do, and the objective masks it.
+  nothing = draw_tokens(jax.random.key(0), jnp.zeros(3, bool), 2)
+  assert set(np.asarray(nothing).tolist()) <= {0, 1, 2}
 
 
 def test_uniform_draws_cover_the_catalogue_and_nothing_else():
