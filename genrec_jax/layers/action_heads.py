@@ -6,9 +6,10 @@
     TaskMlp   z_t = w_t relu(W_t h) + b_t
     MMoE      z_t = tower_t(sum_e softmax(G_t h)_e expert_e(h))
 
-All answer head(h_BLD, deterministic) -> logits (B, L, T) in float32. MMoE is
-Ma et al., KDD 2018; a dropped gate hides an expert from a task for one step
-(what is left shares the weight), so that none comes to rule a task.
+All answer head(h_BLD, deterministic) -> logits (B, L, T) in float32, made of
+float32 products on every device (ops/precision.py). MMoE is Ma et al., KDD
+2018; a dropped gate hides an expert from a task for one step (what is left
+shares the weight), so that none comes to rule a task.
 
 The axis that a head reads has no name and is not split: it is hidden states
 and features side by side, as wide as there are features.
@@ -20,6 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from genrec_jax.layers.mlp import Mlp
+from genrec_jax.ops.precision import SCORES
 
 # Far below any gate's score, and finite.
 _DROPPED = -1e9
@@ -39,7 +41,9 @@ class LinearHead(nn.Module):
     """See the module docstring."""
     del deterministic
     init = nn.initializers.normal(0.02)
-    out = nn.Dense(self.num_tasks, kernel_init=init, name="out")
+    out = nn.Dense(
+      self.num_tasks, kernel_init=init, precision=SCORES, name="out"
+    )
     return out(h_BLD.astype(jnp.float32))
 
 
@@ -68,10 +72,10 @@ class SharedMlp(nn.Module):
     self, h_BLD: Float[Array, "B L D"], deterministic: bool
   ) -> Float[Array, "B L T"]:
     """See the module docstring."""
-    h_BLD = Mlp(self.widths, self.dropout, name="mlp")(
+    h_BLD = Mlp(self.widths, self.dropout, precision=SCORES, name="mlp")(
       h_BLD.astype(jnp.float32), deterministic=deterministic
     )
-    return nn.Dense(self.num_tasks, name="out")(h_BLD)
+    return nn.Dense(self.num_tasks, precision=SCORES, name="out")(h_BLD)
 
 
 class _Towers(nn.Module):
@@ -89,9 +93,9 @@ class _Towers(nn.Module):
     bias_TF = self.param("hidden_bias", nn.initializers.zeros, shape[::2])
     out_TF = self.param("out", nn.initializers.normal(0.02), shape[::2])
     bias_T = self.param("out_bias", nn.initializers.zeros, (tasks,))
-    x_BLTF = jnp.einsum("bltd,tdf->bltf", h_BLTD, in_TDF)
+    x_BLTF = jnp.einsum("bltd,tdf->bltf", h_BLTD, in_TDF, precision=SCORES)
     x_BLTF = nn.relu(x_BLTF + bias_TF[None, None])
-    logits_BLT = jnp.einsum("bltf,tf->blt", x_BLTF, out_TF)
+    logits_BLT = jnp.einsum("bltf,tf->blt", x_BLTF, out_TF, precision=SCORES)
     return logits_BLT + bias_T[None, None]
 
 
@@ -152,12 +156,14 @@ class MMoE(nn.Module):
       nn.Dense(
         self.num_experts * self.hidden_width,
         kernel_init=nn.initializers.he_normal(),
+        precision=SCORES,
         name="experts",
       )(h_BLD)
     ).reshape(*rows, self.num_experts, self.hidden_width)
     gates_BLTE = nn.Dense(
       self.num_tasks * self.num_experts,
       kernel_init=nn.initializers.normal(0.02),
+      precision=SCORES,
       name="gates",
     )(h_BLD).reshape(*rows, self.num_tasks, self.num_experts)
     if self.gate_dropout > 0 and not deterministic:
@@ -168,5 +174,7 @@ class MMoE(nn.Module):
       )
       gates_BLTE = jnp.where(keep_TE[None, None], gates_BLTE, _DROPPED)
     gates_BLTE = jax.nn.softmax(gates_BLTE)
-    mixed_BLTF = jnp.einsum("blte,blef->bltf", gates_BLTE, experts_BLEF)
+    mixed_BLTF = jnp.einsum(
+      "blte,blef->bltf", gates_BLTE, experts_BLEF, precision=SCORES
+    )
     return _Towers(self.hidden_width, name="towers")(mixed_BLTF)

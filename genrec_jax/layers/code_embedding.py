@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
+from genrec_jax.ops.precision import SCORES
+
 # A logit that stands for "no such code": levels may differ in size.
 _NO_CODE = -1e9
 
@@ -68,7 +70,7 @@ class CodeEmbedding(nn.Module):
     """Float32 logits of one level's codes, C = that level's size."""
     start = int(self._starts[level])
     table = self._heads()[start : start + self.level_sizes[level]]
-    return h.astype(jnp.float32) @ table.T
+    return jnp.matmul(h.astype(jnp.float32), table.T, precision=SCORES)
 
   def all_logits(self, h: Float[Array, "... M D"]) -> Float[Array, "... M C"]:
     """Logits of every level, C = the largest size; -1e9 beyond a level's."""

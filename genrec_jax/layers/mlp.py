@@ -7,6 +7,7 @@ No linear layer follows: what comes after decides what the last one is.
 """
 
 from flax import linen as nn
+from jax import lax
 from jaxtyping import Array, Float
 
 
@@ -17,11 +18,13 @@ class Mlp(nn.Module):
     widths: of the layers; () returns the input.
     dropout: after each of them.
     dtype: of the products; parameters are float32.
+    precision: of the products; None = the device's default.
   """
 
   widths: tuple[int, ...]
   dropout: float = 0.0
   dtype: str = "float32"
+  precision: lax.Precision | None = None
 
   @nn.compact
   def __call__(
@@ -29,6 +32,7 @@ class Mlp(nn.Module):
   ) -> Float[Array, "*b E2"]:
     """The last layer's activations."""
     for width in self.widths:
-      x = nn.relu(nn.Dense(width, dtype=self.dtype)(x))
+      dense = nn.Dense(width, dtype=self.dtype, precision=self.precision)
+      x = nn.relu(dense(x))
       x = nn.Dropout(self.dropout)(x, deterministic=deterministic)
     return x

@@ -21,6 +21,7 @@ from genrec_jax.core.types import Batch, Outputs
 from genrec_jax.layers.feature_embedding import FeatureEmbedding
 from genrec_jax.layers.history_events import history_events
 from genrec_jax.layers.mlp import Mlp
+from genrec_jax.ops.precision import SCORES
 
 
 class FeatureRanker(nn.Module):
@@ -76,7 +77,7 @@ class FeatureRanker(nn.Module):
       kernel_init=nn.initializers.normal(self.embedding_init_std),
     )
     self.tower = Mlp(self.tower_widths, self.dropout, self.dtype)
-    self.head = nn.Dense(self.num_tasks)
+    self.head = nn.Dense(self.num_tasks, precision=SCORES)
 
   @property
   def logical_axes(self) -> dict[str, tuple[str | None, ...]]:

@@ -28,6 +28,7 @@ from genrec_jax.layers.feature_embedding import FeatureEmbedding
 from genrec_jax.layers.history_events import history_events
 from genrec_jax.layers.history_pooling import SumPooling
 from genrec_jax.layers.mlp import Mlp
+from genrec_jax.ops.precision import SCORES
 
 # Rows are kept as float32, as all parameters are.
 _EXACT = 2**24
@@ -109,8 +110,10 @@ class TwoTower(nn.Module):
     self.pooling = SumPooling()
     self.user_tower = Mlp(self.tower_widths, self.dropout, self.dtype)
     self.item_tower = Mlp(self.tower_widths, self.dropout, self.dtype)
-    self.user_head = nn.Dense(self.num_tasks * self.vector_width)
-    self.item_head = nn.Dense(self.vector_width)
+    self.user_head = nn.Dense(
+      self.num_tasks * self.vector_width, precision=SCORES
+    )
+    self.item_head = nn.Dense(self.vector_width, precision=SCORES)
     self.task_bias = self.param(
       "task_bias", nn.initializers.zeros, (self.num_tasks,), jnp.float32
     )
@@ -155,7 +158,9 @@ class TwoTower(nn.Module):
     query_BLTD = self._queries(batch, deterministic)
     places = jnp.array(self.item_columns)
     item_BLD = self._vectors(batch["features_BLF"][:, :, places], deterministic)
-    logits_BLT = jnp.einsum("bltd,bld->blt", query_BLTD, item_BLD)
+    logits_BLT = jnp.einsum(
+      "bltd,bld->blt", query_BLTD, item_BLD, precision=SCORES
+    )
     logits_BLT = logits_BLT + self.task_bias[None, None]
     valid_BL1 = (batch["segment_ids_BL"] > 0)[:, :, None]
     # An optimizer may decay what has no gradient.
@@ -183,7 +188,9 @@ class TwoTower(nn.Module):
 
   def _weighted(self, query_BLTD):
     weights = self.query_weights or (1.0,) * self.num_tasks
-    return jnp.einsum("bltd,t->bld", query_BLTD, jnp.array(weights))
+    return jnp.einsum(
+      "bltd,t->bld", query_BLTD, jnp.array(weights), precision=SCORES
+    )
 
   def _queries(self, batch: Batch, deterministic: bool):
     """Vectors (B, L, T, D) of what is known before the item."""

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from genrec_jax.core.types import Mean
 from genrec_jax.ops.norm import l2_normalize
+from genrec_jax.ops.precision import SCORES
 
 _MASKED = -1e9
 
@@ -53,7 +54,9 @@ class InBatchContrastive:
       where_T: which items are real.
     """
     where_T = where_T & (partner_T > 0)
-    scores_TT = l2_normalize(anchor_TD) @ l2_normalize(partner_TD).T
+    scores_TT = jnp.matmul(
+      l2_normalize(anchor_TD), l2_normalize(partner_TD).T, precision=SCORES
+    )
     scores_TT = scores_TT / self.temperature
     same_TT = item_T[:, None] == partner_T[None, :]
     same_TT = same_TT | (partner_T[:, None] == partner_T[None, :])

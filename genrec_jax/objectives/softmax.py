@@ -10,6 +10,8 @@ logQ correction (Yi et al., RecSys 2019) subtracts log(N q(n)) from a sampled
 score, which makes the sum estimate the full one. HSTU's public code uses
 uniform negatives without it and temperature .05 on l2-normalised vectors.
 
+Scores are float32 products on every device (ops/precision.py).
+
 Every objective answers (outputs, batch, rng, items, where, weights) ->
 (loss, {name: Mean}); a batch without a label has loss 0, not NaN.
 """
@@ -28,6 +30,7 @@ from genrec_jax.objectives.negatives import Negatives
 from genrec_jax.ops.blocks import count_blocks, join, split
 from genrec_jax.ops.indexed_dot import indexed_dot
 from genrec_jax.ops.linear_cross_entropy import linear_cross_entropy
+from genrec_jax.ops.precision import SCORES
 
 # As published; far below any score and finite, so gradients stay finite.
 _MASKED = -5e4
@@ -87,7 +90,8 @@ def _shared_loss(query_TD, positive_T, labels_T, vectors_ND, ids_N, shift_N):
 
   def some(tokens):
     query, positive, labels = tokens
-    negative = query @ vectors_ND.T - shift_N[None, :]
+    negative = jnp.matmul(query, vectors_ND.T, precision=SCORES)
+    negative = negative - shift_N[None, :]
     hit = _hits(ids_N[None, :], labels)
     return sampled_softmax_loss(positive, negative, hit)
 
@@ -162,7 +166,9 @@ class SampledSoftmax:
     )
     drawn = self.negatives(rng, labels_T, where_T, items.num_items)
     query_TD = query_TD / self.temperature
-    positive_T = jnp.einsum("td,td->t", query_TD, items.vectors(labels_T))
+    positive_T = jnp.einsum(
+      "td,td->t", query_TD, items.vectors(labels_T), precision=SCORES
+    )
     shift = jnp.zeros(drawn.log_q.shape)
     if self.correct_log_q:
       log_count = jnp.log(jnp.float32(drawn.ids.shape[-1]))
@@ -176,7 +182,10 @@ class SampledSoftmax:
       )
     elif items.rows_only:
       vectors_TND = items.vectors(drawn.ids)
-      negative_TN = jnp.einsum("td,tnd->tn", query_TD, vectors_TND) - shift
+      negative_TN = jnp.einsum(
+        "td,tnd->tn", query_TD, vectors_TND, precision=SCORES
+      )
+      negative_TN = negative_TN - shift
       hit_TN = _hits(drawn.ids, labels_T)
       loss_T = sampled_softmax_loss(positive_T, negative_TN, hit_TN)
     else:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exact top-k of query-item scores, whole, in item blocks, or over devices.
 
-    scores_BN = query_BD @ items_ND^T        float32, full-precision products
+    scores_BN = query_BD @ items_ND^T        float32 (ops/precision.py)
 
 The order is one rule everywhere: score descending, then lower item index. A
 score of NaN counts as -inf, and an item scored -inf (masked, or invalid) is
@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
+
+from genrec_jax.ops.precision import SCORES
 
 
 def top_k(
@@ -71,7 +73,7 @@ def blockwise_top_k(
     start = jnp.minimum(index * block, num_rows - block)
     items_nD = jax.lax.dynamic_slice_in_dim(items_ND, start, block)
     scores_Bn = jnp.einsum(
-      "BD,nD->Bn", query_BD, items_nD, precision=jax.lax.Precision.HIGHEST
+      "BD,nD->Bn", query_BD, items_nD, precision=SCORES
     ).astype(jnp.float32)
     ids_n = first_id + start + jnp.arange(block, dtype=jnp.int32)
     new_n = ids_n >= first_id + index * block
