@@ -136,7 +136,8 @@ def time_buckets(
     num_buckets: ids are clamped to num_buckets - 1.
   """
   cells = bucket_cells(width)
-  seconds = jnp.maximum(jnp.abs(seconds), 1)
+  # The least int32 has no absolute value of its own.
+  seconds = jnp.maximum(jnp.abs(jnp.maximum(seconds, -_INT32_MAX)), 1)
   cell = cell_of(seconds, cells.mantissa_bits)
 
   def look_up(table):

@@ -34,6 +34,11 @@ def test_buckets_are_the_formula():
   np.testing.assert_array_equal(got, _formula(seconds))
 
 
+def test_the_ends_of_int32():
+  ends = jnp.asarray([-(2**31), -_MAX, _MAX], jnp.int32)
+  assert set(np.asarray(time_buckets(ends)).tolist()) == {71}
+
+
 def test_buckets_are_exact_at_every_threshold():
   # A float32 logarithm on some device may err here; integers may not.
   thresholds = np.array(bucket_thresholds())

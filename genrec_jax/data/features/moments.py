@@ -112,7 +112,8 @@ def _gap(moments, clock, feedback):
   # before the first (-1) is put at the end.
   timed = np.append(~feedback.untimed(moments.record), False)
   known = timed[last]
-  gap[known] = moments.times[known] - moments.record["time"][last[known]]
+  before = moments.record["time"][last[known]].astype(np.float64)
+  gap[known] = moments.times[known] - before
   return gap
 
 

@@ -20,7 +20,12 @@ import numpy as np
 from genrec_jax.data.dataset.feedback import BoundFeedback, Feedback
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.layouts.actions import ActionOriented, Fused, Interleaved
-from genrec_jax.data.layouts.ranking import NEXT_ITEM, PLACE, RequestLayout
+from genrec_jax.data.layouts.ranking import (
+  NEXT_ITEM,
+  PLACE,
+  RequestLayout,
+  with_measurable_times,
+)
 from genrec_jax.data.layouts.request_events import RequestEvents
 from genrec_jax.data.layouts.request_examples import ASKED, PIECE
 from genrec_jax.data.schema import Record
@@ -94,7 +99,7 @@ class JointLayout(RequestLayout):
     for i, record in enumerate(requests.history):
       seen = self._events(record, len(record["item"]))
       user, time = int(requests.user[i]), int(requests.query_time[i])
-      mine = self._rows(seen, nothing, time, user)
+      mine = with_measurable_times(self._rows(seen, nothing, time, user))
       rows[i, : len(mine)], segments[i, : len(mine)] = mine, 1
     return self.batch(rows, segments, segments)
 

@@ -72,7 +72,8 @@ class NextItem(Layout):
       return rows
     # Without times, an event's age is the number of inputs after it.
     order = np.arange(length) if "time" not in record else rows[:, 2]
-    ages = (order.max(initial=0) - order).astype(np.float64)
+    order = order.astype(np.float64)
+    ages = order.max(initial=0) - order
     return rows[self.stochastic_length.select(ages, self.max_length, rng)]
 
   def batch(

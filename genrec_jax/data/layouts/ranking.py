@@ -40,6 +40,7 @@ from genrec_jax.data.layouts.request_events import (
   UNKNOWN_GAP,
   UNKNOWN_TIME,
   RequestEvents,
+  measurable,
 )
 from genrec_jax.data.layouts.request_examples import (
   ASKED,
@@ -55,12 +56,21 @@ COLUMNS = (
   NEXT_ITEM,
 )
 PLACE = {name: i for i, name in enumerate(COLUMNS)}
+_TIMES = [PLACE["time"], PLACE["query_time"]]
 
 
 def put(rows: Int[np.ndarray, "n C"], **columns: Any) -> None:
   """Sets columns of rows by name."""
   for name, value in columns.items():
     rows[:, PLACE[name]] = value
+
+
+def with_measurable_times(
+  rows: Int[np.ndarray, "n C"],
+) -> Int[np.ndarray, "n C"]:
+  """Rows of one example whose times can be subtracted, in place."""
+  rows[:, _TIMES] = measurable(rows[:, _TIMES])
+  return rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,10 +188,12 @@ class RequestLayout(Layout):
     put(targets, label=labels, labelled=1)
     targets[:, len(COLUMNS) :] = self._moments(record, asked)
     if not self.history_loss or record[PIECE]:
-      return rows
+      return with_measurable_times(rows)
     places = np.flatnonzero(seen.asked)
     moments = self._moments(record, places + max(0, end - self.max_events))
-    return self._with_history_loss(rows, seen, len(asked), places, moments)
+    return with_measurable_times(
+      self._with_history_loss(rows, seen, len(asked), places, moments)
+    )
 
   def batch(
     self,
@@ -246,7 +258,7 @@ class RequestLayout(Layout):
       real = np.flatnonzero(items)
       seen = self._events(record, len(record["item"]))
       user, time = int(impressions.user[i]), int(impressions.query_time[i])
-      mine = self._rows(seen, items[real], time, user)
+      mine = with_measurable_times(self._rows(seen, items[real], time, user))
       at = np.concatenate(
         [np.arange(before - (len(mine) - len(real)), before), before + real]
       )

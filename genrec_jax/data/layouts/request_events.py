@@ -14,8 +14,8 @@ its request, in whatever order requests mix.
 
 A gap of -1 is not known: it is that of number 0, or one of two requests has no
 time. Events without a time all get one, so far back that its distance to any
-known time falls into a bucket of its own; two of them are as far apart as two
-of the same second.
+known time falls into a bucket of its own (`measurable`); two of them are as far
+apart as two of the same second.
 """
 
 import dataclasses
@@ -30,6 +30,13 @@ from genrec_jax.data.schema import Record
 # 34 years before the data set's first event.
 UNKNOWN_TIME = -(2**30)
 UNKNOWN_GAP = -1
+# Known times of an example with unknown ones: within 0 .. _LAST, so that the
+# farthest is still less than int32's largest number from UNKNOWN_TIME, and no
+# more than 31 years apart, which is less than any of them is from it, by one
+# bucket of ops/time_buckets.py.
+_LAST = 2**30 - 2
+_SPAN = 10**9
+_INT32_MAX = np.iinfo(np.int32).max
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +101,8 @@ class RequestEvents:
     base = max(0, int(np.searchsorted(begins, start, side="right")) - 1)
     made, request = time[begins], request[start:]
     both = (made[1:] != UNKNOWN_TIME) & (made[:-1] != UNKNOWN_TIME)
-    # The sum of two known times is within int32, that of others is not read.
-    since = np.where(both, np.diff(made.astype(np.int64)), UNKNOWN_GAP)
+    since = np.minimum(np.diff(made.astype(np.int64)), _INT32_MAX)
+    since = np.where(both, since, UNKNOWN_GAP)
     gap = np.concatenate([np.full(min(1, len(made)), UNKNOWN_GAP), since])
     gap[: base + 1] = UNKNOWN_GAP
     return cls(
@@ -115,7 +122,34 @@ class RequestEvents:
   def gap_to(self, time: int) -> int:
     """Seconds from the last request to one at a time; -1 where not known."""
     last = self.last_request_time
-    return UNKNOWN_GAP if last == UNKNOWN_TIME else max(0, time - last)
+    if last == UNKNOWN_TIME:
+      return UNKNOWN_GAP
+    return min(max(0, time - last), _INT32_MAX)
+
+
+def measurable(times: Int[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
+  """Times of one example, as a model that subtracts them in int32 needs them.
+
+  Only differences count. Those of known times stay what they are up to 31
+  years, and what is longer ago counts as that. Between a known and an unknown
+  time they are greater than between any two known ones, and within int32,
+  whatever the known times are. Nothing changes where known times lie within 34
+  years from 0 on and 31 of each other, or where all are known.
+
+  Args:
+    times: seconds, int32; UNKNOWN_TIME where not known.
+  """
+  known = times != UNKNOWN_TIME
+  if known.all() or not known.any():
+    return times
+  mine = times[known].astype(np.int64)
+  last = mine.max()
+  mine = np.maximum(mine, last - _SPAN)
+  if last > _LAST or mine.min() < 0:
+    mine += _LAST - last
+  result = times.copy()
+  result[known] = mine
+  return result
 
 
 def _cut(record: Record, start: int, end: int) -> Record:
