@@ -22,7 +22,7 @@ import dataclasses
 import itertools
 from typing import Any
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 import numpy as np
 from scipy import sparse
 from tqdm import tqdm
@@ -30,6 +30,7 @@ from tqdm import tqdm
 from genrec_jax.baselines.top_k import top_k
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.requests import Requests, iter_requests
+from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.metrics.ranking import MISS, per_request
 
 # What `tune` tries: how far back to look, and how fast that fades.
@@ -167,13 +168,14 @@ class ItemKNN:
     self,
     query: Requests,
     k: int,
-    allowed: Bool[np.ndarray, "B V1"] | None = None,
+    allowed: ItemMask | None = None,
   ) -> tuple[Int[np.ndarray, "B K"], Float[np.ndarray, "B K"], dict[str, Any]]:
     """Returns ids and scores of the k best allowed items per request, and {}.
 
     Places beyond the number of allowed items hold id 0 and score -inf.
     """
-    return *top_k(self.scores(query), k, allowed), {}
+    dense = None if allowed is None else allowed.dense()
+    return *top_k(self.scores(query), k, dense), {}
 
   def ndcg(
     self, batches: Sequence[Requests], k: int, *, filter_history: bool

@@ -5,16 +5,18 @@
 
 Counts are those of the catalogue, which are taken over the training part
 alone. Items that never occur there score 0 and come last, by index. Two counts
-above 2^24 may tie, because scores are float32.
+above 2^24 may tie, because scores are float32. With a mask, a request takes the
+first allowed ones of that one order: no scores (B, V) are made.
 """
 
 from typing import Any
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 import numpy as np
 
 from genrec_jax.baselines.top_k import top_k
 from genrec_jax.data.dataset.requests import Requests
+from genrec_jax.data.item_mask import ItemMask
 
 
 class MostPopular:
@@ -28,15 +30,26 @@ class MostPopular:
     self,
     query: Requests,
     k: int,
-    allowed: Bool[np.ndarray, "B V1"] | None = None,
+    allowed: ItemMask | None = None,
   ) -> tuple[Int[np.ndarray, "B K"], Float[np.ndarray, "B K"], dict[str, Any]]:
     """Returns ids and counts of the k most popular allowed items, and {}.
 
     Places beyond the number of allowed items hold id 0 and score -inf.
     """
+    rows, num_items = len(query), len(self._score_V) - 1
     if allowed is None:
       ids_1K, scores_1K = top_k(self._score_V[None], k)
-      rows = len(query)
       return ids_1K.repeat(rows, axis=0), scores_1K.repeat(rows, axis=0), {}
-    score_BV = np.broadcast_to(self._score_V[None], allowed.shape)
-    return *top_k(score_BV, k, allowed), {}
+    allowed.check(rows, num_items)
+    hidden_B = num_items - allowed.count()
+    # Of the first k + n places, n at most are of hidden items.
+    fetch = min(num_items, k + int(hidden_B.max(initial=0)))
+    ids_1F, _ = top_k(self._score_V[None], fetch)
+    ids = np.zeros((rows, k), np.int32)
+    scores = np.full((rows, k), -np.inf, np.float32)
+    for row, hidden in enumerate(hidden_B.tolist()):
+      first_1F = ids_1F[:, : k + hidden]
+      found = first_1F[allowed[row : row + 1].at(first_1F)][:k]
+      ids[row, : len(found)] = found
+      scores[row, : len(found)] = self._score_V[found]
+    return ids, scores, {}

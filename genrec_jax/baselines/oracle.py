@@ -16,13 +16,14 @@ import os
 import pathlib
 from typing import Any
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 import numpy as np
 
 from genrec_jax.baselines.top_k import top_k
 from genrec_jax.data import schema
 from genrec_jax.data.dataset import catalog as catalog_lib
 from genrec_jax.data.dataset.requests import Requests
+from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.simulator import world as world_lib
 
 
@@ -138,7 +139,7 @@ class TrueModel:
     self,
     query: Requests,
     k: int,
-    allowed: Bool[np.ndarray, "B V1"] | None = None,
+    allowed: ItemMask | None = None,
   ) -> tuple[Int[np.ndarray, "B K"], Float[np.ndarray, "B K"], dict[str, Any]]:
     """Returns ids and p of the k likeliest allowed items per request, and {}.
 
@@ -148,7 +149,7 @@ class TrueModel:
     p_BV = self.probability(query)
     possible_BV = p_BV > 0
     if allowed is not None:
-      possible_BV &= allowed
+      possible_BV &= allowed.dense()
     return *top_k(p_BV, k, possible_BV), {}
 
 

@@ -29,8 +29,9 @@ import numpy as np
 from genrec_jax.core.build import build_options
 from genrec_jax.core.sharding import MeshOptions
 from genrec_jax.data.dataset.requests import Requests
+from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.decoding.beam import beam_search
-from genrec_jax.decoding.item_bits import pack
+from genrec_jax.decoding.item_bits import of_ids
 from genrec_jax.decoding.trie import Trie
 from genrec_jax.decoding.unconstrained import unconstrained_search
 from genrec_jax.experiment.program import Program
@@ -45,8 +46,8 @@ class _Constrained:
 
   num_beams: int
 
-  def __call__(self, decoder, trie, allowed_BV1, cold_V1):
-    bits = None if allowed_BV1 is None else pack(trie, allowed_BV1)
+  def __call__(self, decoder, trie, allowed_BW, cold_V1):
+    bits = None if allowed_BW is None else of_ids(trie, allowed_BW)
     return beam_search(decoder, trie, self.num_beams, bits)
 
 
@@ -56,7 +57,7 @@ class _Unconstrained:
 
   num_beams: int
 
-  def __call__(self, decoder, trie, allowed_BV1, cold_V1):
+  def __call__(self, decoder, trie, allowed_BW, cold_V1):
     found = unconstrained_search(decoder, trie, self.num_beams)
     return found.codes_BKM, found.scores_BK
 
@@ -155,7 +156,8 @@ def time_decoding(
   trie = Trie.build(codes, program.system.level_sizes)
   layout = dataclasses.replace(program.pipeline.layout, codes=codes)
   batch = layout.request_batch(_requests(num_items, batch_size, history))
-  allowed = np.random.default_rng(1).random((batch_size, num_items + 1)) < 0.5
+  half = np.random.default_rng(1).random((batch_size, num_items + 1)) < 0.5
+  allowed = ItemMask.of(half).words_BW
   with contextlib.ExitStack() as stack:
     stack.enter_context(program.in_force())
     params = program.init_state().params

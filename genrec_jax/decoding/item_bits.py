@@ -7,7 +7,7 @@
 Items below a trie state are one range, so "is there an allowed item below" is
 two look-ups per candidate, for any mask: seen items, stock, category, age.
 A word has its count beside it: V / 4 bytes a request, where a boolean mask
-has V.
+has V. The same by item id is data/item_mask.py.
 """
 
 import dataclasses
@@ -79,6 +79,36 @@ def pack(trie: Trie, allowed_BV1: Bool[Array, "B V1"]) -> ItemBits:
   return ItemBits.from_words(
     jnp.sum(bits_BWb << shift_b, axis=2, dtype=jnp.uint32)
   )
+
+
+def of_ids(trie: Trie, words_BW: UInt32[Array, "B W2"]) -> ItemBits:
+  """Bits of words by item id (data/item_mask.py), a bit of each word a step.
+
+  Nothing of the size (B, V + 1) is made.
+
+  Raises:
+    ValueError: the words are of another catalogue than the trie.
+  """
+  num_rows = trie.place_V1.shape[0]
+  if words_BW.shape[1] != -(-num_rows // _BITS):
+    raise ValueError(
+      f"the mask has {words_BW.shape[1]:,} words and the trie is of"
+      f" {num_rows:,} items with the padding: give one bit per item id"
+    )
+  count = trie.items_N.shape[0]
+  words = count // _BITS + 1
+  # Id 0, which no mask allows, fills the last word.
+  ids_N = jnp.pad(trie.items_N, (0, words * _BITS - count))
+  ids_bW = ids_N.reshape(words, _BITS).T
+
+  def add(bit, found_BW):
+    ids_W = ids_bW[bit]
+    shift_W = (ids_W % _BITS).astype(jnp.uint32)
+    set_BW = (words_BW[:, ids_W // _BITS] >> shift_W[None, :]) & jnp.uint32(1)
+    return found_BW | (set_BW << bit.astype(jnp.uint32))
+
+  start = jnp.zeros((words_BW.shape[0], words), jnp.uint32)
+  return ItemBits.from_words(jax.lax.fori_loop(0, _BITS, add, start))
 
 
 def all_but(trie: Trie, ids_BL: Int[Array, "B L"]) -> ItemBits:

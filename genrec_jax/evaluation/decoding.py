@@ -45,8 +45,8 @@ class _Lists:
 
   num_beams: int
 
-  def __call__(self, decoder: Decoder, trie: Trie, allowed_BV1, cold_V1):
-    del allowed_BV1, cold_V1
+  def __call__(self, decoder: Decoder, trie: Trie, allowed_BW, cold_V1):
+    del allowed_BW, cold_V1
     found = unconstrained_search(decoder, trie, self.num_beams)
     return found.depth_BK, found.scores_BK, found.codes_BKM
 

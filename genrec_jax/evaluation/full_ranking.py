@@ -4,7 +4,8 @@
     rank_r = place of the target in search(request_r, k, allowed_r)
     metric = mean over requests of gain(rank_r)        (metrics/ranking.py)
 
-A ranker is a function `search(requests, k, allowed) -> (ids, scores, aux)`: a
+A ranker is a function `search(requests, k, allowed) -> (ids, scores, aux)`,
+where allowed is an ItemMask (data/item_mask.py), or None for all items: a
 trained model over an index (retrieval/model_search.py), a floor or the
 simulator's ceiling. All of them meet the same candidates (every item of the
 catalogue; with filter_history every item but the user's earlier ones), the same
@@ -23,6 +24,7 @@ from tqdm import tqdm
 
 from genrec_jax.core.seams import Search
 from genrec_jax.data.dataset.requests import Requests
+from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.times import int32_seconds
 from genrec_jax.metrics import slices
 from genrec_jax.metrics.ranking import KS, MISS, RankingMetrics, rank_of_target
@@ -87,22 +89,14 @@ class Evaluation:
     }
 
 
-def history_mask(
-  requests: Requests, num_items: int
-) -> Bool[np.ndarray, "B V1"]:
-  """Returns True for the items that are not among the user's earlier events.
+def history_mask(requests: Requests, num_items: int) -> ItemMask:
+  """Returns the items that are not among the user's earlier events.
 
-  Column 0 (pad) is False. The whole history counts, also what lies before the
-  most recent events that a model may be limited to.
+  The whole history counts, also what lies before the most recent events that a
+  model may be limited to.
   """
-  allowed = np.ones((len(requests.user), num_items + 1), bool)
-  allowed[:, 0] = False
-  lengths = [len(record["item"]) for record in requests.history]
-  if sum(lengths):
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    items = np.concatenate([record["item"] for record in requests.history])
-    allowed[rows, items] = False
-  return allowed
+  items = [record["item"] for record in requests.history]
+  return ItemMask.all_but(items, num_items)
 
 
 def asked_at_last_event(requests: Requests, gap_seconds: int) -> Requests:
@@ -194,7 +188,7 @@ def _columns(
   """Ranks, users, events, targets, lengths and repeats of one batch."""
   _check_targets(batch.target, num_items)
   unseen = history_mask(batch, num_items)
-  repeats = ~unseen[np.arange(len(batch.target)), batch.target]
+  repeats = ~unseen.at(batch.target[:, None])[:, 0]
   # The place after the last cut-off shows whether a run of ties goes on.
   ids, scores, _ = search(
     batch, min(max_rank + 1, num_items), unseen if filter_history else None

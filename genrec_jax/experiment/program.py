@@ -255,13 +255,14 @@ class Program:
   def decode(self):
     """(params, requests, trie, allowed, cold) -> ids, scores, codes.
 
-    Of the strategy in `retrieval`; allowed (B, V + 1) bool says which items a
-    request may get (None: all), cold (V + 1,) which were never trained on.
+    Of the strategy in `retrieval`; allowed are the words of an ItemMask, which
+    items a request may get (None: all), cold (V + 1,) bool says which were
+    never trained on.
     """
 
-    def search(params, batch, trie, allowed_BV1, cold_V1):
+    def search(params, batch, trie, allowed_BW, cold_V1):
       decoder = _Bound(functools.partial(self._apply, params), batch)
-      return self.retrieval(decoder, trie, allowed_BV1, cold_V1)
+      return self.retrieval(decoder, trie, allowed_BW, cold_V1)
 
     replicated = self.placement.replicated
     return jax.jit(

@@ -17,9 +17,11 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec as P
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from genrec_jax.ops.precision import SCORES
+
+_BITS = 32
 
 
 def top_k(
@@ -58,15 +60,20 @@ def blockwise_top_k(
   num_valid: int,
   block: int,
   first_id: int | Int[Array, ""] = 0,
-  allowed_BN: Bool[Array, "B N"] | None = None,
+  allowed_BW: UInt32[Array, "B W"] | None = None,
 ) -> tuple[Int[Array, "B K"], Float[Array, "B K"]]:
   """Returns ids (int32) and scores of the k best items, `block` at a time.
 
   Row n of items_ND is item first_id + n; ids 0 (pad) and num_valid and above
-  (rows that fill the table up) are never returned.
+  (rows that fill the table up) are never returned. Of allowed_BW, bit i of word
+  w is whether row 32 w + i may be (None: all may).
   """
   num_rows = items_ND.shape[0]
   block = min(block, num_rows)
+  # A slice that reached beyond the end would be moved, not cut.
+  words_BW = allowed_BW
+  if allowed_BW is not None:
+    words_BW = jnp.pad(allowed_BW, ((0, 0), (0, 2)))
 
   def step(best, index):
     # The last block may reach back into the one before it.
@@ -78,10 +85,8 @@ def blockwise_top_k(
     ids_n = first_id + start + jnp.arange(block, dtype=jnp.int32)
     new_n = ids_n >= first_id + index * block
     keep_Bn = (new_n & (ids_n > 0) & (ids_n < num_valid))[None]
-    if allowed_BN is not None:
-      keep_Bn = keep_Bn & jax.lax.dynamic_slice_in_dim(
-        allowed_BN, start, block, axis=1
-      )
+    if words_BW is not None:
+      keep_Bn = keep_Bn & _bits(words_BW, start, block)
     scores_Bn = jnp.where(keep_Bn, scores_Bn, -jnp.inf)
     columns_BK, scores_BK = top_k(scores_Bn, k)
     ids_BK = first_id + start + columns_BK
@@ -102,11 +107,27 @@ def blockwise_top_k(
   return jax.lax.scan(step, best, indices)[0]
 
 
+def _bits(
+  words_BW: UInt32[Array, "B W"], start: Int[Array, ""], count: int
+) -> Bool[Array, "B {count}"]:
+  """Bits start to start + count; reads a word more than may hold them."""
+  first = start // _BITS
+  words_Bw = jax.lax.dynamic_slice_in_dim(
+    words_BW, first, count // _BITS + 2, axis=1
+  )
+  shift_b = jnp.arange(_BITS, dtype=jnp.uint32)
+  bits_Bwb = (words_Bw[:, :, None] >> shift_b[None, None, :]) & jnp.uint32(1)
+  bits_Bn = bits_Bwb.reshape(words_BW.shape[0], -1) > 0
+  return jax.lax.dynamic_slice_in_dim(
+    bits_Bn, start - first * _BITS, count, axis=1
+  )
+
+
 @functools.partial(jax.jit, static_argnames=("k", "num_valid", "block", "mesh"))
 def sharded_top_k(
   query_BD: Float[Array, "B D"],
   items_ND: Float[Array, "N D"],
-  allowed_BN: Bool[Array, "B N"] | None,
+  allowed_BW: UInt32[Array, "B W"] | None,
   *,
   k: int,
   num_valid: int,
@@ -115,13 +136,15 @@ def sharded_top_k(
 ) -> tuple[Int[Array, "B K"], Float[Array, "B K"]]:
   """blockwise_top_k with item rows split over all axes of `mesh`.
 
+  So is allowed_BW: each device's words begin with its own first row.
+
   Each device finds its own k best; the (devices * k) candidates are gathered
   in device order and merged, on every device.
   """
   axis = mesh.axis_names
   rows = items_ND.shape[0] // mesh.size
 
-  def local(query_BD, items_nD, allowed_Bn):
+  def local(query_BD, items_nD, allowed_Bw):
     ids_BK, scores_BK = blockwise_top_k(
       query_BD,
       items_nD,
@@ -129,7 +152,7 @@ def sharded_top_k(
       num_valid=num_valid,
       block=block,
       first_id=jax.lax.axis_index(axis) * rows,
-      allowed_BN=allowed_Bn,
+      allowed_BW=allowed_Bw,
     )
     gather = functools.partial(
       jax.lax.all_gather, axis_name=axis, axis=1, tiled=True
@@ -143,4 +166,4 @@ def sharded_top_k(
     out_specs=(P(), P()),
     # The merge is computed alike on every device, which shard_map cannot see.
     check_vma=False,
-  )(query_BD, items_ND, allowed_BN)
+  )(query_BD, items_ND, allowed_BW)

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Searches: query -> the best items of the catalogue."""
+"""Searches: query -> the best items of the catalogue.
+
+A query is a vector for the indexes (brute_force, scann) and a whole Requests
+for searches that read the history itself. `allowed` is an ItemMask
+(data/item_mask.py), or None for all items.
+"""
 
 from genrec_jax.retrieval.brute_force import BruteForce
 from genrec_jax.retrieval.generative import (

@@ -15,15 +15,16 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 import numpy as np
 
 from genrec_jax.data.dataset.requests import Requests
+from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.decoding.beam import beam_search
 from genrec_jax.decoding.best_first import best_first_search
 from genrec_jax.decoding.decoder import Decoder
 from genrec_jax.decoding.exact import exact_search
-from genrec_jax.decoding.item_bits import pack
+from genrec_jax.decoding.item_bits import of_ids, pack
 from genrec_jax.decoding.prefix_match import prefix_match
 from genrec_jax.decoding.trie import Trie
 from genrec_jax.retrieval.model_search import padded
@@ -45,7 +46,7 @@ class Strategy(Protocol):
     self,
     decoder: Decoder,
     trie: Trie,
-    allowed_BV1: Bool[Array, "B V1"] | None,
+    allowed_BW: UInt32[Array, "B W"] | None,
     cold_V1: Bool[Array, "V1"],
   ) -> Found:
     """Ids, scores and codes of the best; id 0 where there are fewer.
@@ -53,7 +54,8 @@ class Strategy(Protocol):
     Args:
       decoder: the model, having read the requests.
       trie: of the items that may be recommended.
-      allowed_BV1: items that each request may get; None = all.
+      allowed_BW: items that each request may get, as the words of an
+        ItemMask (data/item_mask.py); None = all.
       cold_V1: items without an event in the training part.
     """
 
@@ -77,12 +79,12 @@ class Beam:
     self,
     decoder: Decoder,
     trie: Trie,
-    allowed_BV1: Bool[Array, "B V1"] | None,
+    allowed_BW: UInt32[Array, "B W"] | None,
     cold_V1: Bool[Array, "V1"],
   ) -> Found:
     """See Strategy."""
     del cold_V1
-    return beam_search(decoder, trie, self.num_beams, _bits(trie, allowed_BV1))
+    return beam_search(decoder, trie, self.num_beams, _bits(trie, allowed_BW))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +103,7 @@ class Exact:
     self,
     decoder: Decoder,
     trie: Trie,
-    allowed_BV1: Bool[Array, "B V1"] | None,
+    allowed_BW: UInt32[Array, "B W"] | None,
     cold_V1: Bool[Array, "V1"],
   ) -> Found:
     """See Strategy."""
@@ -110,7 +112,7 @@ class Exact:
       decoder,
       trie,
       self.num_results,
-      _bits(trie, allowed_BV1),
+      _bits(trie, allowed_BW),
       chunk=self.chunk,
     )
 
@@ -133,7 +135,7 @@ class BestFirst:
     self,
     decoder: Decoder,
     trie: Trie,
-    allowed_BV1: Bool[Array, "B V1"] | None,
+    allowed_BW: UInt32[Array, "B W"] | None,
     cold_V1: Bool[Array, "V1"],
   ) -> Found:
     """See Strategy."""
@@ -144,7 +146,7 @@ class BestFirst:
       self.num_results,
       budget=self.budget,
       width=self.width,
-      allowed=_bits(trie, allowed_BV1),
+      allowed=_bits(trie, allowed_BW),
     )
     return found.ids_Bk, found.scores_Bk, found.codes_BkM
 
@@ -173,26 +175,33 @@ class PrefixMatch:
     self,
     decoder: Decoder,
     trie: Trie,
-    allowed_BV1: Bool[Array, "B V1"] | None,
+    allowed_BW: UInt32[Array, "B W"] | None,
     cold_V1: Bool[Array, "V1"],
   ) -> Found:
     """See Strategy and decoding/prefix_match.py."""
-    if allowed_BV1 is None:
+    seen, unseen = (pack(trie, x[None]) for x in (~cold_V1, cold_V1))
+    if allowed_BW is None:
       rows = jax.eval_shape(decoder.start)[1].shape[0]
-      allowed_BV1 = jnp.ones((rows, cold_V1.shape[0]), bool)
+      seen, unseen = (
+        jax.tree.map(lambda x: jnp.repeat(x, rows, axis=0), bits)
+        for bits in (seen, unseen)
+      )
+    else:
+      allowed = of_ids(trie, allowed_BW)
+      seen, unseen = allowed & seen, allowed & unseen
     return prefix_match(
       decoder,
       trie,
       self.num_beams,
-      pack(trie, allowed_BV1 & ~cold_V1[None]),
-      pack(trie, allowed_BV1 & cold_V1[None]),
+      seen,
+      unseen,
       depth=self.depth,
       share=self.share,
     )
 
 
-def _bits(trie, allowed_BV1):
-  return None if allowed_BV1 is None else pack(trie, allowed_BV1)
+def _bits(trie, allowed_BW):
+  return None if allowed_BW is None else of_ids(trie, allowed_BW)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,8 +209,8 @@ class Generative:
   """`search` of a model that generates; the instance itself is the function.
 
   Attributes:
-    decode_fn: (batch, trie, allowed or None) -> ids, scores, codes; jitted,
-      with a strategy inside.
+    decode_fn: (batch, trie, words of allowed items or None) -> ids, scores,
+      codes; jitted, with a strategy inside.
     request_batch: Requests -> batch of arrays with fixed shapes.
     trie: of the items that may be recommended.
     batch_size: rows of every batch that decode_fn sees.
@@ -216,7 +225,7 @@ class Generative:
     self,
     requests: Requests,
     k: int,
-    allowed: Bool[np.ndarray, "B V1"] | None = None,
+    allowed: ItemMask | None = None,
   ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Returns ids (B, k) and scores (B, k) on the host, and {"codes"}.
 
@@ -225,7 +234,8 @@ class Generative:
     """
     count = len(requests)
     requests, allowed = padded(requests, allowed, self.batch_size)
-    found = self.decode_fn(self.request_batch(requests), self.trie, allowed)
+    words_BW = None if allowed is None else allowed.words_BW
+    found = self.decode_fn(self.request_batch(requests), self.trie, words_BW)
     ids, scores, codes = (x[:count, :k] for x in jax.device_get(found))
     missing = ((0, 0), (0, max(0, k - ids.shape[1])))
     return (

@@ -15,10 +15,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool
 import numpy as np
 
 from genrec_jax.data.dataset.requests import Requests
+from genrec_jax.data.item_mask import ItemMask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ModelSearch:
     self,
     requests: Requests,
     k: int,
-    allowed: Bool[np.ndarray, "B V1"] | None = None,
+    allowed: ItemMask | None = None,
   ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Returns ids (B, k) and scores (B, k) on the host."""
     count = len(requests)
@@ -55,9 +55,9 @@ class ModelSearch:
 
 def padded(
   requests: Requests,
-  allowed: Bool[np.ndarray, "B V1"] | None,
+  allowed: ItemMask | None,
   batch_size: int,
-) -> tuple[Requests, Bool[np.ndarray, "N V1"] | None]:
+) -> tuple[Requests, ItemMask | None]:
   """Fills requests up to a batch: the last one repeated, nothing allowed.
 
   Raises:
@@ -73,7 +73,7 @@ def padded(
   if not missing:
     return requests, allowed
   if allowed is not None:
-    allowed = np.pad(allowed, ((0, missing), (0, 0)))
+    allowed = allowed.padded(batch_size)
   arrays = {
     name: np.pad(getattr(requests, name), (0, missing), mode="edge")
     for name in ("user", "target", "query_time", "event")

@@ -19,8 +19,10 @@ import math
 from typing import Any
 
 import jax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 import numpy as np
+
+from genrec_jax.data.item_mask import ItemMask
 
 _EXACT_BLOCK = 1 << 24  # Scores held at a time where rows are scored exactly.
 
@@ -89,7 +91,7 @@ class Scann:
     self,
     query: Float[Array, "B D"] | Float[np.ndarray, "B D"],
     k: int,
-    allowed: Bool[np.ndarray, "B V1"] | None = None,
+    allowed: ItemMask | None = None,
   ) -> tuple[Int[np.ndarray, "B K"], Float[np.ndarray, "B K"], dict[str, Any]]:
     """Returns ids, exact scores, and {"exact_rows": n}; see the module.
 
@@ -104,12 +106,8 @@ class Scann:
       )
     possible = np.full(len(query), self.num_items)
     if allowed is not None:
-      if allowed.shape != (len(query), self.num_items + 1):
-        raise ValueError(
-          f"allowed has shape {allowed.shape}; expected (queries, items + 1) ="
-          f" {(len(query), self.num_items + 1)}"
-        )
-      possible = allowed[:, 1:].sum(axis=1)
+      allowed.check(len(query), self.num_items)
+      possible = allowed.count()
     hidden = self.num_items - int(possible.min(initial=self.num_items))
     fetch = min(self.num_items, max(k, min(k + hidden, self._max_fetch)))
     ids, scores = self._fetch(query, fetch, allowed)
@@ -127,7 +125,7 @@ class Scann:
     self,
     query: Float[np.ndarray, "B D"],
     fetch: int,
-    allowed: Bool[np.ndarray, "B V1"] | None,
+    allowed: ItemMask | None,
   ) -> tuple[Int[np.ndarray, "B F"], Float[np.ndarray, "B F"]]:
     """ScaNN's list, with absent and hidden items as id 0, score -inf."""
     rows, scores = self._searcher.search_batched_parallel(
@@ -139,19 +137,19 @@ class Scann:
     # ScaNN marks places that it could not fill by a NaN.
     found = ~np.isnan(scores)
     if allowed is not None:
-      found &= np.take_along_axis(allowed, ids, axis=1)
+      found &= allowed.at(ids)
     return np.where(found, ids, 0), np.where(found, scores, -np.inf)
 
   def _exact(
     self,
     query: Float[np.ndarray, "B D"],
     k: int,
-    allowed: Bool[np.ndarray, "B V1"] | None,
+    allowed: ItemMask | None,
   ) -> tuple[Int[np.ndarray, "B K"], Float[np.ndarray, "B K"]]:
     """Scores all items."""
     scores = query @ self._items.T
     if allowed is not None:
-      scores = np.where(allowed[:, 1:], scores, -np.inf)
+      scores = np.where(allowed.dense()[:, 1:], scores, -np.inf)
     ids = np.arange(1, self.num_items + 1, dtype=np.int32)
     ids = np.where(scores == -np.inf, 0, ids[None, :])
     return _best(ids, scores, k)

@@ -30,6 +30,7 @@ from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.item_lists import record_of_items
 from genrec_jax.data.dataset.requests import Requests
+from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.schema import Record
 from genrec_jax.data.times import int32_seconds
 from genrec_jax.evaluation.full_ranking import history_mask
@@ -191,8 +192,8 @@ class Recommender:
     if self._item_vectors is None:
       raise ValueError("this model generates items and has no item vectors")
     index = self.catalog.index_of(item_id)
-    allowed = np.ones((1, self.catalog.num_items + 1), bool)
-    allowed[0, index] = False
+    itself = [np.array([index])]
+    allowed = ItemMask.all_but(itself, self.catalog.num_items)
     ids, scores, _ = self._neighbours.search(
       self._unit_vectors[index : index + 1], k, allowed
     )

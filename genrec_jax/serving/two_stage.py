@@ -15,16 +15,18 @@ from collections.abc import Callable
 import dataclasses
 from typing import Any
 
-from jaxtyping import Bool
 import numpy as np
 
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.requests import Requests
+from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.ranking.candidates import CandidateScorer, asked_about
 from genrec_jax.ranking.utility import ValueFunction
 from genrec_jax.serving.ranker import Ranker
 
-Search = Callable[[Requests, int, Any], tuple[Any, Any, dict[str, Any]]]
+Search = Callable[
+  [Requests, int, ItemMask | None], tuple[Any, Any, dict[str, Any]]
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +88,7 @@ class TwoStage:
     self,
     requests: Requests,
     k: int,
-    allowed: Bool[np.ndarray, "B V1"] | None = None,
+    allowed: ItemMask | None = None,
   ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Returns ids (B, k) and values (B, k); id 0 where fewer were found."""
     count = min(max(k, self.num_candidates), self.num_items)

@@ -18,8 +18,10 @@ import time
 from typing import Any
 
 import jax
+import numpy as np
 
 from genrec_jax.core.suggest import choices_hint
+from genrec_jax.data.item_mask import num_words
 from genrec_jax.experiment.program import Program
 from genrec_jax.hlo import text as hlo
 from genrec_jax.hlo.cost import Cost, program_cost
@@ -166,7 +168,7 @@ def _decode_arguments(program: Program, state: TrainState) -> tuple:
     program.abstract_requests(),
     program.abstract_trie(),
     jax.ShapeDtypeStruct(
-      (rows, items), bool, sharding=program.request_sharding
+      (rows, num_words(items - 1)), np.uint32, sharding=program.request_sharding
     ),
     jax.ShapeDtypeStruct((items,), bool, sharding=program.placement.replicated),
   )

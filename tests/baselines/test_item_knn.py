@@ -17,6 +17,7 @@ from genrec_jax.data.dataset.requests import (
   iter_requests,
   make_requests,
 )
+from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.sources.movielens import MovieLens
 from genrec_jax.data.splits import LeaveOneOut
@@ -139,7 +140,9 @@ def test_masked_items_and_short_rows():
   ranker = ItemKNN.build(_InMemory(_random_lists(2)))
   allowed = np.zeros((2, _NUM_ITEMS + 1), bool)
   allowed[0, [0, 4, 6]] = True
-  ids, scores, _ = ranker.search(_requests([[1, 2], [3]]), 4, allowed)
+  ids, scores, _ = ranker.search(
+    _requests([[1, 2], [3]]), 4, ItemMask.of(allowed)
+  )
   assert sorted(ids[0, :2]) == [4, 6] and ids[0, 2:].tolist() == [0, 0]
   assert np.isfinite(scores[0, :2]).all()
   assert ids[1].tolist() == [0] * 4

@@ -17,6 +17,7 @@ from genrec_jax.data.dataset.requests import (
   iter_requests,
   make_requests,
 )
+from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.simulator.synthetic import Synthetic
 from genrec_jax.data.simulator.world import World
@@ -213,7 +214,8 @@ def test_no_ranker_expects_more_hits(directory, model, filtered):
   for batch in iter_requests(histories, "test", 100):
     p_BV = model.probability(batch)
     allowed = rng.random(p_BV.shape) < 0.9 if filtered else None
-    lists = [r.search(batch, 10, allowed)[0] for r in rankers]
+    mask = None if allowed is None else ItemMask.of(allowed)
+    lists = [r.search(batch, 10, mask)[0] for r in rankers]
     mass_RB = np.array(
       [np.take_along_axis(p_BV, ids, axis=1).sum(axis=1) for ids in lists]
     )
@@ -229,7 +231,9 @@ def test_masked_items_are_never_returned(model, requests, p_BV):
   rows = np.arange(0, len(requests), 100)
   rng = np.random.default_rng(1)
   allowed = rng.random((len(rows), p_BV.shape[1])) < 0.5
-  ids_BK, scores_BK, aux = model.search(_take(requests, rows), 10, allowed)
+  ids_BK, scores_BK, aux = model.search(
+    _take(requests, rows), 10, ItemMask.of(allowed)
+  )
   assert aux == {}
   for row, ids_K, scores_K, allowed_V in zip(
     rows, ids_BK, scores_BK, allowed, strict=True

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.decoding import item_bits
 from genrec_jax.decoding.trie import Trie
 
 _pack = jax.jit(item_bits.pack)
+_of_ids = jax.jit(item_bits.of_ids)
 _unpack = jax.jit(item_bits.unpack)
 _all_but = jax.jit(item_bits.all_but)
 _count_before = jax.jit(item_bits.ItemBits.count_before)
@@ -37,6 +39,9 @@ def test_counts_are_those_of_the_mask(num_items, seed):
   allowed = rng.random((3, num_items + 1)) < rng.choice([0.0, 0.4, 1.0], (3, 1))
   bits = _pack(trie, allowed)
   np.testing.assert_array_equal(_unpack(trie, bits), allowed & live[None, :])
+  by_id = _of_ids(trie, ItemMask.of(allowed).words_BW)
+  np.testing.assert_array_equal(by_id.words_BW, bits.words_BW)
+  np.testing.assert_array_equal(by_id.before_BW, bits.before_BW)
   ordered = (allowed & live[None, :])[:, np.asarray(trie.items_N)]
   places = np.arange(num_items + 1, dtype=np.int32)
   ordered = ordered & (np.asarray(trie.items_N) > 0)[None, :]

@@ -39,7 +39,7 @@ def _dense_search(table_UV1):
     scores = table_UV1[requests.user].astype(np.float32)
     scores[:, 0] = -np.inf
     if allowed is not None:
-      scores[~allowed] = -np.inf
+      scores[~allowed.dense()] = -np.inf
     ids = np.argsort(-scores, axis=1, kind="stable")[:, :k].astype(np.int32)
     scores = np.take_along_axis(scores, ids, axis=1)
     return np.where(scores == -np.inf, 0, ids), scores, {}
@@ -115,7 +115,7 @@ def test_a_repeated_target_is_a_miss_only_when_filtered():
 def test_history_mask_hides_every_earlier_event_and_the_pad():
   mask = history_mask(_requests([[1, 1, 4], []], [2, 2]), 4)
   np.testing.assert_array_equal(
-    mask,
+    mask.dense(),
     [[False, False, True, True, False], [False, True, True, True, True]],
   )
 

@@ -57,13 +57,16 @@ def test_blockwise_equals_sorting(block, seed, num_valid, k, masked):
   if seed % 3 == 0:
     items[num_valid - 1, 0] = np.nan
   keep = rng.random((3, 12)) < 0.6 if masked else np.ones((3, 12), bool)
+  words = (keep * 2 ** np.arange(12, dtype=np.uint32)[None]).sum(
+    axis=1, keepdims=True, dtype=np.uint32
+  )
   ids, scores = _search(
     jnp.asarray(query),
     jnp.asarray(items),
     k,
     num_valid=num_valid,
     block=block,
-    allowed_BN=jnp.asarray(keep) if masked else None,
+    allowed_BW=jnp.asarray(words) if masked else None,
   )
   keep = keep & (np.arange(12) > 0) & (np.arange(12) < num_valid)
   expected_ids, expected_scores = _sorted_reference(query @ items.T, k, keep)

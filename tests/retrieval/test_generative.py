@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.data.dataset.requests import make_requests
+from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.evaluation.next_item import _check_results
 from genrec_jax.retrieval.generative import (
   Beam,
@@ -65,7 +66,8 @@ def test_answers_are_the_best_items_whatever_the_batch_is_filled_with(
   case = _case(count)
   search = _search(strategy, case)
   for allowed in (None, case.allowed):
-    ids, scores, aux = search(_requests(count), 14, allowed)
+    mask = None if allowed is None else ItemMask.of(allowed)
+    ids, scores, aux = search(_requests(count), 14, mask)
     assert ids.shape == scores.shape == (count, 14)
     cases.assert_best(case, ids, scores, aux["codes"], case.scores(allowed))
 

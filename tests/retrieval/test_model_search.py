@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.data.dataset.requests import Requests
+from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.retrieval.brute_force import BruteForce
 from genrec_jax.retrieval.model_search import ModelSearch
 
@@ -45,7 +46,7 @@ def test_small_batches_equal_one_row_at_a_time_and_compile_once():
     kind="stable",
   )[:, :3]
   for count in (5, 2, 1):
-    ids, scores, _ = model(_requests(count), 3, allowed[:count])
+    ids, scores, _ = model(_requests(count), 3, ItemMask.of(allowed[:count]))
     assert ids.shape == scores.shape == (count, 3)
     np.testing.assert_array_equal(ids, expected[:count] + 1)
   assert traces == [(5, 1)]

@@ -18,6 +18,7 @@ from scipy import sparse
 from genrec_jax.baselines.item_knn import ItemKNN
 from genrec_jax.baselines.most_popular import MostPopular
 from genrec_jax.data.dataset.requests import make_requests
+from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.decoding.beam import beam_search
 from genrec_jax.decoding.best_first import best_first_search
 from genrec_jax.decoding.exact import exact_search
@@ -123,10 +124,10 @@ def test_unseen_items_fill_what_seen_ones_leave(
     _prefix_match(num_beams, share), lambda _: batch, case.trie, _B
   )
   possible = case.allowed & case.live[None]
-  ids, scores, _ = search(_requests(), num_beams, case.allowed)
+  ids, scores, _ = search(_requests(), num_beams, ItemMask.of(case.allowed))
   _assert_lists(ids, scores, possible, all_of_them=True)
   # A list that is longer than what was decoded ends in nothing.
-  ids, scores, _ = search(_requests(), _K + 3, case.allowed)
+  ids, scores, _ = search(_requests(), _K + 3, ItemMask.of(case.allowed))
   _assert_lists(ids[:, :num_beams], scores[:, :num_beams], possible,
                 all_of_them=True)  # fmt: skip
   assert not ids[:, num_beams:].any()
@@ -184,7 +185,8 @@ def test_brute_force(block_items, seed):
     items, devices=jax.devices()[:1], block_items=block_items
   )
   for allowed in (None, _allowed(rng)):
-    ids, scores, _ = index.search(query, _K, allowed)
+    mask = None if allowed is None else ItemMask.of(allowed)
+    ids, scores, _ = index.search(query, _K, mask)
     possible = scored if allowed is None else scored & allowed
     _assert_lists(ids, scores, _possible(possible), all_of_them=True)
 
@@ -199,7 +201,7 @@ def test_scann_with_filters(seed, max_fetch):
   index = Scann.build(items, max_fetch=max_fetch)
   for k in (3, _K):
     for allowed in (np.ones((_B, _V + 1), bool), _allowed(rng)):
-      ids, scores, _ = index.search(query, k, allowed)
+      ids, scores, _ = index.search(query, k, ItemMask.of(allowed))
       _assert_lists(ids, scores, _possible(allowed), all_of_them=True)
 
 
@@ -212,7 +214,7 @@ def test_floors(seed):
   neighbours = ItemKNN(sparse.csr_array(similar), 2, 0.5, _V, 0.0)
   for allowed in (np.ones((_B, _V + 1), bool), _allowed(rng)):
     for floor in (popular, neighbours):
-      ids, scores, _ = floor.search(_requests(), _K, allowed)
+      ids, scores, _ = floor.search(_requests(), _K, ItemMask.of(allowed))
       _assert_lists(ids, scores, _possible(allowed), all_of_them=True)
 
 
@@ -238,6 +240,6 @@ def test_a_ranker_behind_a_retriever(seed):
   value = ValueFunction.of(("like",))
   search = TwoStage(popular, _Scorer(value_V1), value, _V, _V)
   allowed = _allowed(rng)
-  ids, scores, _ = search(_requests(), _K, allowed)
+  ids, scores, _ = search(_requests(), _K, ItemMask.of(allowed))
   possible = _possible(allowed) & ~wrong[None]
   _assert_lists(ids, scores, possible, all_of_them=True)

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.retrieval.brute_force import BruteForce
 from genrec_jax.retrieval.scann import Scann
 
@@ -51,8 +52,10 @@ def test_masks_hide_items_and_keep_recall():
   allowed = np.ones((50, 4_001), bool)
   # Hide most of what each query wants, as a long history does.
   np.put_along_axis(allowed, best[:, :250], False, axis=1)
-  exact = np.asarray(BruteForce.build(items).search(query, 10, allowed)[0])
-  ids, _, aux = Scann.build(items).search(query, 10, allowed)
+  exact = np.asarray(
+    BruteForce.build(items).search(query, 10, ItemMask.of(allowed))[0]
+  )
+  ids, _, aux = Scann.build(items).search(query, 10, ItemMask.of(allowed))
   assert np.take_along_axis(allowed, ids, axis=1).all()
   assert _recall(ids, exact) >= 0.95
   assert aux == {"exact_rows": 0}
@@ -67,8 +70,8 @@ def test_short_lists_are_completed_exactly(count):
   allowed[1, 5:9] = True
   allowed[2, :] = True
   index = Scann.build(items, max_fetch=20)
-  ids, scores, aux = index.search(query, 12, allowed)
-  expected = BruteForce.build(items).search(query, 12, allowed)
+  ids, scores, aux = index.search(query, 12, ItemMask.of(allowed))
+  expected = BruteForce.build(items).search(query, 12, ItemMask.of(allowed))
   np.testing.assert_array_equal(ids[:2], np.asarray(expected[0])[:2])
   np.testing.assert_allclose(scores[:2], expected[1][:2], rtol=1e-4, atol=1e-4)
   assert (ids[2] > 0).all()
@@ -91,8 +94,8 @@ def test_bad_input_is_named():
   items = _vectors("random", 20)
   with pytest.raises(ValueError, match="width 3"):
     Scann.build(items).search(np.ones((1, 3), np.float32), 1)
-  with pytest.raises(ValueError, match=r"\(1, 7\)"):
-    Scann.build(items).search(items[:1], 1, np.ones((1, 7), bool))
+  with pytest.raises(ValueError, match="1 requests and 6 items"):
+    Scann.build(items).search(items[:1], 1, ItemMask.of(np.ones((1, 7), bool)))
   with pytest.raises(ValueError, match="at least one item"):
     Scann.build(items[:1])
   items[4] = np.nan

@@ -44,7 +44,7 @@ def _retrieve(histories):
       found = _scores(int(user), items, 0)
       found[0] = -np.inf
       if allowed is not None:
-        found[~allowed[row]] = -np.inf
+        found[~allowed.dense()[row]] = -np.inf
       best = np.argsort(-found, kind="stable")[:k]
       best = best[np.isfinite(found[best])]
       ids[row, : len(best)], scores[row, : len(best)] = best, found[best]
