@@ -68,12 +68,12 @@ def _layout(words: Set[str]) -> dict:
 
 
 def _system(words: Set[str]) -> dict:
-  kind = "joint_ranker.JointRanker"
+  name = "models.JointRanker"
   if "ranking_only" in words:
-    kind = "action_ranker.ActionRanker"
+    name = "models.ActionRanker"
   oriented = "action_oriented" in words
   return {
-    "name": f"systems.{kind}",
+    "name": name,
     "width": _WIDTH,
     "num_actions": 1,
     "unknown_action": oriented,

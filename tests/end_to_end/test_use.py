@@ -17,6 +17,7 @@ from genrec_jax.evaluation.next_item_measurement import measure
 from genrec_jax.evaluation.ranks import Ranks
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import load_params
+from genrec_jax.experiment.sections import read_config, write_config
 from genrec_jax.report.runs import Run as FoundRun, finished
 
 PARTS = ("validation", "test")
@@ -153,16 +154,16 @@ def test_load_in_three_lines(model):
 
 
 def test_what_cannot_be_loaded_is_explained(workdir):
-  with pytest.raises(ValueError, match="choices: brute_force, scann"):
+  with pytest.raises(ValueError, match="Choices: brute_force, scann"):
     genrec_jax.load(workdir, retriever="annoy")
   with pytest.raises(ValueError, match="choices: best, latest"):
     genrec_jax.load(workdir, checkpoint="worst")
-  config = json.loads((workdir / "config.json").read_text())
+  config = read_config(workdir / "config.json")
   other = config | {"system": config["system"] | {"width": 30}}
-  (workdir / "config.json").write_text(json.dumps(other))
+  write_config(workdir / "config.json", other)
   with pytest.raises(ValueError, match=r"(?s)another\s+architecture.*50"):
     genrec_jax.load(workdir)
-  (workdir / "config.json").write_text(json.dumps(config))
+  write_config(workdir / "config.json", config)
   shutil.rmtree(workdir / "best")
   shutil.rmtree(workdir / "checkpoints")
   with pytest.raises(ValueError, match="no checkpoint in .*checkpoints"):

@@ -30,6 +30,9 @@ class ItemsAlone(Layout):
   max_length: int = 8
   num_columns: int = 1
 
+  def example(self, record, end, rng=None):
+    return np.zeros((0, 1), np.int32)
+
   def batch(self, rows_BLC, segment_ids_BL, positions_BL):
     return {
       "item_BL": rows_BLC[:, :, 0],

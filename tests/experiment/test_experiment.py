@@ -20,6 +20,7 @@ import pytest
 
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import load_params
+from genrec_jax.experiment.sections import read_config, write_config
 from genrec_jax.metrics.writer import read_rows
 from genrec_jax.train.checkpoints import Checkpoints
 
@@ -178,9 +179,9 @@ def test_an_unknown_key_gets_a_suggestion(prepared):
 
 def test_another_architecture_in_the_checkpoint_is_an_error(finished, tmp_path):
   workdir = shutil.copytree(finished, tmp_path / "run")
-  config = json.loads((workdir / "config.json").read_text())
+  config = read_config(workdir / "config.json")
   config["system"]["width"] = 16
-  (workdir / "config.json").write_text(json.dumps(config))
+  write_config(workdir / "config.json", config)
   done = _train(workdir, "--config.system.width=16", "--config.train.steps=20")
   assert done.returncode != 0
   assert "another architecture" in done.stderr
@@ -279,16 +280,16 @@ def test_a_checkpoint_of_another_data_set_is_an_error(finished, tmp_path):
   manifest = json.loads((workdir / "data" / "manifest.json").read_text())
   manifest["fingerprint"] = "another"
   (workdir / "data" / "manifest.json").write_text(json.dumps(manifest))
-  config = json.loads((workdir / "config.json").read_text())
+  config = read_config(workdir / "config.json")
   config["prepared"] = str(workdir / "data")
-  (workdir / "config.json").write_text(json.dumps(config))
+  write_config(workdir / "config.json", config)
   done = _train(workdir, f"--config.prepared={workdir / 'data'}")
   assert done.returncode == 1
   assert "was trained on another data set" in done.stderr
 
 
 def test_a_prepared_data_set_elsewhere(finished, tmp_path):
-  config = json.loads((finished / "config.json").read_text())
+  config = read_config(finished / "config.json")
   config["prepared"] = str(finished / "data")
   run = Run.start(config, tmp_path / "run")
   assert run.histories.directory == finished / "data"
@@ -297,7 +298,7 @@ def test_a_prepared_data_set_elsewhere(finished, tmp_path):
 
 def test_prepared_data_of_another_config_are_refused(finished, tmp_path):
   """Or a run would bear the name of data that it never saw."""
-  config = json.loads((finished / "config.json").read_text())
+  config = read_config(finished / "config.json")
   config["prepared"] = str(finished / "data")
   config["filter"]["min_user_events"] = 4
   with pytest.raises(ValueError, match="filter.min_user_events: .* 4 wanted"):
