@@ -35,7 +35,7 @@ def get_config(arg: str = "") -> ConfigDict:
   pooling = {
     "name": "layers.TargetAttention",
     "widths": (80, 40),
-    "pair": {"name": f"layers.history_pooling.{kind}"},
+    "pair": {"name": f"layers.{kind}"},
     "softmax": "softmax" in words,
     "dtype": "float32",
   }

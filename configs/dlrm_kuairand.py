@@ -107,5 +107,5 @@ def get_config(arg: str = "") -> ConfigDict:
     "dlrm_kuairand",
     words,
     {"name": "layers.SumPooling"},
-    {"name": f"backbones.interactions.{kind}"},
+    {"name": f"layers.{kind}"},
   )

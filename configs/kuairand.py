@@ -40,7 +40,7 @@ def _feature(of: str, encoder: str, **options) -> dict:
   return {
     "name": "features.Feature",
     "of": of,
-    "encoder": {"name": f"data.feature_encoders.{encoder}", **options},
+    "encoder": {"name": f"features.{encoder}", **options},
   }
 
 

@@ -28,8 +28,8 @@ import polars as pl
 from genrec_jax.core import atomic
 from genrec_jax.core.flag_names import parse_flags
 from genrec_jax.experiment.restored import CHECKPOINTS
-from genrec_jax.ranking import Ranker, load_ranker
 from genrec_jax.ranking.what_if import changes_of
+from genrec_jax.serving import Ranker, load_ranker
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a trained run.")
 _USER = flags.DEFINE_string("user", None, "Id of a user of the data set.")

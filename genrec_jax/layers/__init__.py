@@ -3,7 +3,12 @@
 
 from genrec_jax.layers.action_heads import LinearHead, MMoE, SharedMlp, TaskMlp
 from genrec_jax.layers.attention import SiluAttention, SoftmaxAttention
-from genrec_jax.layers.history_pooling import SumPooling, TargetAttention
+from genrec_jax.layers.history_pooling import (
+  DifferenceProduct,
+  OuterProduct,
+  SumPooling,
+  TargetAttention,
+)
 from genrec_jax.layers.interactions import (
   Concat,
   CrossNetwork,
@@ -16,10 +21,12 @@ from genrec_jax.layers.quantizer import ResidualQuantizer
 __all__ = [
   "Concat",
   "CrossNetwork",
+  "DifferenceProduct",
   "DotInteraction",
   "FactorizationMachine",
   "LinearHead",
   "MMoE",
+  "OuterProduct",
   "ResidualQuantizer",
   "SharedMlp",
   "SiluAttention",

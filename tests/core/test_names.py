@@ -23,6 +23,7 @@ features.Feature features.FeatureSet features.Hashed features.Percentiles
 features.Vocabulary
 layers.Concat layers.CrossNetwork layers.DotInteraction
 layers.FactorizationMachine layers.LinearHead layers.MMoE
+layers.DifferenceProduct layers.OuterProduct
 layers.ResidualQuantizer layers.SharedMlp layers.SiluAttention
 layers.SoftmaxAttention layers.SumPooling layers.TargetAttention
 layers.TaskMlp layers.Wukong

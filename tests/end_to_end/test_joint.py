@@ -8,7 +8,7 @@ import pytest
 
 import genrec_jax
 from genrec_jax.evaluation.document import read
-from genrec_jax.ranking import load_ranker
+from genrec_jax.serving import load_ranker
 
 _CONFIG = pathlib.Path(__file__).resolve().parents[2] / (
   "configs/hstu_joint_movielens.py"
