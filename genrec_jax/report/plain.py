@@ -33,7 +33,7 @@ def part_of(
 
 def _rows(
   node: Mapping[str, Any], path: tuple[str, ...] = ()
-) -> Iterator[tuple[str, dict[str, float]]]:
+) -> Iterator[tuple[str, dict[str, int | float]]]:
   numbers = {k: v for k, v in node.items() if isinstance(v, int | float)}
   if numbers:
     yield ", ".join(path), numbers
@@ -42,7 +42,7 @@ def _rows(
       yield from _rows(value, (*path, key))
 
 
-def _table(name: str, rows: Mapping[str, Mapping[str, float]]) -> str:
+def _table(name: str, rows: Mapping[str, Mapping[str, int | float]]) -> str:
   if not rows:
     return ""
   columns = list(dict.fromkeys(c for row in rows.values() for c in row))
@@ -60,7 +60,7 @@ def _table(name: str, rows: Mapping[str, Mapping[str, float]]) -> str:
   )
 
 
-def _number(value: float | None) -> str:
+def _number(value: int | float | None) -> str:
   if value is None:
     return "-"
   return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
