@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is measured of a trained model: one evaluator a file."""
 
+from genrec_jax.evaluation.beyond_accuracy import BeyondAccuracy
 from genrec_jax.evaluation.code_quality import CodeQuality
 from genrec_jax.evaluation.decoding import Decoding
 from genrec_jax.evaluation.next_item import NextItem
 from genrec_jax.evaluation.shown_items import ShownItems
 
 __all__ = [
+  "BeyondAccuracy",
   "CodeQuality",
   "Decoding",
   "NextItem",

@@ -18,7 +18,7 @@ backbones.PreNormTransformer backbones.ResearchSASRec backbones.STU
 content.FittedTfidf content.TextEncoder content.TfidfSvd
 data.GlobalTime data.LeaveOneOut dataset.Feedback
 evaluation.CodeQuality evaluation.Decoding evaluation.NextItem
-evaluation.ShownItems experiment.TrainedTokenizer
+evaluation.BeyondAccuracy evaluation.ShownItems experiment.TrainedTokenizer
 features.Feature features.FeatureSet features.Hashed features.Percentiles
 features.Vocabulary
 layers.Concat layers.CrossNetwork layers.DotInteraction

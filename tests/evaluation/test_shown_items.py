@@ -124,7 +124,7 @@ def test_weights_of_the_value_are_checked_before_training(histories):
 
 def test_a_ranker_recommends_nothing_by_itself(histories):
   run = toy.toy_run(histories, _FEEDBACK)
-  with pytest.raises(ValueError, match="lacks query, which QueryModel asks for"):
+  with pytest.raises(ValueError, match="lacks query, which QueryModel"):
     Recommender.of_run(run, toy.params_of(_table(histories)))
 
 

@@ -60,6 +60,8 @@ def ranker_document(versus=(0.02, 0.01, 0.03), purchase_auc=0.7, **changes):
     "split_rule": "GlobalTime",
     "num_users": 20,
     "num_items": 30,
+    "num_events": 9,
+    "fingerprint": "f0",
     "config_values": {"train": {"monitor": "auc"}},
     "tasks": list(TASKS),
     "num_impressions": {"test": 1000},
