@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every test shares: the --full switch, the data folder, the devices.
+"""What every test shares: switches, the data folder, devices, compilation.
 
 Tests run on 8 virtual CPU devices, so that sharded code meets more than one
 device everywhere; the setting is made in this process alone and is not
@@ -7,20 +7,55 @@ inherited by commands that a test starts. These keep to the CPU too: with
 libtpu installed, for the tests that compile, JAX would look for a TPU first.
 Rank promotion is an error: a broadcast that nobody wrote down is how a (B,)
 meets a (B, 1).
+
+Most of the suite's time goes into compiling small programs. So they are not
+optimized, in this process and in commands, but for tests marked `optimized`;
+and a program that was compiled once, by whichever process or run, comes out of
+a folder of the environment. docs/contributing.md says how to opt out.
 """
 
+import gc
 import os
 import pathlib
+import sys
 
 import hypothesis
 import jax
+import jaxlib
 import pytest
 
 _NUM_DEVICES = 8
 _CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
+_UNOPTIMIZED = "jax_disable_most_optimizations"
+# Of one folder of compiled programs; the oldest go first.
+_MOST_BYTES = 2 * 2**30
 
-os.environ["JAX_PLATFORMS"] = "cpu"
-jax.config.update("jax_platforms", "cpu")
+
+def _compiled_programs() -> pathlib.Path | None:
+  """Where compiled programs are kept; None = nowhere.
+
+  $GENREC_TEST_CACHE, where it is set; else a folder of the environment, which
+  goes when that goes. JAX's own keys hold its version and all options.
+  """
+  place = os.environ.get("GENREC_TEST_CACHE")
+  if place is None and sys.prefix != sys.base_prefix:
+    place = f"{sys.prefix}/compiled"
+  if not place:
+    return None
+  return pathlib.Path(place) / f"{jax.__version__}-{jaxlib.__version__}"
+
+
+def _set(name: str, value: object) -> None:
+  """Sets an option of JAX here and in the commands that tests start."""
+  os.environ[name.upper()] = str(value)
+  jax.config.update(name, value)
+
+
+_set("jax_platforms", "cpu")
+_set(_UNOPTIMIZED, True)
+if _compiled_programs():
+  _set("jax_compilation_cache_dir", str(_compiled_programs()))
+  _set("jax_persistent_cache_min_compile_time_secs", 0.05)
 jax.config.update("jax_num_cpu_devices", _NUM_DEVICES)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -37,19 +72,60 @@ def pytest_addoption(parser: pytest.Parser) -> None:
   )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+  # Once, and not in each of several processes.
+  folder = _compiled_programs()
+  if folder and folder.is_dir() and not hasattr(config, "workerinput"):
+    _keep_newest(folder, _MOST_BYTES)
+
+
+def _keep_newest(folder: pathlib.Path, most_bytes: int) -> None:
+  """Removes the oldest files until the rest is half of what it may be."""
+  files = [(p.stat().st_mtime, p.stat().st_size, p) for p in folder.iterdir()]
+  left = sum(size for _, size, _ in files)
+  if left <= most_bytes:
+    return
+  for _, size, path in sorted(files):
+    if left <= most_bytes // 2:
+      return
+    path.unlink(missing_ok=True)
+    left -= size
+
+
 def pytest_collection_modifyitems(
   config: pytest.Config, items: list[pytest.Item]
 ) -> None:
   for item in items:
-    # One process trains the run that they share, not each of them.
     if "trained" in getattr(item, "fixturenames", ()):
+      # One process trains the run that they share, not each of them.
       item.add_marker(pytest.mark.xdist_group("trained"))
-  if config.getoption("--full"):
-    return
-  slow = [item for item in items if item.get_closest_marker("slow")]
-  if slow:
-    config.hook.pytest_deselected(items=slow)
-    items[:] = [item for item in items if item not in slow]
+    elif not item.get_closest_marker("xdist_group"):
+      # Tests of a file share fixtures and compiled programs.
+      item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+  if not config.getoption("--full"):
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow:
+      config.hook.pytest_deselected(items=slow)
+      items[:] = [item for item in items if item not in slow]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+  # Compiles as users do, here and in commands, for the mark `optimized`.
+  unoptimized = item.get_closest_marker("optimized") is None
+  if unoptimized != getattr(jax.config, _UNOPTIMIZED):
+    jax.clear_caches()
+    _set(_UNOPTIMIZED, unoptimized)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(
+  item: pytest.Item, nextitem: pytest.Item | None
+) -> None:
+  # Programs of a file are of no use to the next, and would add up to gigabytes.
+  if nextitem is None or nextitem.path != item.path:
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
