@@ -9,13 +9,13 @@ that write into a workdir take `workdir`, a copy.
 
 from collections.abc import Callable
 import json
-import os
 import pathlib
 import shutil
 import subprocess
-import sys
 
 import pytest
+
+from tests import commands
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 Script = Callable[..., subprocess.CompletedProcess]
@@ -26,14 +26,7 @@ def script() -> Script:
   """Runs scripts/NAME.py with arguments; warnings of ours are not muted."""
 
   def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-      [sys.executable, str(_ROOT / "scripts" / f"{name}.py"), *arguments],
-      capture_output=True,
-      text=True,
-      timeout=600,
-      cwd=_ROOT,
-      env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(_ROOT)},
-    )
+    return commands.run([f"scripts/{name}.py", *arguments], cwd=_ROOT)
 
   return run
 

@@ -4,8 +4,6 @@
 import json
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -19,18 +17,14 @@ from genrec_jax.evaluation.decoding import (
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import load_params
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
+from tests import commands
 
 pytestmark = pytest.mark.slow
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def _script(name, *arguments, code=0):
-  done = subprocess.run(
-    [sys.executable, str(_ROOT / "scripts" / name), *arguments],
-    capture_output=True,
-    text=True,
-    timeout=900,
-  )
+  done = commands.run([_ROOT / "scripts" / name, *arguments])
   assert done.returncode == code, done.stdout + done.stderr
   return done
 

@@ -4,10 +4,10 @@
 import importlib.util
 import json
 import pathlib
-import subprocess
-import sys
 
 import pytest
+
+from tests import commands
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -17,16 +17,13 @@ _ROOT = pathlib.Path(__file__).resolve().parents[2]
   importlib.util.find_spec("libtpu") is None, reason="needs the extra `aot`"
 )
 def test_hstu_long_trains_within_one_v5e():
-  done = subprocess.run(
+  done = commands.run(
     [
-      sys.executable,
-      str(_ROOT / "scripts" / "compile_tpu.py"),
+      _ROOT / "scripts" / "compile_tpu.py",
       f"--config={_ROOT / 'configs' / 'hstu_long.py'}",
       "--topology=v5e:1x1",
       "--steps=train",
     ],
-    capture_output=True,
-    text=True,
     timeout=1200,
   )
   assert done.returncode == 0, done.stdout + done.stderr

@@ -6,12 +6,10 @@ is prepared once.
 """
 
 import json
-import os
 import pathlib
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import jax
@@ -23,6 +21,7 @@ from genrec_jax.experiment.restored import load_params
 from genrec_jax.experiment.sections import read_config, write_config
 from genrec_jax.metrics.writer import read_rows
 from genrec_jax.train.checkpoints import Checkpoints
+from tests import commands
 
 # Arrays of one device are read without saying so again.
 pytestmark = pytest.mark.filterwarnings(
@@ -35,7 +34,6 @@ _CONFIG = f"--config={_ROOT / 'configs' / 'hstu_movielens.py'}:quicktest"
 
 def _command(workdir, *arguments):
   return [
-    sys.executable,
     str(_ROOT / "scripts" / "train.py"),
     _CONFIG,
     f"--workdir={workdir}",
@@ -46,28 +44,13 @@ def _command(workdir, *arguments):
   ]
 
 
-def _environment():
-  kept = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-  return kept | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(_ROOT)}
-
-
 def _train(workdir, *arguments):
-  return subprocess.run(
-    _command(workdir, *arguments),
-    capture_output=True,
-    text=True,
-    timeout=600,
-    env=_environment(),
-  )
+  return commands.run(_command(workdir, *arguments))
 
 
 def _start(workdir, *arguments):
-  return subprocess.Popen(
-    _command(workdir, *arguments),
-    stdout=subprocess.PIPE,
-    stderr=subprocess.STDOUT,
-    text=True,
-    env=_environment(),
+  return commands.Command(
+    _command(workdir, *arguments), stderr=subprocess.STDOUT
   )
 
 

@@ -2,8 +2,6 @@
 """A tokenizer out of a run: trained by the commands, read back, checked."""
 
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,22 +10,19 @@ from genrec_jax.content.item_vectors import ItemVectors
 from genrec_jax.experiment.trained_tokenizer import TrainedTokenizer
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
 from genrec_jax.semantic_ids.uniqueness import RandomLastLevel
+from tests import commands
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def _do(script, workdir, *flags):
-  done = subprocess.run(
+  done = commands.run(
     [
-      sys.executable,
-      str(_ROOT / "scripts" / script),
+      _ROOT / "scripts" / script,
       f"--config={_ROOT / 'configs' / 'rqvae_amazon.py'}:contrastive-quicktest",
       f"--workdir={workdir}",
       *flags,
-    ],
-    capture_output=True,
-    text=True,
-    timeout=600,
+    ]
   )
   assert done.returncode == 0, done.stderr
   return done.stdout

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.metrics.writer import read_rows
+from tests import commands
 
 pytestmark = pytest.mark.slow
 
@@ -52,12 +53,8 @@ def _start(folder, workdir, form, processes, devices, *arguments):
   """Processes of one job, each with so many virtual devices."""
   config = folder / "config.py"
   config.write_text(_CONFIG)
-  environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {
-    "JAX_PLATFORMS": "cpu",
-    "JAX_NUM_CPU_DEVICES": str(devices),
-    "PYTHONPATH": str(_ROOT),
-  }
-  command = [sys.executable, str(_ROOT / "scripts" / "train.py")]
+  environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
+  command = [str(_ROOT / "scripts" / "train.py")]
   command += [f"--config={config}:{form}", f"--workdir={workdir}", *arguments]
   if processes > 1:
     command += ["--distributed", f"--num_processes={processes}"]
@@ -67,7 +64,7 @@ def _start(folder, workdir, form, processes, devices, *arguments):
     mine = [f"--process_id={number}"] if processes > 1 else []
     with open(folder / f"{workdir.name}-{number}.txt", "w") as output:
       started.append(
-        subprocess.Popen(
+        commands.Command(
           command + mine,
           stdout=output,
           stderr=subprocess.STDOUT,

@@ -4,10 +4,10 @@
 import importlib.util
 import json
 import pathlib
-import subprocess
-import sys
 
 import pytest
+
+from tests import commands
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _COMPILES = pytest.mark.skipif(
@@ -16,12 +16,7 @@ _COMPILES = pytest.mark.skipif(
 
 
 def _bench(*words):
-  return subprocess.run(
-    [sys.executable, str(_ROOT / "scripts" / "bench.py"), *words],
-    capture_output=True,
-    text=True,
-    timeout=600,
-  )
+  return commands.run([_ROOT / "scripts" / "bench.py", *words])
 
 
 @pytest.mark.parametrize(

@@ -2,25 +2,19 @@
 """scripts/check_golden.py says yes to what agrees and no to what does not."""
 
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from genrec_jax.golden import compare
+from tests import commands
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _GOLDEN = _ROOT / "tests" / "golden"
 
 
 def _check(*paths):
-  return subprocess.run(
-    [sys.executable, str(_ROOT / "scripts" / "check_golden.py"), *paths],
-    capture_output=True,
-    text=True,
-    timeout=600,
-  )
+  return commands.run([_ROOT / "scripts" / "check_golden.py", *paths])
 
 
 def test_files_that_agree_and_one_that_does_not(tmp_path):

@@ -2,26 +2,22 @@
 """scripts/prepare_data.py, as a user calls it."""
 
 import pathlib
-import subprocess
-import sys
 
 from genrec_jax.data.dataset import Histories
+from tests import commands
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def _prepare(config, workdir, *arguments):
-  return subprocess.run(
+  return commands.run(
     [
-      sys.executable,
       "scripts/prepare_data.py",
       f"--config={config}",
       f"--workdir={workdir}",
       *arguments,
     ],
     cwd=ROOT,
-    capture_output=True,
-    text=True,
   )
 
 

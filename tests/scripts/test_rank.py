@@ -2,22 +2,17 @@
 """scripts/rank.py and the page of a ranker, by the commands that users type."""
 
 import pathlib
-import subprocess
-import sys
 
 import polars as pl
 import pytest
+
+from tests import commands
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def _script(name, *arguments, code=0):
-  done = subprocess.run(
-    [sys.executable, str(_ROOT / "scripts" / f"{name}.py"), *arguments],
-    capture_output=True,
-    text=True,
-    timeout=600,
-  )
+  done = commands.run([_ROOT / "scripts" / f"{name}.py", *arguments])
   assert done.returncode == code, done.stdout + done.stderr
   return done
 

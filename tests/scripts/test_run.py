@@ -3,25 +3,21 @@
 
 import json
 import pathlib
-import subprocess
-import sys
+
+from tests import commands
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def _run(workdir, *arguments, code=0, words="quicktest"):
   config = f"{_ROOT / 'configs' / 'tiger_amazon.py'}:{words}"
-  done = subprocess.run(
+  done = commands.run(
     [
-      sys.executable,
-      str(_ROOT / "scripts" / "run.py"),
+      _ROOT / "scripts" / "run.py",
       f"--config={config}",
       f"--workdir={workdir}",
       *arguments,
-    ],
-    capture_output=True,
-    text=True,
-    timeout=300,
+    ]
   )
   assert done.returncode == code, done.stdout + done.stderr
   return done

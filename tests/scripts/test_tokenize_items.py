@@ -4,7 +4,6 @@
 import dataclasses
 import json
 import pathlib
-import subprocess
 import sys
 import types
 from typing import ClassVar
@@ -21,6 +20,7 @@ from genrec_jax.report.semantic_ids.quality import make_quality
 from genrec_jax.semantic_ids import stages
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
 from genrec_jax.semantic_ids.quantizers.rq_kmeans import ResidualKMeans
+from tests import commands
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 _CONFIG = """
@@ -49,17 +49,14 @@ def command(tmp_path):
   config.write_text(_CONFIG)
 
   def run(*arguments, workdir="w"):
-    return subprocess.run(
+    return commands.run(
       [
-        sys.executable,
         "scripts/tokenize_items.py",
         f"--config={config}",
         f"--workdir={tmp_path / workdir}",
         *arguments,
       ],
       cwd=ROOT,
-      capture_output=True,
-      text=True,
     )
 
   return run

@@ -9,10 +9,10 @@ import importlib
 import importlib.util
 import json
 import pathlib
-import subprocess
-import sys
 
 import pytest
+
+from tests import commands
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _CONFIGS = sorted(
@@ -117,27 +117,23 @@ with jax.set_mesh(mesh):
 """
 
 
-def _run(*words: str, expect: int = 0) -> subprocess.CompletedProcess:
-  done = subprocess.run(
-    [sys.executable, *words],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    timeout=900,
-  )
-  assert done.returncode == expect, done.stdout + done.stderr
-  return done
+def _run(path: pathlib.Path, program: str, topology: str) -> list[dict]:
+  """The lines of JSON that a program prints."""
+  path.write_text(program)
+  done = commands.run([path, topology], cwd=_ROOT)
+  assert done.returncode == 0, done.stdout + done.stderr
+  return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def _compile_tpu(*flags: str, expect: int = 0) -> dict:
-  done = _run("scripts/compile_tpu.py", *flags, expect=expect)
+  done = commands.run(["scripts/compile_tpu.py", *flags], cwd=_ROOT)
+  assert done.returncode == expect, done.stdout + done.stderr
   return json.loads(done.stdout.splitlines()[-1])
 
 
 @_COMPILES
-def test_scanned_costs_what_unrolled_costs_on_a_tpu():
-  done = _run("-c", _SCANNED, "v5e:2x2")
-  scanned, unrolled = map(json.loads, done.stdout.splitlines())
+def test_scanned_costs_what_unrolled_costs_on_a_tpu(tmp_path):
+  scanned, unrolled = _run(tmp_path / "scanned.py", _SCANNED, "v5e:2x2")
   assert scanned["unknown_loops"] == unrolled["unknown_loops"] == []
   rows = 256 // 4
   assert unrolled["flops_per_chip"] == 3 * 6 * 2 * rows * 128 * 128
@@ -153,9 +149,8 @@ def test_scanned_costs_what_unrolled_costs_on_a_tpu():
 
 @_COMPILES
 @pytest.mark.slow
-def test_a_history_and_candidates_behind_it_compile():
-  done = _run("-c", _CANDIDATES, "v5e:2x2")
-  start, candidates = map(json.loads, done.stdout.splitlines())
+def test_a_history_and_candidates_behind_it_compile(tmp_path):
+  start, candidates = _run(tmp_path / "behind.py", _CANDIDATES, "v5e:2x2")
   assert start["fits"] and candidates["fits"]
   assert start["flops_per_chip"] > 0 and candidates["flops_per_chip"] > 0
   # Nothing of either is done by the host, or loops as the data will.
@@ -255,6 +250,7 @@ def test_bad_input_is_one_line(flags, message):
   if "9x9" not in flags[0] and importlib.util.find_spec("libtpu") is None:
     pytest.skip("needs the extra `aot`")
   config = "--config=configs/hstu_synthetic.py:quicktest"
-  done = _run("scripts/compile_tpu.py", config, *flags, expect=1)
+  done = commands.run(["scripts/compile_tpu.py", config, *flags], cwd=_ROOT)
+  assert done.returncode == 1, done.stdout + done.stderr
   assert message in done.stderr
   assert "Traceback" not in done.stderr

@@ -7,10 +7,10 @@ In a process of their own: libtpu must meet its environment before JAX starts.
 import importlib.util
 import json
 import pathlib
-import subprocess
-import sys
 
 import pytest
+
+from tests import commands
 
 _ROOT = pathlib.Path(__file__).resolve().parents[3]
 _PROGRAM = """
@@ -56,14 +56,15 @@ print(json.dumps({
 """
 
 
-def _compile(*arguments):
-  done = subprocess.run(
-    [sys.executable, "-c", _PROGRAM, *arguments],
-    capture_output=True,
-    text=True,
-    cwd=_ROOT,
-    timeout=900,
-  )
+@pytest.fixture
+def program(tmp_path):
+  path = tmp_path / "program.py"
+  path.write_text(_PROGRAM)
+  return path
+
+
+def _compile(program, *arguments):
+  done = commands.run([program, *arguments], cwd=_ROOT)
   assert done.returncode == 0, done.stderr[-3000:]
   return json.loads(done.stdout.splitlines()[-1])
 
@@ -79,16 +80,21 @@ pytestmark = [
 @pytest.mark.parametrize(
   "name", ["v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2"]
 )
-def test_every_chip_takes_the_kernels(name):
-  assert _compile(name, "1024", "2", "128", "bfloat16")["kernels"] == [1, 1]
+def test_every_chip_takes_the_kernels(name, program):
+  assert _compile(program, name, "1024", "2", "128", "bfloat16")["kernels"] == [
+    1,
+    1,
+  ]
 
 
-def test_float32_and_odd_widths_compile():
-  assert _compile("v5e:2x2", "200", "1", "50", "float32")["kernels"] == [1, 1]
+def test_float32_and_odd_widths_compile(program):
+  assert _compile(program, "v5e:2x2", "200", "1", "50", "float32")[
+    "kernels"
+  ] == [1, 1]
 
 
 @pytest.mark.parametrize("name", ["v5e:2x2", "v4:2x2x1"])
-def test_memory_grows_with_length_not_its_square(name):
+def test_memory_grows_with_length_not_its_square(name, program):
   """At 16,384 and 4 heads: at most 8 times q, k and v."""
-  found = _compile(name, "16384", "4", "128", "bfloat16")
+  found = _compile(program, name, "16384", "4", "128", "bfloat16")
   assert found["temporaries"] < 8
