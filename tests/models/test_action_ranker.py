@@ -2,6 +2,7 @@
 """Rankers of sequences: no label is seen, one pass equals one by one."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,10 @@ from tests.data.layouts.requests_by_hand import (
   bound,
   user_record,
 )
+from tests.models.compiled import apply
 
+# Of rows, whatever the layout: programs are compiled for shapes.
+_LENGTH = 40
 _HISTORY = {"history_loss": True, "last_requests": 1}
 _LAYOUTS = {
   "interleaved": Interleaved(FEEDBACK, 8, 2, **_HISTORY),
@@ -115,7 +119,7 @@ def layout_example(layout, index, record=None):
   return layout.example(record, source.split.train_end(record))
 
 
-def _packed(layout, examples, length=40):
+def _packed(layout, examples, length=_LENGTH):
   """Examples in one row, behind one another."""
   rows = np.concatenate(examples)
   segments = np.repeat(1 + np.arange(len(examples)), [len(e) for e in examples])
@@ -125,6 +129,20 @@ def _packed(layout, examples, length=40):
   return layout.batch(rows, segments, np.zeros_like(segments))
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _influence(system, params, batch, x_BLD):
+  """Whether the logits of position i depend on the vector of position j."""
+
+  def logits(x):
+    def run(m):
+      h = m.backbone(x, SequenceInfo.from_batch(batch), deterministic=True)
+      return m._logits(h, batch, True)
+
+    return jnp.sum(system.apply({"params": params}, method=run), axis=2)[0]
+
+  return jnp.any(jax.jacrev(logits)(x_BLD)[:, 0] != 0, axis=-1)
+
+
 @pytest.mark.parametrize("name", _LAYOUTS)
 def test_what_is_asked_depends_on_earlier_requests_and_itself(model, name):
   """By gradient, of every logit that has a loss to every token's vector."""
@@ -132,28 +150,14 @@ def test_what_is_asked_depends_on_earlier_requests_and_itself(model, name):
   layout = bound(_LAYOUTS[name])
   last = len(layout.source(OneUser())) - 1
   rows = layout_example(layout, last)
-  batch = _packed(layout, [rows], layout.max_length)
+  batch = _packed(layout, [rows])
   # Which request a token is of, where the layout does not tell it.
   twin = dataclasses.replace(ActionOriented(FEEDBACK, 8, 2), **_HISTORY)
   request = rows[:, PLACE["request"]]
   if name == "fused":
     request = layout_example(bound(twin), 0)[:, PLACE["request"]]
-  batch = jax.tree.map(jnp.asarray, batch)
-  info = SequenceInfo.from_batch(batch)
-
-  @jax.jit
-  def influence(x_BLD):
-    def logits(x):
-      def run(m):
-        h = m.backbone(x, info, deterministic=True)
-        return m._logits(h, batch, True)
-
-      return jnp.sum(system.apply({"params": params}, method=run), axis=2)[0]
-
-    return jnp.any(jax.jacrev(logits)(x_BLD)[:, 0] != 0, axis=-1)
-
-  x_BLD = jax.random.normal(jax.random.key(2), (1, layout.max_length, 8))
-  found = np.asarray(influence(x_BLD))
+  x_BLD = jax.random.normal(jax.random.key(2), (1, _LENGTH, 8))
+  found = np.asarray(_influence(system, params, batch, x_BLD))
   asked = np.flatnonzero(rows[:, PLACE["labelled"]])
   assert len(asked) == (1 if name == "full_mask" else 4)
   tokens = np.arange(len(rows))
@@ -172,16 +176,15 @@ def test_a_logit_is_the_same_whatever_came_of_its_request_and_later(
   system, params = model
   layout = bound(_LAYOUTS[name])
   last = len(layout.source(OneUser())) - 1
-  apply = jax.jit(
-    lambda b: system.apply({"params": params}, b, deterministic=True).logits
-  )
 
   def logits(record):
     rows = layout_example(layout, last, record)
     asked = np.flatnonzero(rows[:, PLACE["labelled"]])
-    found = apply(_packed(layout, [rows], layout.max_length))[0]
+    batch = _packed(layout, [rows])
+    found = apply(system, {"params": params}, batch, deterministic=True)
     first = {i: rows[i, PLACE["item"]] - 1 for i in asked}
-    return {int(e): np.asarray(found[i]) for i, e in first.items()}
+    logits = np.asarray(found.logits)[0]
+    return {int(e): logits[i] for i, e in first.items()}
 
   base = logits(user_record())
   begins = {2: 2, 3: 2, 4: 4, 5: 5}
@@ -203,7 +206,10 @@ def test_packed_examples_and_candidates_equal_each_alone(model, name):
   """Training rows of several examples, rows of requests, one candidate."""
   system, params = model
   layout = bound(_LAYOUTS[name])
-  score = jax.jit(lambda b: system.apply({"params": params}, b, method="score"))
+
+  def score(batch):
+    return apply(system, {"params": params}, batch, method="score")
+
   (found,) = iter_impressions(OneUser(), "train", FEEDBACK, 9, 2)
   together = np.asarray(score(layout.impression_batch(found)))
   for row, place in zip(*np.nonzero(found.candidates), strict=True):
@@ -215,10 +221,8 @@ def test_packed_examples_and_candidates_equal_each_alone(model, name):
   # All that is asked in one example of the user, and two of it in one row.
   rows = layout_example(layout, 0)
   batch = _packed(layout, [rows[:3], rows])
-  apply = jax.jit(
-    lambda b: system.apply({"params": params}, b, deterministic=True).logits
-  )
-  logits = np.asarray(apply(batch))[0, 3 : 3 + len(rows)]
+  found_again = apply(system, {"params": params}, batch, deterministic=True)
+  logits = np.asarray(found_again.logits)[0, 3 : 3 + len(rows)]
   by_item = {
     int(rows[i, PLACE["item"]]): logits[i]
     for i in np.flatnonzero(rows[:, PLACE["labelled"]])
@@ -254,8 +258,10 @@ def test_a_kept_history_gives_the_scores_of_whole_rows(kind, name):
   record = user_record()
   candidates = np.array([9, 3, 12, 9, 1], np.int32)
   request = asked_about(record, candidates, 55, NUM_ITEMS)
-  score = jax.jit(lambda b: system.apply({"params": params}, b, method="score"))
-  whole = np.asarray(score(layout.impression_batch(request)))[0]
+  batch = layout.impression_batch(request)
+  whole = np.asarray(apply(system, {"params": params}, batch, method="score"))[
+    0
+  ]
   expected = 1 / (1 + np.exp(-whole))
   assert np.ptp(expected[:, 0]) > 0.01
   # Two micro-batches and a part of a third.

@@ -82,6 +82,7 @@ def _batch(seed=0):
   return {k: jnp.asarray(v, jnp.int32) for k, v in arrays.items()}
 
 
+@functools.cache
 def _params(system):
   return init_params(system, _batch(), jax.random.key(0))
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Queries of a ranker see no target, and are those of serving."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +24,7 @@ from tests.data.layouts.requests_by_hand import (
   bound,
   user_record,
 )
+from tests.models.compiled import apply
 from tests.models.test_action_ranker import _backbone, _packed
 
 _OPTIONS = {"history_loss": True, "last_requests": 1}
@@ -63,28 +66,29 @@ def model():
   return system, params["params"]
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _influence(system, params, batch, x_BLD):
+  """Whether the query of position i depends on the vector of position j."""
+
+  def sums(x):
+    def run(m):
+      return m.backbone(x, SequenceInfo.from_batch(batch), deterministic=True)
+
+    hidden_BLD = system.apply({"params": params}, method=run)
+    return jnp.sum(jnp.sin(hidden_BLD), axis=2)[0]
+
+  return jnp.any(jax.jacrev(sums)(x_BLD)[:, 0] != 0, axis=-1)
+
+
 @pytest.mark.parametrize("name", _LAYOUTS)
 def test_a_query_depends_on_its_event_and_those_before(model, name):
   """By gradient, of every query that has a label to every token's vector."""
   system, params = model
   layout = _LAYOUTS[name]
   rows = _example(layout)
-  batch = _packed(layout, [rows], layout.max_length)
-  info = SequenceInfo.from_batch(jax.tree.map(jnp.asarray, batch))
-
-  @jax.jit
-  def influence(x_BLD):
-    def sums(x):
-      def run(m):
-        return m.backbone(x, info, deterministic=True)
-
-      hidden_BLD = system.apply({"params": params}, method=run)
-      return jnp.sum(jnp.sin(hidden_BLD), axis=2)[0]
-
-    return jnp.any(jax.jacrev(sums)(x_BLD)[:, 0] != 0, axis=-1)
-
-  x_BLD = jax.random.normal(jax.random.key(2), (1, layout.max_length, 8))
-  found = np.asarray(influence(x_BLD))
+  batch = _packed(layout, [rows])
+  x_BLD = jax.random.normal(jax.random.key(2), (*batch["item_BL"].shape, 8))
+  found = np.asarray(_influence(system, params, batch, x_BLD))
   asking = np.flatnonzero(rows[:, PLACE["next_item"]])
   assert len(asking) == 5
   for n, place in enumerate(asking):
@@ -103,9 +107,7 @@ def test_serving_asks_what_training_did(model, name):
   layout = _LAYOUTS[name]
   rows = _example(layout)
   batch = _packed(layout, [rows, rows])
-  outputs = jax.jit(
-    lambda b: system.apply({"params": params}, b, deterministic=True)
-  )(batch)
+  outputs = apply(system, {"params": params}, batch, deterministic=True)
   asking = np.flatnonzero(rows[:, PLACE["next_item"]])
   record = user_record()
   count = len(asking)
@@ -116,9 +118,8 @@ def test_serving_asks_what_training_did(model, name):
     query_time=rows[asking, PLACE["query_time"]],
     event=np.arange(1, count + 1),
   )
-  served = jax.jit(
-    lambda b: system.apply({"params": params}, b, method="query")
-  )(layout.request_batch(requests))
+  asked = layout.request_batch(requests)
+  served = apply(system, {"params": params}, asked, method="query")
   trained = outputs.query[0, len(rows) + asking]
   np.testing.assert_allclose(served, trained, rtol=1e-5, atol=1e-6)
   np.testing.assert_allclose(np.linalg.norm(served, axis=1), 1, rtol=1e-5)
