@@ -4,9 +4,8 @@
 import dataclasses
 import importlib
 import inspect
+import json
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
@@ -21,6 +20,7 @@ from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.options import PipelineOptions
 from genrec_jax.experiment.sections import check_config
 from genrec_jax.semantic_ids import stages
+from tests import commands
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _NAMES = sorted(
@@ -42,6 +42,7 @@ _LATER = [
 ]
 # They make item tokens, and train nothing.
 _TOKENS_ONLY = ("rqkmeans_amazon",)
+_OF_THE_DATA = ("data", "split", "filter")
 
 
 def _check(config):
@@ -110,16 +111,32 @@ def test_an_unknown_word_is_an_error(name):
     module.get_config("quicktst")
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+  """The folder of the data set of a config; many configs share one."""
+  folders = {}
+
+  def prepare_once(config):
+    wanted = {part: to_plain(config)[part] for part in _OF_THE_DATA}
+    key = json.dumps(wanted, sort_keys=True)
+    if key not in folders:
+      folders[key] = tmp_path_factory.mktemp("prepared") / "data"
+      parts = [build(wanted[part]) for part in ("data", "split")]
+      prepare(*parts, folders[key], **wanted["filter"])
+    return folders[key]
+
+  return prepare_once
+
+
 @pytest.mark.parametrize(
   ("name", "form"), [form for form in _FORMS if form not in _LATER]
 )
-def test_every_form_builds(name, form, tmp_path):
+def test_every_form_builds(name, form, prepared, tmp_path):
   config = importlib.import_module(f"configs.{name}").get_config(form)
+  config.prepared = str(prepared(config))
   plain, workdir = to_plain(config), tmp_path / "run"
   if "content" in plain:
-    parts = [build(plain[part]) for part in ("data", "split")]
-    prepare(*parts, workdir / "data", **plain["filter"])
-    catalog = Catalog(workdir / "data")
+    catalog = Catalog(plain["prepared"])
     stages.make_vectors(plain, catalog, workdir)
     if "tokens" in plain:
       tokens = stages.make_tokens(plain, catalog, workdir)
@@ -154,22 +171,19 @@ def test_a_config_that_trains_nothing_says_what_it_is_for():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "form"), _FORMS)
-def test_every_form_trains_three_steps(name, form, tmp_path):
+def test_every_form_trains_three_steps(name, form, prepared, tmp_path):
   config = importlib.import_module(f"configs.{name}").get_config(form)
   script = ["train.py"]
   if "content" in config:
     script = ["run.py", "--stop_after=training"]
-  done = subprocess.run(
+  done = commands.run(
     [
-      sys.executable,
-      str(_ROOT / "scripts" / script[0]),
+      _ROOT / "scripts" / script[0],
       f"--config={_ROOT / 'configs' / name}.py:{form}",
       f"--workdir={tmp_path / 'run'}",
+      f"--config.prepared={prepared(config)}",
       *script[1:],
-    ],
-    capture_output=True,
-    text=True,
-    timeout=600,
+    ]
   )
   assert done.returncode == 0, done.stderr
   if name in _TOKENS_ONLY:
