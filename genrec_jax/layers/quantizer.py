@@ -13,8 +13,10 @@ code's share of the batch n_k and sum of residuals m_k, both per token,
 
 (van den Oord et al., arXiv 1711.00937, appendix A.1) with N~ = (N + eps) /
 (1 + C eps). A code whose share N_k falls below `reset_share` of an equal one
-moves to a random residual of the batch. What is set so leaves the layer as
-`assign`, for the train step to put in place after the optimizer.
+moves to a random residual of the batch that no code is at, each to another;
+where the batch has too few of those, the codes beyond stay as they are until a
+later batch. What is set so leaves the layer as `assign`, for the train step to
+put in place after the optimizer.
 Shapes: T vectors of width D, M levels, C codes.
 """
 
@@ -26,7 +28,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from genrec_jax.ops.kmeans import code_sums, distances
+from genrec_jax.ops.equal_rows import is_first
+from genrec_jax.ops.kmeans import code_sums, nearest, squared_distances
 from genrec_jax.ops.sinkhorn import sinkhorn_codes
 
 _EPS = 1e-7
@@ -161,13 +164,12 @@ class ResidualQuantizer(nn.Module):
     )
 
   def _codes(self, number, left_TD, book_CD, where_T, train):
-    costs_TC = distances(left_TD, jax.lax.stop_gradient(book_CD))
+    book_CD = jax.lax.stop_gradient(book_CD)
     softness = self.sinkhorn[number] if self.sinkhorn else 0.0
     if not (train and softness):
-      return jnp.argmin(costs_TC, axis=1).astype(jnp.int32)
-    costs_TC = costs_TC + jnp.sum(jnp.square(left_TD), axis=1)[:, None]
+      return nearest(left_TD, book_CD)
     return sinkhorn_codes(
-      costs_TC,
+      squared_distances(left_TD, book_CD),
       softness=softness,
       rounds=self.sinkhorn_rounds,
       where_N=where_T,
@@ -186,9 +188,11 @@ class ResidualQuantizer(nn.Module):
       value_CD = sums_CD / smooth_C[:, None]
     if key is not None:
       dead_C = usage_C < self.reset_share / num_codes
-      drawn_CD = random_rows(left_TD, where_T, num_codes, key)
-      # Nothing to move to in a batch without vectors.
-      dead_C = dead_C & jnp.any(where_T)
+      free_T = new_rows(left_TD, where_T, value_CD)
+      drawn_CD, drawn_C = random_rows(left_TD, free_T, num_codes, key)
+      # The j-th dead code moves to the j-th vector drawn, if there is one.
+      rank_C = jnp.cumsum(dead_C) - 1
+      drawn_CD, dead_C = drawn_CD[rank_C], dead_C & drawn_C[rank_C]
       usage_C = jnp.where(dead_C, 1 / num_codes, usage_C)
       sums_CD = jnp.where(dead_C[:, None], drawn_CD / num_codes, sums_CD)
       value_CD = jnp.where(dead_C[:, None], drawn_CD, value_CD)
@@ -224,15 +228,29 @@ def averages(
   return usage_C, sums_CD + weight * (batch_CD / count - sums_CD)
 
 
+def new_rows(
+  vectors_TD: Float[Array, "T D"],
+  where_T: Bool[Array, "T"],
+  book_CD: Float[Array, "C D"],
+) -> Bool[Array, "T"]:
+  """Real vectors that equal no code's and no real vector before them."""
+  codes_C = jnp.ones(book_CD.shape[0], bool)
+  first = is_first(
+    jnp.concatenate([book_CD, vectors_TD]), jnp.concatenate([codes_C, where_T])
+  )
+  return first[book_CD.shape[0] :]
+
+
 def random_rows(
   vectors_TD: Float[Array, "T D"],
   where_T: Bool[Array, "T"],
   count: int,
   key: Key[Array, ""],
-) -> Float[Array, "count D"]:
-  """Random vectors where `where_T` holds, again from the first if too few."""
+) -> tuple[Float[Array, "count D"], Bool[Array, "count"]]:
+  """Random vectors where `where_T` holds, none twice, and which are there."""
   order_T = jnp.argsort(
     jnp.where(where_T, jax.random.uniform(key, where_T.shape), 2.0)
   )
-  real = jnp.maximum(jnp.sum(where_T), 1)
-  return vectors_TD[order_T[jnp.arange(count) % real]]
+  drawn = jnp.arange(count)
+  rows = order_T[jnp.minimum(drawn, where_T.shape[0] - 1)]
+  return vectors_TD[rows], drawn < jnp.sum(where_T)

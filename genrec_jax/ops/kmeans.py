@@ -10,11 +10,16 @@ diagram, the form of the cheapest partition into equal parts (Aurenhammer et
 al., 1998). A rule on vectors, so it also codes vectors that come later, which
 an assignment by turns (OneRec, arXiv 2502.18965) does not; in return parts are
 nearly and not exactly equal, and equal vectors always share a code.
-A code that loses all its vectors is put on one of the worst coded vectors.
+A code that loses all its vectors is put on the worst coded vector that no code
+is at. Where fewer vectors differ than there are codes, the codes beyond share a
+vector with another one, and vectors take the lower code.
 
+Distances are taken around the mean of the centers: a matrix product of vectors
+far from 0 keeps nothing of what tells codes apart. Their error is about 1e-6 of
+the squared distances from that mean, wherever 0 is.
 Start: Arthur and Vassilvitskii, k-means++, SODA 2007, on a seeded sample.
-Sums over a code are one-hot matrix products: the same bits on every run, also
-where scatters are unordered. Memory: (block, C) distances at a time.
+Sums over a code are scatters: the same bits on every run where those are
+ordered, as on CPUs and TPUs. Memory: (block, C) distances at a time.
 Shapes: N vectors of width D, C codes.
 """
 
@@ -25,6 +30,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
+
+from genrec_jax.ops.equal_rows import first_equal, is_first
 
 # Distances held at once: 2^22 float32 are 16 MiB.
 _BLOCK_DISTANCES = 1 << 22
@@ -37,11 +44,30 @@ _PRICE_STEPS, _LAST_PRICE_STEPS = 20, 200
 def distances(
   vectors_ND: Float[Array, "N D"], centers_CD: Float[Array, "C D"]
 ) -> Float[Array, "N C"]:
-  """|e_c|^2 - 2 <x, e_c>: squared distances up to |x|^2."""
+  """|e_c - m|^2 - 2 <x - m, e_c - m>: squared distances up to |x - m|^2.
+
+  m is the mean of the centers. For codes by argmin: the term of the vector
+  would only take bits from the differences.
+  """
+  mean_D = jnp.mean(centers_CD, axis=0)
+  centers_CD = centers_CD - mean_D[None, :]
   products_NC = jnp.einsum(
-    "ND,CD->NC", vectors_ND, centers_CD, precision=lax.Precision.HIGHEST
+    "ND,CD->NC",
+    vectors_ND - mean_D[None, :],
+    centers_CD,
+    precision=lax.Precision.HIGHEST,
   )
   return jnp.sum(jnp.square(centers_CD), axis=1)[None, :] - 2 * products_NC
+
+
+def squared_distances(
+  vectors_ND: Float[Array, "N D"], centers_CD: Float[Array, "C D"]
+) -> Float[Array, "N C"]:
+  """|x - e_c|^2, at least 0: comparable between vectors too."""
+  gaps_ND = vectors_ND - jnp.mean(centers_CD, axis=0)[None, :]
+  lengths_N = jnp.sum(jnp.square(gaps_ND), axis=1)
+  squares_NC = distances(vectors_ND, centers_CD) + lengths_N[:, None]
+  return jnp.maximum(squares_NC, 0.0)
 
 
 def nearest(
@@ -60,11 +86,11 @@ def code_sums(
   vectors_ND: Float[Array, "N D"], codes_N: Int[Array, "N"], num_codes: int
 ) -> tuple[Float[Array, "C D"], Float[Array, "C"]]:
   """Sum and number of the vectors of each code; code num_codes: of none."""
-  one_hot_NC = jax.nn.one_hot(codes_N, num_codes, dtype=vectors_ND.dtype)
-  sums_CD = jnp.einsum(
-    "NC,ND->CD", one_hot_NC, vectors_ND, precision=lax.Precision.HIGHEST
-  )
-  return sums_CD, jnp.sum(one_hot_NC, axis=0)
+  sums_CD = jnp.zeros((num_codes, vectors_ND.shape[1]), vectors_ND.dtype)
+  sums_CD = sums_CD.at[codes_N].add(vectors_ND, mode="drop")
+  # Counted as integers: float32 stops at 2^24.
+  sizes_C = jnp.zeros(num_codes, jnp.int32).at[codes_N].add(1, mode="drop")
+  return sums_CD, sizes_C.astype(vectors_ND.dtype)
 
 
 def kmeans_plus_plus(
@@ -72,29 +98,39 @@ def kmeans_plus_plus(
 ) -> Float[Array, "C D"]:
   """num_codes of the vectors, each drawn by its distance to those before.
 
-  Where no vector is left that differs from all chosen ones, any is drawn.
+  No two are equal; where no vector is left that differs from all chosen ones,
+  any is drawn.
   """
-  last = vectors_ND.shape[0] - 1
+  equal_N = first_equal(vectors_ND)
   # Each center is the best of a few draws, as many as scikit-learn takes.
   trials = 2 + int(math.log(num_codes))
 
   def add(index, state):
-    centers_CD, apart_N = state
+    centers_CD, apart_N, free_N = state
     draws_T = jax.random.uniform(jax.random.fold_in(key, index), (trials,))
+    # Rounding leaves equal vectors apart, and near ones not.
+    weight_N = jnp.where(free_N, apart_N, 0.0)
     # All alike at the first draw, and where nothing is apart any more.
-    uniform = (index == 0) | (jnp.max(apart_N) <= 0)
-    total_N = jnp.cumsum(jnp.where(uniform, 1.0, apart_N))
+    uniform = (index == 0) | (jnp.max(weight_N) <= 0)
+    alike_N = jnp.where(jnp.any(free_N), free_N, True).astype(apart_N.dtype)
+    weight_N = jnp.where(uniform, alike_N, weight_N)
+    total_N = jnp.cumsum(weight_N)
     chosen_T = jnp.searchsorted(total_N, draws_T * total_N[-1], side="right")
-    tried_TD = vectors_ND[jnp.minimum(chosen_T, last)]
-    gaps_NT = distances(vectors_ND, tried_TD) + length_N[:, None]
-    gaps_NT = jnp.minimum(apart_N[:, None], jnp.maximum(gaps_NT, 0.0))
+    # Sums that were rounded may end at a vector of no weight.
+    possible_T = weight_N.at[chosen_T].get(mode="fill", fill_value=0) > 0
+    chosen_T = jnp.where(possible_T, chosen_T, jnp.argmax(weight_N))
+    tried_TD = vectors_ND[chosen_T]
+    gaps_NT = squared_distances(vectors_ND, tried_TD)
+    gaps_NT = jnp.minimum(apart_N[:, None], gaps_NT)
     best = jnp.argmin(jnp.sum(gaps_NT, axis=0))
-    return centers_CD.at[index].set(tried_TD[best]), gaps_NT[:, best]
+    free_N = free_N & (equal_N != equal_N[chosen_T[best]])
+    return centers_CD.at[index].set(tried_TD[best]), gaps_NT[:, best], free_N
 
-  length_N = jnp.sum(jnp.square(vectors_ND), axis=1)
-  centers_CD = jnp.zeros((num_codes, vectors_ND.shape[1]), vectors_ND.dtype)
-  apart_N = jnp.full(vectors_ND.shape[0], jnp.inf, vectors_ND.dtype)
-  return lax.fori_loop(0, num_codes, add, (centers_CD, apart_N))[0]
+  count, width = vectors_ND.shape
+  centers_CD = jnp.zeros((num_codes, width), vectors_ND.dtype)
+  apart_N = jnp.full(count, jnp.inf, vectors_ND.dtype)
+  state = (centers_CD, apart_N, jnp.ones(count, bool))
+  return lax.fori_loop(0, num_codes, add, state)[0]
 
 
 @functools.partial(
@@ -119,6 +155,11 @@ def kmeans(
     balanced: set prices so that codes are taken about equally often.
     sample: vectors that the start is drawn from, at most.
   """
+  # Around 0, where sums of many vectors round off least; a mean of what is
+  # taken off one of them is right wherever 0 is.
+  first_1D = vectors_ND[:1]
+  shift_D = first_1D[0] + jnp.mean(vectors_ND - first_1D, axis=0)
+  vectors_ND = vectors_ND - shift_D[None, :]
   blocks = _Blocks(vectors_ND, num_codes)
   start_key, sample_key = jax.random.split(key)
   some_ND = vectors_ND
@@ -128,7 +169,8 @@ def kmeans(
     )
   centers_CD = kmeans_plus_plus(some_ND, num_codes, start_key)
   if balanced:
-    return _balanced(blocks, centers_CD, iterations)
+    centers_CD, prices_C = _balanced(blocks, centers_CD, iterations)
+    return centers_CD + shift_D[None, :], prices_C
 
   def step(state):
     centers_CD, codes_N, _, rounds = state
@@ -140,7 +182,7 @@ def kmeans(
   centers_CD = lax.while_loop(
     lambda s: s[2] & (s[3] < iterations), step, state
   )[0]
-  return centers_CD, jnp.zeros(num_codes)
+  return centers_CD + shift_D[None, :], jnp.zeros(num_codes)
 
 
 def _balanced(blocks, centers_CD, iterations):
@@ -175,6 +217,7 @@ class _Blocks:
     self.shape = self.vectors.shape[:2]
     self.real = (jnp.arange(count + missing) < count).reshape(self.shape)
     self.count = count
+    self.first = is_first(padded, self.real.reshape(-1))
 
   def variance(self):
     """Mean squared distance to the mean."""
@@ -191,22 +234,38 @@ class _Blocks:
       vectors_nD, real_n = block
       costs_nC = distances(vectors_nD, centers_CD)
       codes_n = jnp.argmin(costs_nC + prices_C[None, :], axis=1)
-      own_n = jnp.take_along_axis(costs_nC, codes_n[:, None], axis=1)[:, 0]
-      gaps_n = own_n + jnp.sum(jnp.square(vectors_nD), axis=1)
+      gaps_nD = vectors_nD - centers_CD[codes_n]
+      gaps_n = jnp.sum(jnp.square(gaps_nD), axis=1)
       codes_n = jnp.where(real_n, codes_n, self.num_codes)
       sums_CD, sizes_C = code_sums(vectors_nD, codes_n, self.num_codes)
-      gaps_n = jnp.where(real_n, gaps_n, -jnp.inf)
       return codes_n.astype(jnp.int32), gaps_n, sums_CD, sizes_C
 
     codes, gaps, sums, sizes = lax.map(some, (self.vectors, self.real))
     sizes_C = jnp.sum(sizes, axis=0)
     means_CD = jnp.sum(sums, axis=0) / jnp.maximum(sizes_C, 1.0)[:, None]
-    # The j-th code without vectors goes to the j-th worst coded vector.
-    gaps_N, flat = gaps.reshape(-1), self.vectors.reshape(-1, means_CD.shape[1])
-    worst_C = lax.top_k(gaps_N, self.num_codes)[1]
     empty_C = sizes_C == 0
-    worst_C = worst_C[jnp.cumsum(empty_C) - 1]
-    return jnp.where(empty_C[:, None], flat[worst_C], means_CD), codes
+    moved_CD, moved_C = self._moved(gaps.reshape(-1), means_CD, empty_C)
+    kept_CD = jnp.where(moved_C[:, None], moved_CD, centers_CD)
+    return jnp.where(empty_C[:, None], kept_CD, means_CD), codes
+
+  def _moved(self, gaps_N, means_CD, empty_C):
+    """Vectors for empty codes to move to, and which of these there are.
+
+    The j-th empty code goes to the j-th worst coded of the vectors that differ
+    from each other and from all means. Of the C worst that differ from each
+    other, at most as many are means as there are codes that are not empty: the
+    others are enough.
+    """
+    gaps_N = jnp.where(self.first, gaps_N, -jnp.inf)
+    worst_C = lax.top_k(gaps_N, self.num_codes)[1]
+    worst_CD = self.vectors.reshape(-1, means_CD.shape[1])[worst_C]
+    free_C = is_first(
+      jnp.concatenate([means_CD, worst_CD]),
+      jnp.concatenate([~empty_C, self.first[worst_C]]),
+    )[self.num_codes :]
+    order_C = jnp.argsort(~free_C)
+    rank_C = jnp.cumsum(empty_C) - 1
+    return worst_CD[order_C[rank_C]], empty_C & (rank_C < jnp.sum(free_C))
 
   def prices(self, centers_CD, prices_C, softness, steps):
     """Raises prices of codes that are taken too often, softly (Sinkhorn)."""

@@ -191,11 +191,13 @@ class ItemTokens:
     Args:
       item_ids: new or retired items.
       vectors: hold the new items; of the space the table was made in.
-      reuse_retired: codes of retired items count as free.
+      reuse_retired: codes of retired items count as free, but for those that
+        come back in this call.
 
     Raises:
       ValueError: vectors of another space, items that are in the table, no
-        free code, or a table that another process has changed meanwhile.
+        free code, a retired item whose codes another one has got, or a table
+        that another process has changed meanwhile.
     """
     self._check_ids(item_ids)
     present = [
@@ -215,37 +217,41 @@ class ItemTokens:
         f" template {vectors.manifest['template']!r})."
       )
     new = [name for name in item_ids if name not in self._row]
+    back = [self._row[name] for name in item_ids if name in self._row]
+    unique = self.manifest["unique"]
+    if unique is not None:
+      unique = build(unique, where="manifest.unique")
+      if not unique.share_overflow:
+        self._check_returning(back)
     codes_NM = np.zeros((len(item_ids), len(self.level_sizes)), np.int32)
+    is_new = np.array([name not in self._row for name in item_ids])
+    codes_NM[~is_new] = self.codes[back]
     if new:
-      existing = self.live if reuse_retired else np.arange(len(self.codes)) > 0
-      unique = self.manifest["unique"]
-      found_nM, _ = _unique_codes(
+      existing = np.arange(len(self.codes)) > 0
+      if reuse_retired:
+        existing = self.live.copy()
+        # What comes back in this very call is no longer free.
+        existing[back] = True
+      codes_NM[is_new], _ = _unique_codes(
         self.tokenizer(),
-        None if unique is None else build(unique, where="manifest.unique"),
+        unique,
         vectors.for_catalog(new),
         self.codes[existing],
       )
-      place = {name: i for i, name in enumerate(new)}
-    for i, name in enumerate(item_ids):
-      known = self._row.get(name)
-      codes_NM[i] = (
-        found_nM[place[name]] if known is None else self.codes[known]
-      )
-    self._check_returning(item_ids, new)
     return self._next("assigned", item_ids, codes_NM, vectors.version)
 
-  def _check_returning(self, item_ids, new) -> None:
-    """Raises where another item has got the codes of a returning one."""
-    rows = [self._row[name] for name in item_ids if name not in set(new)]
-    if not rows or self.manifest["unique"] is None:
-      return
-    taken = {tuple(codes) for codes in self.codes[self.live].tolist()}
+  def _check_returning(self, rows: Sequence[int]) -> None:
+    """Raises unless the codes of returning items are theirs alone."""
+    live = np.flatnonzero(self.live)
+    holder = {tuple(self.codes[row].tolist()): row for row in live}
     for row in rows:
-      if tuple(self.codes[row].tolist()) in taken:
+      other = holder.setdefault(tuple(self.codes[row].tolist()), row)
+      if other != row:
         raise ValueError(
           f"the codes of the retired item {self.item_ids[row]!r} belong to"
-          " another item now (reuse_retired): it cannot come back. Give it a"
-          " new id."
+          f" another item now (reuse_retired), {self.item_ids[other]!r}: they"
+          " cannot both be live. Retire the other one, or give this one a new"
+          " id."
         )
 
   def retire(self, item_ids: Sequence[str]) -> "ItemTokens":

@@ -240,7 +240,7 @@ def _against_vectors(
   }
   if decoded_ND is not None:
     error = float(np.square(vectors_ND - decoded_ND).mean())
-    spread = float(vectors_ND.var(axis=0).mean())
+    spread = float(vectors_ND.var(axis=0, dtype=np.float64).mean())
     report["reconstruction"] = {
       "mse": error,
       "of_variance": error / spread if spread else 0.0,
@@ -257,6 +257,8 @@ def _against_vectors(
 def _recall(vectors_ND, asked, k, *, prefix_NM=None, decoded_ND=None) -> float:
   """Mean share of the k nearest by vector among the k nearest by codes."""
   total = 0.0
+  vectors_ND = _centred(vectors_ND)
+  decoded_ND = None if decoded_ND is None else _centred(decoded_ND)
   for start in range(0, len(asked), _BLOCK):
     rows = asked[start : start + _BLOCK]
     near_BK = _nearest(vectors_ND, rows, k)
@@ -267,6 +269,12 @@ def _recall(vectors_ND, asked, k, *, prefix_NM=None, decoded_ND=None) -> float:
     else:
       total += _prefix_hits(prefix_NM, rows, near_BK).sum() / k
   return float(total / len(asked))
+
+
+def _centred(vectors_ND) -> np.ndarray:
+  """Around 0, where |a|^2 - 2 <a, b> does not lose what tells b's apart."""
+  mean_D = vectors_ND.mean(axis=0, dtype=np.float64)
+  return (vectors_ND - mean_D[None, :]).astype(vectors_ND.dtype)
 
 
 def _nearest(vectors_ND, rows, k) -> np.ndarray:

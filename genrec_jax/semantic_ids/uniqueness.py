@@ -9,15 +9,16 @@
                        Sinkhorn (after LC-Rec, arXiv 2311.09049)
 
 `apply` codes a catalogue: rows are items in the order of their index, which
-fixes the result. `assign` codes new items and changes no existing one. Both
-raise a ValueError where a prefix has more items than the last level has codes.
+fixes the result. `assign` codes new items and changes no existing one; existing
+rows may be equal, where a code went from a retired item to another. Both raise
+a ValueError where a prefix needs more codes than the last level has.
 Shapes: N items, n new ones, M levels, C codes of the last level.
 """
 
 from collections.abc import Callable
 import dataclasses
 import functools
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 from jaxtyping import Float, Int
@@ -31,7 +32,13 @@ Costs = Callable[[Int[np.ndarray, "n"]], Float[np.ndarray, "n C"]]
 
 @runtime_checkable
 class Uniqueness(Protocol):
-  """What makes codes unique; `costs` are a fitted tokenizer's."""
+  """What makes codes unique; `costs` are a fitted tokenizer's.
+
+  Attributes:
+    share_overflow: items share codes where none is free, instead of an error.
+  """
+
+  share_overflow: bool
 
   def sizes(self, level_sizes: tuple[int, ...]) -> tuple[int, ...]:
     """Level sizes after the rule."""
@@ -63,6 +70,7 @@ class DedupLevel:
   """
 
   size: int = 256
+  share_overflow: ClassVar[bool] = False
 
   def sizes(self, level_sizes: tuple[int, ...]) -> tuple[int, ...]:
     """Level sizes with the new level."""
@@ -89,8 +97,9 @@ class DedupLevel:
     del costs
     index_n = np.zeros(len(codes_nM), np.int32)
     for used, rows in _groups(existing_NM[:, :-1], codes_nM):
-      _check_room(len(used), len(rows), self.size, codes_nM[rows[0]])
       free = np.setdiff1d(np.arange(self.size), existing_NM[used, -1])
+      taken = self.size - len(free)
+      _check_room(taken, len(rows), self.size, codes_nM[rows[0]])
       index_n[rows] = free[: len(rows)]
     return np.concatenate([codes_nM, index_n[:, None]], axis=1)
 
@@ -108,7 +117,7 @@ class RandomLastLevel:
     keep_nearest: False gives all items under a prefix random codes (as
       published), also where nearest ones would do.
     share_overflow: items for which no code is left keep their own and share
-      it, instead of an error.
+      it, instead of an error; so does a retired item that comes back.
   """
 
   seed: int = 0
@@ -171,6 +180,7 @@ class SinkhornLastLevel:
 
   softness: float = 0.003
   rounds: int = 200
+  share_overflow: ClassVar[bool] = False
 
   def sizes(self, level_sizes: tuple[int, ...]) -> tuple[int, ...]:
     """As they were."""
@@ -281,10 +291,10 @@ def _fill_last_level(
   codes_nM = codes_nM.copy()
   groups = _groups(existing_NM[:, :-1], codes_nM[:, :-1], not keep_nearest)
   for used, rows in groups:
-    if not share_overflow:
-      _check_room(len(used), len(rows), size, codes_nM[rows[0], :-1])
     taken_C = np.zeros(size, bool)
     taken_C[existing_NM[used, -1]] = True
+    if not share_overflow:
+      _check_room(int(taken_C.sum()), len(rows), size, codes_nM[rows[0], :-1])
     waiting = []
     for row in rows:
       code = codes_nM[row, -1]
@@ -302,10 +312,10 @@ def _fill_last_level(
   return codes_nM
 
 
-def _check_room(used: int, new: int, size: int, prefix: np.ndarray) -> None:
-  if used + new > size:
+def _check_room(taken: int, new: int, size: int, prefix: np.ndarray) -> None:
+  if taken + new > size:
     raise ValueError(
-      f"{used + new} items share the codes {tuple(prefix.tolist())}, and the"
+      f"{taken + new} items share the codes {tuple(prefix.tolist())}, and the"
       f" last level has {size} codes to tell them apart. Use a larger last"
       " level, more levels or codes, or a tokenizer that spreads items better"
       " (the quality report shows the largest groups)."

@@ -8,7 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genrec_jax.layers.quantizer import ResidualQuantizer, averages, random_rows
+from genrec_jax.layers.quantizer import (
+  ResidualQuantizer,
+  averages,
+  new_rows,
+  random_rows,
+)
 
 _SIZES = (6, 5)
 
@@ -183,9 +188,58 @@ def test_a_softness_for_each_level():
 def test_random_rows_are_real_and_different():
   x = jnp.arange(10.0)[:, None]
   where = (jnp.arange(10) % 2).astype(bool)
-  drawn = np.array(random_rows(x, where, 8, jax.random.key(0)))[:, 0]
-  assert sorted(drawn[:5]) == [1, 3, 5, 7, 9]
-  np.testing.assert_array_equal(drawn[5:], drawn[:3])
+  drawn, there = random_rows(x, where, 8, jax.random.key(0))
+  assert there.tolist() == [True] * 5 + [False] * 3
+  assert sorted(drawn[:5, 0].tolist()) == [1, 3, 5, 7, 9]
+  more, there = random_rows(x, where, 12, jax.random.key(0))
+  assert there.sum() == 5 and more.shape == (12, 1)
+
+
+def test_new_rows_are_at_no_code_and_there_once():
+  x = jnp.array([7.0, 1, 3, 3, 2, 7, 1])[:, None]
+  where = jnp.array([False, True, True, True, True, True, True])
+  free = new_rows(x, where, jnp.array([[2.0], [5.0]]))
+  assert free.tolist() == [False, True, True, False, False, True, False]
+
+
+@pytest.mark.parametrize("ema", [True, False])
+@pytest.mark.parametrize("distinct", [2, 9])
+def test_no_two_dead_codes_move_to_one_vector(ema, distinct):
+  layer, params, z, where = _setup(ema=ema, reset_share=0.5, decay=0.9)
+  z = z[jnp.arange(z.shape[0]) % distinct]
+  # One code has everything, and one of the dead is at a residual by itself.
+  book = params["level_0"]["embedding"]
+  book = (book * 0.1 + 50).at[0].set(z[:distinct].mean(axis=0))
+  dead = jnp.arange(6) > 0
+  if not ema:
+    book = book.at[5].set(z[0])
+    dead = dead.at[5].set(False)
+  params["level_0"]["embedding"] = book
+  params["level_0"]["usage"] = jnp.where(dead, 1e-3, 0.5)
+  params["level_0"]["sums"] = book * jnp.where(dead, 1e-3, 0.5)[:, None]
+  assign = _apply(layer, params, z, where).assign
+  mask, value = assign["level_0", "embedding"]
+  after = np.where(mask, value, book)
+  assert len(np.unique(after, axis=0)) == 6
+  gaps = np.abs(after[:, None] - np.asarray(z)[None]).sum(axis=2).min(axis=1)
+  at_vector = (gaps < 1e-6) & np.asarray(dead)
+  # Where there are too few, the others stay dead where they were.
+  free = distinct if ema else distinct - 1
+  assert at_vector.sum() == min(int(dead.sum()), free)
+  usage = np.asarray(assign["level_0", "usage"][1])
+  np.testing.assert_allclose(usage[at_vector], 1 / 6, rtol=1e-6)
+  assert (usage[np.asarray(dead) & ~at_vector] < 0.01).all()
+
+
+def test_codes_are_nearest_far_from_0():
+  layer, params, z, where = _setup()
+  z = z + 1e4
+  book = params["level_0"]["embedding"] + 1e4
+  params["level_0"]["embedding"] = book
+  found = _apply(layer, params, z, where, train=False)
+  gaps = np.float64(z)[:, None] - np.float64(book)[None]
+  squares = np.square(gaps).sum(axis=2)
+  np.testing.assert_array_equal(found.codes[:, 0], squares.argmin(axis=1))
 
 
 def test_averages_are_shares_of_the_batch():

@@ -108,6 +108,25 @@ def test_perfect_and_useless_codes():
   assert report["rank_correlation"]["decoded"] == 0
 
 
+def test_the_report_does_not_depend_on_where_0_is():
+  rng = np.random.default_rng(0)
+  codes = np.stack([rng.integers(0, c, 60) for c in _SIZES], 1)
+  x = rng.integers(-9, 9, (60, 4)) / 8
+  y = rng.integers(-9, 9, (60, 4)) / 8
+  reports = [
+    quality(
+      codes.astype(np.int32),
+      _SIZES,
+      vectors_ND=(x + offset).astype(np.float32),
+      decoded_ND=(y + offset).astype(np.float32),
+      neighbours=5,
+    )
+    for offset in (0, 2**14)
+  ]
+  for key in ("neighbours", "reconstruction", "rank_correlation"):
+    assert reports[0][key] == pytest.approx(reports[1][key], rel=1e-6)
+
+
 def test_codes_that_cannot_be():
   with pytest.raises(ValueError, match="no item"):
     quality(np.zeros((0, 2), np.int32), (2, 2))

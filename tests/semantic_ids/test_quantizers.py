@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.semantic_ids.quantizers import base as tokenizer
+from genrec_jax.semantic_ids.quantizers.mlp_quantizer import MlpQuantizer
 from genrec_jax.semantic_ids.quantizers.opq import (
   ProductCodes,
   ProductQuantization,
@@ -74,6 +75,56 @@ def test_the_last_code_is_the_cheapest(fits, name):
   costs = fits[name].last_level_costs(_vectors())
   assert costs.shape == (200, 6)
   np.testing.assert_array_equal(costs.argmin(axis=1), codes[:, -1])
+
+
+@pytest.mark.parametrize("name", ["residual", "balanced", "product"])
+def test_vectors_far_from_0_are_coded_as_well(fits, name):
+  """Not unit residuals: far from 0 all directions are nearly one."""
+  x = _vectors() + np.float32(1e4)
+  fitted = _OPTIONS[name].fit(x, seed=0)
+  # float32 are 1e-3 apart there.
+  assert _error(fitted, x) < 1.2 * _error(fits[name], _vectors()) + 1e-3
+  codes = fitted.encode(x)
+  for level, costs in enumerate(_exact_costs(fitted, x, codes)):
+    chosen = costs[np.arange(200), codes[:, level]]
+    assert (chosen - costs.min(axis=1)).max() < 1e-2
+  np.testing.assert_allclose(fitted.last_level_costs(x), costs, atol=1e-2)
+
+
+def _exact_costs(fitted, x, codes):
+  """What the codes of each level cost in float64, after the codes before."""
+  left, books = x.astype(np.float64), fitted.codebooks
+  if isinstance(fitted, ProductCodes):
+    parts = np.split((left - fitted.mean) @ fitted.rotation.T, 3, axis=1)
+    prices = [np.zeros(len(book)) for book in books]
+  else:
+    prices = fitted.prices
+  for level, book in enumerate(books):
+    seen = parts[level] if isinstance(fitted, ProductCodes) else left
+    yield np.square(seen[:, None] - book[None]).sum(axis=2) + prices[level]
+    left = left - (0 if seen is not left else book[codes[:, level]])
+
+
+def test_hidden_vectors_far_from_0_are_coded_exactly():
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(200, 3)).astype(np.float32)
+  book = rng.normal(size=(6, 3)).astype(np.float32) + np.float32(1e4)
+  same, far = np.eye(3, dtype=np.float32), np.full(3, 1e4, np.float32)
+  fitted = MlpQuantizer(
+    width=3,
+    level_sizes=(6,),
+    mean=0 * far,
+    scale=np.float32(1),
+    encoder_kernels=(same,),
+    encoder_biases=(far,),
+    decoder_kernels=(same,),
+    decoder_biases=(-far,),
+    codebooks=(book,),
+  )
+  hidden = (x + far[None]).astype(np.float64)
+  exact = np.square(hidden[:, None] - book[None]).sum(axis=2)
+  np.testing.assert_array_equal(fitted.encode(x)[:, 0], exact.argmin(axis=1))
+  np.testing.assert_allclose(fitted.last_level_costs(x), exact, atol=1e-4)
 
 
 @each

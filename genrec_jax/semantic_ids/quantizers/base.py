@@ -81,8 +81,8 @@ class Fitted:
   ) -> Float[np.ndarray, "N C"]:
     """What each code of the last level costs, after the levels before it.
 
-    The squared distance, up to a term of the vector alone; encode takes the
-    cheapest.
+    The squared distance, and the code's price where there is one; encode takes
+    the cheapest.
     """
     check_vectors(vectors_ND, self.width)
     empty = np.zeros((0, self.level_sizes[-1]), np.float32)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from genrec_jax.ops.kmeans import distances
+from genrec_jax.ops.kmeans import nearest, squared_distances
 from genrec_jax.semantic_ids.quantizers.base import Fitted, fitted
 
 _ARRAYS = (
@@ -60,17 +60,18 @@ class MlpQuantizer(Fitted):
     return self._levels(vectors_ND)[0]
 
   def _costs(self, vectors_ND: Float[Array, "N D"]) -> Float[Array, "N C"]:
-    return self._levels(vectors_ND)[1]
+    left_NK = self._levels(vectors_ND)[1]
+    return squared_distances(left_NK, self.codebooks[-1])
 
   def _levels(self, vectors_ND):
+    """Codes of all levels, and what the last level saw."""
     x_ND = (vectors_ND - self.mean[None, :]) / self.scale
     left_NK = _mlp(x_ND, self.encoder_kernels, self.encoder_biases)
-    codes = []
+    codes, seen_NK = [], left_NK
     for book_CK in self.codebooks:
-      costs_NC = distances(left_NK, book_CK)
-      codes.append(jnp.argmin(costs_NC, axis=1).astype(jnp.int32))
-      left_NK = left_NK - book_CK[codes[-1]]
-    return jnp.stack(codes, axis=1), costs_NC
+      codes.append(nearest(left_NK, book_CK))
+      seen_NK, left_NK = left_NK, left_NK - book_CK[codes[-1]]
+    return jnp.stack(codes, axis=1), seen_NK
 
   def _decode(self, codes_NM: Int[Array, "N M"]) -> Float[Array, "N D"]:
     total_NK = sum(

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
-from genrec_jax.ops.kmeans import code_sums, distances, kmeans
+from genrec_jax.ops.kmeans import code_sums, kmeans, nearest, squared_distances
 from genrec_jax.semantic_ids.quantizers.base import (
   Fitted,
   check_sizes,
@@ -66,8 +66,8 @@ class ProductQuantization:
     centred_ND = vectors_ND - mean_D[None, :]
     rotation_DD = principal_axes(centred_ND, levels)
     x_ND = jnp.asarray(centred_ND, jnp.float32)
-    books = self._start(x_ND @ rotation_DD.T, seed)
     with jax.default_matmul_precision("highest"):
+      books = self._start(x_ND @ rotation_DD.T, seed)
       for _ in range(self.rotations):
         rotation_DD, books = _improve(x_ND, rotation_DD, books)
     return ProductCodes(
@@ -129,7 +129,7 @@ def _improve(x_ND, rotation_DD, books):
   parts = jnp.split(x_ND @ rotation_DD.T, len(books), axis=1)
   means, coded = [], []
   for part_NP, book_CP in zip(parts, books, strict=True):
-    codes_N = jnp.argmin(distances(part_NP, book_CP), axis=1)
+    codes_N = nearest(part_NP, book_CP)
     sums_CP, sizes_C = code_sums(part_NP, codes_N, book_CP.shape[0])
     mean_CP = sums_CP / jnp.maximum(sizes_C, 1.0)[:, None]
     means.append(jnp.where((sizes_C > 0)[:, None], mean_CP, book_CP))
@@ -159,19 +159,19 @@ class ProductCodes(Fitted):
   codebooks: tuple[Any, ...]
 
   def _encode(self, vectors_ND: Float[Array, "N D"]) -> Int[Array, "N M"]:
-    codes = [jnp.argmin(c, axis=1) for c in self._all_costs(vectors_ND)]
-    return jnp.stack(codes, axis=1).astype(jnp.int32)
-
-  def _costs(self, vectors_ND: Float[Array, "N D"]) -> Float[Array, "N C"]:
-    return self._all_costs(vectors_ND)[-1]
-
-  def _all_costs(self, vectors_ND):
-    rotated_ND = (vectors_ND - self.mean[None, :]) @ self.rotation.T
-    parts = jnp.split(rotated_ND, len(self.codebooks), axis=1)
-    return [
-      distances(part_NP, book_CP)
+    parts = self._parts(vectors_ND)
+    codes = [
+      nearest(part_NP, book_CP)
       for part_NP, book_CP in zip(parts, self.codebooks, strict=True)
     ]
+    return jnp.stack(codes, axis=1)
+
+  def _costs(self, vectors_ND: Float[Array, "N D"]) -> Float[Array, "N C"]:
+    return squared_distances(self._parts(vectors_ND)[-1], self.codebooks[-1])
+
+  def _parts(self, vectors_ND):
+    rotated_ND = (vectors_ND - self.mean[None, :]) @ self.rotation.T
+    return jnp.split(rotated_ND, len(self.codebooks), axis=1)
 
   def _decode(self, codes_NM: Int[Array, "N M"]) -> Float[Array, "N D"]:
     parts = [

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
-from genrec_jax.ops.kmeans import distances, kmeans, nearest
+from genrec_jax.ops.kmeans import kmeans, nearest, squared_distances
 from genrec_jax.ops.norm import l2_normalize
 from genrec_jax.semantic_ids.quantizers.base import (
   Fitted,
@@ -116,18 +116,19 @@ class ResidualCodes(Fitted):
     return self._levels(vectors_ND)[0]
 
   def _costs(self, vectors_ND: Float[Array, "N D"]) -> Float[Array, "N C"]:
-    return self._levels(vectors_ND)[1]
+    left_ND = self._levels(vectors_ND)[1]
+    squares_NC = squared_distances(left_ND, self.codebooks[-1])
+    return squares_NC + self.prices[-1][None, :]
 
   def _levels(self, left_ND):
-    """Codes of all levels, and the costs of the last level's codes."""
-    codes = []
+    """Codes of all levels, and what the last level saw."""
+    codes, seen_ND = [], left_ND
     for center_CD, price_C in zip(self.codebooks, self.prices, strict=True):
       if self.normalize_residuals:
         left_ND = l2_normalize(left_ND)
-      costs_NC = distances(left_ND, center_CD) + price_C[None, :]
-      codes.append(jnp.argmin(costs_NC, axis=1).astype(jnp.int32))
-      left_ND = left_ND - center_CD[codes[-1]]
-    return jnp.stack(codes, axis=1), costs_NC
+      codes.append(nearest(left_ND, center_CD, price_C))
+      seen_ND, left_ND = left_ND, left_ND - center_CD[codes[-1]]
+    return jnp.stack(codes, axis=1), seen_ND
 
   def _decode(self, codes_NM: Int[Array, "N M"]) -> Float[Array, "N D"]:
     total_ND, scale = jnp.zeros((codes_NM.shape[0], self.width)), 1.0
