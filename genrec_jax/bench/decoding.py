@@ -37,6 +37,7 @@ from genrec_jax.decoding.unconstrained import unconstrained_search
 from genrec_jax.experiment.program import Program
 from genrec_jax.train.state import num_parameters
 
+SEARCHES = ("constrained", "masked", "unconstrained")
 _WARM_UP = 1
 
 
@@ -129,8 +130,9 @@ def time_decoding(
   history: int,
   turns: int,
   peer: Sequence[str] | None = None,
+  searches: Sequence[str] = SEARCHES,
 ) -> dict[str, Any]:
-  """Users per second of each, and ratios to the constrained search.
+  """Users per second of each, and ratios to the unconstrained search.
 
   Args:
     config: plain and checked, of a system that generates.
@@ -140,6 +142,7 @@ def time_decoding(
     history: items of each request.
     turns: timed batches of each.
     peer: command of another program to take turns with.
+    searches: which of SEARCHES to time.
 
   Raises:
     ValueError: the config's system does not generate, or the peer fails.
@@ -176,6 +179,8 @@ def time_decoding(
       "masked": run(constrained.decode, allowed),
       "unconstrained": run(free.decode, None),
     }
+    contestants = {name: contestants[name] for name in searches}
+    first = {name: _first_seconds(run) for name, run in contestants.items()}
     facts = {}
     if peer:
       process = Peer(peer)
@@ -186,6 +191,7 @@ def time_decoding(
     parameters = num_parameters(params)
   return _figures(seconds, batch_size) | {
     "parameters": parameters,
+    "first_batch_seconds": first,
     "beams": num_beams,
     "batch_size": batch_size,
     "history_items": history,
@@ -207,6 +213,13 @@ def _requests(num_items: int, count: int, length: int) -> Requests:
     for user in range(count)
   ]
   return Requests(zeros, zeros, history, zeros, zeros)
+
+
+def _first_seconds(run: Callable[[], Any]) -> float:
+  """Of a first batch: compilation, and one that runs."""
+  started = time.perf_counter()
+  run()
+  return round(time.perf_counter() - started, 2)
 
 
 def _take_turns(
@@ -236,10 +249,13 @@ def _figures(
     pairs = zip(seconds[above], seconds[below], strict=True)
     return round(statistics.median(a / b for a, b in pairs), 3)
 
-  ratios = {
-    "constrained_per_unconstrained": ratio("constrained", "unconstrained"),
-    "masked_per_unconstrained": ratio("masked", "unconstrained"),
-  }
-  if "peer" in seconds:
+  ratios = {}
+  if "unconstrained" in seconds:
+    ratios = {
+      f"{name}_per_unconstrained": ratio(name, "unconstrained")
+      for name in ("constrained", "masked")
+      if name in seconds
+    }
+  if "peer" in seconds and "constrained" in seconds:
     ratios["times_peer"] = ratio("peer", "constrained")
   return rates | ratios

@@ -14,30 +14,45 @@ from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.data.pipeline.pipeline import training_batches
 from genrec_jax.experiment.options import PipelineOptions
 
-_EPOCH_SECONDS = 90 * 24 * 3600
+EPOCH_SECONDS = 90 * 24 * 3600
 _WARM_UP = 5
 
 
 class SimulatedHistories:
-  """Random histories of one length, in memory."""
+  """Random histories of one length, in memory.
 
-  def __init__(self, users: int, events: int, num_items: int):
+  Args:
+    users: how many.
+    events: of each.
+    num_items: V.
+    num_actions: A; every event has one of the actions 1 .. A - 1. 0 = none.
+  """
+
+  def __init__(
+    self, users: int, events: int, num_items: int, num_actions: int = 0
+  ):
     rng = np.random.default_rng(0)
     shape = (users, events)
     self._items = rng.integers(1, num_items + 1, shape, np.int32)
-    times = rng.integers(0, _EPOCH_SECONDS, shape, np.int32)
+    times = rng.integers(0, EPOCH_SECONDS, shape, np.int32)
     self._times = np.sort(times, axis=1)
+    self._actions = None
+    if num_actions:
+      self._actions = rng.integers(1, num_actions, shape, np.int32)
     self.split = splits.LeaveOneOut()
 
   def __len__(self) -> int:
     return len(self._items)
 
   def __getitem__(self, user: int) -> dict[str, np.ndarray]:
-    return {
+    record = {
       "user": np.array(user, np.int32),
       "item": self._items[user],
       "time": self._times[user],
     }
+    if self._actions is not None:
+      record["action"] = self._actions[user]
+    return record
 
 
 def time_pipeline(

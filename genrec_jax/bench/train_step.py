@@ -1,64 +1,74 @@
 # SPDX-License-Identifier: Apache-2.0
 """Seconds of the very step that scripts/train.py runs, on full rows.
 
-Rows are random events, one user each, so no data is needed. The first steps
-are left out; the median of the others counts.
+Rows are random events (bench/batches.py), so no data is needed. The first steps
+are left out; the median of the others counts. MFU is the compiled program's
+FLOPs over the device's peak (core/mfu.py). A loop whose length only the running
+program knows is taken to be the key blocks of plain causal attention
+(ops/silu_attention/chunked.py) on rows of one user: half of them and half a
+block, on average.
 """
 
 from collections.abc import Mapping
 import resource
 import statistics
-import time
 from typing import Any
 
 import jax
 import numpy as np
 
+from genrec_jax.bench.batches import full_batch
+from genrec_jax.bench.timing import compile_timed, seconds_of_calls
 from genrec_jax.core import sharding
 from genrec_jax.core.build import build_options
+from genrec_jax.core.mfu import compiled_cost, mfu
 from genrec_jax.core.sharding import MeshOptions
-from genrec_jax.experiment.options import PipelineOptions
 from genrec_jax.experiment.program import Program
+from genrec_jax.ops.silu_attention.chunked import BLOCK
 from genrec_jax.train.state import num_parameters
-
-_EPOCH_SECONDS = 90 * 24 * 3600
-_WARM_UP = 2
 
 
 def time_train_step(
-  config: Mapping[str, Any], *, num_items: int, events: int, steps: int
+  config: Mapping[str, Any],
+  *,
+  num_items: int,
+  events: int,
+  steps: int,
+  deadline: float | None = None,
 ) -> dict[str, Any]:
   """Median seconds of a train step, after compilation.
 
   Args:
     config: plain and checked; its pipeline says the shapes.
     num_items: V.
-    events: of every row, at most the row's length.
+    events: of every user; of the next-item layout, at most the row's length.
     steps: timed.
+    deadline: of time.time(); once it is past, no further step is timed.
   """
   mesh = build_options(MeshOptions, config["mesh"], where="config.mesh")
   program = Program.from_config(config, num_items, mesh.place())
   pipeline = program.pipeline
-  batch = sharding.put(
-    _full_batch(pipeline, events, num_items), program.placement.by_rows
-  )
+  host = full_batch(pipeline, events, num_items)
+  tokens = int(np.count_nonzero(host["segment_ids_BL"]))
+  batch = sharding.put(host, program.placement.by_rows)
   with program.in_force():
     state = program.init_state()
     parameters = num_parameters(state.params)
-    started = time.perf_counter()
-    compiled = program.train_step.lower(state, batch).compile()
-    compile_seconds = time.perf_counter() - started
-    seconds = []
-    for _ in range(steps + _WARM_UP):
-      started = time.perf_counter()
-      state, metrics = jax.block_until_ready(compiled(state, batch))
-      seconds.append(time.perf_counter() - started)
-  seconds = seconds[_WARM_UP:]
+    compiled, compile_seconds = compile_timed(program.train_step, state, batch)
+    metrics = {}
+
+    def step():
+      nonlocal state, metrics
+      state, metrics = compiled(state, batch)
+      return state, metrics
+
+    seconds = seconds_of_calls(step, steps, deadline)
   median = statistics.median(seconds)
   return {
     "seconds_per_step": round(median, 5),
     "seconds_min": round(min(seconds), 5),
-    "tokens_per_second": round(pipeline.batch_size * events / median),
+    "steps": len(seconds),
+    "tokens_per_second": round(tokens / median),
     "compile_seconds": round(compile_seconds, 2),
     "peak_memory_bytes": _peak_memory(),
     "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
@@ -67,29 +77,47 @@ def time_train_step(
     "rows": pipeline.batch_size,
     "row_length": pipeline.row_length,
     "events_per_row": events,
+    "fill": round(tokens / host["segment_ids_BL"].size, 4),
     "num_items": num_items,
+  } | _utilisation(config, compiled, median, pipeline.row_length)
+
+
+def _utilisation(
+  config: Mapping[str, Any],
+  compiled: jax.stages.Compiled,
+  seconds: float,
+  row_length: int,
+) -> dict[str, Any]:
+  """FLOPs per device and MFU, and what makes them uncertain."""
+  blocks = -(-row_length // BLOCK)
+  dtype = config["system"].get("dtype", "float32")
+  try:
+    cost = compiled_cost(compiled, unknown_trips=(blocks + 1) / 2)
+  except (ArithmeticError, AttributeError, LookupError, ValueError) as error:
+    # A compiler that writes its programs in another way takes no seconds away.
+    return {
+      "flops_per_device": None,
+      "dtype": dtype,
+      "mfu": None,
+      "mfu_note": f"the compiled program was not understood: {error!r}",
+    }
+  kind = jax.devices()[0].device_kind
+  used = mfu(cost.flops, seconds, kind, dtype)
+  notes = []
+  if used is None:
+    notes.append(f"no peak is listed for {kind} in core/mfu.py")
+  if cost.unknown_loops:
+    notes.append(
+      f"{len(cost.unknown_loops)} loops taken as {(blocks + 1) / 2} key blocks"
+    )
+  if cost.unpriced_kernels:
+    notes.append(f"{len(cost.unpriced_kernels)} kernels without FLOPs")
+  return {
+    "flops_per_device": float(cost.flops),
+    "dtype": dtype,
+    "mfu": None if used is None else round(used, 4),
+    "mfu_note": "; ".join(notes),
   }
-
-
-def _full_batch(
-  pipeline: PipelineOptions, events: int, num_items: int
-) -> dict[str, np.ndarray]:
-  """Every row one user with `events` events and as many labels."""
-  rng = np.random.default_rng(0)
-  layout, length = pipeline.layout, pipeline.row_length
-  shape = (pipeline.batch_size, length)
-  valid = np.broadcast_to(np.arange(length)[None, :] < events, shape)
-  columns = np.zeros((*shape, layout.num_columns), np.int32)
-  longer = (pipeline.batch_size, length + 1)
-  items = rng.integers(1, num_items + 1, longer, np.int32)
-  times = np.sort(rng.integers(0, _EPOCH_SECONDS, longer), axis=1)
-  columns[..., 0] = items[:, :-1]
-  columns[..., 1] = items[:, 1:]
-  columns[..., 2] = times[:, :-1]
-  columns[..., 3] = times[:, 1:]
-  columns[~valid] = 0
-  positions = np.where(valid, np.arange(length)[None, :], 0)
-  return layout.batch(columns, valid.astype(np.int32), positions)
 
 
 def _peak_memory() -> int:

@@ -9,8 +9,10 @@
                  of it (ring bound: (n - 1) / n of it, twice for all-reduce)
 
 A loop counts trip count times (hlo/trip_counts.py), a conditional as its
-dearest branch. Loops whose count is unknown count once and are named, and so
-are kernels that give no estimate: a figure with names beside it is too low.
+dearest branch. Loops whose count is unknown count once, or as often as the
+caller says, and are named, and so are kernels that give no estimate: a figure
+with names beside it is too low. The GPU compiler makes calls of cuBLAS of many
+products; they count like the products.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +27,13 @@ from genrec_jax.hlo.collectives import (
   collective_traffic,
   is_continuation,
 )
-from genrec_jax.hlo.flops import convolution_flops, dot_flops, passes
+from genrec_jax.hlo.flops import (
+  LIBRARIES,
+  convolution_flops,
+  dot_flops,
+  library_flops,
+  passes,
+)
 from genrec_jax.hlo.text import Computation, Instruction, Number, Program
 from genrec_jax.hlo.trip_counts import Values, loop_states
 
@@ -43,8 +51,9 @@ class Cost:
     kernel_flops: the part that kernels estimate for themselves.
     nbytes: read from and written to the main memory.
     collectives: Traffic by kind.
-    unknown_loops: loops counted once because their count is unknown.
-    unpriced_kernels: kernels without an estimate, counted as nothing.
+    unknown_loops: loops whose count is unknown, see program_cost.
+    unpriced_kernels: kernels and calls of libraries without an estimate,
+      counted as nothing.
   """
 
   flops: Number = 0
@@ -83,8 +92,9 @@ class Cost:
 class _Reader:
   """Walks a program; costs of computations are kept."""
 
-  def __init__(self, program: Program):
+  def __init__(self, program: Program, unknown_trips: Number):
     self._program = program
+    self._unknown_trips = unknown_trips
     self._memory = MemoryReader(program)
     self._costs: dict[tuple[str, bool], Cost] = {}
 
@@ -141,9 +151,9 @@ class _Reader:
     if opcode == "custom-call":
       # Work for the SparseCore is such a call: it stands in the program.
       called = one.called("called_computations")
-      return (
-        self.computation(called[0], fused) if called else _kernel(one, nbytes)
-      )
+      if called:
+        return self.computation(called[0], fused)
+      return _kernel(operands, one, nbytes)
     kind = opcode.removesuffix("-start")
     if kind in KINDS and not is_continuation(one):
       traffic = collective_traffic(
@@ -158,7 +168,7 @@ class _Reader:
     states = loop_states(self._program, values, loop)
     if states is None:
       name = loop.attribute(r'op_name="([^"]*)"') or loop.name
-      return cost.plus(Cost(unknown_loops=(name,)))
+      return Cost(unknown_loops=(name,)).plus(cost, self._unknown_trips)
     if not cost.unknown_loops:
       return Cost().plus(cost, len(states))
     # A loop within may be as long as this one's state says.
@@ -180,11 +190,19 @@ def _as_reduce_scatter(fusion: Instruction, cost: Cost) -> Cost:
   return dataclasses.replace(cost, collectives=collectives)
 
 
-def _kernel(call: Instruction, nbytes: Number) -> Cost:
-  """A kernel costs what its cost_estimate says."""
+def _kernel(
+  operands: list[Instruction], call: Instruction, nbytes: Number
+) -> Cost:
+  """A kernel costs what its cost_estimate says, a product of cuBLAS what it
+  multiplies."""
   target = call.attribute(r'custom_call_target="([^"]+)"')
   if target == "AllocateBuffer":
     return Cost()
+  if target is not None and target.startswith(LIBRARIES):
+    product = library_flops(operands, call)
+    if product is None:
+      return Cost(nbytes=nbytes, unpriced_kernels=(call.name,))
+    return Cost(product, product, nbytes=nbytes)
   if target != _KERNEL:
     return Cost(nbytes=nbytes)
   stated = call.attribute(r'"cost_estimate":(\{[^{}]*\})')
@@ -194,6 +212,13 @@ def _kernel(call: Instruction, nbytes: Number) -> Cost:
   return Cost(flops, flops, kernel_flops=flops, nbytes=nbytes)
 
 
-def program_cost(program: Program) -> Cost:
-  """Cost of one run of a program on one of its devices."""
-  return _Reader(program).computation(program.entry, fused=False)
+def program_cost(program: Program, unknown_trips: Number = 1) -> Cost:
+  """Cost of one run of a program on one of its devices.
+
+  Args:
+    program: as compiled.
+    unknown_trips: how often the body of a loop runs whose count only the
+      running program knows, the mean over all such loops.
+  """
+  reader = _Reader(program, unknown_trips)
+  return reader.computation(program.entry, fused=False)

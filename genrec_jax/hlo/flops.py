@@ -6,7 +6,10 @@
 
 The TPU compiler writes every product as a convolution, batched ones as windows
 that lie mostly in padding; places in padding are no work, as in XLA's own cost
-analysis.
+analysis. The GPU compiler hands products to cuBLAS; the call states which
+dimensions are contracted, and its first result is the product:
+
+    cuBLAS       2 * (elements of the product) * (contracted dimensions)
 """
 
 import math
@@ -16,6 +19,9 @@ from genrec_jax.hlo.text import Instruction, Number
 
 # bfloat16 products that the matrix unit makes of one float32 product.
 _PASSES = {"high": 3, "highest": 6}
+
+# Beginnings of the targets of calls that multiply, on GPUs.
+LIBRARIES = ("__cublas$", "__cudnn$")
 
 
 def passes(operands: list[Instruction], product: Instruction) -> int:
@@ -31,6 +37,19 @@ def dot_flops(operands: list[Instruction], dot: Instruction) -> Number:
   lhs = operands[0].shapes[0].dims
   depth = math.prod(lhs[int(i)] for i in contracting.split(",") if i)
   return 2.0 * dot.shapes[0].size * depth
+
+
+def library_flops(
+  operands: list[Instruction], call: Instruction
+) -> Number | None:
+  """Of a product that a library makes; None where the call says no shapes."""
+  contracting = call.attribute(r'"lhs_contracting_dimensions":\[([^\]]*)\]')
+  if contracting is None:
+    return None
+  lhs = operands[0].shapes[0].dims
+  places = re.findall(r"\d+", contracting)
+  depth = math.prod(lhs[int(i)] for i in places)
+  return 2.0 * call.shapes[0].size * depth
 
 
 def _window(text: str, key: str, length: int, default: int) -> list[int]:

@@ -12,7 +12,7 @@ import pytest
 from genrec_jax.core.roles import EVENT
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.ops.relative_bias import BiasTables
-from genrec_jax.ops.silu_attention import BlockSizes, silu_attention
+from genrec_jax.ops.silu_attention import BlockSizes, api, silu_attention
 from genrec_jax.ops.silu_attention.chunked import chunked
 from genrec_jax.ops.silu_attention.rows import Rows
 from tests.ops.silu_attention.cases import Case, assert_close, make, run
@@ -333,3 +333,13 @@ def test_any_sizes_masks_and_blocks(case, window, blocks):
   for implementation in _KERNELS:
     got = run(implementation, inputs, g, blocks=blocks, window=window)
     assert_close(got, expected, 1e-5)
+
+
+def test_a_gpu_takes_plain_jax(monkeypatch):
+  inputs, g = make(Case(rows=1, length=40))
+  expected = run("reference", inputs, g)
+  monkeypatch.setattr(api, "device_kind", lambda: "NVIDIA H200")
+  monkeypatch.setattr(api, "pallas_tpu", None)
+  assert_close(run(None, inputs, g), expected)
+  with pytest.raises(ValueError, match="needs a TPU, and this is NVIDIA H200"):
+    run("pallas_tpu", inputs, g)

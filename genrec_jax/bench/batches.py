@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches of random events in a config's own shapes, without data.
+
+    next item   every row one user with as many events as are asked for
+    others      what the input pipeline packs of simulated users of that many
+                events: prefixes of codes, requests with their candidates
+
+Codes are drawn with a skew (bench/decoding.py), features of items, users and
+moments evenly from the rows of each table.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from genrec_jax.bench.decoding import skewed_codes
+from genrec_jax.bench.pipeline import EPOCH_SECONDS, SimulatedHistories
+from genrec_jax.data.dataset.feedback import SKIP
+from genrec_jax.data.layouts.next_item import NextItem
+from genrec_jax.data.layouts.ranking import RequestLayout
+from genrec_jax.data.layouts.semantic_id_prefixes import TokenPrefixes
+from genrec_jax.data.pipeline.pipeline import training_batches
+from genrec_jax.experiment.options import PipelineOptions
+
+# Users per row of a batch, so that packing finds examples of many lengths.
+_USERS_PER_ROW = 4
+
+
+def full_batch(
+  pipeline: PipelineOptions, events: int, num_items: int
+) -> dict[str, np.ndarray]:
+  """A training batch on the host.
+
+  Args:
+    pipeline: shapes and layout of the batch.
+    events: of every user.
+    num_items: V.
+
+  Raises:
+    ValueError: a layout that no batch is made for here.
+  """
+  layout = pipeline.layout
+  if isinstance(layout, NextItem):
+    return _next_item(pipeline, events, num_items)
+  if isinstance(layout, TokenPrefixes):
+    codes = skewed_codes(num_items, layout.level_sizes)
+    layout = dataclasses.replace(layout, codes=codes)
+    return _packed(pipeline, layout, events, num_items, num_actions=0)
+  if isinstance(layout, RequestLayout):
+    return _requests(pipeline, layout, events, num_items)
+  raise ValueError(
+    f"there are no random batches for the layout {type(layout).__name__}: take"
+    " a config whose layout is NextItem, TokenPrefixes or one of requests."
+  )
+
+
+def _next_item(
+  pipeline: PipelineOptions, events: int, num_items: int
+) -> dict[str, np.ndarray]:
+  """Every row one user with `events` events and as many labels."""
+  rng = np.random.default_rng(0)
+  layout, length = pipeline.layout, pipeline.row_length
+  shape = (pipeline.batch_size, length)
+  valid = np.broadcast_to(np.arange(length)[None, :] < events, shape)
+  columns = np.zeros((*shape, layout.num_columns), np.int32)
+  longer = (pipeline.batch_size, length + 1)
+  items = rng.integers(1, num_items + 1, longer, np.int32)
+  times = np.sort(rng.integers(0, EPOCH_SECONDS, longer), axis=1)
+  columns[..., 0] = items[:, :-1]
+  columns[..., 1] = items[:, 1:]
+  columns[..., 2] = times[:, :-1]
+  columns[..., 3] = times[:, 1:]
+  columns[~valid] = 0
+  positions = np.where(valid, np.arange(length)[None, :], 0)
+  return layout.batch(columns, valid.astype(np.int32), positions)
+
+
+def _packed(
+  pipeline: PipelineOptions,
+  layout: Any,
+  events: int,
+  num_items: int,
+  num_actions: int,
+) -> dict[str, np.ndarray]:
+  """The first batch of the input pipeline on simulated users."""
+  users = _USERS_PER_ROW * pipeline.batch_size
+  histories = SimulatedHistories(users, events, num_items, num_actions)
+  stream = training_batches(
+    layout.source(histories),
+    layout,
+    batch_size=pipeline.batch_size,
+    row_length=pipeline.row_length,
+    seed=0,
+  )
+  batch = next(stream)
+  stream.close()
+  return batch
+
+
+def _requests(
+  pipeline: PipelineOptions, layout: RequestLayout, events: int, num_items: int
+) -> dict[str, np.ndarray]:
+  """Requests of users who did something with every item, at random."""
+  shown = layout.shown or layout.feedback
+  actions = ("", SKIP, *dict.fromkeys((*layout.feedback.tasks, *shown.tasks)))
+  layout = dataclasses.replace(
+    layout,
+    bound_feedback=layout.feedback.bind(actions),
+    bound_shown=shown.bind(actions),
+  )
+  batch = _packed(pipeline, layout, events, num_items, len(actions))
+  if layout.features is None:
+    return batch
+  # Unbound features are all row 0, where a table's gradient would pile up.
+  rng = np.random.default_rng(0)
+  rows = np.array(layout.features.rows, np.int32)
+  history = rows[list(layout.features.history_columns)]
+  for name, sizes in (("features_BLF", rows), ("item_features_BLG", history)):
+    batch[name] = rng.integers(0, sizes, batch[name].shape, np.int32)
+  return batch

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scripts/accelerator.py --quicktest measures all of it in small form."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+# Quick to compile: no test here compares bits or speed.
+_ENVIRONMENT = {
+  "JAX_PLATFORMS": "cpu",
+  "XLA_FLAGS": "--xla_backend_optimization_level=0"
+  " --xla_llvm_disable_expensive_passes=true",
+}
+
+
+def _accelerator(*words):
+  return subprocess.run(
+    [sys.executable, str(_ROOT / "scripts" / "accelerator.py"), *words],
+    capture_output=True,
+    text=True,
+    timeout=600,
+    env=os.environ | _ENVIRONMENT,
+  )
+
+
+def _rows(output):
+  lines = (output / "results.jsonl").read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+def test_steps_and_decoding_on_a_cpu(tmp_path):
+  done = _accelerator(
+    *("--quicktest", "--minutes=60", "--parts=train_steps,decoding"),
+    f"--output={tmp_path / 'out'}",
+  )
+  assert done.returncode == 0, done.stdout + done.stderr
+  rows = _rows(tmp_path / "out")
+  cases = [(row["part"], row["case"]) for row in rows]
+  assert cases == [
+    ("train_steps", "device"),
+    ("train_steps", "hstu_long"),
+    ("train_steps", "tiger_amazon"),
+    ("train_steps", "genrank_kuairand"),
+    ("decoding", "device"),
+    ("decoding", "tiger_amazon constrained 4"),
+  ]
+  assert all(row["status"] == "measured" for row in rows), rows
+  for row in rows[1:4]:
+    assert row["tokens_per_second"] > 0 and row["flops_per_device"] > 0
+    # Nobody knows what a CPU can do.
+    assert row["mfu"] is None and "no peak" in row["mfu_note"]
+  assert rows[-1]["constrained_users_per_second"] > 0
+  assert (tmp_path / "out" / "table.txt").read_text() in done.stdout
+
+
+@pytest.mark.slow
+def test_all_parts_on_a_cpu(tmp_path):
+  done = _accelerator(
+    "--quicktest", "--minutes=60", f"--output={tmp_path / 'out'}"
+  )
+  assert done.returncode == 0, done.stdout + done.stderr
+  rows = _rows(tmp_path / "out")
+  parts = dict.fromkeys(row["part"] for row in rows)
+  assert list(parts) == ["attention", "train_steps", "decoding", "training"]
+  last = rows[-1]
+  assert last["status"] == "measured" and last["finished"]
+  assert last["step"] == 3 and last["best_validation"]
+  assert (tmp_path / "out" / "tiger" / "best").is_dir()
