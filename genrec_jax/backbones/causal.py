@@ -9,25 +9,22 @@ Three ways through the same parameters, equal to each other:
     start      one history per row; keeps keys and values    decoding, once
     step       one more token per beam, K beams a request    decoding
 
-The cache holds a history's keys and values once, whatever the number of beams,
-and those of generated tokens per beam (ops/beam_attention.py).
+The cache (layers/cache.py) holds a history's keys and values once, whatever the
+number of beams, and those of generated tokens per beam.
 """
 
-from typing import Any
-
 from flax import linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
-import numpy as np
 
 from genrec_jax.core.types import SequenceInfo
+from genrec_jax.layers.cache import Cache
 from genrec_jax.layers.transformer import (
   LOGICAL_AXES,
   FeedForward,
   Heads,
   RelativeBuckets,
 )
-from genrec_jax.ops.beam_attention import beam_attention, follow
+from genrec_jax.ops.beam_attention import softmax_beam_attention
 from genrec_jax.ops.softmax_attention import softmax_attention
 
 
@@ -90,55 +87,44 @@ class CausalTransformer(nn.Module):
     """Packed rows of tokens (B, L, D) -> hidden states (B, L, D)."""
     return self._rows(x_BLD, info, deterministic)[0]
 
+  def init_cache(self, batch: int, length: int) -> Cache:
+    """See layers/cache.py, as of the two methods that follow."""
+    widths = (self.head_width, self.head_width)
+    return Cache.empty(
+      batch, length, self.num_layers, self.num_heads, widths, self.dtype
+    )
+
   def start(
-    self, x_BLD: Float[Array, "B L D"], info: SequenceInfo
-  ) -> tuple[Float[Array, "B L D"], dict[str, Any]]:
+    self, x_BLD: Float[Array, "B L D"], info: SequenceInfo, length: int
+  ) -> tuple[Float[Array, "B L D"], Cache]:
     """Hidden states of histories, one per row, and their cache."""
     h_BLD, shared = self._rows(x_BLD, info, True)
-    cache = {
-      "shared": shared,
-      "keep": info.valid_BL,
-      "length": jnp.sum(info.valid_BL, axis=1),
-      "own": (None,) * self.num_layers,
-    }
-    return h_BLD, cache
+    return h_BLD, self.init_cache(len(x_BLD), length).behind(shared, info)
 
   def step(
     self,
     y_BKD: Float[Array, "B K D"],
-    cache: dict[str, Any],
-    parents_BK: Int[Array, "B K"],
-  ) -> tuple[Float[Array, "B K D"], dict[str, Any]]:
-    """Hidden states of one more token of each beam, and the cache with it.
-
-    Args:
-      y_BKD: embedded tokens.
-      cache: of `start` or of the step before.
-      parents_BK: the beam of the step before that each one goes on from; not
-        read in the first step.
-    """
-    own_before = cache["own"]
-    count = 1 if own_before[0] is None else own_before[0][0].shape[2] + 1
-    own_bias_HT = self.bias.by_offset(np.arange(1 - count, 1))
-    shared_bias_BHL = self.bias.to_generated(
-      cache["length"], cache["keep"].shape[1], count - 1
-    )
-    h, own = y_BKD, []
+    cache: Cache,
+    info: SequenceInfo,
+    parents_BK: Int[Array, "B K"] | None = None,
+  ) -> tuple[Float[Array, "B K D"], Cache]:
+    """Hidden states of one more token of each beam, and the cache with it."""
+    cache = cache.follow(parents_BK, y_BKD.shape[1])
+    keys = cache.seen(info)
+    h, new = y_BKD, []
     for i in range(self.num_layers):
       z = self.attention_norm[i](h)
-      keys_values = self.attention[i].keys_values(z)
-      own.append(follow(own_before[i], keys_values, parents_BK))
-      y = beam_attention(
+      new.append(self.attention[i].keys_values(z))
+      y = softmax_beam_attention(
         self.attention[i].queries(z),
-        cache["shared"][i],
-        own[i],
-        keep_BL=cache["keep"],
-        shared_bias_BHL=shared_bias_BHL,
-        own_bias_HT=own_bias_HT,
+        *cache.layer(i),
+        new[i],
+        keys,
+        bias=self.bias,
       )
       h = h + self.attention[i].merge(y)
       h = h + self.ffn[i](self.ffn_norm[i](h), True)
-    return self.final_norm(h), {**cache, "own": tuple(own)}
+    return cache.then(self.final_norm(h), new, info)
 
   def _rows(self, x_BLD, info, deterministic):
     h, shared = x_BLD, []
@@ -161,4 +147,4 @@ class CausalTransformer(nn.Module):
       h = h + self.drop(y, deterministic=deterministic)
       y = self.ffn[i](self.ffn_norm[i](h), deterministic)
       h = h + self.drop(y, deterministic=deterministic)
-    return self.final_norm(h), tuple(shared)
+    return self.final_norm(h), shared

@@ -15,8 +15,6 @@ Shapes: B rows, L tokens of a row, S targets of a row, M tokens of a target, K
 beams, D width, H heads of E.
 """
 
-from typing import Any
-
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -25,13 +23,14 @@ import numpy as np
 
 from genrec_jax.core.roles import CONTEXT
 from genrec_jax.core.types import SequenceInfo
+from genrec_jax.layers.cache import Cache
 from genrec_jax.layers.transformer import (
   LOGICAL_AXES,
   FeedForward,
   Heads,
   RelativeBuckets,
 )
-from genrec_jax.ops.beam_attention import beam_attention, follow
+from genrec_jax.ops.beam_attention import softmax_beam_attention
 from genrec_jax.ops.softmax_attention import softmax_attention
 
 
@@ -177,53 +176,66 @@ class EncoderDecoder(nn.Module):
       h = h + self.drop(y, deterministic=deterministic)
     return self.drop(self.decoder_norms[-1](h), deterministic=deterministic)
 
+  def init_cache(self, batch: int, length: int) -> Cache:
+    """See layers/cache.py, as of the two methods that follow."""
+    widths = (self.head_width, self.head_width)
+    return Cache.empty(
+      batch, length, self.num_decoder_layers, self.num_heads, widths, self.dtype
+    )
+
   def start(
-    self, x_BLD: Float[Array, "B L D"], info: SequenceInfo
-  ) -> dict[str, Any]:
-    """The cache of histories, one per row, before any token is written."""
+    self, x_BLD: Float[Array, "B L D"], info: SequenceInfo, length: int
+  ) -> tuple[Float[Array, "B L D"], Cache]:
+    """What `encode` gives, and the cache before any token is written.
+
+    Its shared keys and values are those of cross-attention.
+    """
     memory_BLD = self.encode(x_BLD, info, True)
-    return {
-      "shared": tuple(a.keys_values(memory_BLD) for a in self.cross_attention),
-      "keep": info.valid_BL,
-      "own": (None,) * self.num_decoder_layers,
-    }
+    shared = [a.keys_values(memory_BLD) for a in self.cross_attention]
+    cache = self.init_cache(len(x_BLD), length).behind(shared, info)
+    return memory_BLD, cache
 
   def step(
     self,
     y_BKD: Float[Array, "B K D"],
-    cache: dict[str, Any],
-    parents_BK: Int[Array, "B K"],
-  ) -> tuple[Float[Array, "B K D"], dict[str, Any]]:
+    cache: Cache,
+    info: SequenceInfo,
+    parents_BK: Int[Array, "B K"] | None = None,
+  ) -> tuple[Float[Array, "B K D"], Cache]:
     """Hidden states of one more token of each beam, and the cache with it.
 
-    Args:
-      y_BKD: embedded tokens.
-      cache: of `start` or of the step before.
-      parents_BK: the beam of the step before that each one goes on from; not
-        read in the first step.
+    Positions of `info` count the tokens that are written.
+
+    Raises:
+      ValueError: a cache that nothing was read into.
     """
-    before = cache["own"]
-    count = 1 if before[0] is None else before[0][0].shape[2] + 1
-    own_bias_HT = self.decoder_bias.by_offset(np.arange(1 - count, 1))
-    h, own = y_BKD, []
+    if not cache.shared:
+      raise ValueError(
+        "there is nothing to attend to: take a cache of `start`."
+      )
+    cache = cache.follow(parents_BK, y_BKD.shape[1])
+    keys = cache.seen(info)
+    h, new = y_BKD, []
     for i, ffn in enumerate(self.decoder_ffn):
+      memory, own = cache.layer(i)
       z = self.decoder_norms[3 * i](h)
       attention = self.decoder_attention[i]
-      own.append(follow(before[i], attention.keys_values(z), parents_BK))
-      y = beam_attention(
-        attention.queries(z), None, own[i], own_bias_HT=own_bias_HT
+      new.append(attention.keys_values(z))
+      y = softmax_beam_attention(
+        attention.queries(z), None, own, new[i], keys, bias=self.decoder_bias
       )
       h = h + attention.merge(y)
       attention = self.cross_attention[i]
-      y = beam_attention(
+      y = softmax_beam_attention(
         attention.queries(self.decoder_norms[3 * i + 1](h)),
-        cache["shared"][i],
+        memory,
         None,
-        keep_BL=cache["keep"],
+        None,
+        keys,
       )
       h = h + attention.merge(y)
       h = h + ffn(self.decoder_norms[3 * i + 2](h), True)
-    return self.decoder_norms[-1](h), {**cache, "own": tuple(own)}
+    return cache.then(self.decoder_norms[-1](h), new, info)
 
 
 def _own_attention(q, k, v, bias_HMM):

@@ -14,21 +14,17 @@ no 1/sqrt(K), no feed-forward part and no final norm. Softmax attention and
 either bias are switches, for ablations; ALiBi's fixed slopes, which differ by
 head, come beside them or instead of them (Press et al., ICLR 2022).
 
-With a cache, what follows a row's first positions is computed without them:
-
-    h, cache = hstu(x_BMD, info of M positions, cache={})
-    h, _     = hstu(x_BQD, info of M + Q, cache=cache)      of the last Q
+With a cache (layers/cache.py), what follows a history is computed without it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 import functools
-from typing import Any
 
 from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from genrec_jax.backbones.stack import run_layers
+from genrec_jax.backbones.stack import LayerStack
 from genrec_jax.core import seams
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.layers.attention import (
@@ -36,6 +32,7 @@ from genrec_jax.layers.attention import (
   SoftmaxAttention,
   split_uvqk,
 )
+from genrec_jax.ops.beam_attention import BeamKeys, KeysValues
 from genrec_jax.ops.norm import layer_norm
 from genrec_jax.ops.relative_bias import BiasTables, alibi_slopes
 from genrec_jax.ops.time_buckets import BUCKET_WIDTH, NUM_BUCKETS
@@ -98,19 +95,17 @@ class HSTULayer(nn.Module):
   def __call__(
     self,
     x_BLD: Float[Array, "B L D"],
-    info: SequenceInfo,
+    info: SequenceInfo | BeamKeys,
     deterministic: bool,
-    before: tuple[Array, Array] | None = None,
-    keep: bool = False,
-  ) -> Float[Array, "B L D"] | tuple[Array, tuple[Array, Array]]:
-    """x -> x + output(u * LN(attention(q, k, v))).
+    before: tuple[KeysValues | None, KeysValues] | None = None,
+  ) -> tuple[Float[Array, "B L D"], KeysValues]:
+    """x -> x + output(u * LN(attention(q, k, v))), and k and v.
 
     Args:
-      x_BLD: of the positions that are computed.
-      info: of these, and of those before them.
+      x_BLD: rows, or one new token per beam.
+      info: of rows; or what the new tokens see.
       deterministic: no dropout.
-      before: keys and values of the positions before.
-      keep: return this layer's keys and values too.
+      before: shared and own keys and values, behind which new tokens come.
     """
     uvqk = nn.silu(
       nn.Dense(
@@ -133,18 +128,15 @@ class HSTULayer(nn.Module):
       alibi_slopes(self.num_heads) if self.alibi else None,
       name="relative_bias",
     )()
-    own = k, v
-    if before is not None:
-      k, v = (
-        jnp.concatenate([past.astype(new.dtype), new], axis=1)
-        for past, new in zip(before, own, strict=True)
-      )
-    y_BLHA = self.attention(q, k, v, info, bias)
+    if before is None:
+      y_BLHA = self.attention(q, k, v, info, bias)
+    else:
+      y_BLHA = self.attention.behind(q, *before, (k, v), info, bias)
     # Every pair in memory: only for a call that asks for intermediates.
-    asked = self.is_mutable_collection("intermediates")
-    if asked and seams.offers(self.attention, seams.ShowsWeights):
-      weights_BHQL = self.attention.weights(q, k, info, bias)
-      self.sow("intermediates", "attention_weights", weights_BHQL)
+    shows = before is None and self.is_mutable_collection("intermediates")
+    if shows and seams.offers(self.attention, seams.ShowsWeights):
+      weights_BHLL = self.attention.weights(q, k, info, bias)
+      self.sow("intermediates", "attention_weights", weights_BHLL)
     gated = u_BLE * layer_norm(y_BLHA.reshape(u_BLE.shape))
     gated = nn.Dropout(self.dropout, deterministic=deterministic)(gated)
     x_BLD = x_BLD + nn.Dense(
@@ -154,10 +146,10 @@ class HSTULayer(nn.Module):
       bias_init=_torch_bias_init(gated.shape[-1]),
       name="output",
     )(gated)
-    return (x_BLD, own) if keep else x_BLD
+    return x_BLD, (k, v)
 
 
-class HSTU(nn.Module):
+class HSTU(LayerStack):
   """A stack of HSTU layers.
 
   Attributes:
@@ -206,31 +198,9 @@ class HSTU(nn.Module):
     """Whether event times change the output."""
     return self.time_bias
 
-  @property
-  def caches(self) -> bool:
-    """Whether it can be called with a cache."""
-    return not self.scan
-
-  @nn.compact
-  def __call__(
-    self,
-    x_BLD: Float[Array, "B L D"],
-    info: SequenceInfo,
-    *,
-    deterministic: bool,
-    cache: Mapping[str, Any] | None = None,
-  ) -> Float[Array, "B L D"] | tuple[Array, dict[str, Any]]:
-    """Embedded rows (B, L, D) -> hidden states (B, L, D), and a cache.
-
-    Args:
-      x_BLD: rows, or with a filled cache their last positions.
-      info: of whole rows.
-      deterministic: no dropout.
-      cache: keys and values by layer of the positions before; {} for none
-        yet. Given one, what is returned is (hidden states, cache of x_BLD's
-        own positions).
-    """
-    make = functools.partial(
+  def layer(self) -> Callable[..., HSTULayer]:
+    """name -> layer."""
+    return functools.partial(
       HSTULayer,
       num_heads=self.num_heads,
       key_width=self.key_width,
@@ -245,27 +215,3 @@ class HSTU(nn.Module):
       dropout=self.dropout,
       dtype=self.dtype,
     )
-    if cache is not None:
-      return self._cached(make, x_BLD, info, cache)
-    return run_layers(
-      make,
-      self.num_layers,
-      x_BLD,
-      info,
-      deterministic=deterministic,
-      scan=self.scan,
-      remat=self.remat,
-    )
-
-  def _cached(self, make, x_BLD, info, cache):
-    if self.scan:
-      raise ValueError(
-        "scan=True keeps no cache: set scan=False in config.system.backbone to"
-        " score candidates against a kept history."
-      )
-    kept = {}
-    for name in (f"layer_{i}" for i in range(self.num_layers)):
-      x_BLD, kept[name] = make(name=name)(
-        x_BLD, info, True, before=cache.get(name), keep=True
-      )
-    return x_BLD, kept

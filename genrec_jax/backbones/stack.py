@@ -11,14 +11,81 @@ random values and are not each other's checkpoints.
 
 Rematerialised (`remat`), the backward pass computes a layer again from its
 input: what is kept is n times x instead of all that is inside.
+
+A layer is a module (x_BLD, info, deterministic) -> x_BLD and its keys and
+values; or with a cache (y_BKD, keys, deterministic, before), where `keys` says
+what new tokens see and `before` holds the layer's part of the cache.
 """
 
 from collections.abc import Callable
 
 from flax import linen as nn
-from jaxtyping import Array, Float
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from genrec_jax.core.types import SequenceInfo
+from genrec_jax.layers.cache import Cache
+from genrec_jax.ops.beam_attention import BeamKeys, KeysValues
+
+
+class LayerStack(nn.Module):
+  """What stacks of attention have in common, with or without a cache.
+
+  A subclass says what its layers are and has the fields num_layers, num_heads,
+  key_width, value_width, attention (layers/attention.py), dtype, scan and
+  remat.
+  """
+
+  def layer(self) -> Callable[..., nn.Module]:
+    """name -> layer."""
+    raise NotImplementedError
+
+  def __call__(
+    self,
+    x_BLD: Float[Array, "B L D"],
+    info: SequenceInfo,
+    *,
+    deterministic: bool,
+  ) -> Float[Array, "B L D"]:
+    """Embedded rows (B, L, D) -> hidden states (B, L, D)."""
+    return self._layers(
+      run_layers, x_BLD, info, deterministic=deterministic, remat=self.remat
+    )[0]
+
+  def init_cache(self, batch: int, length: int) -> Cache:
+    """See layers/cache.py, as of the two methods that follow."""
+    widths = (self.key_width, self.value_width)
+    return Cache.empty(
+      batch, length, self.num_layers, self.num_heads, widths, self.dtype
+    )
+
+  def start(
+    self, x_BLD: Float[Array, "B L D"], info: SequenceInfo, length: int
+  ) -> tuple[Float[Array, "B L D"], Cache]:
+    """Hidden states of histories, one per row, and their cache."""
+    h_BLD, shared = self._layers(
+      run_layers, x_BLD, info, deterministic=True, remat=False, keep=True
+    )
+    return h_BLD, self.init_cache(len(x_BLD), length).behind(shared, info)
+
+  def step(
+    self,
+    y_BKD: Float[Array, "B K D"],
+    cache: Cache,
+    info: SequenceInfo,
+    parents_BK: Int[Array, "B K"] | None = None,
+  ) -> tuple[Float[Array, "B K D"], Cache]:
+    """Hidden states of one more token of each beam, and the cache with it."""
+    cache = cache.follow(parents_BK, y_BKD.shape[1])
+    full = self.attention.full
+    keys = cache.seen(info, self.attention.window, full)
+    h_BKD, new = self._layers(step_layers, y_BKD, cache, keys)
+    return cache.then(h_BKD, new, info, causal=not full)
+
+  @nn.compact
+  def _layers(self, run, *args, **kwargs):
+    return run(self.layer(), self.num_layers, *args, scan=self.scan, **kwargs)
 
 
 def run_layers(
@@ -30,8 +97,9 @@ def run_layers(
   deterministic: bool,
   scan: bool,
   remat: bool,
-) -> Float[Array, "B L D"]:
-  """Runs layers (x, info, deterministic) -> x inside a compact module.
+  keep: bool = False,
+) -> tuple[Float[Array, "B L D"], list[KeysValues | None]]:
+  """Runs layers over whole rows inside a compact module.
 
   Args:
     make: name -> layer.
@@ -41,27 +109,75 @@ def run_layers(
     deterministic: no dropout.
     scan: one scanned layer instead of n unrolled ones.
     remat: compute layers again in the backward pass.
+    keep: return keys and values of all layers too.
   """
 
   def apply(layer, x_BLD, info):
-    return layer(x_BLD, info, deterministic)
+    x_BLD, kept = layer(x_BLD, info, deterministic)
+    return x_BLD, kept if keep else None
 
   if remat:
     # Within a scan nothing could merge the two computations anyway.
     apply = nn.remat(apply, prevent_cse=not scan)
-  if not scan:
-    for i in range(num_layers):
-      x_BLD = apply(make(name=f"layer_{i}"), x_BLD, info)
-    return x_BLD
+  if scan:
+    scanned = _scanned(apply, num_layers, nn.broadcast)
+    x_BLD, kept = scanned(make(name="layers"), x_BLD, info)
+    return x_BLD, _apart(kept, num_layers)
+  kept = []
+  for i in range(num_layers):
+    x_BLD, own = apply(make(name=f"layer_{i}"), x_BLD, info)
+    kept.append(own)
+  return x_BLD, kept
 
-  def body(layer, x_BLD, info):
-    return apply(layer, x_BLD, info), None
 
-  scanned = nn.scan(
+def step_layers(
+  make: Callable[..., nn.Module],
+  num_layers: int,
+  y_BKD: Float[Array, "B K D"],
+  cache: Cache,
+  keys: BeamKeys,
+  *,
+  scan: bool,
+) -> tuple[Float[Array, "B K D"], list[KeysValues]]:
+  """Runs layers over one token per beam; a scan copies the cache together.
+
+  Args:
+    make: name -> layer.
+    num_layers: n.
+    y_BKD: input of the first layer.
+    cache: of all layers.
+    keys: what the new tokens see.
+    scan: one scanned layer instead of n unrolled ones.
+
+  Returns:
+    Hidden states, and keys and values of the new tokens in each layer.
+  """
+  before = [cache.layer(i) for i in range(num_layers)]
+  if scan:
+
+    def body(layer, y_BKD, before, keys):
+      return layer(y_BKD, keys, True, before)
+
+    together = jax.tree.map(lambda *x: jnp.stack(x), *before)
+    scanned = _scanned(body, num_layers, (0, nn.broadcast))
+    y_BKD, new = scanned(make(name="layers"), y_BKD, together, keys)
+    return y_BKD, _apart(new, num_layers)
+  new = []
+  for i in range(num_layers):
+    y_BKD, own = make(name=f"layer_{i}")(y_BKD, keys, True, before[i])
+    new.append(own)
+  return y_BKD, new
+
+
+def _scanned(body, num_layers, in_axes):
+  return nn.scan(
     body,
     variable_axes={"params": 0},
     split_rngs={"params": True, "dropout": True},
-    in_axes=nn.broadcast,
+    in_axes=in_axes,
     length=num_layers,
   )
-  return scanned(make(name="layers"), x_BLD, info)[0]
+
+
+def _apart(tree, num_layers):
+  return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(num_layers)]

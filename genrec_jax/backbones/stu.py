@@ -14,6 +14,7 @@ by sqrt(K), and W_2 reads u * LN(y) alone. Neither is a setting of the other.
 There is no relative bias here: places and times are added to the input.
 """
 
+from collections.abc import Callable
 import dataclasses
 import functools
 
@@ -21,9 +22,10 @@ from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from genrec_jax.backbones.stack import run_layers
+from genrec_jax.backbones.stack import LayerStack
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.layers.attention import SiluAttention, split_uvqk
+from genrec_jax.ops.beam_attention import BeamKeys, KeysValues
 
 _NORM_EPS = 1e-6
 
@@ -42,10 +44,18 @@ class STULayer(nn.Module):
   def __call__(
     self,
     x_BLD: Float[Array, "B L D"],
-    info: SequenceInfo,
+    info: SequenceInfo | BeamKeys,
     deterministic: bool,
-  ) -> Float[Array, "B L D"]:
-    """x -> x + output([u, y, u * LN(y)])."""
+    before: tuple[KeysValues | None, KeysValues] | None = None,
+  ) -> tuple[Float[Array, "B L D"], KeysValues]:
+    """x -> x + output([u, y, u * LN(y)]), and keys and values.
+
+    Args:
+      x_BLD: rows, or one new token per beam.
+      info: of rows; or what the new tokens see.
+      deterministic: no dropout.
+      before: shared and own keys and values, behind which new tokens come.
+    """
     width = 2 * self.num_heads * (self.key_width + self.value_width)
     init = nn.initializers.xavier_uniform()
     uvqk = nn.Dense(width, dtype=self.dtype, kernel_init=init, name="uvqk")(
@@ -57,24 +67,28 @@ class STULayer(nn.Module):
     attention = dataclasses.replace(
       self.attention, scale=self.attention.scale * self.key_width**-0.5
     )
-    y_BLHA = attention(q, k, v, info)
+    if before is None:
+      y_BLHA = attention(q, k, v, info)
+    else:
+      y_BLHA = attention.behind(q, *before, (k, v), info)
     u, y = nn.silu(u), y_BLHA.reshape(u.shape).astype(u.dtype)
     parts = jnp.concatenate([u, y, u * self._norm("norm")(y)], axis=-1)
     parts = nn.Dropout(self.dropout, deterministic=deterministic)(parts)
-    return x_BLD + nn.Dense(
+    x_BLD = x_BLD + nn.Dense(
       x_BLD.shape[-1],
       use_bias=False,
       dtype=self.dtype,
       kernel_init=init,
       name="output",
     )(parts)
+    return x_BLD, (k, v)
 
   def _norm(self, name: str) -> nn.LayerNorm:
     """Flax computes mean and variance in float32."""
     return nn.LayerNorm(_NORM_EPS, dtype=self.dtype, name=name)
 
 
-class STU(nn.Module):
+class STU(LayerStack):
   """A stack of STU layers.
 
   Attributes:
@@ -106,16 +120,9 @@ class STU(nn.Module):
   }
   uses_time = False
 
-  @nn.compact
-  def __call__(
-    self,
-    x_BLD: Float[Array, "B L D"],
-    info: SequenceInfo,
-    *,
-    deterministic: bool,
-  ) -> Float[Array, "B L D"]:
-    """Embedded rows (B, L, D) -> hidden states (B, L, D)."""
-    make = functools.partial(
+  def layer(self) -> Callable[..., STULayer]:
+    """name -> layer."""
+    return functools.partial(
       STULayer,
       num_heads=self.num_heads,
       key_width=self.key_width,
@@ -123,13 +130,4 @@ class STU(nn.Module):
       attention=self.attention,
       dropout=self.dropout,
       dtype=self.dtype,
-    )
-    return run_layers(
-      make,
-      self.num_layers,
-      x_BLD,
-      info,
-      deterministic=deterministic,
-      scan=self.scan,
-      remat=self.remat,
     )

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attention as a part that a backbone is given, so configs choose it.
 
-Both answer attention(q_BQHK, k_BLHK, v_BLHA, info, bias) -> y_BQHA and hold
-no parameters; the maths is in ops/. Where there are fewer queries than keys,
-they are the last Q positions of the row: the others were computed before.
+Both answer attention(q_BLHK, k_BLHK, v_BLHA, info, bias) -> y_BLHA of rows, and
+attention.behind(...) of new tokens behind a cache (layers/cache.py). They hold
+no parameters; the maths is in ops/.
 """
 
 import dataclasses
@@ -12,6 +12,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from genrec_jax.core.types import SequenceInfo
+from genrec_jax.ops.beam_attention import (
+  BeamKeys,
+  KeysValues,
+  silu_beam_attention,
+  softmax_beam_attention,
+)
 from genrec_jax.ops.relative_bias import BiasTables
 from genrec_jax.ops.silu_attention import silu_attention
 from genrec_jax.ops.silu_attention.reference import attention_weights
@@ -40,15 +46,15 @@ class SiluAttention:
 
   def __call__(
     self,
-    q_BQHK: Float[Array, "B Q H K"],
+    q_BLHK: Float[Array, "B L H K"],
     k_BLHK: Float[Array, "B L H K"],
     v_BLHA: Float[Array, "B L H A"],
     info: SequenceInfo,
     bias: BiasTables | None = None,
-  ) -> Float[Array, "B Q H A"]:
+  ) -> Float[Array, "B L H A"]:
     """See ops/silu_attention/api.py."""
     return silu_attention(
-      q_BQHK,
+      q_BLHK,
       k_BLHK,
       v_BLHA,
       info,
@@ -57,25 +63,43 @@ class SiluAttention:
       scale=self.scale,
       window=self.window,
       full=self.full,
-      query_index_BQ=_last(q_BQHK, k_BLHK),
       implementation=self.implementation,
+    )
+
+  def behind(
+    self,
+    q_BKHE: Float[Array, "B K H E"],
+    shared: KeysValues | None,
+    own: KeysValues,
+    new: KeysValues,
+    keys: BeamKeys,
+    bias: BiasTables | None = None,
+  ) -> Float[Array, "B K H A"]:
+    """See ops/beam_attention.py; any implementation's result."""
+    return silu_beam_attention(
+      q_BKHE,
+      shared,
+      own,
+      new,
+      keys,
+      normalizer=self.normalizer,
+      bias=bias,
+      scale=self.scale,
     )
 
   def weights(
     self,
-    q_BQHK: Float[Array, "B Q H K"],
+    q_BLHK: Float[Array, "B L H K"],
     k_BLHK: Float[Array, "B L H K"],
     info: SequenceInfo,
     bias: BiasTables | None = None,
-  ) -> Float[Array, "B H Q L"]:
+  ) -> Float[Array, "B H L L"]:
     """Every pair's weight in float32, to look at; see reference.py there."""
-    q_BQHK, k_BLHK = (x.astype(jnp.float32) for x in (q_BQHK, k_BLHK))
+    q_BLHK, k_BLHK = (x.astype(jnp.float32) for x in (q_BLHK, k_BLHK))
     return attention_weights(
-      q_BQHK,
+      q_BLHK,
       k_BLHK,
-      Rows.of(
-        info, self.normalizer, self.window, self.full, _last(q_BQHK, k_BLHK)
-      ),
+      Rows.of(info, self.normalizer, self.window, self.full),
       BiasTables() if bias is None else bias,
       self.scale,
     )
@@ -87,34 +111,40 @@ class SoftmaxAttention:
 
   scale: float | None = None
 
+  # Of SiluAttention: here every query sees all events before it.
+  window = 0
+  full = 0
+
   def __call__(
     self,
-    q_BQHK: Float[Array, "B Q H K"],
+    q_BLHK: Float[Array, "B L H K"],
     k_BLHK: Float[Array, "B L H K"],
     v_BLHA: Float[Array, "B L H A"],
     info: SequenceInfo,
     bias: BiasTables | None = None,
-  ) -> Float[Array, "B Q H A"]:
+  ) -> Float[Array, "B L H A"]:
     """See ops/softmax_attention.py."""
-    scale = q_BQHK.shape[-1] ** -0.5 if self.scale is None else self.scale
-    before = k_BLHK.shape[1] - q_BQHK.shape[1]
-    q_BLHK = jnp.pad(q_BQHK, ((0, 0), (before, 0), (0, 0), (0, 0)))
     return softmax_attention(
-      q_BLHK,
-      k_BLHK,
-      v_BLHA,
-      info,
-      bias=bias,
-      scale=scale,
-    )[:, before:]
+      q_BLHK, k_BLHK, v_BLHA, info, bias=bias, scale=self._scale(q_BLHK)
+    )
 
+  def behind(
+    self,
+    q_BKHE: Float[Array, "B K H E"],
+    shared: KeysValues | None,
+    own: KeysValues,
+    new: KeysValues,
+    keys: BeamKeys,
+    bias: BiasTables | None = None,
+  ) -> Float[Array, "B K H A"]:
+    """See ops/beam_attention.py."""
+    scale = self._scale(q_BKHE)
+    return softmax_beam_attention(
+      q_BKHE, shared, own, new, keys, bias=bias, scale=scale
+    )
 
-def _last(q_BQHK, k_BLHK):
-  """Places of the queries in rows of keys; None where there is one per key."""
-  count, length = q_BQHK.shape[1], k_BLHK.shape[1]
-  if count == length:
-    return None
-  return jnp.broadcast_to(jnp.arange(length - count, length), q_BQHK.shape[:2])
+  def _scale(self, q: Array) -> float:
+    return q.shape[-1] ** -0.5 if self.scale is None else self.scale
 
 
 def split_uvqk(

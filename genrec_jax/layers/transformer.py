@@ -149,19 +149,12 @@ class RelativeBuckets(nn.Module):
     index = np.arange(length)
     return self.by_offset(index[None, :] - index[:, None])
 
-  def to_generated(
-    self, history_B: Int[Array, "B"], length: int, generated: int
-  ) -> Float[Array, "B H L"]:
-    """The bias between a token that follows a history and its tokens.
-
-    Args:
-      history_B: tokens of each history.
-      length: L, of the rows they are padded to.
-      generated: tokens between the history and the one that asks.
-    """
-    index_L = jnp.arange(length)
-    distance_BL = history_B[:, None] + generated - index_L[None, :]
+  def of_pairs(
+    self, offset: Int[Array, "B K M"], seconds: Int[Array, "..."] | None
+  ) -> Float[Array, "B H K M"]:
+    """The bias at offsets p_key - p_query <= 0, which may be traced."""
+    del seconds
     reach = self.max_distance
     table_HR = self.by_offset(-np.arange(reach + 1))
-    bias_HBL = table_HR[:, jnp.clip(distance_BL, 0, reach)]
-    return jnp.moveaxis(bias_HBL, 0, 1)
+    bias_HBKM = table_HR[:, jnp.clip(-offset, 0, reach)]
+    return jnp.moveaxis(bias_HBKM, 0, 1)

@@ -20,13 +20,13 @@ and values as often as there are micro-batches.
 from typing import Any
 
 from flax import linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from genrec_jax.core.roles import ACTION, ATTRIBUTE, BOTH, CANDIDATE
 from genrec_jax.core.types import Batch, Outputs, SequenceInfo
 from genrec_jax.layers.action_embedding import ActionEmbedding
+from genrec_jax.layers.cache import Cache, Caching
 from genrec_jax.layers.embeddings import ItemEmbedding, count_rows
 from genrec_jax.layers.feature_embedding import FeatureEmbedding
 from genrec_jax.ops.norm import layer_norm
@@ -142,7 +142,7 @@ class ActionRanker(nn.Module):
   @property
   def caches_history(self) -> bool:
     """Whether `start` and `candidates` can be called."""
-    return getattr(self.backbone, "caches", False)
+    return isinstance(self.backbone, Caching)
 
   @property
   def max_length(self) -> int:
@@ -164,28 +164,26 @@ class ActionRanker(nn.Module):
     logits_BLT = self(batch, deterministic=True).logits
     return logits_BLT[:, logits_BLT.shape[1] - count :]
 
-  def start(self, batch: Batch) -> dict[str, Any]:
+  def start(self, batch: Batch) -> Cache:
     """What candidates need of rows of histories: their keys and values."""
     info = SequenceInfo.from_batch(batch)
-    x_BLD = self._embed(batch, True)
-    _, kept = self.backbone(x_BLD, info, deterministic=True, cache={})
-    return {"info": info, "kept": kept}
+    # Nothing sees a candidate, so none needs a place.
+    _, cache = self.backbone.start(self._embed(batch, True), info, length=0)
+    return cache
 
-  def candidates(
-    self, cache: dict[str, Any], batch: Batch
-  ) -> Float[Array, "B N T"]:
+  def candidates(self, cache: Cache, batch: Batch) -> Float[Array, "B N T"]:
     """Logits of N candidates behind each history; see none of each other.
 
     Args:
       cache: of `start`.
       batch: tokens of the candidates alone, (B, N).
     """
-    own = SequenceInfo.from_batch(batch)
-    info = jax.tree.map(
-      lambda a, b: jnp.concatenate([a, b], axis=1), cache["info"], own
-    )
-    h_BND, _ = self.backbone(
-      self._embed(batch, True), info, deterministic=True, cache=cache["kept"]
+    info = SequenceInfo.from_batch(batch)
+    h_BND, _ = self.backbone.step(
+      self._embed(batch, True),
+      cache,
+      info,
+      parents_BK=jnp.zeros_like(info.segment_ids_BL),
     )
     return self._logits(h_BND, batch, True)
 

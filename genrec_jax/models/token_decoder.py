@@ -32,7 +32,7 @@ class TokenDecoder(nn.Module):
     level_sizes: C of each level.
     width: D.
     num_positions: longest history in items.
-    backbone: a backbone with a cache (backbones/causal.py).
+    backbone: a backbone with a cache (layers/cache.py).
     tied: inputs and outputs share their tables.
     embedding_init_std: of the codes' table.
     position_init_std: of the table of item positions.
@@ -102,14 +102,18 @@ class TokenDecoder(nn.Module):
   def start(self, batch: Batch) -> tuple[dict[str, Any], Float[Array, "B C"]]:
     """Cache of the histories, one per row, and logits of the first level."""
     x_BTD, info = self._tokens(batch)
-    h_BTD, cache = self.backbone.start(x_BTD.astype(self.dtype), info)
+    # The last level's code is followed by nothing.
+    h_BTD, cache = self.backbone.start(
+      x_BTD.astype(self.dtype), info, self.num_levels - 1
+    )
     last_B = jnp.maximum(jnp.sum(info.valid_BL, axis=1) - 1, 0)
     h_BD = jnp.take_along_axis(h_BTD, last_B[:, None, None], axis=1)[:, 0]
     items_B = jnp.sum(batch["segment_ids_BL"] > 0, axis=1)
     # The longest history leaves no position of its own to the next item.
     place_B = jnp.minimum(items_B, self.num_positions - 1)
     position_BD = self.position_embedding(place_B[:, None])[:, 0]
-    return {**cache, "position": position_BD}, self.codes.logits(h_BD, 0)
+    cache = {"backbone": cache, "items": items_B, "position": position_BD}
+    return cache, self.codes.logits(h_BD, 0)
 
   def step(
     self,
@@ -120,10 +124,15 @@ class TokenDecoder(nn.Module):
   ) -> tuple[dict[str, Any], Float[Array, "B K C"]]:
     """Logits of a level after each beam's code of the level before."""
     y_BKD = self.codes(codes_BK, level - 1) + cache["position"][:, None]
-    h_BKD, cache = self.backbone.step(
-      y_BKD.astype(self.dtype), cache, parents_BK
+    positions_B1 = cache["items"][:, None] * self.num_levels + level - 1
+    one_B1, none_B1 = jnp.ones_like(positions_B1), jnp.zeros_like(positions_B1)
+    h_BKD, after = self.backbone.step(
+      y_BKD.astype(self.dtype),
+      cache["backbone"],
+      SequenceInfo(one_B1, positions_B1, none_B1, none_B1),
+      parents_BK,
     )
-    return cache, self.codes.logits(h_BKD, level)
+    return {**cache, "backbone": after}, self.codes.logits(h_BKD, level)
 
   def _tokens(self, batch: Batch) -> tuple[Array, SequenceInfo]:
     """Embedded tokens (B, L M, D) and what attention needs of them."""

@@ -11,13 +11,12 @@ token may come first. Each row is packed with histories, one target each;
 models/token_decoder.py is the form that reads a user once.
 """
 
-from typing import Any
-
 from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from genrec_jax.core.types import Batch, Outputs, SequenceInfo
+from genrec_jax.layers.cache import Cache
 from genrec_jax.layers.code_embedding import CodeEmbedding
 
 
@@ -88,25 +87,35 @@ class TokenSeq2Seq(nn.Module):
     )
     return Outputs(hidden=memory_BLD, logits=self.codes.all_logits(h_BSMD))
 
-  def start(self, batch: Batch) -> tuple[dict[str, Any], Float[Array, "B C"]]:
+  def start(self, batch: Batch) -> tuple[Cache, Float[Array, "B C"]]:
     """Cache of the histories, one per row, and logits of the first level."""
-    cache = self.backbone.start(*self._tokens(batch))
+    levels = len(self.level_sizes)
+    _, cache = self.backbone.start(*self._tokens(batch), levels)
     rows = batch["token_BL"].shape[0]
     y_BKD = jnp.broadcast_to(self.begin[None, None], (rows, 1, self.width))
-    none_BK = jnp.zeros((rows, 1), jnp.int32)
-    h_BKD, cache = self.backbone.step(y_BKD.astype(self.dtype), cache, none_BK)
-    return cache, self.codes.logits(h_BKD[:, 0], 0)
+    cache, logits_BKC = self._logits(y_BKD, cache, 0, None)
+    return cache, logits_BKC[:, 0]
 
   def step(
     self,
-    cache: dict[str, Any],
+    cache: Cache,
     level: int,
     codes_BK: Int[Array, "B K"],
     parents_BK: Int[Array, "B K"],
-  ) -> tuple[dict[str, Any], Float[Array, "B K C"]]:
+  ) -> tuple[Cache, Float[Array, "B K C"]]:
     """Logits of a level after each beam's code of the level before."""
-    y_BKD = self.codes(codes_BK, level - 1).astype(self.dtype)
-    h_BKD, cache = self.backbone.step(y_BKD, cache, parents_BK)
+    y_BKD = self.codes(codes_BK, level - 1)
+    return self._logits(y_BKD, cache, level, parents_BK)
+
+  def _logits(self, y_BKD, cache, level, parents_BK):
+    one_B1 = jnp.ones((y_BKD.shape[0], 1), jnp.int32)
+    none_B1 = jnp.zeros_like(one_B1)
+    h_BKD, cache = self.backbone.step(
+      y_BKD.astype(self.dtype),
+      cache,
+      SequenceInfo(one_B1, level * one_B1, none_B1, none_B1),
+      parents_BK,
+    )
     return cache, self.codes.logits(h_BKD, level)
 
   def _tokens(self, batch: Batch) -> tuple[Array, SequenceInfo]:

@@ -1,55 +1,161 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention of one new token per beam: over what beams share, and their own.
+"""Attention of one new token per beam: over shared keys, own keys, and itself.
 
-    y_bk = softmax([q_bk K_shared_b | q_bk K_own_bk] + bias) [V_shared_b; V_own]
+    y_bk = attend(q_bk, [shared_b ; own_bk ; new_bk])
 
 The history of a request (or an encoder's output) is the same for all of its
 beams, so its keys and values are kept once per request and read by K queries at
-a time; only the few tokens that a beam has generated are kept per beam.
+a time; what a beam has generated is kept per beam, in T places of which the
+first few are in use. The new token's own key is no part of either yet. Shapes
+do not depend on how much was generated, so a step can be the body of a loop.
+
+Weights are softmax over all three parts, or SiLU, where the parts add up.
 """
+
+import dataclasses
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from genrec_jax.ops.relative_bias import BiasTables
+from genrec_jax.ops.silu_attention.chunked import chunked
+from genrec_jax.ops.silu_attention.rows import Rows
+from genrec_jax.ops.visible_keys import VisibleKeys
 
-def beam_attention(
+# Of a request: (B, M, H, E) each. Of beams: (B, K, M, H, E) or, of one token,
+# (B, K, H, E). Widths of keys and values may differ.
+KeysValues = tuple[Float[Array, "B ... H _"], Float[Array, "B ... H _"]]
+
+
+@runtime_checkable
+class PairBias(Protocol):
+  """What is added to scores, by pair: ops/relative_bias.BiasTables is one."""
+
+  def of_pairs(
+    self, offset: Int[Array, "..."], seconds: Int[Array, "..."] | None
+  ) -> Float[Array, "..."] | None:
+    """(#B, #H, K, M) of p_j - p_i and t_i - t_j, each (#B, K, M)."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class BeamKeys:
+  """Which keys beams see, and what biases need to know of them.
+
+  Intervals are int32 (B, K), indices into the places of a part; what is of a
+  new token is (B, K), or (B, 1) where it is the same in all beams.
+
+  Attributes:
+    shared_first_BK: start of the interval of shared keys.
+    shared_end_BK: its end (exclusive).
+    own_first_BK: start of the interval of own keys.
+    own_end_BK: its end (exclusive).
+    there_BK: whether there is a new token; none sees nothing.
+    positions_BK: of new tokens.
+    query_times_BK: seconds that they ask about.
+    key_times_BK: seconds at which they happened.
+    shared_positions_BL: of shared keys; None without any.
+    shared_times_BL: likewise.
+    own_positions_BKT: of own keys.
+    own_times_BKT: likewise.
+  """
+
+  shared_first_BK: Any
+  shared_end_BK: Any
+  own_first_BK: Any
+  own_end_BK: Any
+  there_BK: Any
+  positions_BK: Any
+  query_times_BK: Any
+  key_times_BK: Any
+  shared_positions_BL: Any
+  shared_times_BL: Any
+  own_positions_BKT: Any
+  own_times_BKT: Any
+
+  def of_shared(self) -> tuple[Bool[Array, "B K L"], Array, Array]:
+    """Mask, p_j - p_i and t_i - t_j of the shared keys."""
+    positions, times = self.shared_positions_BL, self.shared_times_BL
+    return (
+      _within(self.shared_first_BK, self.shared_end_BK, positions.shape[-1]),
+      positions[:, None, :] - self.positions_BK[:, :, None],
+      self.query_times_BK[:, :, None] - times[:, None, :],
+    )
+
+  def of_own(self) -> tuple[Bool[Array, "B K T"], Array, Array]:
+    """The same of own keys."""
+    positions, times = self.own_positions_BKT, self.own_times_BKT
+    return (
+      _within(self.own_first_BK, self.own_end_BK, positions.shape[-1]),
+      positions - self.positions_BK[:, :, None],
+      self.query_times_BK[:, :, None] - times,
+    )
+
+  def of_new(self) -> tuple[Bool[Array, "B K 1"], Array, Array]:
+    """The same of each new token's own key."""
+    seconds_BK = self.query_times_BK - self.key_times_BK
+    return (
+      self.there_BK[:, :, None],
+      jnp.zeros_like(self.positions_BK)[:, :, None],
+      seconds_BK[:, :, None],
+    )
+
+  def rows(self, normalizer: float) -> Rows:
+    """New tokens as queries of rows of shared keys."""
+    first, end = self.shared_first_BK, self.shared_end_BK
+    positions, times = self.shared_positions_BL, self.shared_times_BL
+
+    def each(x_BK):
+      return jnp.broadcast_to(x_BK, first.shape)
+
+    # No query has a key of its own here: one within the interval adds none.
+    own = jnp.where(end > first, first, -1)
+    return Rows(
+      visible=VisibleKeys(first, end, own),
+      weight_BQ=jnp.where(own >= 0, jnp.float32(1 / normalizer), 0.0),
+      query_positions_BQ=each(self.positions_BK),
+      key_positions_BM=positions,
+      query_times_BQ=each(self.query_times_BK),
+      key_times_BM=times,
+      segments_BM=jnp.ones_like(positions),
+      aligned=False,
+    )
+
+
+def softmax_beam_attention(
   q_BKHE: Float[Array, "B K H E"],
-  shared: tuple[Float[Array, "B L H E"], Float[Array, "B L H E"]] | None,
-  own: tuple[Float[Array, "B K T H E"], Float[Array, "B K T H E"]] | None,
+  shared: KeysValues | None,
+  own: KeysValues | None,
+  new: KeysValues | None,
+  keys: BeamKeys,
   *,
-  keep_BL: Bool[Array, "B L"] | None = None,
-  shared_bias_BHL: Float[Array, "#B #H L"] | None = None,
-  own_bias_HT: Float[Array, "#H T"] | None = None,
+  bias: PairBias | None = None,
   scale: float = 1.0,
-) -> Float[Array, "B K H E"]:
-  """Softmax attention of beams; 0 where a beam sees nothing.
+) -> Float[Array, "B K H A"]:
+  """Softmax attention over the parts that are given; 0 where nothing is seen.
 
   Args:
     q_BKHE: one query per beam.
-    shared: keys and values of the request; None for none.
-    own: keys and values of the beam's own tokens, the new one included.
-    keep_BL: which shared keys exist; None = all.
-    shared_bias_BHL: added to the scores of shared keys.
-    own_bias_HT: added to the scores of own keys.
+    shared: keys and values of the request, (B, L, H, E); None for none.
+    own: of what beams have generated, (B, K, T, H, E).
+    new: of the new tokens, (B, K, H, E).
+    keys: which of them a beam sees.
+    bias: added to the scores.
     scale: multiplies q k^T.
   """
-  scores, masks = [], []
+  parts = _dense_parts(own, new, keys)
   if shared is not None:
-    s = jnp.einsum("bkhe,blhe->bkhl", q_BKHE, shared[0]).astype(jnp.float32)
-    s = s * scale
-    if shared_bias_BHL is not None:
-      s = s + shared_bias_BHL[:, None]
-    keep = jnp.ones(s.shape[::3], bool) if keep_BL is None else keep_BL
-    scores.append(s)
-    masks.append(jnp.broadcast_to(keep[:, None, None, :], s.shape))
-  if own is not None:
-    s = jnp.einsum("bkhe,bkthe->bkht", q_BKHE, own[0]).astype(jnp.float32)
-    s = s * scale
-    if own_bias_HT is not None:
-      s = s + own_bias_HT[None, None]
-    scores.append(s)
-    masks.append(jnp.ones(s.shape, bool))
+    parts = [(shared, *keys.of_shared()), *parts]
+  scores = [
+    _scores(q_BKHE, k, offset, seconds, bias, scale)
+    for (k, _), _, offset, seconds in parts
+  ]
+  masks = [
+    jnp.broadcast_to(mask[:, :, None], s.shape)
+    for (_, mask, _, _), s in zip(parts, scores, strict=True)
+  ]
   mask = jnp.concatenate(masks, axis=-1)
   # A finite floor: what sees nothing gets uniform weights, which the second
   # mask removes, and not NaN.
@@ -57,35 +163,75 @@ def beam_attention(
   weights = jax.nn.softmax(
     jnp.where(mask, jnp.concatenate(scores, axis=-1), floor)
   )
-  weights = jnp.where(mask, weights, 0).astype(q_BKHE.dtype)
-  y = jnp.zeros_like(q_BKHE)
-  start = 0
-  if shared is not None:
-    start = shared[1].shape[1]
-    y = y + jnp.einsum("bkhl,blhe->bkhe", weights[..., :start], shared[1])
-  if own is not None:
-    y = y + jnp.einsum("bkht,bkthe->bkhe", weights[..., start:], own[1])
-  return y
+  weights = jnp.where(mask, weights, 0)
+  ends = [sum(m.shape[-1] for m in masks[: i + 1]) for i in range(len(masks))]
+  split = jnp.split(weights, ends[:-1], axis=-1)
+  total = sum(
+    _weighted(w, v) for w, ((_, v), *_) in zip(split, parts, strict=True)
+  )
+  return total.astype(parts[0][0][1].dtype)
 
 
-def follow(
-  own: tuple[Float[Array, "B P T H E"], Float[Array, "B P T H E"]] | None,
-  new: tuple[Float[Array, "B K H E"], Float[Array, "B K H E"]],
-  parents_BK: Int[Array, "B K"],
-) -> tuple[Array, Array]:
-  """Keys and values of what each beam has generated, its new token the last.
+def silu_beam_attention(
+  q_BKHE: Float[Array, "B K H E"],
+  shared: KeysValues | None,
+  own: KeysValues,
+  new: KeysValues,
+  keys: BeamKeys,
+  *,
+  normalizer: float,
+  bias: BiasTables | None = None,
+  scale: float = 1.0,
+) -> Float[Array, "B K H A"]:
+  """SiLU(scale q k^T + bias) / normalizer as weights; see softmax's form.
 
-  Args:
-    own: of the P beams of the step before; None in the first step.
-    new: of the new tokens.
-    parents_BK: the beam of the step before that each one goes on from.
-
-  Returns:
-    Two (B, K, T + 1, H, E).
+  Shared keys are read in blocks, like those of rows: memory is linear in their
+  number.
   """
-  new_k, new_v = (x[:, :, None] for x in new)
-  if own is None:
-    return new_k, new_v
-  index = parents_BK[:, :, None, None, None]
-  k, v = (jnp.take_along_axis(x, index, axis=1) for x in own)
-  return jnp.concatenate([k, new_k], 2), jnp.concatenate([v, new_v], 2)
+  bias = BiasTables() if bias is None else bias
+  bias.check(q_BKHE.shape[2])
+  total = 0
+  for (k, v), mask, offset, seconds in _dense_parts(own, new, keys):
+    scores = _scores(q_BKHE, k, offset, seconds, bias, scale)
+    weights = jnp.where(mask[:, :, None], jax.nn.silu(scores) / normalizer, 0)
+    total = total + _weighted(weights, v)
+  if shared is not None:
+    total = total + chunked(q_BKHE, *shared, keys.rows(normalizer), bias, scale)
+  return total.astype(new[1].dtype)
+
+
+def _dense_parts(own, new, keys: BeamKeys):
+  """Own keys and the new one: ((keys, values), mask, offset, seconds)."""
+  parts = []
+  if own is not None:
+    parts.append((own, *keys.of_own()))
+  if new is not None:
+    k, v = (x[:, :, None] for x in new)
+    parts.append(((k, v), *keys.of_new()))
+  return parts
+
+
+def _scores(q_BKHE, k, offset, seconds, bias, scale):
+  """(B, K, H, M) in float32."""
+  of = "bmhe" if k.ndim == 4 else "bkmhe"
+  scores = jnp.einsum(f"bkhe,{of}->bkhm", q_BKHE, k).astype(jnp.float32)
+  scores = scores * scale
+  added = None if bias is None else bias.of_pairs(offset, seconds)
+  return scores if added is None else scores + jnp.swapaxes(added, 1, 2)
+
+
+def _weighted(weights, v):
+  """Sums of values (B, K, H, A) in float32: parts are added before rounding."""
+  of = "bmha" if v.ndim == 4 else "bkmha"
+  return jnp.einsum(
+    f"bkhm,{of}->bkha",
+    weights.astype(v.dtype),
+    v,
+    preferred_element_type=jnp.float32,
+  )
+
+
+def _within(first_BK, end_BK, length):
+  """(B, K, length): whether a place lies in each interval."""
+  index = jnp.arange(length)[None, None, :]
+  return (index >= first_BK[:, :, None]) & (index < end_BK[:, :, None])

@@ -267,18 +267,3 @@ def test_a_kept_history_gives_the_scores_of_whole_rows(kind, name):
   # Two micro-batches and a part of a third.
   scorer = CandidateScorer.of(system, params, layout, micro_batch=2)
   np.testing.assert_allclose(scorer.score(request), expected, atol=1e-5)
-
-
-def test_a_scanned_stack_keeps_no_history():
-  backbone = _backbone(scan=True)
-  assert not backbone.caches
-  zeros = jnp.zeros((1, 3), jnp.int32)
-  info = SequenceInfo(zeros + 1, zeros, zeros, zeros)
-  with pytest.raises(ValueError, match="scan=True keeps no cache"):
-    backbone.init(
-      jax.random.key(0),
-      jnp.zeros((1, 3, 8)),
-      info,
-      deterministic=True,
-      cache={},
-    )
