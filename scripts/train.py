@@ -24,8 +24,9 @@ from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.pipeline.pipeline import training_batches
 from genrec_jax.data.pipeline.readers import Readers
 from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.pretrained import load_parts, open_old
 from genrec_jax.experiment.program import Program
-from genrec_jax.experiment.restored import load_params, read_progress
+from genrec_jax.experiment.restored import load_params
 from genrec_jax.metrics.writer import Writer
 from genrec_jax.train.checkpoints import Checkpoints
 from genrec_jax.train.loop import Loop, Progress
@@ -57,11 +58,7 @@ def _initial_params(run: Run):
   """Parameters of train.warm_start carried over by item, or the data's."""
   if not run.train.warm_start:
     return run.initial_params()
-  old = Run.open(run.train.warm_start)
-  # Parameters of codes are carried over as they are: codes must mean the same.
-  tokens = read_progress(old).get("artifacts", {}).get("tokens")
-  if tokens is not None:
-    run.artifacts.check({"tokens": tokens})
+  old = open_old(run, run.train.warm_start)
   params, facts = carry_over(
     load_params(old).params,
     run.init_params(),
@@ -85,7 +82,7 @@ def _start(
     progress = Progress(
       fingerprint=manifest.fingerprint, artifacts=run.artifacts.versions
     )
-    return program.init_state(_initial_params(run)), progress
+    return program.init_state(load_parts(run, _initial_params(run))), progress
   restored = checkpoints.restore(
     program.abstract_state(), program.state_shardings
   )

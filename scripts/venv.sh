@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-# Sourced by quickstart.sh and test.sh: makes .venv beside this folder and
-# installs the package into it, once per state of pyproject.toml.
+# Sourced by quickstart.sh and test.sh: makes .venv beside this folder (or
+# $GENREC_VENV) and installs the package into it, once per state of
+# pyproject.toml.
 #
 #   make_venv ""      the package
 #   make_venv test    the package with an extra
 #
-# Sets PYTHON to the environment's interpreter. Needs a Python of at least 3.11
-# (or $GENREC_PYTHON) and pip's registry; nothing outside .venv is written.
+# Sets PYTHON to the environment's interpreter. Needs Python 3.11, 3.12 or 3.13
+# (the first found, or $GENREC_PYTHON) and pip's registry; nothing outside the
+# environment is written.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-VENV="$ROOT/.venv"
+VENV="${GENREC_VENV:-$ROOT/.venv}"
 PYTHON="$VENV/bin/python"
 
 die() {
@@ -17,18 +19,20 @@ die() {
   exit 1
 }
 
-is_new_enough() {
-  "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+is_supported() {
+  "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+    2>/dev/null
 }
 
-# Prints a Python of at least 3.11, one that can make environments if any can.
+# Prints a supported Python, one that can make environments if any can. 3.11
+# comes first: the figures in results/ are of the releases that it has.
 find_python() {
   local candidate first="" seen=""
   for candidate in ${GENREC_PYTHON:+"$GENREC_PYTHON"} \
-      python3.11 python3.12 python3 python3.13 python; do
+      python3.11 python3.12 python3.13 python3 python; do
     command -v "$candidate" >/dev/null 2>&1 || continue
     seen="$seen $("$candidate" --version 2>/dev/null || true)"
-    is_new_enough "$candidate" || continue
+    is_supported "$candidate" || continue
     first="${first:-$candidate}"
     if "$candidate" -c 'import ensurepip, venv' 2>/dev/null; then
       echo "$candidate"
@@ -36,7 +40,7 @@ find_python() {
     fi
   done
   if [ -z "$first" ]; then
-    die "Python 3.11 or newer is needed; found:${seen:- none}." \
+    die "Python 3.11, 3.12 or 3.13 is needed; found:${seen:- none}." \
       "Install one (Debian, Ubuntu: apt-get install python3 python3-venv)" \
       "or set GENREC_PYTHON to its path."
   fi
@@ -46,9 +50,9 @@ find_python() {
 
 make_venv() {
   local extra="${1:-}" python stamp state
-  if [ -e "$VENV" ] && ! { is_new_enough "$PYTHON" \
+  if [ -e "$VENV" ] && ! { is_supported "$PYTHON" \
       && "$PYTHON" -m pip --version >/dev/null 2>&1; }; then
-    die "$VENV has no working Python of at least 3.11 with pip." \
+    die "$VENV has no working Python 3.11, 3.12 or 3.13 with pip." \
       "Remove that folder and start again."
   fi
   if [ ! -e "$VENV" ]; then

@@ -3,7 +3,7 @@
 
 Rows are random events (bench/batches.py), so no data is needed. The first steps
 are left out; the median of the others counts. MFU is the compiled program's
-FLOPs over the device's peak (core/mfu.py). A loop whose length only the running
+FLOPs over the device's peak (tpu/mfu.py). A loop whose length only the running
 program knows is taken to be the key blocks of plain causal attention
 (ops/silu_attention/chunked.py) on rows of one user: half of them and half a
 block, on average.
@@ -21,10 +21,10 @@ from genrec_jax.bench.batches import full_batch
 from genrec_jax.bench.timing import compile_timed, seconds_of_calls
 from genrec_jax.core import sharding
 from genrec_jax.core.build import build_options
-from genrec_jax.core.mfu import compiled_cost, mfu
 from genrec_jax.core.sharding import MeshOptions
 from genrec_jax.experiment.program import Program
 from genrec_jax.ops.silu_attention.chunked import BLOCK
+from genrec_jax.tpu.mfu import compiled_cost, mfu
 from genrec_jax.train.state import num_parameters
 
 
@@ -105,7 +105,7 @@ def _utilisation(
   used = mfu(cost.flops, seconds, kind, dtype)
   notes = []
   if used is None:
-    notes.append(f"no peak is listed for {kind} in core/mfu.py")
+    notes.append(f"no peak is listed for {kind} in tpu/mfu.py")
   if cost.unknown_loops:
     notes.append(
       f"{len(cost.unknown_loops)} loops taken as {(blocks + 1) / 2} key blocks"

@@ -62,7 +62,7 @@ class Run:
     pipeline: see PipelineOptions.
     system: Linen module, built for the catalogue's size.
     objective: the loss.
-    optimizer: Optax transformation, or one of train/rowwise.py.
+    optimizer: Optax transformation, or one of train/rowwise.py or frozen.py.
     train: see LoopOptions.
     requests: see RequestOptions.
     evals: what is measured, by name.

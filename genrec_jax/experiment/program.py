@@ -44,7 +44,7 @@ class Program:
   Attributes:
     system: Linen module, built for the catalogue's size.
     objective: the loss.
-    optimizer: Optax transformation, or one of train/rowwise.py.
+    optimizer: Optax transformation, or one of train/rowwise.py or frozen.py.
     pipeline: shapes of a batch.
     requests: sizes of a batch of requests and of its lists.
     seed: of everything drawn.

@@ -21,9 +21,11 @@ import numpy as np
 from tqdm import tqdm
 
 from genrec_jax.core import processes
+from genrec_jax.core.build import build_options
 from genrec_jax.core.types import Mean
 from genrec_jax.metrics.writer import Writer
 from genrec_jax.train.checkpoints import Checkpoints
+from genrec_jax.train.parameter_source import ParameterSource
 from genrec_jax.train.state import TrainState
 from genrec_jax.train.termination import Termination
 
@@ -60,6 +62,8 @@ class LoopOptions:
     eval_users: users validated on (drawn once); None = all.
     keep_checkpoints: newest ones kept, the best apart.
     warm_start: workdir of a run whose parameters to start from; '' = none.
+    pretrained: part of the parameters -> ParameterSource that it is read from, after
+      warm_start (experiment/pretrained.py).
   """
 
   steps: int
@@ -71,6 +75,7 @@ class LoopOptions:
   eval_users: int | None = None
   keep_checkpoints: int = 2
   warm_start: str = ""
+  pretrained: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   @property
   def monitors(self) -> tuple[str, ...]:
@@ -78,6 +83,15 @@ class LoopOptions:
     return tuple(self.monitor.split("+"))
 
   def __post_init__(self):
+    sources = {
+      part: node
+      if isinstance(node, ParameterSource)
+      else build_options(
+        ParameterSource, node, where=f"config.train.pretrained[{part!r}]"
+      )
+      for part, node in self.pretrained.items()
+    }
+    object.__setattr__(self, "pretrained", sources)
     for name in ("steps", "log_every_steps", "keep_checkpoints"):
       if getattr(self, name) < 1:
         raise ValueError(

@@ -16,6 +16,7 @@ from jaxtyping import Array, Key
 
 from genrec_jax.core import rng
 from genrec_jax.core.types import Batch
+from genrec_jax.train.frozen import trained_by
 
 
 @jax.tree_util.register_dataclass
@@ -47,10 +48,12 @@ def init_state(params: Any, optimizer: Any, tables: Any = None) -> TrainState:
 
   Args:
     params: parameters.
-    optimizer: an Optax transformation; with tables (train/tables.py) also one
-      that updates single rows.
+    optimizer: an Optax transformation, or a Frozen around one
+      (train/frozen.py); with tables (train/tables.py) also one that updates
+      single rows.
     tables: the tables among the parameters.
   """
+  optimizer, trained, _ = trained_by(optimizer, params)
   # An optimizer that updates single rows has no init of its own.
   if tables is None:
     init = optimizer.init
@@ -59,7 +62,7 @@ def init_state(params: Any, optimizer: Any, tables: Any = None) -> TrainState:
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,
-    opt_state=jax.jit(init)(params),
+    opt_state=jax.jit(init)(trained),
   )
 
 

@@ -5,12 +5,14 @@
     params  = optimizer(params, d loss / d params)
     params  = what outputs.assign sets (moving averages), last
 
-A pure function of (state, batch): randomness comes from the run's key folded
-with the step. What a system or a loss needs beyond this belongs in the system,
-the objective or the layout; there is no second step.
+What the optimizer freezes (train/frozen.py) is a constant of all three. A pure
+function of (state, batch): randomness comes from the run's key folded with the
+step. What a system or a loss needs beyond this belongs in the system, the
+objective or the layout; there is no second step.
 """
 
 from collections.abc import Callable
+import dataclasses
 from typing import Any
 
 from flax import linen as nn, traverse_util
@@ -22,6 +24,7 @@ from genrec_jax.core import rng
 from genrec_jax.core.sharding import Placement
 from genrec_jax.core.types import Batch, Items
 from genrec_jax.ops.embedding_lookup import Tape
+from genrec_jax.train.frozen import Frozen, trained_by
 from genrec_jax.train.rowwise import Optimizer
 from genrec_jax.train.state import TrainState
 from genrec_jax.train.tables import Tables, join
@@ -33,7 +36,7 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
 def make_train_step(
   system: nn.Module,
   objective: Objective,
-  optimizer: Optimizer,
+  optimizer: Optimizer | Frozen,
   key: Key[Array, ""],
   placement: Placement | None = None,
 ) -> Step:
@@ -42,19 +45,22 @@ def make_train_step(
   Args:
     system: answers system(batch) and items(ids); has num_items.
     objective: see objectives/softmax.py.
-    optimizer: an Optax transformation, or that and one for single rows.
+    optimizer: an Optax transformation, or that and one for single rows, or a
+      Frozen around either.
     key: the run's key.
     placement: how tables lie on devices; None for arrays that none shares.
 
   Returns:
-    A function to jit. Metrics are "loss", "grad_norm" and "users" (scalars;
-    users in the batch) and "parts": the objective's means by name.
+    A function to jit. Metrics are "loss", "grad_norm" (of what is trained)
+    and "users" (in the batch), scalars, and "parts": the objective's means by
+    name.
   """
   tables = Tables(system.logical_axes, placement)
 
-  def loss_fn(params, deltas, rows, batch, step):
+  def loss_fn(params, deltas, rows, frozen, batch, step):
     tapes = {path: Tape(deltas.get(path)) for path in rows}
-    variables = {"params": tables.bind(join(params, rows), tapes)}
+    whole = join(params, {**rows, **frozen})
+    variables = {"params": tables.bind(whole, tapes)}
     outputs = system.apply(
       variables,
       batch,
@@ -75,16 +81,23 @@ def make_train_step(
   def step(state: TrainState, batch: Batch):
     # Tables with an optimizer of their own are differentiated by lookup: the
     # first trace tells how many there are, the second adds a zero to each.
-    params, rows = tables.for_gradient(optimizer, state.params)
-    args = (rows, batch, state.step)
+    inner, trained, frozen = trained_by(optimizer, state.params)
+    params, rows = tables.for_gradient(inner, trained)
+    args = (rows, frozen, batch, state.step)
     deltas = tables.zero_deltas(lambda: loss_fn(params, {}, *args)[1][0], rows)
     (loss, (lookups, parts, assign)), gradients = jax.value_and_grad(
       loss_fn, argnums=(0, 1), has_aux=True
     )(params, deltas, *args)
     params, opt_state, norm = tables.apply(
-      optimizer, state, gradients, {p: ids for p, (ids, _) in lookups.items()}
+      inner,
+      dataclasses.replace(state, params=trained),
+      gradients,
+      {path: ids for path, (ids, _) in lookups.items()},
     )
-    params = _assigned(params, assign)
+    params = _assigned(
+      join(params, frozen),
+      {path: pair for path, pair in assign.items() if path not in frozen},
+    )
     metrics = {
       "loss": loss.astype(jnp.float32),
       "grad_norm": norm,

@@ -14,13 +14,19 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 _TOOLS = ("bash", "cat", "cksum", "dirname", "rm", "sh", "tee", "mkdir")
-# The real interpreter, made to believe that it is an old one.
-_OLD = f"""
+
+
+def _other(major, minor):
+  """The real interpreter, made to believe that it is of another version."""
+  believe = f"import sys; sys.version_info = ({major}, {minor}, 2)"
+  return f"""
 case "$1" in
-  -c) exec {sys.executable} -c "import sys; sys.version_info = (3, 9, 2); $2" ;;
-  *) echo "Python 3.9.2" ;;
+  -c) exec {sys.executable} -c "{believe}; $2" ;;
+  *) echo "Python {major}.{minor}.2" ;;
 esac
 """
+
+
 _NO_ENSUREPIP = 'case "$*" in *ensurepip*) exit 1;; esac; echo "Python 3.11.2"'
 # Makes an environment whose Python logs what pip is asked to do.
 _GOOD = """
@@ -76,13 +82,14 @@ def _make_venv(checkout, python: str | None, extra: str = "test"):
 def test_no_python_at_all(checkout):
   result = _make_venv(checkout, None)
   assert result.returncode == 1
-  assert "Python 3.11 or newer is needed; found: none" in result.stderr
+  assert "3.11, 3.12 or 3.13 is needed; found: none" in result.stderr
 
 
-def test_python_too_old_says_which_and_what_to_do(checkout):
-  result = _make_venv(checkout, _OLD)
+@pytest.mark.parametrize("version", [(3, 9), (3, 14)])
+def test_a_python_that_will_not_do_says_which_and_what_to_do(checkout, version):
+  result = _make_venv(checkout, _other(*version))
   assert result.returncode == 1
-  assert "found: Python 3.9.2" in result.stderr
+  assert f"found: Python {version[0]}.{version[1]}.2" in result.stderr
   assert "GENREC_PYTHON" in result.stderr
   assert not (checkout / ".venv").exists()
 

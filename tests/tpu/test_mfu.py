@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from genrec_jax.core.mfu import compiled_cost, mfu, peak_flops
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.hlo import text as hlo
 from genrec_jax.hlo.cost import program_cost
@@ -20,6 +19,7 @@ from genrec_jax.ops.silu_attention.block_sizes import (
   default_block_sizes,
 )
 from genrec_jax.tpu.chips import CHIPS
+from genrec_jax.tpu.mfu import compiled_cost, mfu, peak_flops
 
 
 def test_half_of_the_peak_is_one_half():
