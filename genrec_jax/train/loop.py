@@ -62,7 +62,7 @@ class LoopOptions:
     eval_users: users validated on (drawn once); None = all.
     keep_checkpoints: newest ones kept, the best apart.
     warm_start: workdir of a run whose parameters to start from; '' = none.
-    pretrained: part of the parameters -> ParameterSource that it is read from, after
+    pretrained: part of the parameters -> where it is read from, after
       warm_start (experiment/pretrained.py).
   """
 
