@@ -7,8 +7,10 @@
 
 Trains each recipe of RQ-VAE with scripts/train.py (WORKDIR/recipes/NAME; one
 that is finished is not trained again), then measures its codes and those of
-residual k-means on the same vectors (studies/tokenizers.py). Eight
-recipes of 1,500 steps: about half an hour on one of two busy CPU cores.
+residual k-means on the same vectors (studies/tokenizers.py). Of one
+seed, so that it has figures and no verdict over seeds; another --seed and --out
+give another. Eight recipes of 1,500 steps: about half an hour on one of two
+busy CPU cores.
 """
 
 import json
@@ -130,7 +132,7 @@ def main(argv: list[str]) -> None:
     "error_by_size": tokenizers.error_by_size(vectors, seed=_SEED.value),
   }
   atomic.write_text(out, json.dumps(report, indent=1) + "\n")
-  print(f"wrote {out}")
+  print(f"wrote {out}; one seed, {_SEED.value}: no verdict over seeds")
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def table(result: Mapping[str, Any]) -> str:
     lines.append(line(f"* {part}: {result['system']}", values))
     low = {n: result["intervals"][part][n][0] for n in names}
     high = {n: result["intervals"][part][n][1] for n in names}
-    lines += [line("      95 % from", low), line("      to", high)]
+    lines += [line("      95 % over users, from", low), line("      to", high)]
     if part in result["floors"].get("ceiling", {}):
       lines.append(
         line(f"  {part}: ceiling", result["floors"]["ceiling"][part])
@@ -114,12 +114,14 @@ def table(result: Mapping[str, Any]) -> str:
 
 def comparison_table(against: Mapping[str, Any]) -> str:
   """Lines of text for one entry of the document's "against"."""
-  lines = [f"minus {against['config']}, seed {against['seed']} (paired):"]
+  lines = [
+    f"minus {against['config']}, seed {against['seed']}, 95 % over users,"
+    " paired; one seed each: no verdict over seeds:"
+  ]
   for part, metrics in against["differences"].items():
     for name in (m for m in _SHOWN if m in metrics):
       mean, low, high = metrics[name]
-      sure = "  excludes 0" if bootstrap.excludes_zero(low, high) else ""
       lines.append(
-        f"  {part:22}{name:>10}{mean:>+10.4f}  [{low:+.4f}, {high:+.4f}]{sure}"
+        f"  {part:22}{name:>10}{mean:>+10.4f}  [{low:+.4f}, {high:+.4f}]"
       )
   return "\n".join(lines)

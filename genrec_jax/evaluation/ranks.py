@@ -22,9 +22,10 @@ import numpy as np
 
 from genrec_jax.core import atomic
 from genrec_jax.evaluation.full_ranking import Evaluation
-from genrec_jax.metrics import bootstrap
+from genrec_jax.metrics import bootstrap, hierarchical
 from genrec_jax.metrics.ranking import per_request
 
+_Values = dict[str, np.ndarray]
 _REQUEST_COLUMNS = ("users", "events", "targets", "lengths", "repeats")
 
 
@@ -122,44 +123,57 @@ def check_same_data(ours: str, other: str) -> None:
 def compare(
   ours: Ranks, other: Ranks, part: str, name: str, other_name: str
 ) -> dict[str, bootstrap.Interval]:
-  """`compare_means` of one run with another."""
-  return compare_means([ours], [other], part, name, other_name)
+  """Returns the interval of ours - other for every metric, users resampled.
+
+  Raises:
+    ValueError: they are of different prepared data (their targets are not the
+      same events), or a ranker is absent.
+  """
+  (a,), (b,), users = _values([ours], [other], part, name, other_name)
+  return {m: bootstrap.paired(a[m], b[m], users) for m in a}
 
 
-def compare_means(
+def compare_seeds(
   ours: Sequence[Ranks],
   others: Sequence[Ranks],
   part: str,
   name: str,
   other_name: str,
-) -> dict[str, bootstrap.Interval]:
-  """Returns the interval of ours - others for every metric, users resampled.
+  *,
+  same_seeds: bool,
+) -> dict[str, hierarchical.Difference]:
+  """Of several seeds a side, over users and over both; raises as `compare`.
 
-  Of several seeds, means are compared, over the ks that all have.
-
-  Raises:
-    ValueError: some are of different prepared data (their targets are not the
-      same events), or a ranker is absent.
+  Over the ks that all have; see metrics/hierarchical.py of `same_seeds`.
   """
+  a, b, users = _values(ours, others, part, name, other_name)
+  return hierarchical.of_means(a, b, users, same_seeds=same_seeds)
+
+
+def _values(
+  ours: Sequence[Ranks],
+  others: Sequence[Ranks],
+  part: str,
+  name: str,
+  other_name: str,
+) -> tuple[list[_Values], list[_Values], Shaped[np.ndarray, "R"]]:
+  """Per-request values of every seed of both sides, and whose they are."""
   first, every = ours[0], (*ours, *others)
   ks = tuple(k for k in first.ks if all(k in ranks.ks for ranks in every))
 
-  def mean(side, ranker):
-    each = []
-    for ranks in side:
-      check_same_data(first.fingerprint, ranks.fingerprint)
-      if ranker not in ranks.names(part):
-        raise ValueError(
-          f"no ranks of {ranker!r} on {part!r}; there are"
-          f" {', '.join(ranks.names(part)) or 'none'}"
-        )
-      for column in ("users", "events", "targets"):
-        key = f"{part}/{column}"
-        if not np.array_equal(first.columns[key], ranks.columns[key]):
-          raise ValueError(f"the two runs differ in {key}: evaluate both again")
-      each.append(per_request(ranks.columns[f"{part}/ranks/{ranker}"], ks))
-    return {m: np.mean([values[m] for values in each], axis=0) for m in each[0]}
+  def values(ranks: Ranks, ranker: str) -> _Values:
+    check_same_data(first.fingerprint, ranks.fingerprint)
+    if ranker not in ranks.names(part):
+      raise ValueError(
+        f"no ranks of {ranker!r} on {part!r}; there are"
+        f" {', '.join(ranks.names(part)) or 'none'}"
+      )
+    for column in ("users", "events", "targets"):
+      key = f"{part}/{column}"
+      if not np.array_equal(first.columns[key], ranks.columns[key]):
+        raise ValueError(f"the two runs differ in {key}: evaluate both again")
+    return per_request(ranks.columns[f"{part}/ranks/{ranker}"], ks)
 
-  a, b = mean(ours, name), mean(others, other_name)
-  users = first.columns[f"{part}/users"]
-  return {m: bootstrap.paired(a[m], b[m], users) for m in a}
+  a = [values(ranks, name) for ranks in ours]
+  b = [values(ranks, other_name) for ranks in others]
+  return a, b, first.columns[f"{part}/users"]

@@ -17,7 +17,7 @@ import dataclasses
 import os
 import pathlib
 
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 import numpy as np
 
 from genrec_jax.core import atomic
@@ -25,6 +25,7 @@ from genrec_jax.evaluation.ranks import check_same_data
 from genrec_jax.evaluation.shown_items_measurement import ImpressionMeasurement
 from genrec_jax.metrics import score_bootstrap
 from genrec_jax.metrics.bootstrap import Interval
+from genrec_jax.metrics.hierarchical import Difference
 
 _COLUMNS = ("users", "items", "events", "labels", "lengths")
 
@@ -95,25 +96,60 @@ class Scores:
 def compare(
   ours: Scores, other: Scores, part: str, name: str, other_name: str
 ) -> dict[str, dict[str, Interval]]:
-  """`compare_means` of one run with another."""
-  return compare_means([ours], [other], part, name, other_name)
+  """{task: {metric: interval of ours - other}}, users resampled.
 
-
-def compare_means(
-  ours: Sequence[Scores],
-  others: Sequence[Scores],
-  part: str,
-  name: str,
-  other_name: str,
-) -> dict[str, dict[str, Interval]]:
-  """{task: {metric: interval of ours - others}}, users resampled.
-
-  Tasks are those that all have; of several seeds, means are compared.
+  Tasks are those that both have.
 
   Raises:
     ValueError: different prepared data or impressions, no task in common, or a
       ranker that is absent.
   """
+  found, users = _logits([ours], [other], part, name, other_name)
+  return {
+    task: score_bootstrap.paired(*one.ours, *one.theirs, one.positive, users)
+    for task, one in found.items()
+  }
+
+
+def compare_seeds(
+  ours: Sequence[Scores],
+  others: Sequence[Scores],
+  part: str,
+  name: str,
+  other_name: str,
+  *,
+  same_seeds: bool,
+) -> dict[str, dict[str, Difference]]:
+  """Of several seeds a side, over users and over both; raises as `compare`.
+
+  See metrics/hierarchical.py of `same_seeds`.
+  """
+  found, users = _logits(ours, others, part, name, other_name)
+  return {
+    task: score_bootstrap.of_seeds(
+      one.ours, one.theirs, one.positive, users, same_seeds=same_seeds
+    )
+    for task, one in found.items()
+  }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+  """Logits of every seed of both sides, and what came of the impressions."""
+
+  ours: list[Float[np.ndarray, "R"]]
+  theirs: list[Float[np.ndarray, "R"]]
+  positive: Bool[np.ndarray, "R"]
+
+
+def _logits(
+  ours: Sequence[Scores],
+  others: Sequence[Scores],
+  part: str,
+  name: str,
+  other_name: str,
+) -> tuple[dict[str, _Task], Shaped[np.ndarray, "R"]]:
+  """Of every task that all have; and whose impressions they are."""
   first = ours[0]
   for scores, wanted in (
     *((s, name) for s in ours),
@@ -144,15 +180,15 @@ def compare_means(
       for s in side
     ]
 
-  return {
-    task: score_bootstrap.paired_means(
+  found = {
+    task: _Task(
       logits(ours, name, task),
       logits(others, other_name, task),
       (labels >> first.tasks.index(task) & 1).astype(bool),
-      users,
     )
     for task in tasks
   }
+  return found, users
 
 
 def _check_same_impressions(

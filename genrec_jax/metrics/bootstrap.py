@@ -14,7 +14,7 @@ a metric of one request per user has at most max(K) + 1 classes, so 2000 draws
 take milliseconds for any number of users. Everything is float64 and seeded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import dataclasses
 
 from jaxtyping import Float, Int, Shaped
@@ -99,6 +99,23 @@ def paired(
   return interval(
     values_a - values_b, users, resamples=resamples, level=level, seed=seed
   )
+
+
+def drawn_users(
+  num_users: int, resamples: int, seed: int = 0
+) -> Iterator[Float[np.ndarray, "B U"]]:
+  """How often each user is drawn, in blocks of `resamples` draws in all.
+
+  As many draws as users, each of any user: counts of a multinomial.
+  """
+  rng = np.random.default_rng(seed)
+  block = max(1, _BLOCK // num_users)
+  for start in range(0, resamples, block):
+    count = min(block, resamples - start)
+    drawn = rng.integers(num_users, size=(count, num_users))
+    drawn += np.arange(count)[:, None] * num_users
+    weights = np.bincount(drawn.reshape(-1), minlength=count * num_users)
+    yield weights.reshape(count, num_users).astype(np.float64)
 
 
 def _per_user(

@@ -9,10 +9,11 @@ each was drawn, w ~ multinomial(U, 1/U)) and works the metric out again:
     NE*    log loss and base rate of sum_u w_u (...)
 
 `paired` draws the same users for two rankers and gives the interval of the
-difference a - b (`paired_means`: of the means of their seeds); GAUC then is
-over the same users for both, since labels decide who has one. A draw in which
-a metric is not defined is left out; a metric that is undefined itself, or in
-more than half of the draws, has no entry.
+difference a - b, `of_seeds` of the means over seeds, over users and over both
+(metrics/hierarchical.py); GAUC then is over the same users for both, since
+labels decide who has one. A draw in which a metric is not defined is left out;
+a metric that is undefined itself, or in more than half of the draws, has no
+entry.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,11 +23,11 @@ from jaxtyping import Bool, Float, Int, Shaped
 import numpy as np
 
 from genrec_jax.metrics.auc import areas_by_user, check_scores
-from genrec_jax.metrics.bootstrap import RESAMPLES, Interval
+from genrec_jax.metrics.bootstrap import RESAMPLES, Interval, drawn_users
+from genrec_jax.metrics.hierarchical import Difference, Side, differences
 from genrec_jax.metrics.pointwise import entropy, log_losses
 
 NAMES = ("auc", "gauc", "ne", "log_loss")
-_BLOCK = 1 << 22  # Weights of users held at a time: 32 MiB.
 
 Draws = Float[np.ndarray, "S"]
 
@@ -137,47 +138,60 @@ def paired(
   seed: int = 0,
 ) -> dict[str, Interval]:
   """Differences a - b over the same impressions; arguments as intervals."""
-  return paired_means(
-    [logits_a],
-    [logits_b],
-    positive,
-    users,
+  user = _places(users)
+  a, b = (
+    _Sorted.of(logits.astype(np.float64), positive, user)
+    for logits in (logits_a, logits_b)
+  )
+
+  def difference(weights_SU) -> Mapping[str, Draws]:
+    ours, theirs = a.values(weights_SU), b.values(weights_SU)
+    return {name: ours[name] - theirs[name] for name in NAMES}
+
+  return _intervals(difference, user, resamples, level, seed)
+
+
+def of_seeds(
+  ours: Sequence[Float[np.ndarray, "R"]],
+  theirs: Sequence[Float[np.ndarray, "R"]],
+  positive: Bool[np.ndarray, "R"],
+  users: Shaped[np.ndarray, "R"],
+  *,
+  same_seeds: bool,
+  resamples: int = RESAMPLES,
+  level: float = 0.95,
+  seed: int = 0,
+) -> dict[str, Difference]:
+  """Differences of the means over the seeds of each side, of two levels.
+
+  Args:
+    ours, theirs: logits of every seed, of the same impressions.
+    positive, users: see intervals.
+    same_seeds: whether seed i of one side is seed i of the other.
+    resamples, level, seed: as in metrics/bootstrap.py.
+  """
+  user = _places(users)
+  sides = [
+    [_Sorted.of(x.astype(np.float64), positive, user) for x in side]
+    for side in (ours, theirs)
+  ]
+
+  def side_values(side, weights_BU) -> Side:
+    each = [one.values(weights_BU) for one in side]
+    return {n: np.stack([v[n] for v in each], axis=1) for n in NAMES}
+
+  def values(weights_BU) -> tuple[Side, Side]:
+    a, b = (side_values(side, weights_BU) for side in sides)
+    return a, b
+
+  return differences(
+    values,
+    int(user.max()) + 1,
+    same_seeds=same_seeds,
     resamples=resamples,
     level=level,
     seed=seed,
   )
-
-
-def paired_means(
-  logits_a: Sequence[Float[np.ndarray, "R"]],
-  logits_b: Sequence[Float[np.ndarray, "R"]],
-  positive: Bool[np.ndarray, "R"],
-  users: Shaped[np.ndarray, "R"],
-  *,
-  resamples: int = RESAMPLES,
-  level: float = 0.95,
-  seed: int = 0,
-) -> dict[str, Interval]:
-  """Differences of the means over the seeds of each side; see `paired`.
-
-  The interval is over users, who are the same for all seeds: it does not say
-  how much another seed would change.
-  """
-  user = _places(users)
-  a, b = (
-    [_Sorted.of(x.astype(np.float64), positive, user) for x in side]
-    for side in (logits_a, logits_b)
-  )
-
-  def mean(side, weights_SU) -> dict[str, Draws]:
-    found = [one.values(weights_SU) for one in side]
-    return {name: np.mean([v[name] for v in found], axis=0) for name in NAMES}
-
-  def difference(weights_SU) -> Mapping[str, Draws]:
-    ours, theirs = mean(a, weights_SU), mean(b, weights_SU)
-    return {name: ours[name] - theirs[name] for name in NAMES}
-
-  return _intervals(difference, user, resamples, level, seed)
 
 
 def _places(users: Shaped[np.ndarray, "R"]) -> Int[np.ndarray, "R"]:
@@ -197,16 +211,9 @@ def _intervals(
     raise ValueError(f"level={level} must be between 0 and 1, such as 0.95")
   num_users = int(user.max()) + 1
   whole = values(np.ones((1, num_users)))
-  rng = np.random.default_rng(seed)
   draws: dict[str, list[np.ndarray]] = {name: [] for name in NAMES}
-  block = max(1, _BLOCK // num_users)
-  for start in range(0, resamples, block):
-    count = min(block, resamples - start)
-    # As many draws as users, each of any user: counts of a multinomial.
-    drawn = rng.integers(num_users, size=(count, num_users))
-    drawn += np.arange(count)[:, None] * num_users
-    weights = np.bincount(drawn.reshape(-1), minlength=count * num_users)
-    found = values(weights.reshape(count, num_users).astype(np.float64))
+  for weights in drawn_users(num_users, resamples, seed):
+    found = values(weights)
     for name in NAMES:
       draws[name].append(found[name])
   result = {}

@@ -15,6 +15,10 @@ from importlib import resources
 import json
 from typing import Any
 
+# A page is of one training. What other seeds would do, none of its intervals
+# knows (scripts/compare.py does, of several).
+ONE_SEED = "One seed: no verdict over seeds."
+
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
@@ -65,7 +69,10 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-  """One or two sentences, of which `point` is the one to remember."""
+  """One or two sentences, of which `point` is the one to remember.
+
+  Of one training, by intervals over users; `won` is of these too.
+  """
 
   before: str
   point: str

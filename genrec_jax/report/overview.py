@@ -2,8 +2,8 @@
 """The one picture of README.md: every data set, every method, one metric.
 
 A panel per data set, as in the results table: floors, our runs (mean over
-seeds; the bar is one standard deviation, or with one seed the 95 % interval
-over users), the ceiling, and what others published (hollow).
+seeds; the bar is the 95 % t interval over seeds, or with one seed that over
+users), the ceiling, and what others published (hollow).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,13 +26,9 @@ from genrec_jax.report.runs import (
 
 def _run_row(label: str, seeds: Sequence[Run], metric: str) -> Row:
   summary = summarize(run.metrics["test"] for run in seeds)[metric]
-  if summary.deviation is not None:
-    low, high = (
-      summary.mean - summary.deviation,
-      summary.mean + summary.deviation,
-    )
-    return Row(label, "model", {metric: summary.mean}, {metric: (low, high)})
-  interval = seeds[0].intervals.get("test", {}).get(metric)
+  interval = summary.interval
+  if interval is None:
+    interval = seeds[0].intervals.get("test", {}).get(metric)
   return Row(
     label,
     "model",
@@ -83,7 +79,9 @@ def _overview_panel(
     hollow = row.role == "published"
     axes.hlines(y, 0, value, color=LINE, linewidth=1.6, zorder=1)
     if metric in row.intervals:
-      axes.hlines(y, *row.intervals[metric], color=color, linewidth=2.4)
+      low, high = row.intervals[metric]
+      # Two seeds that differ have an interval that reaches below zero.
+      axes.hlines(y, max(low, 0), high, color=color, linewidth=2.4)
     axes.plot(
       value,
       y,
@@ -108,7 +106,10 @@ def _overview_panel(
     range(len(rows), 0, -1), [row.label for row in rows], color=INK
   )
   axes.set_ylim(len(rows) - room + 0.4, len(rows) + 0.6)
-  axes.set_xlim(0, max(row.values[metric] for row in rows) * 1.22)
+  # Room for the figures, which stand to the right of the bars.
+  ends = [row.intervals.get(metric, (0, 0))[1] for row in rows]
+  largest = max(row.values[metric] for row in rows)
+  axes.set_xlim(0, max(largest * 1.22, max(ends) + largest * 0.18))
   axes.set_xlabel(f"test {metric.upper()}")
   axes.spines["left"].set_visible(False)
 

@@ -90,5 +90,5 @@ def _facts(document: Mapping[str, Any]) -> dict[str, str]:
     "data fingerprint": document["fingerprint"],
     "sort": document["sort_rule"],
     "split": document["split_rule"],
-    "intervals": "95 %, users resampled",
+    "intervals": "95 %, over users (resampled), not over seeds",
   }

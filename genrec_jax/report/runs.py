@@ -17,6 +17,7 @@ import statistics
 from typing import Any
 
 from genrec_jax.evaluation.document import of_section
+from genrec_jax.metrics.seeds import over_seeds
 
 FLOOR_LABELS = {
   "most_popular": "most popular",
@@ -127,16 +128,21 @@ class Run(Finished):
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-  """Mean of one metric over seeds; its standard deviation from two seeds on."""
+  """Mean of one metric over seeds, with its 95 % t interval from two seeds on.
+
+  Attributes:
+    mean: over the seeds.
+    interval: over seeds (metrics/seeds.py): other trainings, the same users.
+    count: number of seeds.
+  """
 
   mean: float
-  deviation: float | None
+  interval: tuple[float, float] | None
   count: int
 
   @classmethod
   def of(cls, values: Sequence[float]) -> "Summary":
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return cls(statistics.fmean(values), deviation, len(values))
+    return cls(statistics.fmean(values), over_seeds(values), len(values))
 
 
 def read_json(path: str | pathlib.Path) -> dict[str, Any]:
@@ -234,7 +240,7 @@ def floor_summaries(
   """{floor name: summaries}, the ceiling last; each over the runs that have it.
 
   Floors do not depend on a training seed: runs on one prepared data set agree,
-  and a deviation shows that they were prepared differently.
+  and an interval shows that they were prepared differently.
   """
   found: dict[str, list[Mapping[str, float]]] = {}
   for run in runs:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The results table of README.md, in Markdown, made from finished runs.
 
-One table per data set: floors first, then our runs by config (mean and standard
-deviation over seeds; with one seed the 95 % interval over users), then the
+One table per data set: floors first, then our runs by config (mean and t
+interval over seeds; with one seed the 95 % interval over users), then the
 ceiling where the true model is known, then what others published. Below it
 stand the deviations of the published rows and how each run was made. README.md
 holds the text between two markers, and `splice` puts it there.
@@ -11,7 +11,7 @@ holds the text between two markers, and `splice` puts it there.
 from collections.abc import Mapping, Sequence
 import statistics
 
-from genrec_jax.report.cells import cell, line
+from genrec_jax.report.cells import OVER, cell, line
 from genrec_jax.report.command import command
 from genrec_jax.report.published import our_deviation, published_for
 from genrec_jax.report.ranking.runs import RankerRun
@@ -34,7 +34,8 @@ METRICS = ("hr@10", "ndcg@10", "hr@50", "hr@200")
 PICTURE = """\
 ![Test NDCG@10 of every method, one panel per data set](results/overview.svg)
 
-*Hollow: published by others; below each table stands how their setup differs.*\
+*Bars: 95 %, over seeds (t) where there are several, else over users. Hollow:
+published by others; below each table stands how their setup differs.*\
 """
 NO_RESULTS = "No finished run yet: `results/` is empty."
 
@@ -161,8 +162,7 @@ def results_markdown(
   ]
   legend = (
     "Full ranking of the whole catalogue, the history hidden from the"
-    " candidates, ties counted against the model. Several seeds: mean ±"
-    " standard deviation; one seed: 95 % interval over users."
+    f" candidates, ties counted against the model. {OVER}"
   )
   # A system that does both has a row in either table, and was made once.
   known = {run.config for run in runs}

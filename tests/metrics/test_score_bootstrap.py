@@ -82,8 +82,8 @@ def test_means_of_seeds_lie_between_those_of_each():
   rng = np.random.default_rng(1)
   seeds = [logits + rng.normal(size=len(logits)) for _ in range(2)]
   options = {"resamples": 200}
-  both = score_bootstrap.paired_means(
-    [logits], seeds, positive, user, **options
+  both = score_bootstrap.of_seeds(
+    [logits], seeds, positive, user, same_seeds=False, **options
   )
   alone = [
     score_bootstrap.paired(logits, one, positive, user, **options)
@@ -91,12 +91,22 @@ def test_means_of_seeds_lie_between_those_of_each():
   ]
   for name in score_bootstrap.NAMES:
     means = [found[name].mean for found in alone]
-    assert both[name].mean == pytest.approx(np.mean(means))
-  # The same seeds on both sides, in any order, do not differ.
-  same = score_bootstrap.paired_means(
-    seeds, seeds[::-1], positive, user, **options
+    assert both[name].users.mean == pytest.approx(np.mean(means))
+    assert both[name].both is None
+    each = [both[name].ours[0] - value for value in both[name].theirs]
+    assert each == pytest.approx(means)
+  # Of one seed a side users are drawn as ever.
+  one = score_bootstrap.of_seeds(
+    [logits], seeds[:1], positive, user, same_seeds=True, **options
   )
-  assert all(abs(i.low) + abs(i.high) < 1e-12 for i in same.values())
+  assert {name: found.users for name, found in one.items()} == alone[0]
+  # The same seeds do not differ.
+  same = score_bootstrap.of_seeds(
+    seeds, seeds, positive, user, same_seeds=True, **options
+  )
+  for found in same.values():
+    for i in (found.users, found.both):
+      assert abs(i.low) + abs(i.high) < 1e-12
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():

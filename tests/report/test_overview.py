@@ -24,15 +24,16 @@ def test_one_row_per_method_in_the_order_of_the_table(make_run):
   ]
 
 
-def test_the_bar_is_the_deviation_over_seeds_or_the_interval_of_one(make_run):
+def test_the_bar_is_the_interval_over_seeds_or_over_users_of_one(make_run):
   (one,) = [
     r for r in overview.rows_of([make_run()], "hr@10") if r.role == "model"
   ]
   assert one.intervals["hr@10"] == pytest.approx([0.19, 0.21])
-  runs = [make_run(0.2), make_run(0.3, seed=1), make_run(0.4, seed=2)]
+  runs = [make_run(0.29), make_run(0.3, seed=1), make_run(0.31, seed=2)]
   (many,) = _models(runs)
   assert many.values["hr@10"] == pytest.approx(0.3)
-  assert many.intervals["hr@10"] == pytest.approx((0.2, 0.4))
+  half = 4.302653 * 0.01 / 3**0.5
+  assert many.intervals["hr@10"] == pytest.approx((0.3 - half, 0.3 + half))
 
 
 def test_two_configs_of_one_system_are_told_apart(make_run):

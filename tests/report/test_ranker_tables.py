@@ -66,7 +66,8 @@ def _lines(markdown):
 
 def test_a_table_per_task_floors_first_then_by_auc():
   runs = [_run("b", 0.72), _run("a", 0.71), _run("a", 0.73, seed=1)]
-  heading, _, click, like, _ = ranker_tables(runs)
+  heading, legend, click, like, _ = ranker_tables(runs)
+  assert "[95 % t interval over seeds" in legend
   assert "2,000 test impressions" in heading
   rows = _lines(click)
   assert len({len(row) for row in rows}) == 1
@@ -76,7 +77,8 @@ def test_a_table_per_task_floors_first_then_by_auc():
     "`a`",
   ]
   assert rows[3][1] == "0.7200 (0.710-0.730)" and rows[3][5] == "seed 0"
-  assert rows[4][1] == "0.7200 ± 0.0141" and rows[4][5] == "seed 0, 1"
+  # Two seeds .02 apart: 12.706 standard errors of .01 to either side.
+  assert rows[4][1] == "0.7200 [0.5929, 0.8471]" and rows[4][5] == "seed 0, 1"
   assert _lines(like)[0][0] == "**like**"
 
 

@@ -52,7 +52,15 @@ def _result(cart=(_ABOVE, _ABOVE), like=(_ABOVE, _ABOVE), **changes):
 
 def test_it_is_won_where_every_task_is_surely_above_its_best_floor():
   said = verdict(_result())
-  assert said.won and "every task better than the training rates" in said.point
+  assert said.won
+  assert said.point == (
+    "is above the training rates in every task over all users"
+  )
+  # Of one training: other seeds were not asked.
+  assert said.text.endswith(
+    "over users, paired. One seed: no verdict over seeds."
+  )
+  assert "this training is above" in said.text
   assert "cart +0.0200 against the item's rate (+0.0100 to +0.0300)" in (
     said.text
   )
@@ -64,9 +72,12 @@ def test_it_is_won_where_every_task_is_surely_above_its_best_floor():
 def test_an_interval_over_zero_wins_nothing():
   said = verdict(_result(like=(_UNSURE, _ABOVE)))
   assert not said.won
-  assert "not surely order like better" in said.point
+  assert "not surely above the training rates in like" in said.point
   said = verdict(_result(cart=(_BELOW, _ABOVE), like=(None, _ABOVE)))
-  assert not said.won and "not surely order any task" in said.point
+  assert (
+    not said.won
+    and "not surely above the training rates in any task" in said.point
+  )
   assert "like not defined" in said.after
 
 
@@ -74,8 +85,8 @@ def test_ahead_over_all_users_and_behind_within_them_is_not_won():
   said = verdict(_result(like=(_ABOVE, _BELOW)))
   assert not said.won
   assert said.point == (
-    "orders every task better than the training rates over all users, but"
-    " orders a user's own items worse than the item's rate for like"
+    "is above the training rates in every task over all users, but"
+    " below the item's rate within users for like"
   )
   within = said.after[said.after.index("Within users (GAUC)") :]
   assert (
@@ -84,14 +95,14 @@ def test_ahead_over_all_users_and_behind_within_them_is_not_won():
   )
   assert "cart +0.0200" in within
   both = verdict(_result(cart=(_ABOVE, _BELOW), like=(_UNSURE, _BELOW)))
-  assert "like better than the training rates, and orders" in both.point
-  assert both.point.endswith("worse than the item's rate for cart and like")
+  assert "the training rates in like, and below the item's" in both.point
+  assert both.point.endswith("within users for cart and like")
 
 
 def test_not_surely_ahead_within_users_is_not_won():
   said = verdict(_result(cart=(_ABOVE, _UNSURE)))
   assert not said.won
-  assert said.point.endswith("but not surely a user's own items for cart")
+  assert said.point.endswith("but not surely within users for cart")
 
 
 @pytest.mark.parametrize("like", [(_ABOVE, None), (_BELOW, None)])
@@ -100,7 +111,7 @@ def test_without_users_of_both_outcomes_the_pooled_metric_decides(like):
   said = verdict(_result(like=like, metrics={"test": metrics}))
   assert said.won == (like[0] == _ABOVE)
   assert "both outcomes of like (0.0% of the items)" in said.after
-  assert "own items" not in said.point
+  assert "within users" not in said.point
 
 
 def test_without_floors_nothing_is_won_and_no_reason_is_made_up():

@@ -67,7 +67,7 @@ def test_page_is_whole_and_needs_nothing_else(shown):
   for fact in ("0.7500", "0.6000 to 0.8000", "12.00% of", "2 min 5 s", "1,234"):
     assert fact in text
   assert text.count("GAUC of 62.4% of them") == len(TASKS)
-  assert "items worse than the item&#x27;s rate for cart</strong>" in text
+  assert "below the item&#x27;s rate within users for cart</strong>" in text
 
 
 def test_as_a_further_part_of_a_page_it_has_a_verdict_of_its_own(shown):

@@ -72,13 +72,21 @@ def test_verdict_names_the_floor_the_factor_and_the_gap(make_run):
   text = said.text
   assert "20.0%" in text and "2.00 times that of item-kNN" in text
   assert "67% of the way to the ceiling" in text
+  assert "95 % interval over users +0.0400 to +0.0600" in text
+  assert text.endswith("One seed: no verdict over seeds.")
+
+
+def test_an_interval_over_users_with_zero_wins_nothing(make_run):
+  unsure = {"item_knn": {"test": {"ndcg@10": [0.05, -0.01, 0.11]}}}
+  assert not page.verdict(make_run(0.2, versus=unsure)).won
 
 
 @pytest.mark.parametrize("hr", [0.10, 0.05])
 def test_verdict_does_not_praise_a_model_that_lost(make_run, hr):
   said = page.verdict(make_run(hr))
   assert not said.won
-  assert "does not beat item-kNN" in said.text and "times" not in said.text
+  assert "is not above item-kNN" in said.text and "times" not in said.text
+  assert said.text.endswith("One seed: no verdict over seeds.")
   assert 'class="lost"' in _render(make_run(hr))
 
 

@@ -29,11 +29,13 @@ def test_a_damaged_result_is_named(make_run, write_runs):
     runs_lib.read_runs(path.parents[1])
 
 
-def test_deviation_is_that_of_a_sample():
+def test_several_seeds_have_a_t_interval_and_one_has_none():
   summary = runs_lib.Summary.of([0.1, 0.2, 0.3])
   assert summary.mean == pytest.approx(0.2)
-  assert summary.deviation == pytest.approx(0.1)
-  assert runs_lib.Summary.of([0.1]).deviation is None
+  # Of three, t is 4.303; the standard deviation is .1.
+  half = 4.302653 * 0.1 / 3**0.5
+  assert summary.interval == pytest.approx((0.2 - half, 0.2 + half))
+  assert runs_lib.Summary.of([0.1]).interval is None
 
 
 def test_runs_of_another_split_are_another_table(make_run):
@@ -70,10 +72,11 @@ def test_floors_stand_from_worst_to_best_and_the_ceiling_last(make_run):
   ]
 
 
-def test_floors_that_disagree_show_a_deviation(make_run):
+def test_floors_that_disagree_show_an_interval(make_run):
   other = {"item_knn": {"test": {"hr@10": 0.2, "ndcg@10": 0.1}}}
   found = runs_lib.floor_summaries([make_run(), make_run(floors=other)])
-  assert found["item_knn"]["hr@10"].deviation > 0.05
+  low, high = found["item_knn"]["hr@10"].interval
+  assert high - low > 0.1
 
 
 def test_a_run_of_fewer_cut_offs_hides_no_figure_of_a_floor(make_run):

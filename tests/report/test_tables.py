@@ -20,11 +20,14 @@ def _rows(markdown: str) -> list[list[str]]:
   return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
 
 
-def test_cell_says_how_sure_it_is():
-  one, three = Summary(0.3023, None, 1), Summary(0.3023, 0.00124, 3)
+def test_cell_says_how_sure_it_is_and_over_what():
+  one, three = Summary(0.3023, None, 1), Summary(0.3023, (0.2992, 0.30541), 3)
   assert cells.cell(one, None) == "0.3023"
   assert cells.cell(one, (0.291, 0.3141)) == "0.3023 (0.291-0.314)"
-  assert cells.cell(three, None) == "0.3023 ± 0.0012"
+  # Over seeds in brackets, whatever is known of users.
+  assert cells.cell(three, (0.291, 0.3141)) == "0.3023 [0.2992, 0.3054]"
+  # What does not depend on the seed has a width of 0.
+  assert cells.cell(Summary.of([0.1, 0.1, 0.1])) == "0.1000"
   assert cells.cell(None, None) == "-"
 
 
@@ -48,8 +51,14 @@ def test_seeds_of_one_config_make_one_row(make_run):
   runs = [make_run(0.20), make_run(0.22, seed=1), make_run(0.24, seed=2)]
   rows = _rows(tables.dataset_table("data", runs))
   (row,) = [row for row in rows if "**HSTU" in row[0]]
-  assert row[1] == "0.2200 ± 0.0200"
+  assert row[1] == "0.2200 [0.1703, 0.2697]"
   assert row[-1] == "seed 0, 1, 2"
+
+
+def test_the_legend_says_what_an_interval_is_over(make_run):
+  body = tables.results_markdown([make_run()])
+  assert "[95 % t interval over seeds" in body and "±" not in body
+  assert "(95 % interval over users" in body and "no verdict" in body
 
 
 def test_published_rows_carry_their_deviation(make_run):

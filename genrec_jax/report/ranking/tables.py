@@ -2,15 +2,15 @@
 """README's tables of rankers: one per task, and what they cost.
 
 Rows are floors first, then configs, the worst AUC first; several seeds give
-mean and standard deviation, one the 95 % interval over users. A metric that is
-not defined in one of the seeds is left out.
+mean and t interval over seeds, one the 95 % interval over users. A metric that
+is not defined in one of the seeds is left out.
 """
 
 from collections.abc import Mapping, Sequence
 import statistics
 
 from genrec_jax.metrics.auc import gauc_share
-from genrec_jax.report.cells import cell, line
+from genrec_jax.report.cells import OVER, cell, line
 from genrec_jax.report.ranking.runs import FLOORS, RankerRun
 from genrec_jax.report.runs import Summary, by_config, by_dataset
 
@@ -22,8 +22,8 @@ _LEGEND = (
   " loss over that of a constant at the test part's own rate: below 1 is better"
   " than it. Frozen: the same behind histories that end where the test part"
   " begins. A running history has an order of its own within a user: after a"
-  " like more likes are expected, and what was shown before is placed below."
-)
+  " like more likes are expected, and what was shown before is placed below. "
+) + OVER
 
 
 def ranker_tables(runs: Sequence[RankerRun]) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be remembered of a ranker: does it beat the training rates?
+"""What is to be remembered of a ranker: is it above the training rates?
 
 Asked twice of every task, with 95 % intervals paired over users, each time
 against the floor that is best by that metric:
@@ -10,7 +10,8 @@ against the floor that is best by that metric:
 One can be won and the other lost. Within users, histories are frozen where the
 part begins if that was measured: running ones have an order of their own
 (evaluation/shown_items_measurement.py). A task without a GAUC, where hardly any
-user has both outcomes, is said and decides nothing.
+user has both outcomes, is said and decides nothing. All of it is of one
+training: of other seeds nothing is said.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ import dataclasses
 from typing import Any
 
 from genrec_jax.metrics.auc import gauc_share
-from genrec_jax.report.document import Verdict
+from genrec_jax.report.document import ONE_SEED, Verdict
 from genrec_jax.report.ranking.runs import FLOORS
 
 
@@ -52,7 +53,10 @@ def best_floor(
 
 
 def verdict(result: Mapping[str, Any]) -> Verdict:
-  """For which tasks the model is surely above every floor, and where not."""
+  """For which tasks this training is above every floor, and where not.
+
+  By intervals over users: "surely" is for other users, not for other seeds.
+  """
   pooled, without_auc = _leads(result, "auc")
   within, without_gauc = _leads(result, "gauc")
   lost = [lead.task for lead in pooled if lead.low <= 0] + without_auc
@@ -60,22 +64,22 @@ def verdict(result: Mapping[str, Any]) -> Verdict:
   unsure = [lead.task for lead in within if lead.low <= 0 <= lead.high]
   if lost:
     which = _listed(lost) if len(lost) < len(result["tasks"]) else "any task"
-    point = f"does not surely order {which} better than the training rates"
+    point = f"is not surely above the training rates in {which}"
   else:
-    point = "orders every task better than the training rates over all users"
+    point = "is above the training rates in every task over all users"
   if worse:
     floors = _listed(dict.fromkeys(lead.floor for lead in worse))
     tasks = _listed([lead.task for lead in worse])
     point += ", and" if lost else ", but"
-    point += f" orders a user's own items worse than {floors} for {tasks}"
+    point += f" below {floors} within users for {tasks}"
   elif unsure and not lost:
-    point += f", but not surely a user's own items for {_listed(unsure)}"
+    point += f", but not surely within users for {_listed(unsure)}"
   after = _over_all_text(pooled, without_auc)
   after += _within_text(result, within, without_gauc)
   return Verdict(
-    f"Of {result['num_impressions']['test']:,} shown items, it ",
+    f"On {result['num_impressions']['test']:,} shown items, this training ",
     point,
-    f".{after} Differences with 95 % intervals, paired over users.",
+    f".{after} Differences with 95 % intervals over users, paired. {ONE_SEED}",
     won=not (lost or worse or unsure),
   )
 

@@ -128,7 +128,8 @@ def _comparisons(run: Run, ranks: Ranks) -> list[Plot]:
     ),
     Plot(
       figures.metric_at_k(rows, "hr", ranks.ks),
-      "Share of requests whose next item is among the first K of all items.",
+      "Share of requests whose next item is among the first K of all items;"
+      " the band is the 95 % interval over users.",
     ),
     Plot(
       figures.rank_curve(found, roles, max(ranks.ks)),
@@ -173,7 +174,7 @@ def _slices(
   }
   captions = (
     "Groups of requests by how much was known of the user, with the number of"
-    " requests; thin lines are 95 % intervals.",
+    " requests; thin lines are 95 % intervals over users.",
     "The catalogue in quarters, rarest items on the left: whether a model only"
     " knows what is popular.",
   )
