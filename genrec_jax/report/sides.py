@@ -30,8 +30,12 @@ from genrec_jax.report.comparison import (
   Side,
   same_seeds,
 )
-from genrec_jax.report.ranking.runs import ranking_of
-from genrec_jax.report.runs import RANKER, read_json
+from genrec_jax.report.runs import (
+  NEXT_ITEM as FOUND,
+  SHOWN_ITEMS,
+  read_json,
+  sections,
+)
 
 Sides = tuple[Side, Side, dict[Name, Measured]]
 FROZEN = "model_frozen"
@@ -199,16 +203,16 @@ def _metrics(
 ) -> dict[Name, float]:
   """All defined metrics of one run."""
   found: dict[Name, float] = {}
-  if RANKER not in document and ranker == MODEL:
-    by_name = document["metrics"].get(part, {})
-    found |= {(NEXT_ITEM, name): value for name, value in by_name.items()}
-  ranking = ranking_of(document)
-  if ranking is not None:
-    key = "metrics" if ranker == MODEL else "frozen"
-    found |= {
-      (task, name): values[name]
-      for task, values in ranking[key].get(part, {}).items()
-      for name in _SCORED
-      if values[name] is not None
-    }
+  for section in sections(document):
+    if section["evaluator"] == SHOWN_ITEMS:
+      key = "metrics" if ranker == MODEL else "frozen"
+      found |= {
+        (task, name): values[name]
+        for task, values in section[key].get(part, {}).items()
+        for name in _SCORED
+        if values[name] is not None
+      }
+    elif section["evaluator"] == FOUND and ranker == MODEL:
+      by_name = section["metrics"].get(part, {})
+      found |= {(NEXT_ITEM, name): value for name, value in by_name.items()}
   return found
