@@ -53,7 +53,7 @@ def _adopt(environment: dict[str, str]) -> None:
       continue
     if value is None:
       raise ValueError(f"a command cannot take {name} away, only set it")
-    now = getattr(jax.config, name.lower())
+    now = jax.config.values[name.lower()]
     if isinstance(now, bool):
       value = value.lower() in ("1", "true", "yes", "on")
     elif isinstance(now, int | float):

@@ -2,7 +2,7 @@
 """Frozen parameters: held still, without gradient and without moments.
 
     config.optimizer = {
-      "name": "train.frozen.Frozen",
+      "name": "train.Frozen",
       "optimizer": {"name": "train.adamw", ...},
       "paths": ("backbone/.*", "item_embedding/embedding"),
     }

@@ -45,7 +45,7 @@ semantic_ids.DedupLevel semantic_ids.RandomLastLevel
 semantic_ids.SinkhornLastLevel
 simulator.Synthetic
 sources.Amazon2014 sources.Files sources.KuaiRand sources.MovieLens
-train.Constant train.Cosine train.DenseAndRowwise train.Linear
+train.Constant train.Cosine train.Frozen train.DenseAndRowwise train.Linear
 train.RowwiseAdagrad train.RowwiseAdamW train.adamw
 """.split()
 

@@ -135,7 +135,7 @@ def _program(optimizer, paths, mesh=None):
   c.pipeline.row_length = c.pipeline.layout.max_length = 8
   c.objective.negatives.count = 8
   c.optimizer = {
-    "name": "train.frozen.Frozen",
+    "name": "train.Frozen",
     "optimizer": optimizer,
     "paths": paths,
   }
@@ -205,7 +205,7 @@ def test_on_eight_devices_others_train_and_a_resumed_run_is_the_same(
 )
 def test_paths_that_are_none(paths, message):
   with pytest.raises(ValueError, match=message):
-    build({"name": "train.frozen.Frozen", "optimizer": _DENSE, "paths": paths})
+    build({"name": "train.Frozen", "optimizer": _DENSE, "paths": paths})
 
 
 def test_patterns_that_match_nothing_or_everything():
