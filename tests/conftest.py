@@ -113,7 +113,7 @@ def pytest_collection_modifyitems(
 def pytest_runtest_setup(item: pytest.Item) -> None:
   # Compiles as users do, here and in commands, for the mark `optimized`.
   unoptimized = item.get_closest_marker("optimized") is None
-  if str(unoptimized) != os.environ[_UNOPTIMIZED.upper()]:
+  if unoptimized != jax.config.values[_UNOPTIMIZED]:
     jax.clear_caches()
     _set(_UNOPTIMIZED, unoptimized)
 
