@@ -9,6 +9,7 @@ left out (a row has several), so is `prepared` (its data are those that the
 config would prepare), and of a path only the file's name is shown.
 """
 
+from collections.abc import Mapping
 import importlib
 import json
 import shlex
@@ -33,11 +34,39 @@ def changes(run: Finished) -> list[str] | None:
   if defaults is None:
     return None
   values = flat(run.config_values)
+  if "evals" not in run.config_values:
+    values = _of_before(values, defaults)
   return [
     shlex.quote(f"--config.{key}={_text(key, value)}")
     for key, value in values.items()
     if key not in _NOT_SHOWN and defaults.get(key, _NOT_SHOWN) != value
   ]
+
+
+def _of_before(
+  values: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+  """What a config of format 1 says in terms of today's.
+
+  It named modules by their paths, which say nothing of what was chosen, and had
+  what is measured in another section.
+  """
+  return {
+    key: defaults[key]
+    if _nameless(value) == _nameless(defaults[key])
+    else value
+    for key, value in values.items()
+    if key in defaults and not key.endswith(".name") and key != "train.monitor"
+  }
+
+
+def _nameless(value: Any) -> Any:
+  """A value without the names of classes in it."""
+  if isinstance(value, Mapping):
+    return {k: _nameless(v) for k, v in value.items() if k != "name"}
+  if isinstance(value, list):
+    return [_nameless(v) for v in value]
+  return value
 
 
 def command(run: Finished) -> str:
