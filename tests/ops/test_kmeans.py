@@ -167,6 +167,16 @@ def test_codes_are_nearest_wherever_0_is(offset):
   assert (exact[np.arange(300), codes] - exact.min(axis=1)).max() < 1e-5
 
 
+def test_a_center_far_off_takes_no_bits_from_the_others():
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(300, 6)).astype(np.float32)
+  centers = rng.normal(size=(40, 6)).astype(np.float32)
+  centers[7] = 1e5
+  exact = _squares(x, centers)
+  codes = np.asarray(nearest(jnp.asarray(x), jnp.asarray(centers)))
+  assert (exact[np.arange(300), codes] - exact.min(axis=1)).max() < 1e-5
+
+
 @pytest.mark.parametrize("balanced", [False, True])
 def test_clusters_far_from_0_are_found(balanced):
   x = _clusters(4, 3000, width=3) + np.float32(1e4)

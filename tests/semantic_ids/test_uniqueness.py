@@ -129,6 +129,16 @@ def test_a_group_larger_than_the_level_is_an_error(name):
     _RULES[name].assign(full, codes[:1], _SIZES, _costs(codes))
 
 
+@each
+def test_a_code_that_is_there_twice_takes_one_place(name):
+  rule, size = _RULES[name], 64 if name == "dedup" else 16
+  codes = np.zeros((size, 3), np.int32)
+  old = rule.apply(codes, _SIZES, _costs(codes))[1:]
+  twice = np.concatenate([old, old])
+  new = rule.assign(twice, codes[:1], _SIZES, _costs(codes))
+  assert _unique(np.concatenate([old, new]))
+
+
 def test_overflow_can_be_shared_instead():
   codes = np.zeros((20, 3), np.int32)
   done = RandomLastLevel(share_overflow=True).apply(codes, _SIZES)
