@@ -59,7 +59,7 @@ class Part:
   """
 
   name: str
-  share: float
+  share: int | float
   function: Callable[[Job, Record], None]
   columns: tuple[str, ...]
   on_device: bool = True
@@ -110,7 +110,7 @@ def choose(names: Sequence[str]) -> tuple[Part, ...]:
 
 
 def run_parts(
-  job: Job, minutes: float, parts: Sequence[Part] = PARTS
+  job: Job, minutes: int | float, parts: Sequence[Part] = PARTS
 ) -> tuple[str, bool]:
   """Runs parts; returns the table, and whether nothing failed.
 
