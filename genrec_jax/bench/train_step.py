@@ -84,7 +84,7 @@ def time_train_step(
 
 def _utilisation(
   config: Mapping[str, Any],
-  compiled: jax.stages.Compiled,
+  compiled: Any,
   seconds: float,
   row_length: int,
 ) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def test_buckets_of_every_layout(kind, last, span):
     _check(*(batch[f"{n}_BL"][real] for n in names), record, unchanged)
     if not hasattr(layout, "request_batch"):
       continue
-    requests = make_requests([(history, 7)])
+    requests = make_requests([(record, 6)])
     time = np.array([last], np.int32)
     requests = dataclasses.replace(requests, query_time=time)
     batch = layout.request_batch(requests)
