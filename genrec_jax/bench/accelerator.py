@@ -155,7 +155,9 @@ def run_parts(
   return text, good
 
 
-def _in_process(part: Part, job: Job, record: Record, seconds: float) -> None:
+def _in_process(
+  part: Part, job: Job, record: Record, seconds: int | float
+) -> None:
   """Runs a part in a process of its own, no longer than so many seconds.
 
   Raises:
@@ -195,7 +197,7 @@ def _nothing(job: Job, record: Record) -> None:
   """A part that only says which device there is."""
 
 
-def _work(part: Part, job: Job, deadline: float) -> None:
+def _work(part: Part, job: Job, deadline: int | float) -> None:
   """What a part's process does."""
   device = jax.devices()[0]
   if device.platform == "cpu" and not job.quicktest:

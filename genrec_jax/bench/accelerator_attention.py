@@ -210,7 +210,7 @@ def _program(
 
 
 def _figures(
-  row: Row, name: str, backward: bool, repeats: int, deadline: float
+  row: Row, name: str, backward: bool, repeats: int, deadline: int | float
 ) -> dict[str, Any]:
   """Seconds, share of the peak, and errors of one program."""
   args = row.inputs, row.info, row.weights

@@ -62,7 +62,9 @@ def measure_train_steps(job: Job, record: Record) -> None:
     )
 
 
-def _train_step(job: Job, case: _Trained, deadline: float) -> dict[str, Any]:
+def _train_step(
+  job: Job, case: _Trained, deadline: int | float
+) -> dict[str, Any]:
   config = job.config(case.config)
   rows, devices = config["pipeline"]["batch_size"], jax.device_count()
   if rows % devices:

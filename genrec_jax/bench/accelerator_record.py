@@ -43,7 +43,10 @@ class Record:
   """
 
   def __init__(
-    self, path: str | os.PathLike, part: str, deadline: float = float("inf")
+    self,
+    path: str | os.PathLike,
+    part: str,
+    deadline: int | float = float("inf"),
   ):
     self._path = pathlib.Path(path)
     self.part = part

@@ -40,7 +40,7 @@ def train_tiger(job: Job, record: Record) -> None:
   record.measure(_CASE, lambda: _train(job, record.deadline))
 
 
-def _train(job: Job, deadline: float) -> dict[str, Any]:
+def _train(job: Job, deadline: int | float) -> dict[str, Any]:
   words = ":quicktest" if job.quicktest else ""
   config = job.scripts.parent / "configs" / f"{_CASE}.py"
   arguments = [f"--config={config}{words}", f"--workdir={job.workdir}"]
@@ -117,7 +117,7 @@ def _named(row: dict[str, Any], prefix: str) -> dict[str, float]:
   }
 
 
-def _until(script: list[Any], deadline: float) -> bool:
+def _until(script: list[Any], deadline: int | float) -> bool:
   """Runs a script until it ends (True) or is told to stop (False).
 
   Raises:

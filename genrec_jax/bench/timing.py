@@ -33,7 +33,7 @@ def compile_timed(
 def seconds_of_calls(
   call: Callable[[], Any],
   repeats: int,
-  deadline: float | None = None,
+  deadline: int | float | None = None,
   warm_up: int = WARM_UP,
 ) -> list[float]:
   """Seconds of each of `repeats` calls, after `warm_up` that do not count.

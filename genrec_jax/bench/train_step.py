@@ -34,7 +34,7 @@ def time_train_step(
   num_items: int,
   events: int,
   steps: int,
-  deadline: float | None = None,
+  deadline: int | float | None = None,
 ) -> dict[str, Any]:
   """Median seconds of a train step, after compilation.
 
@@ -85,7 +85,7 @@ def time_train_step(
 def _utilisation(
   config: Mapping[str, Any],
   compiled: Any,
-  seconds: float,
+  seconds: int | float,
   row_length: int,
 ) -> dict[str, Any]:
   """FLOPs per device and MFU, and what makes them uncertain."""
