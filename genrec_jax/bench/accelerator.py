@@ -134,7 +134,7 @@ def run_parts(
   job.output.mkdir(parents=True, exist_ok=True)
   if parts and not parts[0].on_device:
     # Its processes would train on a CPU without a word.
-    part = Part("device", 0, _nothing, ("kind",))
+    part = Part("device", 0.0, _nothing, ("kind",))
     _in_process(part, job, Record(job.path, part.name), 60 * minutes)
   for i, part in enumerate(parts):
     left = end - time.time()

@@ -12,7 +12,8 @@ would look like a measurement. bench/train_step.py reports it of a train step.
 
 from collections.abc import Mapping
 import dataclasses
-from typing import Any
+
+import jax
 
 from genrec_jax.hlo import text as hlo
 from genrec_jax.hlo.cost import Cost, program_cost
@@ -86,7 +87,7 @@ def peak_flops(device_kind: str, dtype: str) -> float | None:
 
 
 def mfu(
-  flops: int | float, seconds: int | float, device_kind: str, dtype: str
+  flops: hlo.Number, seconds: float, device_kind: str, dtype: str
 ) -> float | None:
   """The share of a device's peak that a run used; None without a peak.
 
@@ -105,7 +106,9 @@ def mfu(
   return None if peak is None else flops / (seconds * peak)
 
 
-def compiled_cost(compiled: Any, unknown_trips: int | float = 1) -> Cost:
+def compiled_cost(
+  compiled: jax.stages.Compiled, unknown_trips: hlo.Number = 1
+) -> Cost:
   """What one run of a compiled function costs one device.
 
   Args:

@@ -89,7 +89,7 @@ def test_time_that_one_part_leaves_is_the_next_ones(tmp_path):
 
   # The first part here is a process that only looks for a device.
   parts = (part("a", 0.25), part("b", 0.25), part("c", 0.5))
-  _, good = run_parts(_job(tmp_path / "out"), 10, parts)
+  _, good = run_parts(_job(tmp_path / "out"), 10.0, parts)
   left = given["a"] / 0.25
   assert good and left <= 600
   # Nothing took time: a quarter, then a third, then all of what was left.
@@ -121,13 +121,13 @@ def test_a_part_is_ended_with_its_time_and_leaves_its_cases(
   assert good and "cut_off" in text
   assert (tmp_path / "out" / "table.txt").read_text() == text
   with pytest.raises(ValueError, match="from another run"):
-    run_parts(_job(tmp_path / "out"), 1, parts)
+    run_parts(_job(tmp_path / "out"), 1.0, parts)
 
 
 def test_a_cpu_is_refused(tmp_path):
   for part in (PARTS[0], PARTS[-1]):
     with pytest.raises(ValueError, match="no accelerator here, only the CPU"):
-      run_parts(_job(tmp_path / part.name, quicktest=False), 1, (part,))
+      run_parts(_job(tmp_path / part.name, quicktest=False), 1.0, (part,))
     assert not (tmp_path / part.name / "results.jsonl").exists()
 
 
@@ -140,8 +140,8 @@ def test_bad_input_names_itself(tmp_path):
   ]
   with pytest.raises(ValueError, match="is no folder"):
     job_of(str(tmp_path), _SCRIPTS, False, data="/nowhere", workdir="")
-  with pytest.raises(ValueError, match="--minutes=0 "):
-    run_parts(_job(tmp_path), 0)
+  with pytest.raises(ValueError, match="--minutes=0.0 "):
+    run_parts(_job(tmp_path), 0.0)
 
 
 def test_without_data_training_says_so(tmp_path):

@@ -22,11 +22,10 @@ def test_a_product_has_its_flops_and_a_cpu_no_peak(product):
   assert facts["mfu"] is None and "no peak is listed" in facts["mfu_note"]
 
 
-def test_a_program_that_is_not_understood_has_no_mfu():
-  class Foreign:
-    def as_text(self):
-      return "another language"
-
-  facts = train_step._utilisation(_CONFIG, Foreign(), 1.0, row_length=32)
+def test_a_program_that_is_not_understood_has_no_mfu(product, monkeypatch):
+  monkeypatch.setattr(
+    jax.stages.Compiled, "as_text", lambda self: "another language"
+  )
+  facts = train_step._utilisation(_CONFIG, product, 1.0, row_length=32)
   assert facts["mfu"] is None and facts["flops_per_device"] is None
   assert "not understood" in facts["mfu_note"]

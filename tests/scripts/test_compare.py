@@ -169,7 +169,7 @@ def _finished(folder, config, values, fingerprint="f", **more):
       "fingerprint": fingerprint,
       "tasks": ["click"],
       "metrics": {"test": {"click": scored}},
-      "frozen": {"test": {"click": scored | {"auc": auc - 0.1}}},
+      "frozen": {"test": {"click": scored | {"auc": 2 * auc - 1}}},
     } | more
     path = folder / config / f"{seed}.json"
     path.parent.mkdir(exist_ok=True)
@@ -193,6 +193,8 @@ def test_finished_runs_are_compared_over_seeds(tmp_path):
   assert {row.metric for row in found.rows} == {"auc", "ne", "log_loss"}
   frozen = compare.compared(["a"], ["a"], ranker="model_frozen", **options)
   assert frozen.rows[0].mean == 0 and frozen.rows[0].seeds.paired
+  frozen = compare.compared(["a"], ["b"], ranker="model_frozen", **options)
+  assert frozen.rows[0].mean == pytest.approx(2 * auc.mean)
 
 
 def test_of_a_system_that_does_both_all_is_compared(tmp_path):

@@ -53,8 +53,8 @@ def test_a_device_that_is_not_listed_has_no_peak(kind):
 def test_bad_input_names_itself():
   with pytest.raises(ValueError, match="dtype='int8'"):
     peak_flops("NVIDIA H200", "int8")
-  with pytest.raises(ValueError, match="seconds=0"):
-    mfu(1.0, 0, "NVIDIA H200", "bfloat16")
+  with pytest.raises(ValueError, match="seconds=0.0"):
+    mfu(1.0, 0.0, "NVIDIA H200", "bfloat16")
 
 
 _CALL = """\
