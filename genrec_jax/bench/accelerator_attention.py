@@ -195,11 +195,15 @@ def agreement(found: dict[str, float]) -> dict[str, Any]:
 def _program(
   implementation: str, backward: bool
 ) -> Callable[..., tuple[jax.Array, tuple[jax.Array, ...]]]:
-  """(inputs, info, weights) -> y, gradients of sum(weights * y) if backward."""
+  """(inputs, info, weights) -> y, gradients of sum(weights * y) if backward.
+
+  info comes as a dict of its arrays: what is lowered is described by objects
+  that a SequenceInfo does not take.
+  """
 
   def run(inputs, info, weights):
     def forward(inputs):
-      return attend(inputs, info, implementation)
+      return attend(inputs, SequenceInfo(**info), implementation)
 
     if not backward:
       return forward(inputs), ()
@@ -213,7 +217,7 @@ def _figures(
   row: Row, name: str, backward: bool, repeats: int, deadline: int | float
 ) -> dict[str, Any]:
   """Seconds, share of the peak, and errors of one program."""
-  args = row.inputs, row.info, row.weights
+  args = row.inputs, vars(row.info), row.weights
   compiled, compile_seconds = compile_timed(
     jax.jit(_program(name, backward)), *args
   )
