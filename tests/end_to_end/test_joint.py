@@ -58,5 +58,5 @@ def test_train_evaluate_report_and_recommend_in_two_stages(tmp_path, script):
   mine = table.filter(table["user_id"] == user)
   assert mine["item_id"].to_list() == ranked["item_id"].to_list()[:3]
   other = genrec_jax.load(both, ranker=alone, num_candidates=8)
-  listed = other.recommend(history=found[:2], k=2)
+  listed = other.recommend(history=ids[:2], k=2)
   assert len(listed) == 2
