@@ -18,7 +18,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from genrec_jax.core.build import to_plain
-from genrec_jax.experiment.stages import STAGES, Job
+from genrec_jax.experiment.stages import STAGES, StageJob
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where everything goes.")
@@ -46,7 +46,7 @@ def _config_flags() -> list[str]:
 def run() -> None:
   """Does the stages in order."""
   config, workdir = to_plain(_CONFIG.value), pathlib.Path(_WORKDIR.value)
-  job = Job(config, _config_flags(), workdir)
+  job = StageJob(config, _config_flags(), workdir)
   for stage in STAGES:
     if stage.needed(config):
       started = time.perf_counter()

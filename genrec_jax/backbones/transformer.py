@@ -81,7 +81,7 @@ class SelfAttention(nn.Module):
     )(y_BLHK.reshape(query_BLD.shape))
 
 
-class FeedForward(nn.Module):
+class PointwiseFeedForward(nn.Module):
   """W_2 dropout(activation(W_1 x)), dropout."""
 
   hidden_width: int
@@ -142,7 +142,7 @@ class ResearchSASRec(nn.Module):
         self.num_heads, name=f"attention_{i}", **common
       )(z_BLD, x_BLD, info, deterministic)
       z_BLD = layer_norm(z_BLD, eps=1e-8)
-      z_BLD = z_BLD + FeedForward(
+      z_BLD = z_BLD + PointwiseFeedForward(
         self.ffn_width, activation="relu", name=f"ffn_{i}", **common
       )(z_BLD, deterministic)
       x_BLD = jnp.where(info.valid_BL[:, :, None], z_BLD, 0)
@@ -196,7 +196,7 @@ class PreNormTransformer(nn.Module):
         )
       )
       z_BLD = nn.LayerNorm(dtype=self.dtype, name=f"ffn_norm_{i}")(x_BLD)
-      x_BLD = x_BLD + FeedForward(
+      x_BLD = x_BLD + PointwiseFeedForward(
         self.ffn_width, activation=self.activation, name=f"ffn_{i}", **common
       )(z_BLD, deterministic)
     return nn.LayerNorm(dtype=self.dtype, name="final_norm")(x_BLD)

@@ -46,7 +46,7 @@ _MINUTES_AT_LEAST = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class TimedPart:
   """One of the things to measure.
 
   Attributes:
@@ -66,27 +66,27 @@ class Part:
 
 
 PARTS = (
-  Part(
+  TimedPart(
     "attention",
     0.25,
     measure_attention,
     ("seconds", "compile_seconds", "tflops_per_second", "mfu")
     + ("largest_error", "largest_error_of", "agrees"),
   ),
-  Part(
+  TimedPart(
     "train_steps",
     0.3,
     measure_train_steps,
     ("seconds_per_step", "tokens_per_second", "mfu", "compile_seconds")
     + ("peak_memory_bytes",),
   ),
-  Part(
+  TimedPart(
     "decoding",
     0.15,
     measure_decoding,
     ("constrained_users_per_second", "constrained_per_unconstrained", "beams"),
   ),
-  Part(
+  TimedPart(
     "training",
     0.3,
     train_tiger,
@@ -96,7 +96,7 @@ PARTS = (
 )
 
 
-def choose(names: Sequence[str]) -> tuple[Part, ...]:
+def choose(names: Sequence[str]) -> tuple[TimedPart, ...]:
   """The parts of these names, in their own order.
 
   Raises:
@@ -110,7 +110,7 @@ def choose(names: Sequence[str]) -> tuple[Part, ...]:
 
 
 def run_parts(
-  job: Job, minutes: int | float, parts: Sequence[Part] = PARTS
+  job: Job, minutes: int | float, parts: Sequence[TimedPart] = PARTS
 ) -> tuple[str, bool]:
   """Runs parts; returns the table, and whether nothing failed.
 
@@ -134,7 +134,7 @@ def run_parts(
   job.output.mkdir(parents=True, exist_ok=True)
   if parts and not parts[0].on_device:
     # Its processes would train on a CPU without a word.
-    part = Part("device", 0.0, _nothing, ("kind",))
+    part = TimedPart("device", 0.0, _nothing, ("kind",))
     _in_process(part, job, Record(job.path, part.name), 60 * minutes)
   for i, part in enumerate(parts):
     left = end - time.time()
@@ -156,7 +156,7 @@ def run_parts(
 
 
 def _in_process(
-  part: Part, job: Job, record: Record, seconds: int | float
+  part: TimedPart, job: Job, record: Record, seconds: int | float
 ) -> None:
   """Runs a part in a process of its own, no longer than so many seconds.
 
@@ -197,7 +197,7 @@ def _nothing(job: Job, record: Record) -> None:
   """A part that only says which device there is."""
 
 
-def _work(part: Part, job: Job, deadline: int | float) -> None:
+def _work(part: TimedPart, job: Job, deadline: int | float) -> None:
   """What a part's process does."""
   device = jax.devices()[0]
   if device.platform == "cpu" and not job.quicktest:

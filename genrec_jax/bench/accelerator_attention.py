@@ -68,7 +68,7 @@ def measure_attention(job: Job, record: Record) -> None:
   if jax.default_backend() == "tpu":
     names = {"chunked": "chunked", "pallas_tpu": "pallas_tpu"} | names
   for length in sizes.lengths:
-    row = Row.of(length, sizes)
+    row = AttentionRow.of(length, sizes)
     for shown, name in names.items():
       for backward in (False, True):
         what = "forward and backward" if backward else "forward"
@@ -81,7 +81,7 @@ def measure_attention(job: Job, record: Record) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class AttentionRow:
   """Inputs of one row, and what the sampled queries must give.
 
   Attributes:
@@ -98,7 +98,7 @@ class Row:
   sampled: np.ndarray
 
   @classmethod
-  def of(cls, length: int, sizes: Sizes) -> "Row":
+  def of(cls, length: int, sizes: Sizes) -> "AttentionRow":
     """Random inputs; scores are about as large as 1."""
     rng = np.random.default_rng(0)
     shape = (1, length, sizes.heads, sizes.width)
@@ -214,7 +214,11 @@ def _program(
 
 
 def _figures(
-  row: Row, name: str, backward: bool, repeats: int, deadline: int | float
+  row: AttentionRow,
+  name: str,
+  backward: bool,
+  repeats: int,
+  deadline: int | float,
 ) -> dict[str, Any]:
   """Seconds, share of the peak, and errors of one program."""
   args = row.inputs, vars(row.info), row.weights

@@ -35,8 +35,8 @@ from genrec_jax.data.dataset.catalog import Catalog
 _KIND = "item_vectors"
 
 
-class Encoder(Protocol):
-  """Texts to vectors. Optional: fit(texts) -> an Encoder with save(folder)."""
+class ContentEncoder(Protocol):
+  """Texts to vectors. Optional: see LearningEncoder."""
 
   @property
   def fingerprint(self) -> str:
@@ -88,7 +88,7 @@ class ItemVectors:
 
     Args:
       catalog: whose titles and attributes are read.
-      encoder: see Encoder.
+      encoder: see ContentEncoder.
       template: see content/item_texts.py.
       directory: the artifact's folder.
 

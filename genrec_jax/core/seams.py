@@ -59,7 +59,7 @@ class Layout(Protocol):
 
 
 @runtime_checkable
-class RequestLayout(Protocol):
+class RetrievalLayout(Protocol):
   """A layout that can ask for a list of items."""
 
   def request_batch(self, requests: Any) -> dict[str, np.ndarray]:

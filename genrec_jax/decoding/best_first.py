@@ -38,7 +38,7 @@ from genrec_jax.decoding.trie import Trie
 from genrec_jax.ops.top_k import top_k
 
 
-class BestFirst(NamedTuple):
+class BestFirstFound(NamedTuple):
   """What the search found.
 
   Attributes:
@@ -65,7 +65,7 @@ def best_first_search(
   width: int = 1,
   allowed: ItemBits | None = None,
   greedy: bool = False,
-) -> BestFirst:
+) -> BestFirstFound:
   """Searches until the k best items are certain or the budget is spent.
 
   Args:
@@ -100,7 +100,7 @@ def best_first_search(
   ids, scores, codes = items_of(
     trie, leaf_Bk, scores_Bk, trie.codes(leaf_Bk), k, allowed
   )
-  return BestFirst(ids, scores, codes, done_B, queue.rounds_B)
+  return BestFirstFound(ids, scores, codes, done_B, queue.rounds_B)
 
 
 @jax.tree_util.register_dataclass

@@ -117,8 +117,8 @@ class BeyondAccuracy(Unwatched):
 
   def _measured(
     self, run: Run, search: seams.Search, items: ItemFacts, name: str
-  ) -> beyond.BeyondAccuracy:
-    state = beyond.BeyondAccuracy.empty(items, ks=self.ks)
+  ) -> beyond.BeyondAccuracyMetrics:
+    state = beyond.BeyondAccuracyMetrics.empty(items, ks=self.ks)
     size, k = run.requests.batch_size, min(max(self.ks), items.num_items)
     with tqdm(
       total=count_requests(run.histories, PART),
@@ -133,7 +133,7 @@ class BeyondAccuracy(Unwatched):
           allowed = history_mask(batch, items.num_items)
         ids, _, _ = search(batch, k, allowed)
         state = state.merge(
-          beyond.BeyondAccuracy.from_batch(
+          beyond.BeyondAccuracyMetrics.from_batch(
             np.asarray(ids),
             batch.target,
             [record["item"] for record in batch.history],

@@ -67,7 +67,7 @@ class NextItem(Unwatched):
     else:
       _check_results(run.retrieval.num_results, self.ks)
     layout = run.pipeline.layout
-    seams.require(layout, seams.RequestLayout, "config.pipeline.layout")
+    seams.require(layout, seams.RetrievalLayout, "config.pipeline.layout")
     first = iter_requests(run.histories, "validation", 1)
     if watched and next(first, None) is None:
       raise ValueError(

@@ -38,7 +38,7 @@ class Artifact(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
+class ArtifactKind:
   """A kind of artifact.
 
   Attributes:
@@ -52,9 +52,9 @@ class Kind:
   load: Callable[[pathlib.Path], Artifact]
 
 
-KINDS: Mapping[str, Kind] = {
-  "vectors": Kind("content", "vectors", ItemVectors.load),
-  "tokens": Kind("tokens", "tokens", ItemTokens.load),
+KINDS: Mapping[str, ArtifactKind] = {
+  "vectors": ArtifactKind("content", "vectors", ItemVectors.load),
+  "tokens": ArtifactKind("tokens", "tokens", ItemTokens.load),
 }
 
 

@@ -27,7 +27,7 @@ from genrec_jax.experiment.restored import read_progress
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class StageJob:
   """What the stages of one run have in common.
 
   Attributes:
@@ -68,15 +68,15 @@ class Stage:
 
   name: str
   needed: Callable[[Mapping[str, Any]], bool]
-  commands: Callable[[Job], Commands]
-  done: Callable[[Job], bool] = lambda job: False
+  commands: Callable[[StageJob], Commands]
+  done: Callable[[StageJob], bool] = lambda job: False
 
 
 def _has(section: str) -> Callable[[Mapping[str, Any]], bool]:
   return lambda config: bool(config.get(section))
 
 
-def _before(job: Job) -> Commands:
+def _before(job: StageJob) -> Commands:
   """Trains what the config builds on, on the same data and vectors."""
   config = job.config
   data = config["prepared"] or str(job.workdir / "data")
@@ -111,7 +111,7 @@ def _data_flags(config: Mapping[str, Any], file: str) -> list[str]:
   ]
 
 
-def _is_evaluated(job: Job) -> bool:
+def _is_evaluated(job: StageJob) -> bool:
   """Whether the evaluation is of what would be evaluated now."""
   try:
     text = (job.workdir / "evaluation.json").read_text(encoding="utf-8")

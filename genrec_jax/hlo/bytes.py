@@ -8,7 +8,13 @@ up in a table would cost the table.
 """
 
 from genrec_jax.hlo.collectives import is_continuation
-from genrec_jax.hlo.text import Computation, Instruction, Number, Program, Shape
+from genrec_jax.hlo.text import (
+  Computation,
+  HloProgram,
+  Instruction,
+  Number,
+  Shape,
+)
 
 # These move nothing, or what they move is counted elsewhere.
 _FREE = frozenset(
@@ -30,7 +36,7 @@ def _part(whole: Shape, part: Shape) -> Number:
 class MemoryReader:
   """Bytes of the instructions of one program."""
 
-  def __init__(self, program: Program):
+  def __init__(self, program: HloProgram):
     self._program = program
 
   def nbytes(self, operands: list[Instruction], one: Instruction) -> Number:

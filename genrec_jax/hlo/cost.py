@@ -34,7 +34,7 @@ from genrec_jax.hlo.flops import (
   library_flops,
   passes,
 )
-from genrec_jax.hlo.text import Computation, Instruction, Number, Program
+from genrec_jax.hlo.text import Computation, HloProgram, Instruction, Number
 from genrec_jax.hlo.trip_counts import Values, loop_states
 
 _KERNEL = "tpu_custom_call"
@@ -92,7 +92,7 @@ class Cost:
 class _Reader:
   """Walks a program; costs of computations are kept."""
 
-  def __init__(self, program: Program, unknown_trips: Number):
+  def __init__(self, program: HloProgram, unknown_trips: Number):
     self._program = program
     self._unknown_trips = unknown_trips
     self._memory = MemoryReader(program)
@@ -212,7 +212,7 @@ def _kernel(
   return Cost(flops, flops, kernel_flops=flops, nbytes=nbytes)
 
 
-def program_cost(program: Program, unknown_trips: Number = 1) -> Cost:
+def program_cost(program: HloProgram, unknown_trips: Number = 1) -> Cost:
   """Cost of one run of a program on one of its devices.
 
   Args:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the text of a compiled XLA program (HLO) into plain objects.
 
-    Program     computations by name, and which one is the entry
+    HloProgram     computations by name, and which one is the entry
     Instruction name, opcode, shapes, operands by name, the text behind them
     Shape       element type, dimensions, memory space, bytes as laid out
 
@@ -173,7 +173,7 @@ class Computation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Program:
+class HloProgram:
   """A module: its computations, the entry's name, its number of devices."""
 
   computations: Mapping[str, Computation]
@@ -210,7 +210,7 @@ def _instruction(line: str) -> Instruction:
   )
 
 
-def parse(text: str) -> Program:
+def parse(text: str) -> HloProgram:
   """Reads `compiled.as_text()`.
 
   Raises:
@@ -235,4 +235,6 @@ def parse(text: str) -> Program:
   if entry is None:
     raise ValueError("this is no text of a compiled program: it has no ENTRY")
   partitions = re.search(r"num_partitions=(\d+)", text)
-  return Program(computations, entry, int(partitions[1]) if partitions else 1)
+  return HloProgram(
+    computations, entry, int(partitions[1]) if partitions else 1
+  )

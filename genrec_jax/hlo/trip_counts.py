@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import operator
 from typing import Any
 
-from genrec_jax.hlo.text import Computation, Instruction, Program
+from genrec_jax.hlo.text import Computation, HloProgram, Instruction
 
 # Beyond this a loop is called unknown: no loop of a step is that long.
 _MAX_TRIPS = 1_000_000
@@ -51,7 +51,7 @@ class Values:
 
   def __init__(
     self,
-    program: Program,
+    program: HloProgram,
     computation: Computation,
     given: Sequence[Any] | None = None,
   ):
@@ -111,13 +111,13 @@ class Values:
     return None
 
 
-def _result(program: Program, name: str, given: Sequence[Any]) -> Any:
+def _result(program: HloProgram, name: str, given: Sequence[Any]) -> Any:
   computation = program.computations[name]
   return Values(program, computation, given).of(computation.root)
 
 
 def loop_states(
-  program: Program, values: Values, loop: Instruction
+  program: HloProgram, values: Values, loop: Instruction
 ) -> list[Any] | None:
   """The state of a `while` before each run of its body, as far as it is known.
 

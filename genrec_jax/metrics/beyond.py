@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything about recommendation lists but their accuracy, in one pass.
 
-    state = BeyondAccuracy.empty(items, ks=(10,))
+    state = BeyondAccuracyMetrics.empty(items, ks=(10,))
     for each batch of requests:
-      state = state.merge(BeyondAccuracy.from_batch(
+      state = state.merge(BeyondAccuracyMetrics.from_batch(
         ids_UK, targets_U, histories, items, ks=(10,)))
     state.compute()                       {"ild@10": ..., "gini@10": ..., ...}
     state.slices(items)                   by history length, by item popularity
@@ -52,7 +52,7 @@ def per_list(
 ) -> dict[str, Float[np.ndarray, "U"]]:
   """Returns every metric of each list, over all its K places; NaN = undefined.
 
-  Arguments as BeyondAccuracy.from_batch; lists as metrics/lists.py.
+  Arguments as BeyondAccuracyMetrics.from_batch; lists as metrics/lists.py.
   """
   counts = items.counts
   arp_U = novelty.average_popularity(lists_UK, counts.events_V1)
@@ -88,7 +88,7 @@ def per_list(
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class BeyondAccuracy:
+class BeyondAccuracyMetrics:
   """Values of lists in chunks, and the exposure that they gave.
 
   Attributes:
@@ -101,7 +101,9 @@ class BeyondAccuracy:
   chunks: tuple[Mapping[str, Shaped[np.ndarray, "_"]], ...]
 
   @classmethod
-  def empty(cls, items: ItemFacts, ks: Sequence[int] = (10,)) -> BeyondAccuracy:
+  def empty(
+    cls, items: ItemFacts, ks: Sequence[int] = (10,)
+  ) -> BeyondAccuracyMetrics:
     nobody = np.zeros((0, max(ks)), np.int32)
     return cls.from_batch(nobody, nobody[:, 0], [], items, ks=ks)
 
@@ -116,7 +118,7 @@ class BeyondAccuracy:
     ks: Sequence[int] = (10,),
     redundant_above: float = list_diversity.REDUNDANT_ABOVE,
     where: Bool[np.ndarray, "U"] | None = None,
-  ) -> BeyondAccuracy:
+  ) -> BeyondAccuracyMetrics:
     """Measures a batch of lists.
 
     Args:
@@ -158,7 +160,7 @@ class BeyondAccuracy:
       columns |= {f"{name}@{k}": value for name, value in values.items()}
     return cls(exposure, (columns,))
 
-  def merge(self, other: BeyondAccuracy) -> BeyondAccuracy:
+  def merge(self, other: BeyondAccuracyMetrics) -> BeyondAccuracyMetrics:
     """The state of both; ValueError when they measure other things."""
     mine, others = self.chunks[0].keys(), other.chunks[0].keys()
     if mine != others:
@@ -169,7 +171,7 @@ class BeyondAccuracy:
     exposure = {
       k: value.merge(other.exposure[k]) for k, value in self.exposure.items()
     }
-    return BeyondAccuracy(exposure, self.chunks + other.chunks)
+    return BeyondAccuracyMetrics(exposure, self.chunks + other.chunks)
 
   def values(self) -> dict[str, Shaped[np.ndarray, "R"]]:
     """Returns all columns, one entry per list in the order of merging."""

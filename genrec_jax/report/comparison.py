@@ -71,7 +71,7 @@ Name = tuple[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class ComparisonRow:
   """A difference, how sure it is, and what may be said of it.
 
   Attributes:
@@ -109,7 +109,7 @@ class Comparison:
   of: str
   primary: Name
   named: bool
-  rows: Sequence[Row]
+  rows: Sequence[ComparisonRow]
 
 
 def default_primary(names: Sequence[Name]) -> Name:
@@ -165,7 +165,9 @@ def compare(
     seeds, corrected = over[name], adjusted.get(name)
     mean = _mean(m.ours) - _mean(m.theirs)
     said = _verdict(name[1], mean, m.users, seeds, corrected)
-    rows.append(Row(*name, mean, m.users, seeds, m.both, corrected, said))
+    rows.append(
+      ComparisonRow(*name, mean, m.users, seeds, m.both, corrected, said)
+    )
   return Comparison(ours, theirs, of, first, primary is not None, rows)
 
 

@@ -16,7 +16,7 @@ from genrec_jax.report.figures import INK, LINE, STYLE, Row, colors, svg_of
 from genrec_jax.report.published import published_for
 from genrec_jax.report.runs import (
   FLOOR_LABELS,
-  Run,
+  RetrievalRun,
   by_config,
   by_dataset,
   floor_summaries,
@@ -24,7 +24,7 @@ from genrec_jax.report.runs import (
 )
 
 
-def _run_row(label: str, seeds: Sequence[Run], metric: str) -> Row:
+def _run_row(label: str, seeds: Sequence[RetrievalRun], metric: str) -> Row:
   summary = summarize(run.metrics["test"] for run in seeds)[metric]
   interval = summary.interval
   if interval is None:
@@ -37,7 +37,7 @@ def _run_row(label: str, seeds: Sequence[Run], metric: str) -> Row:
   )
 
 
-def rows_of(runs: Sequence[Run], metric: str) -> list[Row]:
+def rows_of(runs: Sequence[RetrievalRun], metric: str) -> list[Row]:
   """The rows of one panel, from comparable runs."""
   floors = [
     Row(
@@ -134,7 +134,7 @@ def draw(panels: Mapping[str, Sequence[Row]], metric: str) -> str:
   return svg_of(figure, title)
 
 
-def overview_svg(runs: Iterable[Run], metric: str = "ndcg@10") -> str:
+def overview_svg(runs: Iterable[RetrievalRun], metric: str = "ndcg@10") -> str:
   """The picture as the text of an SVG file."""
   panels = {
     heading.split(":")[0]: rows_of(group, metric)

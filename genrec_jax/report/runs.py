@@ -110,7 +110,7 @@ class Finished:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run(Finished):
+class RetrievalRun(Finished):
   """A finished run of a system that searches.
 
   Attributes:
@@ -170,9 +170,9 @@ def finished(
   return kind(**{name: values[name] for name in names})
 
 
-def read_runs(folder: str | pathlib.Path) -> list[Run]:
+def read_runs(folder: str | pathlib.Path) -> list[RetrievalRun]:
   """Reads every result of systems that search, ordered by config and seed."""
-  return read_sections(Run, folder, NEXT_ITEM)
+  return read_sections(RetrievalRun, folder, NEXT_ITEM)
 
 
 def read_sections(
@@ -201,7 +201,7 @@ def by_dataset(runs: Iterable[Any]) -> dict[str, list[Any]]:
 
   Known data sets come first, in the order of DATASET_TITLES.
   """
-  groups: dict[str, list[Run]] = {}
+  groups: dict[str, list[RetrievalRun]] = {}
   known = list(DATASET_TITLES)
   for run in sorted(
     runs,
@@ -219,7 +219,7 @@ def by_dataset(runs: Iterable[Any]) -> dict[str, list[Any]]:
 
 def by_config(runs: Iterable[Any]) -> dict[str, list[Any]]:
   """Groups runs that differ in their seed alone."""
-  groups: dict[str, list[Run]] = {}
+  groups: dict[str, list[RetrievalRun]] = {}
   for run in runs:
     groups.setdefault(run.config, []).append(run)
   return groups
@@ -235,7 +235,7 @@ def summarize(
 
 
 def floor_summaries(
-  runs: Iterable[Run], part: str = "test"
+  runs: Iterable[RetrievalRun], part: str = "test"
 ) -> dict[str, dict[str, Summary]]:
   """{floor name: summaries}, the ceiling last; each over the runs that have it.
 
@@ -267,7 +267,9 @@ def _summarize_any(
   }
 
 
-def best_floor(run: Run, metric: str, part: str = "test") -> tuple[str, float]:
+def best_floor(
+  run: RetrievalRun, metric: str, part: str = "test"
+) -> tuple[str, float]:
   """Name and value of the floor to beat; ValueError when a run has none."""
   values = {
     name: parts[part][metric]
@@ -280,7 +282,9 @@ def best_floor(run: Run, metric: str, part: str = "test") -> tuple[str, float]:
   return name, values[name]
 
 
-def gap_closed(run: Run, metric: str, part: str = "test") -> float | None:
+def gap_closed(
+  run: RetrievalRun, metric: str, part: str = "test"
+) -> float | None:
   """Share of the way from the best floor to the ceiling; None without one.
 
   0 is the floor, 1 the ceiling; below 0 the model lost to the floor.

@@ -20,7 +20,7 @@ from genrec_jax.report.runs import (
   FLOOR_LABELS,
   VARIANTS,
   Finished,
-  Run,
+  RetrievalRun,
   Summary,
   by_config,
   by_dataset,
@@ -50,7 +50,7 @@ def _row(
   return line([label, *cells, note])
 
 
-def _run_rows(runs: Sequence[Run]) -> list[str]:
+def _run_rows(runs: Sequence[RetrievalRun]) -> list[str]:
   rows = []
   for config, seeds in by_config(runs).items():
     note = ", ".join(str(run.seed) for run in seeds)
@@ -75,7 +75,7 @@ def _run_rows(runs: Sequence[Run]) -> list[str]:
   return rows
 
 
-def _floor_rows(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
+def _floor_rows(runs: Sequence[RetrievalRun]) -> tuple[list[str], list[str]]:
   """The rows of the floors, and that of the ceiling if there is one."""
   floors, ceiling = [], []
   for name, summaries in floor_summaries(runs).items():
@@ -90,7 +90,7 @@ def _floor_rows(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
   return floors, ceiling
 
 
-def dataset_table(heading: str, runs: Sequence[Run]) -> str:
+def dataset_table(heading: str, runs: Sequence[RetrievalRun]) -> str:
   """The table of one data set and the notes to its published rows."""
   floors, ceiling = _floor_rows(runs)
   lines = [
@@ -152,7 +152,7 @@ def runs_table(runs: Sequence[Finished]) -> str:
 
 
 def results_markdown(
-  runs: Sequence[Run], rankers: Sequence[RankerRun] = ()
+  runs: Sequence[RetrievalRun], rankers: Sequence[RankerRun] = ()
 ) -> str:
   """Everything that stands between the markers of README.md."""
   if not runs and not rankers:

@@ -57,7 +57,7 @@ _CALL = re.compile(r"inlined_call [^/]*/\* %?([^\s=]+) = ")
 
 
 @dataclasses.dataclass(frozen=True)
-class Loop:
+class BundleLoop:
   """Bundles [start, end) run `trips` times; None: decided at run time.
 
   grid: a Pallas grid or a fusion's window pipeline. trips are then grid
@@ -90,7 +90,7 @@ class Bundles:
 
   name: str
   bundles: int
-  loops: tuple[Loop, ...]
+  loops: tuple[BundleLoop, ...]
   branches: tuple[Branch, ...]
   capacity: tuple[int, ...]
   use: np.ndarray
@@ -99,12 +99,12 @@ class Bundles:
   opcode: str = ""
 
   @property
-  def grid(self) -> Loop | None:
+  def grid(self) -> BundleLoop | None:
     """The outermost grid loop: one turn is one grid step."""
     grids = [loop for loop in self.loops if loop.grid]
     return max(grids, key=lambda loop: loop.end - loop.start, default=None)
 
-  def unknown_loops(self) -> tuple[Loop, ...]:
+  def unknown_loops(self) -> tuple[BundleLoop, ...]:
     """Loops whose trips only the running program knows."""
     return tuple(loop for loop in self.loops if loop.trips is None)
 
@@ -204,7 +204,7 @@ def _parse_utilization(
 
 def _find_jumps(
   name: str, lines: list[str]
-) -> tuple[tuple[Loop, ...], tuple[Branch, ...]]:
+) -> tuple[tuple[BundleLoop, ...], tuple[Branch, ...]]:
   """Branches back are loops; branches ahead are predicated stretches."""
   starts = {
     region: at
@@ -215,7 +215,7 @@ def _find_jumps(
   # the dump does not name.
   exit_at = len(lines) - 1 if "PF:" in lines[-1] else None
   counters = _Counters("\n".join(lines))
-  loops: dict[int, Loop] = {}
+  loops: dict[int, BundleLoop] = {}
   branches = []
   for at, line in enumerate(lines):
     for negated, predicate, region in _BRANCH.findall(line):
@@ -233,7 +233,7 @@ def _find_jumps(
       trips = counters.trips(predicate, bool(negated))
       if grid and trips is not None:
         trips = max(1, trips - _PIPELINE_TURNS)
-      loops[start] = Loop(start, after, trips, grid)
+      loops[start] = BundleLoop(start, after, trips, grid)
   return tuple(loops.values()), tuple(branches)
 
 

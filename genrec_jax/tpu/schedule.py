@@ -107,7 +107,7 @@ def compile_schedule(
   return read_dump(directory, times), compiled
 
 
-def instruction_times(program: hlo.Program) -> dict[str, int | None]:
+def instruction_times(program: hlo.HloProgram) -> dict[str, int | None]:
   """How often each instruction of an HLO program runs; None: data decides.
 
   Every branch of a conditional counts as taken.

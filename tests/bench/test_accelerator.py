@@ -11,10 +11,16 @@ import numpy as np
 import pytest
 
 from genrec_jax.bench import accelerator_training as training
-from genrec_jax.bench.accelerator import PARTS, Part, choose, job_of, run_parts
+from genrec_jax.bench.accelerator import (
+  PARTS,
+  TimedPart,
+  choose,
+  job_of,
+  run_parts,
+)
 from genrec_jax.bench.accelerator_attention import (
   TOLERANCE,
-  Row,
+  AttentionRow,
   Sizes,
   agreement,
   errors,
@@ -85,7 +91,7 @@ def test_time_that_one_part_leaves_is_the_next_ones(tmp_path):
     def function(job, record):
       given[name] = record.deadline - time.time()
 
-    return Part(name, share, function, (), on_device=False)
+    return TimedPart(name, share, function, (), on_device=False)
 
   # The first part here is a process that only looks for a device.
   parts = (part("a", 0.25), part("b", 0.25), part("c", 0.5))
@@ -109,7 +115,7 @@ def test_a_part_is_ended_with_its_time_and_leaves_its_cases(
   monkeypatch.syspath_prepend(tmp_path)
   import hanging_part
 
-  parts = (Part("hanging", 1.0, hanging_part.hang, ("seconds",)),)
+  parts = (TimedPart("hanging", 1.0, hanging_part.hang, ("seconds",)),)
   started = time.time()
   text, good = run_parts(_job(tmp_path / "out"), 0.5, parts)
   assert time.time() - started < 120
@@ -153,7 +159,7 @@ def test_without_data_training_says_so(tmp_path):
 
 def test_what_sampled_queries_must_give_is_a_sum_over_pairs():
   """The oracle of attention against loops over pairs, in float64."""
-  row = Row.of(24, Sizes((24,), heads=2, width=4, repeats=1))
+  row = AttentionRow.of(24, Sizes((24,), heads=2, width=4, repeats=1))
   q, k, v, position, seconds = (
     np.asarray(x.astype(jnp.float32), np.float64) for x in row.inputs
   )

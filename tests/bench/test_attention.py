@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.bench import attention
-from genrec_jax.tpu.bundles import UNITS, Bundles, Loop
+from genrec_jax.tpu.bundles import UNITS, BundleLoop, Bundles
 from genrec_jax.tpu.schedule import Schedule, ScheduledOp
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -32,7 +32,10 @@ def _bundles(name, count, loops=(), opcode=""):
 
 def _schedule(grid_steps=32, inner_trips=3):
   """A kernel of 32 steps, an inner loop of 10 bundles in each; a fusion."""
-  loops = [Loop(1, 99, grid_steps, True), Loop(5, 15, inner_trips, False)]
+  loops = [
+    BundleLoop(1, 99, grid_steps, True),
+    BundleLoop(5, 15, inner_trips, False),
+  ]
   kernel = _bundles("attend", 100, loops, opcode="custom-call")
   fusion = _bundles("copy", 40)
   return Schedule(

@@ -12,7 +12,7 @@ from genrec_jax.core import sharding
 from genrec_jax.core.sharding import MeshOptions
 from genrec_jax.core.types import Outputs
 from genrec_jax.data.dataset.feedback import Feedback
-from genrec_jax.data.layouts.base import Layout
+from genrec_jax.data.layouts.base import BaseLayout
 from genrec_jax.evaluation.shown_items import ShownItems
 from genrec_jax.experiment.artifacts import Artifacts
 from genrec_jax.experiment.experiment import Run
@@ -22,7 +22,7 @@ from genrec_jax.train.loop import LoopOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class ItemsAlone(Layout):
+class ItemsAlone(BaseLayout):
   """Items of events, and of candidates."""
 
   feedback: Feedback

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from genrec_jax.metrics.beyond import BeyondAccuracy
+from genrec_jax.metrics.beyond import BeyondAccuracyMetrics
 from genrec_jax.metrics.item_counts import ItemCounts
 from genrec_jax.metrics.item_facts import ItemFacts
 
@@ -43,11 +43,13 @@ def _equal(one, other):
 def test_merged_batches_are_the_whole():
   items = _items()
   lists, targets, histories = _batch()
-  whole = BeyondAccuracy.from_batch(lists, targets, histories, items, ks=_KS)
-  merged = BeyondAccuracy.empty(items, _KS)
+  whole = BeyondAccuracyMetrics.from_batch(
+    lists, targets, histories, items, ks=_KS
+  )
+  merged = BeyondAccuracyMetrics.empty(items, _KS)
   for part in (slice(0, 7), slice(7, 8), slice(8, None)):
     merged = merged.merge(
-      BeyondAccuracy.from_batch(
+      BeyondAccuracyMetrics.from_batch(
         lists[part], targets[part], histories[part], items, ks=_KS
       )
     )
@@ -62,11 +64,11 @@ def test_where_leaves_lists_out():
   items = _items()
   lists, targets, histories = _batch()
   where = np.arange(_U) % 3 > 0
-  state = BeyondAccuracy.from_batch(
+  state = BeyondAccuracyMetrics.from_batch(
     lists, targets, histories, items, where=where, ks=_KS
   )
   kept = [h for h, keep in zip(histories, where, strict=True) if keep]
-  expected = BeyondAccuracy.from_batch(
+  expected = BeyondAccuracyMetrics.from_batch(
     lists[where], targets[where], kept, items, ks=_KS
   )
   _equal(state.compute(), expected.compute())
@@ -77,7 +79,9 @@ def test_targets_change_recall_and_serendipity_alone():
   items = _items()
   lists, targets, histories = _batch()
   states = [
-    BeyondAccuracy.from_batch(lists, t, histories, items, ks=_KS).compute()
+    BeyondAccuracyMetrics.from_batch(
+      lists, t, histories, items, ks=_KS
+    ).compute()
     for t in (targets, np.roll(targets, 1))
   ]
   changed = {n for n, value in states[0].items() if value != states[1][n]}
@@ -91,7 +95,7 @@ def test_recall_is_the_target_among_the_first_places():
   lists = np.array([[4, 0, 2], [4, 1, 2], [4, 1, 2], [0, 0, 0]])
   targets = np.array([2, 1, 0, 5])
   nobody = [np.zeros(0, np.int32)] * 4
-  values = BeyondAccuracy.from_batch(
+  values = BeyondAccuracyMetrics.from_batch(
     lists, targets, nobody, items, ks=(2, 3)
   ).values()
   np.testing.assert_array_equal(values["recall@2"], [0, 1, np.nan, 0])
@@ -102,7 +106,9 @@ def test_recall_is_the_target_among_the_first_places():
 def test_slices_put_together_are_the_whole():
   items = _items()
   lists, targets, histories = _batch()
-  state = BeyondAccuracy.from_batch(lists, targets, histories, items, ks=_KS)
+  state = BeyondAccuracyMetrics.from_batch(
+    lists, targets, histories, items, ks=_KS
+  )
   whole = state.compute()
   slices = state.slices(items)
   of_lengths = slices["history_length"].values()
@@ -128,7 +134,7 @@ def test_cold_items_are_a_slice_of_their_own():
   cold = items.counts.events_V1[1:] == 0
   shown = 1 + np.flatnonzero(cold)[:2]
   nobody = [np.zeros(0, np.int32)]
-  state = BeyondAccuracy.from_batch(
+  state = BeyondAccuracyMetrics.from_batch(
     shown[None], shown[:1], nobody, items, ks=(2,)
   )
   figures = state.slices(items)["item_popularity"]
@@ -144,7 +150,9 @@ def test_cold_items_are_a_slice_of_their_own():
 def test_group_lift_is_that_of_the_sums():
   items = _items()
   lists, targets, histories = _batch()
-  state = BeyondAccuracy.from_batch(lists, targets, histories, items, ks=_KS)
+  state = BeyondAccuracyMetrics.from_batch(
+    lists, targets, histories, items, ks=_KS
+  )
   columns = state.values()
   both = ~np.isnan(columns["lift@2"])
   assert 0 < both.sum() < _U
@@ -162,7 +170,9 @@ def test_without_content_its_metrics_are_absent():
   lists, targets, histories = _batch()
   longer = np.tile(lists, 2)
   found = [
-    set(BeyondAccuracy.from_batch(longer, targets, histories, i).compute())
+    set(
+      BeyondAccuracyMetrics.from_batch(longer, targets, histories, i).compute()
+    )
     for i in (_items(), _items(False), _items(categories=False))
   ]
   assert found[0] - found[1] == {"ild@10", "redundancy@10"}
@@ -171,7 +181,7 @@ def test_without_content_its_metrics_are_absent():
 
 def test_nothing_measured_is_nothing_defined():
   items = _items()
-  state = BeyondAccuracy.empty(items, _KS)
+  state = BeyondAccuracyMetrics.empty(items, _KS)
   computed = state.compute()
   assert computed.pop("coverage@2") == computed.pop("coverage@6") == 0
   assert set(computed.values()) == {None}
@@ -182,12 +192,12 @@ def test_what_does_not_fit_is_refused():
   items = _items()
   lists, targets, histories = _batch()
   with pytest.raises(ValueError, match="40 targets and 39 histories"):
-    BeyondAccuracy.from_batch(lists, targets, histories[1:], items)
+    BeyondAccuracyMetrics.from_batch(lists, targets, histories[1:], items)
   with pytest.raises(ValueError, match="fetch 10 places"):
-    BeyondAccuracy.from_batch(lists, targets, histories, items)
-  one = BeyondAccuracy.empty(items, (2,))
+    BeyondAccuracyMetrics.from_batch(lists, targets, histories, items)
+  one = BeyondAccuracyMetrics.empty(items, (2,))
   with pytest.raises(ValueError, match="'arp@3'"):
-    one.merge(BeyondAccuracy.empty(items, (3,)))
+    one.merge(BeyondAccuracyMetrics.empty(items, (3,)))
   with pytest.raises(ValueError, match="vectors_V1D has 3 rows for 30"):
     ItemFacts(items.counts, np.zeros((3, 2)))
   with pytest.raises(ValueError, match="not finite"):

@@ -28,7 +28,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.metrics import lists as list_arrays
-from genrec_jax.metrics.beyond import BeyondAccuracy
+from genrec_jax.metrics.beyond import BeyondAccuracyMetrics
 from genrec_jax.metrics.item_counts import ItemCounts
 from genrec_jax.metrics.item_facts import ItemFacts
 from genrec_jax.metrics.list_diversity import (
@@ -53,7 +53,7 @@ def _golden():
     ),
     np.array(golden["vectors"], np.float32),
   )
-  state = BeyondAccuracy.from_batch(
+  state = BeyondAccuracyMetrics.from_batch(
     np.array(golden["lists"]),
     np.array(golden["targets"]),
     [np.zeros(0, np.int32)] * len(golden["lists"]),

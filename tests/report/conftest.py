@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from genrec_jax.report.runs import Run
+from genrec_jax.report.runs import RetrievalRun
 
 KS = (1, 5, 10, 50, 200)
 
@@ -22,9 +22,9 @@ def metrics_at(hr_at_10: float) -> dict[str, float]:
 
 @pytest.fixture
 def make_run():
-  def make(hr_at_10: float = 0.20, **changes) -> Run:
+  def make(hr_at_10: float = 0.20, **changes) -> RetrievalRun:
     test = metrics_at(hr_at_10)
-    run = Run(
+    run = RetrievalRun(
       config="hstu_synthetic",
       system="HSTU",
       dataset="synthetic",
@@ -61,7 +61,7 @@ def make_run():
 def write_runs(tmp_path):
   """Writes runs as results/<config>/<seed>.json and returns the folder."""
 
-  def write(*runs: Run):
+  def write(*runs: RetrievalRun):
     folder = tmp_path / "results"
     for run in runs:
       path = folder / run.config / f"{run.seed}.json"

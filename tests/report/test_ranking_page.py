@@ -16,7 +16,7 @@ from genrec_jax.report.ranking import (
   page as ranker_page,
   workdir as ranker_workdir,
 )
-from genrec_jax.report.ranking.figures import Reading
+from genrec_jax.report.ranking.figures import PastEffects
 from tests.report.ranker_document import TASKS, ranker_document
 from tests.serving.formula_ranker import formula_ranker, prepared
 
@@ -154,12 +154,12 @@ def test_bars_of_attention_by_layer():
   events = np.array([0.1, -0.2])
   layers = {"layer 0": events, "layer 1": -events}
   svg = ranker_figures.reading(
-    Reading(["a → b", "c <d>"], events, events, layers)
+    PastEffects(["a → b", "c <d>"], events, events, layers)
   )
   text = " ".join(ET.fromstring(svg).itertext())
   for word in ("layer 0", "layer 1", "a → b", "c <d>", "Attention"):
     assert word in text
   assert svg == ranker_figures.reading(
-    Reading(["a → b", "c <d>"], events, events, layers)
+    PastEffects(["a → b", "c <d>"], events, events, layers)
   )
   assert Plot(svg, "").wide is False

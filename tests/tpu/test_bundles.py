@@ -3,7 +3,7 @@
 
 import pytest
 
-from genrec_jax.tpu.bundles import UNITS, Branch, Loop, parse_bundles
+from genrec_jax.tpu.bundles import UNITS, Branch, BundleLoop, parse_bundles
 
 # A grid of 3 steps around a loop of 4 turns, a loop that a register bounds,
 # and a stretch that a predicate skips; as the TPU compiler writes them.
@@ -71,8 +71,8 @@ def test_loops_have_the_trips_of_their_exit_tests():
   assert bundles.opcode == "custom-call"
   # From 2 to 12 by 3: 4 turns. 5 turns of the grid: 2 fill and drain it.
   assert set(bundles.loops) == {
-    Loop(0x3, 0xB, 4, grid=False),
-    Loop(0x1, 0x1A, 3, grid=True),
+    BundleLoop(0x3, 0xB, 4, grid=False),
+    BundleLoop(0x1, 0x1A, 3, grid=True),
   }
   assert bundles.branches == (Branch(0x11, 0x13),)
 

@@ -27,7 +27,7 @@ UNSEEN = 1
 
 
 @runtime_checkable
-class Fitted(Protocol):
+class FittedEncoder(Protocol):
   """An encoder that knows its data."""
 
   def ids(self, values: np.ndarray) -> Int[np.ndarray, "n"]:
@@ -38,14 +38,16 @@ class Fitted(Protocol):
 
 
 @runtime_checkable
-class Encoder(Protocol):
+class FeatureEncoder(Protocol):
   """How a feature's values become rows of a table of `rows` rows."""
 
   @property
   def rows(self) -> int:
     """Of the table."""
 
-  def fit(self, values: np.ndarray, counts: Int[np.ndarray, "n"]) -> Fitted:
+  def fit(
+    self, values: np.ndarray, counts: Int[np.ndarray, "n"]
+  ) -> FittedEncoder:
     """Learns from values and how often training met each of them."""
 
 

@@ -23,7 +23,7 @@ from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.feedback import BoundFeedback
 from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.data.features.affinity import affinity
-from genrec_jax.data.features.encoders import Encoder, Fitted
+from genrec_jax.data.features.encoders import FeatureEncoder, FittedEncoder
 from genrec_jax.data.features.moments import (
   Clock,
   Moments,
@@ -48,7 +48,7 @@ class Feature:
   """
 
   of: str
-  encoder: Encoder
+  encoder: FeatureEncoder
 
   def __post_init__(self):
     if self.side not in SIDES or not self.field:
@@ -84,7 +84,7 @@ class FittedFeatures:
 
   items: Int[np.ndarray, "V1 Fi"]
   users: Int[np.ndarray, "U1 Fu"]
-  contexts: tuple[tuple[Callable, Fitted], ...]
+  contexts: tuple[tuple[Callable, FittedEncoder], ...]
   clock: Clock
   feedback: BoundFeedback
   unseen: Mapping[str, int]

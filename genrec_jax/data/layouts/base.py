@@ -11,7 +11,7 @@ from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import HistorySource
 
 
-class Layout:
+class BaseLayout:
   """What layouts share; a subclass has num_columns, max_length, example, batch.
 
   To be asked, it has request_batch(requests), or num_candidates and
@@ -26,7 +26,7 @@ class Layout:
 
   max_segments: int | None = None
 
-  def bind(self, artifacts: Any) -> "Layout":
+  def bind(self, artifacts: Any) -> "BaseLayout":
     """The same layout with what it needs of the run's artifacts."""
     return self
 

@@ -23,14 +23,14 @@ from tqdm import tqdm
 
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import HistorySource
-from genrec_jax.data.layouts.base import Layout
+from genrec_jax.data.layouts.base import BaseLayout
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "partner")
 
 
 @dataclasses.dataclass(frozen=True)
-class CatalogRows(Layout):
+class CatalogRows(BaseLayout):
   """Items with their vectors.
 
   Attributes:
@@ -128,9 +128,9 @@ class BoundCatalogRows(CatalogRows):
   items: Int[np.ndarray, "N"] = None
   beside: Any = None
 
-  def source(self, histories: HistorySource) -> "Items":
+  def source(self, histories: HistorySource) -> "CatalogItems":
     """The items as records of a group each."""
-    return Items(self.items, self.group, repr(histories))
+    return CatalogItems(self.items, self.group, repr(histories))
 
   def init_data(self) -> Float[np.ndarray, "N D"]:
     """Vectors of the items to train on."""
@@ -159,7 +159,7 @@ class BoundCatalogRows(CatalogRows):
     return self.vectors[item_BL]
 
 
-class Items:
+class CatalogItems:
   """Items as records for the pipeline, `group` in each; every one trains."""
 
   def __init__(self, items: Int[np.ndarray, "N"], group: int, data: str):
@@ -181,7 +181,7 @@ class Items:
 
   def __repr__(self) -> str:
     # Grain compares it when it restores an iterator.
-    return f"Items({len(self._items)} in {self._count} of {self._data})"
+    return f"CatalogItems({len(self._items)} in {self._count} of {self._data})"
 
 
 class _Everything:

@@ -20,7 +20,7 @@ from jaxtyping import Int
 import numpy as np
 
 from genrec_jax.data.dataset.requests import Requests
-from genrec_jax.data.layouts.base import Layout
+from genrec_jax.data.layouts.base import BaseLayout
 from genrec_jax.data.layouts.stochastic_length import StochasticLength
 from genrec_jax.data.schema import Record
 
@@ -28,7 +28,7 @@ _COLUMNS = ("item", "label", "time", "query_time", "user")
 
 
 @dataclasses.dataclass(frozen=True)
-class NextItem(Layout):
+class NextItem(BaseLayout):
   """Inputs and next-item labels of the most recent events.
 
   Attributes:

@@ -30,7 +30,7 @@ from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.features.feature_set import FeatureSet
 from genrec_jax.data.features.features import Feature, FittedFeatures
 from genrec_jax.data.features.moments import Moments
-from genrec_jax.data.layouts.base import Layout
+from genrec_jax.data.layouts.base import BaseLayout
 from genrec_jax.data.layouts.labelled_events import (
   FIRST,
   LabelledEvents,
@@ -42,7 +42,7 @@ _COLUMNS = ("item", "user", "time", "query_time", "label", "labelled")
 
 
 @dataclasses.dataclass(frozen=True)
-class PointwiseRows(Layout):
+class PointwiseRows(BaseLayout):
   """See the module docstring.
 
   Attributes:

@@ -35,7 +35,7 @@ from genrec_jax.data.dataset.impressions import Impressions
 from genrec_jax.data.features.feature_set import FeatureSet
 from genrec_jax.data.features.moments import Moments
 from genrec_jax.data.features.user_tokens import hashed_attributes
-from genrec_jax.data.layouts.base import Layout
+from genrec_jax.data.layouts.base import BaseLayout
 from genrec_jax.data.layouts.request_events import (
   UNKNOWN_GAP,
   UNKNOWN_TIME,
@@ -74,7 +74,7 @@ def with_measurable_times(
 
 
 @dataclasses.dataclass(frozen=True)
-class RequestLayout(Layout):
+class RequestLayout(BaseLayout):
   """What the three layouts share; see the module docstring.
 
   Attributes:

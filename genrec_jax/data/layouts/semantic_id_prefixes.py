@@ -19,7 +19,7 @@ import numpy as np
 
 from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.data.dataset.requests import Requests
-from genrec_jax.data.layouts.base import Layout
+from genrec_jax.data.layouts.base import BaseLayout
 from genrec_jax.data.layouts.semantic_ids import (
   codes_of_catalog,
   look_up,
@@ -71,7 +71,7 @@ class Prefixes:
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenPrefixes(Layout):
+class TokenPrefixes(BaseLayout):
   """See the module docstring.
 
   Attributes:

@@ -18,14 +18,14 @@ from jaxtyping import Int
 import numpy as np
 
 from genrec_jax.data.dataset.requests import Requests
-from genrec_jax.data.layouts.base import Layout
+from genrec_jax.data.layouts.base import BaseLayout
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "user")
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenHistory(Layout):
+class TokenHistory(BaseLayout):
   """The most recent events of a user, every one but the first a target.
 
   Attributes:

@@ -16,7 +16,7 @@ from jaxtyping import Int
 import numpy as np
 
 from genrec_jax.data.dataset.histories import HistorySource
-from genrec_jax.data.layouts.base import Layout
+from genrec_jax.data.layouts.base import BaseLayout
 from genrec_jax.data.schema import Record
 
 _ROWS = "rows"
@@ -28,7 +28,7 @@ def _example(
   record: Record,
   rng: np.random.Generator | None = None,
   *,
-  layout: Layout,
+  layout: BaseLayout,
   split,
 ) -> dict[str, Int[np.ndarray, "n C"]]:
   return {_ROWS: layout.example(record, split.train_end(record), rng)}
@@ -39,7 +39,7 @@ def _has_rows(example: dict[str, np.ndarray]) -> bool:
 
 
 def _name_columns(
-  packed: dict[str, np.ndarray], *, layout: Layout
+  packed: dict[str, np.ndarray], *, layout: BaseLayout
 ) -> dict[str, np.ndarray]:
   return layout.batch(
     packed[_ROWS],
@@ -49,7 +49,7 @@ def _name_columns(
 
 
 def _check(
-  layout: Layout, batch_size: int, row_length: int, readers: int
+  layout: BaseLayout, batch_size: int, row_length: int, readers: int
 ) -> None:
   if batch_size < 1:
     raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
@@ -66,7 +66,7 @@ def _check(
 
 def training_batches(
   histories: HistorySource,
-  layout: Layout,
+  layout: BaseLayout,
   *,
   batch_size: int,
   row_length: int,

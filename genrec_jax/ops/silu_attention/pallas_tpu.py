@@ -31,7 +31,7 @@ from genrec_jax.ops.silu_attention.block_sizes import (
 )
 from genrec_jax.ops.silu_attention.rows import Rows
 from genrec_jax.ops.silu_attention.tpu_backward import backward
-from genrec_jax.ops.silu_attention.tpu_bias import LANES, Kind
+from genrec_jax.ops.silu_attention.tpu_bias import LANES, BiasKind
 from genrec_jax.ops.silu_attention.tpu_forward import forward
 from genrec_jax.ops.time_buckets import bucket_cells, bucket_thresholds
 
@@ -92,7 +92,7 @@ def pallas_tpu(
     table is not None and table.ndim == 2
     for table in (bias.position, bias.time)
   )
-  kind = Kind(
+  kind = BiasKind(
     heads=heads,
     per_head=per_head,
     position=bias.position is not None,
@@ -236,7 +236,7 @@ def _by_place(x):
 class _Facts:
   """Rows, padded to the kernel's length, and its tables."""
 
-  kind: Kind
+  kind: BiasKind
   bias: BiasTables
   first: jax.Array
   end: jax.Array

@@ -28,7 +28,7 @@ from genrec_jax.ops.attention_flops import attention_backward_flops
 from genrec_jax.ops.silu_attention.block_sizes import BlockSizes
 from genrec_jax.ops.silu_attention.tpu_bias import (
   LANES,
-  Kind,
+  BiasKind,
   add,
   position_bias,
   product,
@@ -231,7 +231,7 @@ def _kernel(
     dq[0] = dq_sum[block_q].astype(dq.dtype)
 
 
-def backward(kind: Kind, blocks: BlockSizes, zero: int, inputs):
+def backward(kind: BiasKind, blocks: BlockSizes, zero: int, inputs):
   """Runs the kernel.
 
   Args:

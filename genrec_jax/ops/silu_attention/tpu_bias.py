@@ -18,7 +18,7 @@ LANES = 128
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
+class BiasKind:
   """What a kernel is compiled for.
 
   Attributes:

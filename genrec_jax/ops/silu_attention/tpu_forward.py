@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from genrec_jax.ops.attention_flops import attention_flops
 from genrec_jax.ops.silu_attention.block_sizes import BlockSizes
 from genrec_jax.ops.silu_attention.tpu_bias import (
-  Kind,
+  BiasKind,
   add,
   position_bias,
   product,
@@ -99,7 +99,7 @@ def _kernel(
       out[0, head] = (total[head] * column).astype(out.dtype)
 
 
-def slope_of(kind: Kind, group, head: int):
+def slope_of(kind: BiasKind, group, head: int):
   """ALiBi's halved slope of a head of this step's group of heads."""
   slope = kind.slopes[head]
   for n in range(1, len(kind.slopes) // kind.heads):
@@ -108,7 +108,7 @@ def slope_of(kind: Kind, group, head: int):
   return slope
 
 
-def forward(kind: Kind, blocks: BlockSizes, zero: int, inputs) -> jax.Array:
+def forward(kind: BiasKind, blocks: BlockSizes, zero: int, inputs) -> jax.Array:
   """Runs the kernel.
 
   Args:

@@ -34,7 +34,7 @@ _CHANGED = "#d08a2e"
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
+class PastEffects:
   """What a model makes of past events, for one candidate.
 
   Attributes:
@@ -152,7 +152,7 @@ def by_group(
   return svg_of(figure, title)
 
 
-def reading(found: Reading) -> str:
+def reading(found: PastEffects) -> str:
   """Bars beside the names of events, the newest on top."""
   title = "What the history does to the first item"
   y = np.arange(len(found.labels))

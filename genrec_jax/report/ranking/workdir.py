@@ -28,7 +28,7 @@ from genrec_jax.report.curves import task_losses
 from genrec_jax.report.document import Event, Part, Plot, Suggestion
 from genrec_jax.report.figures import Row
 from genrec_jax.report.ranking import figures as ranker_figures
-from genrec_jax.report.ranking.figures import Reading
+from genrec_jax.report.ranking.figures import PastEffects
 from genrec_jax.report.ranking.page import Candidate, RankedFor, part
 from genrec_jax.report.ranking.runs import FLOORS
 from genrec_jax.serving.ranker import Ranker, load_ranker
@@ -227,7 +227,7 @@ def _reading(
     removed.append(table["value"][0] - table["value_if"][0])
     table = ranker.what_if([item], user, [Change(row["event"], other)])
     changed.append(table["value_if"][0] - table["value"][0])
-  found = Reading(labels, np.array(removed), np.array(changed), layers)
+  found = PastEffects(labels, np.array(removed), np.array(changed), layers)
   return [
     Plot(
       ranker_figures.reading(found),

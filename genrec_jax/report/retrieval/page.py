@@ -24,7 +24,7 @@ from genrec_jax.report.document import (
 from genrec_jax.report.runs import (
   FLOOR_LABELS,
   VARIANTS,
-  Run,
+  RetrievalRun,
   best_floor,
   gap_closed,
 )
@@ -41,7 +41,7 @@ class Example:
   suggestions: Sequence[Suggestion]
 
 
-def verdict(run: Run) -> Verdict:
+def verdict(run: RetrievalRun) -> Verdict:
   """Where this training stands to the best floor by NDCG@10 of test.
 
   Won where the interval over users is above 0; of other seeds nothing is said.
@@ -74,7 +74,7 @@ def verdict(run: Run) -> Verdict:
   )
 
 
-def _tiles(run: Run) -> tuple[tuple[str, str], ...]:
+def _tiles(run: RetrievalRun) -> tuple[tuple[str, str], ...]:
   metrics = run.metrics["test"]
   name, floor = best_floor(run, "ndcg@10")
   label = FLOOR_LABELS.get(name, name)
@@ -121,7 +121,7 @@ def _table_row(
   )
 
 
-def _table(run: Run) -> str:
+def _table(run: RetrievalRun) -> str:
   """Floors from worst to best, the model, its variants, the ceiling.
 
   Bars show NDCG@10. Variants are other questions to the same model: they have
@@ -192,7 +192,9 @@ def _example(example: Example) -> str:
   )
 
 
-def part(run: Run, plots: Sequence[Plot], example: Example | None) -> Part:
+def part(
+  run: RetrievalRun, plots: Sequence[Plot], example: Example | None
+) -> Part:
   """The sections of a run that finds items."""
   shown = (
     f"<h2>What it recommends</h2>{_example(example)}"

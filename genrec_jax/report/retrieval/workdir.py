@@ -29,7 +29,7 @@ from genrec_jax.report.curves import task_losses
 from genrec_jax.report.document import Event, Part, Plot, Suggestion
 from genrec_jax.report.figures import Row
 from genrec_jax.report.retrieval.page import Example, part
-from genrec_jax.report.runs import FLOOR_LABELS, Run, finished
+from genrec_jax.report.runs import FLOOR_LABELS, RetrievalRun, finished
 from genrec_jax.serving.recommender import Recommender, load
 
 _SHOWN_EVENTS = 10
@@ -46,7 +46,7 @@ def part_of(
     section: of its document, with the description of the run.
     user: id of the example's user, by default the first one.
   """
-  run = finished(Run, section, workdir / "evaluation.json")
+  run = finished(RetrievalRun, section, workdir / "evaluation.json")
   model = load(workdir)
   ranks = Ranks.load(workdir / "ranks.npz")
   rows = read_rows(workdir / "metrics.jsonl")
@@ -59,7 +59,7 @@ def part_of(
 
 
 def _curve(
-  rows: Sequence[Mapping[str, Any]], run: Run, tasks: Sequence[str]
+  rows: Sequence[Mapping[str, Any]], run: RetrievalRun, tasks: Sequence[str]
 ) -> Plot:
   value = f"validation/{_METRIC}"
   others = {"train/grad_norm", *task_losses(rows, tasks)}
@@ -87,7 +87,7 @@ def _curve(
   )
 
 
-def _methods(run: Run) -> list[tuple[str, str, str]]:
+def _methods(run: RetrievalRun) -> list[tuple[str, str, str]]:
   """(name in ranks.npz, label, role): floors, the model, the ceiling."""
   floors = [
     (name, FLOOR_LABELS.get(name, name), "floor")
@@ -102,7 +102,7 @@ def _methods(run: Run) -> list[tuple[str, str, str]]:
   ]
 
 
-def _comparisons(run: Run, ranks: Ranks) -> list[Plot]:
+def _comparisons(run: RetrievalRun, ranks: Ranks) -> list[Plot]:
   values = {"model": run.metrics["test"]} | {
     name: parts["test"] for name, parts in run.floors.items()
   }
@@ -160,7 +160,7 @@ def _short(group: str) -> str:
 
 
 def _slices(
-  run: Run, ranks: Ranks, item_counts: Int[np.ndarray, "V1"]
+  run: RetrievalRun, ranks: Ranks, item_counts: Int[np.ndarray, "V1"]
 ) -> list[Plot]:
   """Two bar charts: by history length, by popularity of the target."""
   columns = ranks.columns
