@@ -152,11 +152,13 @@ class Run:
     pipeline = dataclasses.replace(
       pipeline, layout=pipeline.layout.bind(artifacts)
     )
+    seams.require(pipeline.layout, seams.Layout, "config.pipeline.layout")
     system = build(
       config["system"],
       where="config.system",
       num_items=histories.manifest.num_items,
     )
+    seams.require(system, seams.Model, "config.system")
     checks.check_times(system, histories)
     checks.check_levels(system, artifacts)
     pipeline.layout.check_system(system)
