@@ -100,7 +100,7 @@ def miscalibration(
 
 def _entries(value: object) -> Sequence[object]:
   is_many = isinstance(value, Sequence | np.ndarray)
-  return value if is_many and not isinstance(value, str) else (value,)
+  return tuple(value) if is_many and not isinstance(value, str) else (value,)
 
 
 def _shares(weights_NG: Num[np.ndarray, "N G"]) -> Float[np.ndarray, "N G"]:

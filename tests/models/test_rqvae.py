@@ -10,6 +10,7 @@ import pytest
 
 from genrec_jax.core import sharding
 from genrec_jax.evaluation.code_quality import CodeQuality
+from genrec_jax.experiment.experiment import Run
 from genrec_jax.layers.quantizer import ResidualQuantizer
 from genrec_jax.models.rqvae import RQVAE
 from genrec_jax.objectives.contrastive import InBatchContrastive
@@ -101,10 +102,16 @@ def _outputs(system, params):
 
 def _quality(system, params):
   vectors = np.concatenate([np.zeros((1, _D), np.float32), _vectors()])
-  run = types.SimpleNamespace(
-    system=system, artifacts=types.SimpleNamespace(vectors=vectors)
-  )
-  return CodeQuality()(run, params, None)
+  run = _run(system)
+  # Only the vectors are read.
+  object.__setattr__(run, "artifacts", types.SimpleNamespace(vectors=vectors))
+  return CodeQuality().validate(run, params, None)
+
+
+def _run(system):
+  run = object.__new__(Run)
+  object.__setattr__(run, "system", system)
+  return run
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +220,6 @@ def test_the_step_is_a_function_of_its_key():
 
 
 def test_code_quality_is_for_tokenizers():
-  run = types.SimpleNamespace(system=object(), config={"system": {"name": "x"}})
-  with pytest.raises(ValueError, match="x is none"):
+  run = _run(object())
+  with pytest.raises(ValueError, match="lacks tokenizer, which TokenizerModel"):
     CodeQuality().check(run)
