@@ -96,7 +96,7 @@ def test_requests_that_cannot_be_asked(items, time, message):
 def test_systems_without_scores_and_batches_without_places():
   with pytest.raises(ValueError, match="micro_batch=0 must be at least 1"):
     _scorer(0)
-  with pytest.raises(ValueError, match="object scores no candidates"):
+  with pytest.raises(ValueError, match="lacks score, which ScoreModel"):
     CandidateScorer.of(object(), {}, None)
 
 
