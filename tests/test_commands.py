@@ -47,16 +47,23 @@ def test_it_does_and_ends_as_python_lets_it(end, tmp_path):
   assert ours.returncode == real.returncode
   if real.returncode >= 0:
     assert ours.stdout == real.stdout
-    assert ours.stderr.splitlines()[-1] == real.stderr.splitlines()[-1]
+    # What threads write comes when it comes.
+    last = [
+      [line for line in done.stderr.splitlines() if line != "thread"][-1:]
+      for done in (ours, real)
+    ]
+    assert last[0] == last[1]
 
 
 def test_options_of_jax_come_from_the_commands_environment(tmp_path):
   path = tmp_path / "script.py"
-  path.write_text("import jax; print(jax.device_count(), jax.devices()[0])")
+  path.write_text(
+    "import jax; print(jax.device_count(), jax.devices()[0].platform)"
+  )
   environment = os.environ | {"JAX_NUM_CPU_DEVICES": "3"}
   done = commands.run([path], env=environment)
-  assert done.stdout == "3 TFRT_CPU_0\n", done.stderr
-  assert commands.run([path]).stdout == "1 TFRT_CPU_0\n"
+  assert done.stdout == "3 cpu\n", done.stderr
+  assert commands.run([path]).stdout == "1 cpu\n"
 
 
 def test_a_command_is_signalled_and_waited_for(tmp_path):

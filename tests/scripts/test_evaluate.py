@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """scripts/evaluate.py changes options of evaluators for one time."""
 
+import dataclasses
 import importlib.util
 import pathlib
-import types
 
 import pytest
 
@@ -26,21 +26,23 @@ def script():
     delattr(flags.FLAGS, name)
 
 
-def test_options_are_read_and_wrong_ones_named(script, monkeypatch):
+@dataclasses.dataclass(frozen=True)
+class _Evals:
+  """What is read of a run."""
+
+  evals: dict
+
+
+def test_options_are_read_and_wrong_ones_named(script):
   evals = {"next_item": build({"name": "evaluation.NextItem"})}
-  run = types.SimpleNamespace(evals=evals)
-  monkeypatch.setattr(
-    script.dataclasses,
-    "replace",
-    lambda thing, **new: types.SimpleNamespace(**{**vars(thing), **new}),
-  )
+  run = _Evals(evals)
   texts = ["next_item.ks=[1, 7]", "next_item.retriever=scann"]
   changed = script.with_options(run, texts).evals["next_item"]
   assert (changed.ks, changed.retriever) == ((1, 7), "scann")
   assert evals["next_item"].retriever is None
   for text, said in (
     ("next_itm.ks=[1]", "Did you mean 'next_item'"),
-    ("next_item.kz=[1]", "Did you mean 'ks'"),
+    ("next_item.retrievr=scann", "Did you mean 'retriever'"),
     ("next_item.ks", "must be NAME.OPTION=VALUE"),
   ):
     with pytest.raises(ValueError, match=said):

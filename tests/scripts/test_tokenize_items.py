@@ -4,8 +4,6 @@
 import dataclasses
 import json
 import pathlib
-import sys
-import types
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +15,7 @@ from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.simulator.synthetic import Synthetic
 from genrec_jax.data.splits import LeaveOneOut
 from genrec_jax.report.semantic_ids.quality import make_quality
-from genrec_jax.semantic_ids import stages
+from genrec_jax.semantic_ids import quantizers, stages
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
 from genrec_jax.semantic_ids.quantizers.rq_kmeans import ResidualKMeans
 from tests import commands
@@ -207,18 +205,18 @@ class _Trained:
 def test_a_trained_tokenizer_is_known_by_its_parameters(
   catalog, tmp_path, monkeypatch
 ):
-  config = _config(tokenizer={"name": "tokens.trained.Trained", "workdir": ""})
+  config = _config(tokenizer={"name": "quantizers.Trained", "workdir": ""})
   config["before"] = {"run": "configs/x.py"}
   vectors = stages.make_vectors(config, catalog, tmp_path)
   monkeypatch.setattr(_Trained, "_version", vectors.version)
-  module = types.ModuleType("genrec_jax.tokens.trained")
-  module.Trained = _Trained
-  monkeypatch.setitem(sys.modules, module.__name__, module)
+  monkeypatch.setattr(quantizers, "Trained", _Trained, raising=False)
+  offered = [*quantizers.__all__, "Trained"]
+  monkeypatch.setattr(quantizers, "__all__", offered)
   (tmp_path / "run").mkdir()
   made = stages.make_tokens(config, catalog, tmp_path)
   assert made.manifest["tokenizer"]["workdir"] == str(tmp_path / "run")
   moved = _config(
-    tokenizer={"name": "tokens.trained.Trained", "workdir": str(ROOT)}
+    tokenizer={"name": "quantizers.Trained", "workdir": str(ROOT)}
   )
   assert stages.make_tokens(moved, catalog, tmp_path).head == made.head
   moved["tokens"]["tokenizer"]["seed"] = 1
