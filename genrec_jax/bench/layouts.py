@@ -209,7 +209,7 @@ def _config(
     "filter": {},
     "pipeline": {
       "layout": {
-        "name": f"data.action_layouts.{_KINDS[layout]}",
+        "name": f"layouts.{_KINDS[layout]}",
         "feedback": feedback,
         "max_events": events,
         "num_candidates": _CANDIDATES,

@@ -53,7 +53,7 @@ def _program(mesh, rowwise, negatives="UniformShared"):
   c.pipeline.row_length = c.pipeline.layout.max_length = _LENGTH
   c.requests.update(batch_size=8, num_results=70)
   c.objective.negatives = {
-    "name": f"objectives.negatives.{negatives}",
+    "name": f"objectives.{negatives}",
     "count": 24,
   }
   c.objective.correct_log_q = True
