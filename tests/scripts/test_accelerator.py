@@ -35,6 +35,7 @@ def _rows(output):
   return [json.loads(line) for line in lines]
 
 
+@pytest.mark.slow
 def test_steps_and_decoding_on_a_cpu(tmp_path):
   done = _accelerator(
     *("--quicktest", "--minutes=60", "--parts=train_steps,decoding"),
