@@ -28,6 +28,7 @@ def test_outputs_are_stripped(path):
       assert not cell.outputs and cell.execution_count is None, cell.id
 
 
+@pytest.mark.optimized
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs(path, tmp_path):

@@ -15,6 +15,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 pytestmark = [
+  pytest.mark.optimized,
   pytest.mark.slow,
   pytest.mark.skipif(
     pathlib.Path(sys.prefix).resolve() != (ROOT / ".venv").resolve(),
