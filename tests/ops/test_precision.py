@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import pytest
 
 from genrec_jax.core.types import Items, Outputs
-from genrec_jax.layers.action_heads import Linear, MMoE, SharedMlp, TaskMlp
+from genrec_jax.layers.action_heads import LinearHead, MMoE, SharedMlp, TaskMlp
 from genrec_jax.layers.code_embedding import CodeEmbedding
 from genrec_jax.models.two_tower import TwoTower
-from genrec_jax.objectives.contrastive import InBatch as Contrastive
+from genrec_jax.objectives.contrastive import InBatchContrastive as Contrastive
 from genrec_jax.objectives.negatives import (
-  InBatch,
+  InBatchNegatives,
   UniformPerPosition,
   UniformShared,
 )
@@ -64,7 +64,7 @@ def _loss(objective, rows_only, query, table):
     (SampledSoftmax(UniformShared(4)), False),
     (SampledSoftmax(UniformPerPosition(4)), False),
     (SampledSoftmax(UniformPerPosition(4)), True),
-    (SampledSoftmax(InBatch(4), correct_log_q=True), False),
+    (SampledSoftmax(InBatchNegatives(4), correct_log_q=True), False),
     (FullSoftmax(), False),
   ],
 )
@@ -108,7 +108,7 @@ def test_factors_of_few_bits_are_summed_in_float32():
 @pytest.mark.parametrize(
   "head",
   [
-    Linear(3),
+    LinearHead(3),
     SharedMlp(3, (4, 4)),
     TaskMlp(3, 4),
     MMoE(3, 2, 4, gate_dropout=0.5),

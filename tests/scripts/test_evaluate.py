@@ -4,6 +4,7 @@
 import dataclasses
 import importlib.util
 import pathlib
+import re
 
 import pytest
 
@@ -14,16 +15,21 @@ _PATH = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "evaluate.py"
 
 @pytest.fixture(scope="module")
 def script():
-  # Its flags are defined anew: under absl that is an error in one process.
+  # Under absl, flags that another script of this process has are an error.
   from absl import flags
 
-  known = set(flags.FLAGS)
+  names = re.findall(r'DEFINE_\w+\(\s*"(\w+)"', _PATH.read_text("utf-8"))
+  theirs = {n: flags.FLAGS[n] for n in names if n in flags.FLAGS}
+  for name in theirs:
+    delattr(flags.FLAGS, name)
   spec = importlib.util.spec_from_file_location("evaluate_script", _PATH)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   yield module
-  for name in set(flags.FLAGS) - known:
+  for name in names:
     delattr(flags.FLAGS, name)
+  for name, flag in theirs.items():
+    flags.FLAGS[name] = flag
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 
 import pytest
 
-from scripts import ranking_claims as claims
+from studies import ranking_claims as claims
 
 _SURE, _UNSURE = [0.04, 0.05, 0.045], [0.04, -0.01, 0.03]
 
