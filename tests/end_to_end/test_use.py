@@ -18,7 +18,7 @@ from genrec_jax.evaluation.ranks import Ranks
 from genrec_jax.experiment.experiment import RetrievalRun
 from genrec_jax.experiment.restored import load_params
 from genrec_jax.experiment.sections import read_config, write_config
-from genrec_jax.report.runs import RetrievalRun as FoundRun, finished
+from genrec_jax.report.runs import RetrievalRun as RetrievalRun, finished
 
 PARTS = ("validation", "test")
 
@@ -34,7 +34,7 @@ def model(trained):
 
 
 def test_document_has_what_a_table_needs(trained, document):
-  run = finished(FoundRun, document, "evaluation.json")
+  run = finished(RetrievalRun, document, "evaluation.json")
   assert (run.checkpoint, run.step) == ("best", 3)
   assert run.metrics == document["metrics"]
   manifest = RetrievalRun.open(trained).histories.manifest
