@@ -15,10 +15,10 @@ from genrec_jax.evaluation.document import of_section, read
 from genrec_jax.evaluation.full_ranking import evaluate
 from genrec_jax.evaluation.next_item_measurement import measure
 from genrec_jax.evaluation.ranks import Ranks
-from genrec_jax.experiment.experiment import RetrievalRun
+from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import load_params
 from genrec_jax.experiment.sections import read_config, write_config
-from genrec_jax.report.runs import RetrievalRun as RetrievalRun, finished
+from genrec_jax.report.runs import RetrievalRun, finished
 
 PARTS = ("validation", "test")
 
@@ -37,7 +37,7 @@ def test_document_has_what_a_table_needs(trained, document):
   run = finished(RetrievalRun, document, "evaluation.json")
   assert (run.checkpoint, run.step) == ("best", 3)
   assert run.metrics == document["metrics"]
-  manifest = RetrievalRun.open(trained).histories.manifest
+  manifest = Run.open(trained).histories.manifest
   assert run.num_users == manifest.num_users
   assert run.sort_rule == manifest.sort_rule
   assert run.split_rule == "LeaveOneOut"
@@ -80,7 +80,7 @@ def test_ranks_give_the_metrics_of_the_document(trained, document):
 
 def test_eight_devices_measure_what_one_measured(trained, document, model):
   # The script ran on one device, this process has eight.
-  run = RetrievalRun.open(trained)
+  run = Run.open(trained)
   measured = measure(
     run, model.search, run.evals["next_item"], with_floors=False
   )
@@ -93,7 +93,7 @@ def test_eight_devices_measure_what_one_measured(trained, document, model):
 
 
 def test_request_time_last_swaps_the_rows(trained, document, model):
-  run = RetrievalRun.open(trained)
+  run = Run.open(trained)
   options = dataclasses.replace(run.evals["next_item"], request_time="last")
   measured = measure(run, model.search, options, with_floors=False).of("model")
   assert "test_last_time" not in measured
@@ -107,7 +107,7 @@ def test_request_time_last_swaps_the_rows(trained, document, model):
 
 
 def test_requests_end_before_their_target(trained, model):
-  run = RetrievalRun.open(trained)
+  run = Run.open(trained)
   queries = []
 
   def spy(requests, k, allowed):
@@ -127,7 +127,7 @@ def test_requests_end_before_their_target(trained, model):
 
 
 def test_scann_ranks_like_brute_force(trained, model):
-  run = RetrievalRun.open(trained)
+  run = Run.open(trained)
   scann = genrec_jax.load(trained, retriever="scann")
   results = [
     evaluate(
@@ -173,7 +173,7 @@ def test_what_cannot_be_loaded_is_explained(workdir):
 
 
 def test_without_a_best_checkpoint_the_latest_is_taken(workdir, capsys):
-  run = RetrievalRun.open(workdir)
+  run = Run.open(workdir)
   assert load_params(run).checkpoint == "best"
   assert capsys.readouterr().err == ""
   # What a run with eval_every_steps=0 leaves: the folder, and nothing in it.
