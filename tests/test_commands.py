@@ -16,7 +16,14 @@ import atexit, os, sys, threading
 print(__name__, sys.argv, os.getcwd(), os.environ.get("OF_THE_TEST"))
 print(os.path.basename(sys.path[0]), sys.modules["__main__"].__name__)
 atexit.register(print, "at exit")
-threading.Thread(target=lambda: print("thread", file=sys.stderr)).start()
+
+
+def write_last():
+  threading.main_thread().join()
+  print("thread", file=sys.stderr)
+
+
+threading.Thread(target=write_last).start()
 END
 """
 
@@ -47,12 +54,10 @@ def test_it_does_and_ends_as_python_lets_it(end, tmp_path):
   assert ours.returncode == real.returncode
   if real.returncode >= 0:
     assert ours.stdout == real.stdout
-    # What threads write comes when it comes.
-    last = [
-      [line for line in done.stderr.splitlines() if line != "thread"][-1:]
-      for done in (ours, real)
-    ]
+    # A traceback's frames are those of whoever started the script.
+    last = [done.stderr.splitlines()[-2:] for done in (ours, real)]
     assert last[0] == last[1]
+    assert last[0][-1] == "thread"
 
 
 def test_options_of_jax_come_from_the_commands_environment(tmp_path):
