@@ -15,5 +15,4 @@ cd "$ROOT"
 "$PYTHON" -m ruff check --quiet .
 "$PYTHON" -m ruff format --check --quiet . || die \
   "the files above are not formatted: .venv/bin/ruff format FILE"
-exec "$PYTHON" -m pytest -n "${GENREC_TEST_PROCESSES:-2}" \
-  --dist loadgroup "$@"
+exec "$PYTHON" -m pytest -n "${GENREC_TEST_PROCESSES:-2}" "$@"

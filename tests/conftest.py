@@ -14,7 +14,9 @@ and a program that was compiled once, by whichever process or run, comes out of
 a folder of the environment. docs/contributing.md says how to opt out.
 """
 
+import collections
 import gc
+import importlib
 import os
 import pathlib
 import sys
@@ -24,8 +26,29 @@ import jax
 import jaxlib
 import pytest
 
+# What genrec_jax imports must come first: a library that is imported from
+# within a module whose types are checked is compiled anew in every process.
+for _name in (
+  "absl.app",
+  "beartype.claw",
+  "flax.linen",
+  "grain",
+  "ml_collections.config_flags",
+  "optax",
+  "orbax.checkpoint",
+  "polars",
+  "pyarrow.parquet",
+  "scipy.stats",
+  "sklearn.decomposition",
+  "sklearn.feature_extraction.text",
+  "tokenizers",
+  "tqdm.auto",
+):
+  importlib.import_module(_name)
+
 _NUM_DEVICES = 8
 _CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
+_SHARE_A_RUN = ("tests/end_to_end",)
 _UNOPTIMIZED = "jax_disable_most_optimizations"
 # Of one folder of compiled programs; the oldest go first.
 _MOST_BYTES = 2 * 2**30
@@ -92,21 +115,46 @@ def _keep_newest(folder: pathlib.Path, most_bytes: int) -> None:
     left -= size
 
 
+def _together(nodeid: str) -> str:
+  """What one process runs whole: a file, or a folder that shares a run.
+
+  Tests of a file share fixtures and compiled programs; those of _SHARE_A_RUN
+  share a training, which not every process should repeat.
+  """
+  file = nodeid.split("::")[0]
+  folder = file.rpartition("/")[0]
+  return folder if folder in _SHARE_A_RUN else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+  """Gives each process files, in the order of pytest_collection_modifyitems."""
+  from xdist.scheduler import LoadScopeScheduling
+
+  class ByFile(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+      return _together(nodeid)
+
+  config.option.loadscopereorder = False
+  return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(
   config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-  for item in items:
-    if "trained" in getattr(item, "fixturenames", ()):
-      # One process trains the run that they share, not each of them.
-      item.add_marker(pytest.mark.xdist_group("trained"))
-    elif not item.get_closest_marker("xdist_group"):
-      # Tests of a file share fixtures and compiled programs.
-      item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
-  if not config.getoption("--full"):
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    if slow:
-      config.hook.pytest_deselected(items=slow)
-      items[:] = [item for item in items if item not in slow]
+  slow = {item for item in items if item.get_closest_marker("slow")}
+  if slow and not config.getoption("--full"):
+    config.hook.pytest_deselected(items=list(slow))
+    items[:] = [item for item in items if item not in slow]
+  # The longest first: what comes last should not leave processes waiting.
+  counts = collections.Counter(_together(item.nodeid) for item in items)
+  of_slow = {_together(item.nodeid) for item in slow}
+
+  def order(item):
+    name = _together(item.nodeid)
+    return name not in of_slow, -counts[name], name
+
+  items.sort(key=order)
 
 
 @pytest.hookimpl(tryfirst=True)
