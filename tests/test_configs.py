@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every config: complete, buildable, and trained three steps."""
+"""Every form of every config is complete and traced, every config trained."""
 
 import dataclasses
 import importlib
@@ -12,6 +12,7 @@ import pytest
 from genrec_jax.core.build import build, build_options, to_plain
 from genrec_jax.data import GlobalTime
 from genrec_jax.data.dataset.catalog import Catalog
+from genrec_jax.data.pipeline.pipeline import training_batches
 from genrec_jax.data.prepare import encode
 from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.sources import Files
@@ -20,6 +21,7 @@ from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.options import PipelineOptions
 from genrec_jax.experiment.sections import check_config
 from genrec_jax.semantic_ids import stages
+from genrec_jax.tpu.compile import steps_of
 from tests import commands
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -131,7 +133,7 @@ def prepared(tmp_path_factory):
 @pytest.mark.parametrize(
   ("name", "form"), [form for form in _FORMS if form not in _LATER]
 )
-def test_every_form_builds(name, form, prepared, tmp_path):
+def test_every_form_builds(name, form, prepared, tmp_path, request):
   config = importlib.import_module(f"configs.{name}").get_config(form)
   config.prepared = str(prepared(config))
   plain, workdir = to_plain(config), tmp_path / "run"
@@ -142,7 +144,32 @@ def test_every_form_builds(name, form, prepared, tmp_path):
       tokens = stages.make_tokens(plain, catalog, workdir)
       assert tokens.for_catalog(catalog.ids).shape[0] == len(catalog.ids)
   if name not in _TOKENS_ONLY:
-    assert Run.start(config, workdir).abstract_params()
+    run = Run.start(config, workdir)
+    assert run.abstract_params()
+    run.check_evals()
+    if request.config.getoption("--full"):
+      _trace(run)
+
+
+def _trace(run):
+  """A step of training, on the shapes that its data come in."""
+  options, program = run.pipeline, run.program()
+  batch = next(
+    training_batches(
+      run.source,
+      options.layout,
+      batch_size=options.batch_size,
+      row_length=options.row_length,
+      seed=run.seed,
+    )
+  )
+  expected = program.abstract_batch()
+  assert {n: (x.shape, x.dtype) for n, x in batch.items()} == {
+    n: (x.shape, x.dtype) for n, x in expected.items()
+  }
+  with program.in_force():
+    (step,) = steps_of(program, ("train",))
+    step.function.trace(*step.arguments)
 
 
 @pytest.mark.parametrize(
@@ -170,8 +197,14 @@ def test_a_config_that_trains_nothing_says_what_it_is_for():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "form"), _FORMS)
-def test_every_form_trains_three_steps(name, form, prepared, tmp_path):
+@pytest.mark.parametrize(
+  ("name", "form"),
+  [
+    *((n, "quicktest") for n in _NAMES),
+    *(f for f in _LATER if f[1] != "quicktest"),
+  ],
+)
+def test_three_steps_of_training(name, form, prepared, tmp_path):
   config = importlib.import_module(f"configs.{name}").get_config(form)
   script = ["train.py"]
   if "content" in config:

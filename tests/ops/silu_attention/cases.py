@@ -2,6 +2,7 @@
 """Inputs of attention for tests, and all gradients of an implementation."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -98,12 +99,12 @@ def make(case: Case):
   return (q, k, v, info, bias), g
 
 
-def run(implementation, inputs, g, blocks=None, **options):
-  """Output and gradients (q, k, v, tables) as float32 arrays by name."""
-  q, k, v, info, bias = inputs
-  interpreted = implementation == "pallas_tpu_interpret"
+@functools.cache
+def _compiled(implementation, blocks, statics):
+  """A jitted call with all gradients; cases of one shape share its program."""
 
-  def attend(q, k, v, bias):
+  def attend(q, k, v, bias, info, arrays):
+    options = {"normalizer": 8.0} | dict(statics) | arrays
     return silu_attention(
       q,
       k,
@@ -111,16 +112,29 @@ def run(implementation, inputs, g, blocks=None, **options):
       info,
       bias=bias,
       implementation=implementation,
-      blocks=(blocks or SMALL) if interpreted else None,
-      **({"normalizer": 8.0} | options),
+      blocks=blocks,
+      **options,
     )
 
   @jax.jit
-  def both(q, k, v, bias, g):
-    out, pull = jax.vjp(attend, q, k, v, bias)
+  def both(q, k, v, bias, g, info, arrays):
+    out, pull = jax.vjp(lambda *xs: attend(*xs, info, arrays), q, k, v, bias)
     return out, *pull(g)
 
-  out, dq, dk, dv, dbias = both(q, k, v, bias, g)
+  return both
+
+
+def run(implementation, inputs, g, blocks=None, **options):
+  """Output and gradients (q, k, v, tables) as float32 arrays by name."""
+  q, k, v, info, bias = inputs
+  if implementation == "pallas_tpu_interpret":
+    blocks = blocks or SMALL
+  else:
+    blocks = None
+  arrays = {n: x for n, x in options.items() if isinstance(x, jax.Array)}
+  statics = tuple((n, x) for n, x in options.items() if n not in arrays)
+  both = _compiled(implementation, blocks, statics)
+  out, dq, dk, dv, dbias = both(q, k, v, bias, g, info, arrays)
   named = {"out": out, "dq": dq, "dk": dk, "dv": dv}
   if bias.position is not None:
     named["dposition"] = dbias.position
