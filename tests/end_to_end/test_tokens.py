@@ -55,9 +55,14 @@ def test_a_second_run_finds_every_stage_done(workdir):
     assert "<svg" in (workdir / page).read_text()
 
 
-def test_the_encoder_decoder_goes_all_the_way(tmp_path):
+def test_the_encoder_decoder_is_trained_and_asked(tmp_path):
   config = f"{_ROOT / 'configs' / 'tiger_amazon.py'}:quicktest"
-  _script("run.py", f"--config={config}", f"--workdir={tmp_path}")
+  _script(
+    "run.py",
+    f"--config={config}",
+    f"--workdir={tmp_path}",
+    "--stop_after=training",
+  )
   model = genrec_jax.load(tmp_path)
   assert len(model.recommend(user=model.users.ids[0], k=5)) == 5
 

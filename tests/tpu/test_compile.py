@@ -32,6 +32,10 @@ _STEPS |= {
   "hstu_joint_movielens": _VECTORS | {"score"},
   "two_tower_kuairand": _VECTORS | {"score"},
 }
+# tests/evaluation/test_long_history.py, and further down.
+_ELSEWHERE = ("hstu_long", "hstu_trillion", "tiger_amazon")
+# The layers of a stack are alike, and each is compiled anew.
+_ONE_LAYER = "--config.system.backbone.num_layers=1"
 _COMPILES = pytest.mark.skipif(
   importlib.util.find_spec("libtpu") is None, reason="needs the extra `aot`"
 )
@@ -162,14 +166,13 @@ def test_a_history_and_candidates_behind_it_compile(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
   "name",
-  # tests/evaluation/test_long_history.py compiles the one that is left out.
-  [name for name in of_different_parts(_CONFIGS) if name != "hstu_long"],
+  [n for n in of_different_parts(_CONFIGS) if n not in _ELSEWHERE],
 )
 def test_every_system_compiles(name):
   flags = [f"--config=configs/{name}.py:quicktest", "--topology=v5e:2x2"]
   config = importlib.import_module(f"configs.{name}").get_config("quicktest")
   if "num_layers" in config.system.get("backbone", {}):
-    flags.append("--config.system.backbone.num_layers=1")
+    flags.append(_ONE_LAYER)
   facts = _compile_tpu(*flags)
   assert facts["fits"] and facts["chips"] == 4
   assert set(facts["steps"]) == _STEPS.get(name, _VECTORS)
@@ -190,12 +193,17 @@ def test_every_system_compiles(name):
 @_COMPILES
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ("form", "topology"), [("decoder_only", "v5e:2x2"), ("", "v6e:2x2")]
+  ("form", "topology", "kinds"),
+  [
+    ("decoder_only-quicktest", "v5e:2x2", [""]),
+    ("quicktest", "v6e:2x2", ["encoder_", "decoder_"]),
+  ],
 )
-def test_a_generator_decodes_without_the_host(form, topology, tmp_path):
+def test_a_generator_decodes_without_the_host(form, topology, kinds, tmp_path):
   facts = _compile_tpu(
     f"--config=configs/tiger_amazon.py:{form}",
     f"--topology={topology}",
+    *(f"--config.system.backbone.num_{kind}layers=1" for kind in kinds),
     "--num_items=12101",
     f"--hlo={tmp_path}",
   )
@@ -213,11 +221,13 @@ def test_a_table_is_neither_gathered_nor_converted():
   facts = _compile_tpu(
     "--config=configs/hstu_trillion.py:quicktest",
     "--topology=v5e:2x2",
-    "--steps=train,query",
+    _ONE_LAYER,
     "--num_items=4000000",
   )
+  assert facts["fits"] and set(facts["steps"]) == _VECTORS
   share = 4_000_000 * 1_024 * 4 / 4
-  for step in facts["steps"].values():
+  for name in ("train", "query"):
+    step = facts["steps"][name]
     assert step["bytes_per_chip"]["arguments"] > share
     # A copy in bfloat16 would be half of it.
     assert step["bytes_per_chip"]["temporary"] < share / 10
