@@ -40,6 +40,7 @@ def _command(workdir, *arguments):
     "--config.train.eval_every_steps=10",
     "--config.train.checkpoint_every_steps=5",
     "--config.train.eval_users=20",
+    "--config.system.backbone.num_layers=1",
     *arguments,
   ]
 
