@@ -33,7 +33,8 @@ def _script(name, *arguments, code=0):
 def workdir(tmp_path_factory):
   folder = tmp_path_factory.mktemp("tokens") / "run"
   config = f"{_ROOT / 'configs' / 'tiger_amazon.py'}:decoder_only-quicktest"
-  arguments = (f"--config={config}", f"--workdir={folder}")
+  layers = "--config.system.backbone.num_layers=1"
+  arguments = (f"--config={config}", f"--workdir={folder}", layers)
   _script("run.py", *arguments)
   (folder.parent / "flags.json").write_text(json.dumps(arguments))
   return folder
@@ -61,6 +62,8 @@ def test_the_encoder_decoder_is_trained_and_asked(tmp_path):
     "run.py",
     f"--config={config}",
     f"--workdir={tmp_path}",
+    "--config.system.backbone.num_encoder_layers=1",
+    "--config.system.backbone.num_decoder_layers=1",
     "--stop_after=training",
   )
   model = genrec_jax.load(tmp_path)
