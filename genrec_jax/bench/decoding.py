@@ -23,6 +23,7 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Int
 import numpy as np
 
@@ -30,26 +31,15 @@ from genrec_jax.core.build import build_options
 from genrec_jax.core.sharding import MeshOptions
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.item_mask import ItemMask
-from genrec_jax.decoding.beam import beam_search
-from genrec_jax.decoding.item_bits import of_ids
 from genrec_jax.decoding.trie import Trie
 from genrec_jax.decoding.unconstrained import unconstrained_search
 from genrec_jax.experiment.program import Program
+from genrec_jax.retrieval.generative import Beam
+from genrec_jax.retrieval.strategy import SearchItems
 from genrec_jax.train.state import num_parameters
 
 SEARCHES = ("constrained", "masked", "unconstrained")
 _WARM_UP = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class _Constrained:
-  """Beam search as retrieval/generative.py runs it."""
-
-  num_beams: int
-
-  def __call__(self, decoder, trie, allowed_BW, cold_V1):
-    bits = None if allowed_BW is None else of_ids(trie, allowed_BW)
-    return beam_search(decoder, trie, self.num_beams, bits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +48,8 @@ class _Unconstrained:
 
   num_beams: int
 
-  def __call__(self, decoder, trie, allowed_BW, cold_V1):
-    found = unconstrained_search(decoder, trie, self.num_beams)
+  def __call__(self, decoder, items, allowed_BW):
+    found = unconstrained_search(decoder, items.trie, self.num_beams)
     return found.codes_BKM, found.scores_BK
 
 
@@ -157,6 +147,7 @@ def time_decoding(
   program = Program.from_config(config, num_items, mesh.place())
   codes = skewed_codes(num_items, program.system.level_sizes)
   trie = Trie.build(codes, program.system.level_sizes)
+  items = SearchItems(trie, jnp.zeros(num_items + 1, bool))
   layout = dataclasses.replace(program.pipeline.layout, codes=codes)
   batch = layout.request_batch(_requests(num_items, batch_size, history))
   half = np.random.default_rng(1).random((batch_size, num_items + 1)) < 0.5
@@ -164,15 +155,11 @@ def time_decoding(
   with contextlib.ExitStack() as stack:
     stack.enter_context(program.in_force())
     params = program.init_state().params
-    constrained = dataclasses.replace(
-      program, retrieval=_Constrained(num_beams)
-    )
+    constrained = dataclasses.replace(program, retrieval=Beam(num_beams))
     free = dataclasses.replace(program, retrieval=_Unconstrained(num_beams))
 
     def run(decode, mask):
-      return lambda: jax.block_until_ready(
-        decode(params, batch, trie, mask, None)
-      )
+      return lambda: jax.block_until_ready(decode(params, batch, items, mask))
 
     contestants = {
       "constrained": run(constrained.decode, None),

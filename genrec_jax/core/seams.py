@@ -123,14 +123,19 @@ class Model(Protocol):
 
 
 @runtime_checkable
-class QueryModel(Protocol):
+class VectorModel(Protocol):
+  """A model whose items have vectors."""
+
+  def items(self, ids: Any = None) -> Float[Array, "... D"]:
+    """Vectors of items, or the whole table."""
+
+
+@runtime_checkable
+class QueryModel(VectorModel, Protocol):
   """A model that finds items by the dot product of vectors."""
 
   def query(self, batch: Batch) -> Float[Array, "B D"]:
     """One vector per request."""
-
-  def items(self, ids: Any = None) -> Float[Array, "... D"]:
-    """Vectors of items, or the whole table."""
 
 
 @runtime_checkable

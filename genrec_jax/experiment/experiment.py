@@ -44,6 +44,11 @@ from genrec_jax.retrieval.brute_force import BruteForce
 from genrec_jax.retrieval.generative import Generative
 from genrec_jax.retrieval.model_search import ModelSearch
 from genrec_jax.retrieval.scann import Scann
+from genrec_jax.retrieval.strategy import (
+  SearchItems,
+  check_model,
+  needs_vectors,
+)
 from genrec_jax.train.loop import LoopOptions
 from genrec_jax.train.state import init_params
 
@@ -159,6 +164,8 @@ class Run:
       num_items=histories.manifest.num_items,
     )
     seams.require(system, seams.Model, "config.system")
+    if retrieval is not None:
+      check_model(retrieval, system)
     checks.check_times(system, histories)
     checks.check_levels(system, artifacts)
     pipeline.layout.check_system(system)
@@ -307,21 +314,24 @@ class Run:
     trie = Trie.build(
       self.artifacts.codes, self.system.level_sizes, self.artifacts.live
     )
-    cold_V1 = self.catalog.count == 0
-    trie, cold_V1 = jax.device_put(
-      (trie, cold_V1), program.placement.replicated
+    items = jax.device_put(
+      SearchItems(trie, self.catalog.count == 0), program.placement.replicated
     )
+    if needs_vectors(program.retrieval):
+      with program.in_force():
+        vectors_RD = program.items(params)
+      items = dataclasses.replace(items, vectors_RD=vectors_RD)
 
-    def decode(batch, trie, allowed):
+    def decode(batch, items, allowed):
       if allowed is not None:
         allowed = sharding.put({"": allowed}, program.request_sharding)[""]
       with program.in_force():
-        return program.decode(params, batch, trie, allowed, cold_V1)
+        return program.decode(params, batch, items, allowed)
 
     return Generative(
       decode_fn=decode,
       request_batch=request_batch,
-      trie=trie,
+      items=items,
       batch_size=self.requests.batch_size,
     )
 

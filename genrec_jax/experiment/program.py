@@ -11,7 +11,7 @@ compiles the same ones from `abstract_state` and `abstract_batch`, for devices
 that nobody has.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import dataclasses
 import functools
 from typing import Any
@@ -29,6 +29,11 @@ from genrec_jax.data.dataset.requests import no_requests
 from genrec_jax.decoding.trie import Trie
 from genrec_jax.experiment.options import PipelineOptions, RequestOptions
 from genrec_jax.ops.top_k import sharded_top_k
+from genrec_jax.retrieval.strategy import (
+  BoundModel,
+  SearchItems,
+  needs_vectors,
+)
 from genrec_jax.train.state import TrainState, init_params, init_state
 from genrec_jax.train.step import make_train_step
 from genrec_jax.train.tables import Tables
@@ -49,8 +54,8 @@ class Program:
     requests: sizes of a batch of requests and of its lists.
     seed: of everything drawn.
     placement: the mesh and its rules.
-    retrieval: how a system that generates is searched, a strategy of
-      retrieval/generative.py; None for systems that do not generate.
+    retrieval: how a system that generates is searched, a Strategy of
+      retrieval/strategy.py; None for systems that do not generate.
   """
 
   system: nn.Module
@@ -132,20 +137,29 @@ class Program:
       self.request_sharding,
     )
 
-  def abstract_trie(self) -> Trie:
-    """A trie's shapes for a catalogue whose codes nobody has yet.
+  def abstract_vectors(self) -> jax.ShapeDtypeStruct:
+    """Shape and sharding of what `items` returns."""
+    with self.in_force():
+      vectors = jax.eval_shape(self.items, self.abstract_state().params)
+    return _with_shardings(vectors, self.placement.by_items)
 
-    They are those of codes drawn evenly from all levels but the last, which
-    tells items apart: as unlike one another as a tokenizer can make them.
+  def abstract_search_items(self) -> SearchItems:
+    """What `decode` searches, for a catalogue whose codes nobody has yet.
+
+    The trie's shapes are those of codes drawn evenly from all levels but the
+    last, which tells items apart: as unlike one another as a tokenizer can
+    make them.
     """
     sizes = self.system.level_sizes
     rows = self.system.num_items + 1
     draw = np.random.default_rng(self.seed)
     codes = np.stack([draw.integers(0, size, rows) for size in sizes], axis=1)
     trie = Trie.build(codes.astype(np.int32), sizes)
-    return _with_shardings(
-      jax.eval_shape(lambda: trie), self.placement.replicated
-    )
+    known = jax.eval_shape(lambda: SearchItems(trie, jnp.zeros(rows, bool)))
+    known = _with_shardings(known, self.placement.replicated)
+    if not needs_vectors(self.retrieval):
+      return known
+    return dataclasses.replace(known, vectors_RD=self.abstract_vectors())
 
   @property
   def request_sharding(self) -> jax.sharding.NamedSharding:
@@ -253,16 +267,15 @@ class Program:
 
   @functools.cached_property
   def decode(self):
-    """(params, requests, trie, allowed, cold) -> ids, scores, codes.
+    """(params, requests, SearchItems, allowed) -> ids, scores, codes.
 
     Of the strategy in `retrieval`; allowed are the words of an ItemMask, which
-    items a request may get (None: all), cold (V + 1,) bool says which were
-    never trained on.
+    items a request may get (None: all).
     """
 
-    def search(params, batch, trie, allowed_BW, cold_V1):
-      decoder = _Bound(functools.partial(self._apply, params), batch)
-      return self.retrieval(decoder, trie, allowed_BW, cold_V1)
+    def search(params, batch, items, allowed_BW):
+      model = BoundModel(functools.partial(self._apply, params), batch)
+      return self.retrieval(model, items, allowed_BW)
 
     replicated = self.placement.replicated
     return jax.jit(
@@ -270,9 +283,8 @@ class Program:
       in_shardings=(
         self.state_shardings.params,
         self.request_sharding,
-        replicated,
+        SearchItems(replicated, replicated, self.placement.by_items),
         self.request_sharding,
-        replicated,
       ),
       out_shardings=replicated,
     )
@@ -290,7 +302,8 @@ class Program:
   def steps(self) -> tuple[str, ...]:
     """Names of the jitted functions that this system has a use for."""
     if self.retrieval is not None:
-      return ("train", "decode")
+      vectors = ("items",) if needs_vectors(self.retrieval) else ()
+      return ("train", *vectors, "decode")
     found = ("train",)
     if seams.offers(self.system, seams.QueryModel):
       found += ("query", "items", "retrieve")
@@ -314,20 +327,6 @@ class Program:
   def _init_state(self) -> TrainState:
     params = init_params(self.system, self.example_batch(), self.key)
     return init_state(params, self.optimizer, self._tables)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Bound:
-  """A system with parameters and requests, as decoding sees it."""
-
-  apply: Callable[..., Any]
-  batch: Mapping[str, Any]
-
-  def start(self):
-    return self.apply(self.batch, method="start")
-
-  def step(self, cache, level, codes_BK, parents_BK):
-    return self.apply(cache, level, codes_BK, parents_BK, method="step")
 
 
 def _with_shardings(shapes: Any, shardings: Any) -> Any:

@@ -2,7 +2,8 @@
 """Searches: query -> the best items of the catalogue.
 
 A query is a vector for the indexes (brute_force, scann) and a whole Requests
-for searches that read the history itself. `allowed` is an ItemMask
+for searches that read the history itself: those of a model that generates are
+strategies (strategy.py), named by config.retrieval. `allowed` is an ItemMask
 (data/item_mask.py), or None for all items.
 """
 

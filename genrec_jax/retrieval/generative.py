@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model that generates items as a ranker: requests -> codes -> items.
 
-    search(requests, k, allowed) = decode(batch(requests), trie, allowed)[:k]
+    search(requests, k, allowed) = decode(batch(requests), items, allowed)[:k]
 
-What `decode` does is one of the strategies below: functions of a decoder
-(decoding/decoder.py), a trie and the allowed items, chosen in config.retrieval.
-All stay within the trie; they differ in how much of it they look at. Items that
-share all codes share a score, as vectors that are equal would.
+What `decode` does is a strategy (retrieval/strategy.py), chosen in
+config.retrieval. Those below ask for a decoder (decoding/decoder.py) and stay
+within the trie; they differ in how much of it they look at. Items that share
+all codes share a score, as vectors that are equal would.
 """
 
 from collections.abc import Callable, Mapping
 import dataclasses
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, UInt32
 import numpy as np
 
+from genrec_jax.core import seams
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.decoding.beam import beam_search
@@ -26,38 +27,8 @@ from genrec_jax.decoding.decoder import Decoder
 from genrec_jax.decoding.exact import exact_search
 from genrec_jax.decoding.item_bits import of_ids, pack
 from genrec_jax.decoding.prefix_match import prefix_match
-from genrec_jax.decoding.trie import Trie
 from genrec_jax.retrieval.model_search import padded
-
-Found = tuple[Int[Array, "B K"], Float[Array, "B K"], Int[Array, "B K M"]]
-
-
-@runtime_checkable
-class Strategy(Protocol):
-  """How the trie is searched.
-
-  Attributes:
-    num_results: items returned per request.
-  """
-
-  num_results: int
-
-  def __call__(
-    self,
-    decoder: Decoder,
-    trie: Trie,
-    allowed_BW: UInt32[Array, "B W"] | None,
-    cold_V1: Bool[Array, "V1"],
-  ) -> Found:
-    """Ids, scores and codes of the best; id 0 where there are fewer.
-
-    Args:
-      decoder: the model, having read the requests.
-      trie: of the items that may be recommended.
-      allowed_BW: items that each request may get, as the words of an
-        ItemMask (data/item_mask.py); None = all.
-      cold_V1: items without an event in the training part.
-    """
+from genrec_jax.retrieval.strategy import Found, SearchItems
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +41,8 @@ class Beam:
 
   num_beams: int = 64
 
+  needs: ClassVar[tuple[type, ...]] = (seams.DecoderModel,)
+
   @property
   def num_results(self) -> int:
     """All that is kept."""
@@ -78,13 +51,12 @@ class Beam:
   def __call__(
     self,
     decoder: Decoder,
-    trie: Trie,
+    items: SearchItems,
     allowed_BW: UInt32[Array, "B W"] | None,
-    cold_V1: Bool[Array, "V1"],
   ) -> Found:
     """See Strategy."""
-    del cold_V1
-    return beam_search(decoder, trie, self.num_beams, _bits(trie, allowed_BW))
+    bits = _bits(items.trie, allowed_BW)
+    return beam_search(decoder, items.trie, self.num_beams, bits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,20 +71,20 @@ class Exact:
   num_results: int = 64
   chunk: int = 2048
 
+  needs: ClassVar[tuple[type, ...]] = (seams.DecoderModel,)
+
   def __call__(
     self,
     decoder: Decoder,
-    trie: Trie,
+    items: SearchItems,
     allowed_BW: UInt32[Array, "B W"] | None,
-    cold_V1: Bool[Array, "V1"],
   ) -> Found:
     """See Strategy."""
-    del cold_V1
     return exact_search(
       decoder,
-      trie,
+      items.trie,
       self.num_results,
-      _bits(trie, allowed_BW),
+      _bits(items.trie, allowed_BW),
       chunk=self.chunk,
     )
 
@@ -131,22 +103,22 @@ class BestFirst:
   budget: int = 256
   width: int = 16
 
+  needs: ClassVar[tuple[type, ...]] = (seams.DecoderModel,)
+
   def __call__(
     self,
     decoder: Decoder,
-    trie: Trie,
+    items: SearchItems,
     allowed_BW: UInt32[Array, "B W"] | None,
-    cold_V1: Bool[Array, "V1"],
   ) -> Found:
     """See Strategy."""
-    del cold_V1
     found = best_first_search(
       decoder,
-      trie,
+      items.trie,
       self.num_results,
       budget=self.budget,
       width=self.width,
-      allowed=_bits(trie, allowed_BW),
+      allowed=_bits(items.trie, allowed_BW),
     )
     return found.ids_Bk, found.scores_Bk, found.codes_BkM
 
@@ -166,6 +138,8 @@ class PrefixMatch:
   depth: int = 3
   share: float = 0.1
 
+  needs: ClassVar[tuple[type, ...]] = (seams.DecoderModel,)
+
   @property
   def num_results(self) -> int:
     """All that is kept."""
@@ -174,11 +148,11 @@ class PrefixMatch:
   def __call__(
     self,
     decoder: Decoder,
-    trie: Trie,
+    items: SearchItems,
     allowed_BW: UInt32[Array, "B W"] | None,
-    cold_V1: Bool[Array, "V1"],
   ) -> Found:
     """See Strategy and decoding/prefix_match.py."""
+    trie, cold_V1 = items.trie, items.cold_V1
     seen, unseen = (pack(trie, x[None]) for x in (~cold_V1, cold_V1))
     if allowed_BW is None:
       rows = jax.eval_shape(decoder.start)[1].shape[0]
@@ -209,16 +183,16 @@ class Generative:
   """`search` of a model that generates; the instance itself is the function.
 
   Attributes:
-    decode_fn: (batch, trie, words of allowed items or None) -> ids, scores,
+    decode_fn: (batch, items, words of allowed items or None) -> ids, scores,
       codes; jitted, with a strategy inside.
     request_batch: Requests -> batch of arrays with fixed shapes.
-    trie: of the items that may be recommended.
+    items: that are searched.
     batch_size: rows of every batch that decode_fn sees.
   """
 
   decode_fn: Callable[..., Found]
   request_batch: Callable[[Requests], Mapping[str, Any]]
-  trie: Trie
+  items: SearchItems
   batch_size: int
 
   def __call__(
@@ -235,7 +209,7 @@ class Generative:
     count = len(requests)
     requests, allowed = padded(requests, allowed, self.batch_size)
     words_BW = None if allowed is None else allowed.words_BW
-    found = self.decode_fn(self.request_batch(requests), self.trie, words_BW)
+    found = self.decode_fn(self.request_batch(requests), self.items, words_BW)
     ids, scores, codes = (x[:count, :k] for x in jax.device_get(found))
     missing = ((0, 0), (0, max(0, k - ids.shape[1])))
     return (

@@ -162,15 +162,15 @@ def steps_of(
 
 def _decode_arguments(program: Program, state: TrainState) -> tuple:
   """Requests that may get all items but their own, as in an evaluation."""
-  rows, items = program.requests.batch_size, program.system.num_items + 1
+  rows, items = program.requests.batch_size, program.system.num_items
+  words = jax.ShapeDtypeStruct(
+    (rows, num_words(items)), np.uint32, sharding=program.request_sharding
+  )
   return (
     state.params,
     program.abstract_requests(),
-    program.abstract_trie(),
-    jax.ShapeDtypeStruct(
-      (rows, num_words(items - 1)), np.uint32, sharding=program.request_sharding
-    ),
-    jax.ShapeDtypeStruct((items,), bool, sharding=program.placement.replicated),
+    program.abstract_search_items(),
+    words,
   )
 
 
@@ -180,15 +180,10 @@ def _retrieve_arguments(program: Program, state: TrainState) -> tuple:
     query = jax.eval_shape(
       program.query, state.params, program.abstract_requests()
     )
-    items = jax.eval_shape(program.items, state.params)
-  placement = program.placement
-  return tuple(
-    jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-    for x, sharding in (
-      (query, placement.replicated),
-      (items, placement.by_items),
-    )
+  query = jax.ShapeDtypeStruct(
+    query.shape, query.dtype, sharding=program.placement.replicated
   )
+  return query, program.abstract_vectors()
 
 
 def _memory(compiled: jax.stages.Compiled) -> Memory:

@@ -73,7 +73,7 @@ class LastItem(nn.Module):
     return self.table if ids is None else self.table[ids]
 
 
-def _offer(monkeypatch, package, thing):
+def offer(monkeypatch, package, thing):
   """What a line in the package's __init__ does."""
   name = thing.__name__
   monkeypatch.setattr(package, name, thing, raising=False)
@@ -93,7 +93,7 @@ def _loaded(run):
 
 
 def test_an_evaluator_needs_its_file_and_a_name(config, monkeypatch, tmp_path):
-  _offer(monkeypatch, evaluation, TopItem)
+  offer(monkeypatch, evaluation, TopItem)
   config.evals = {"top": {"name": "evaluation.TopItem"}}
   config.train.eval_every_steps = 0
   run = Run.start(config, tmp_path)
@@ -109,7 +109,7 @@ def test_an_evaluator_needs_its_file_and_a_name(config, monkeypatch, tmp_path):
 
 
 def test_a_model_needs_its_file_and_a_name(config, monkeypatch, tmp_path):
-  _offer(monkeypatch, models, LastItem)
+  offer(monkeypatch, models, LastItem)
   config.system = {"name": "models.LastItem"}
   run = Run.start(config, tmp_path)
   run.check_evals()

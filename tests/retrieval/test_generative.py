@@ -18,6 +18,7 @@ from genrec_jax.retrieval.generative import (
   Generative,
   PrefixMatch,
 )
+from genrec_jax.retrieval.strategy import SearchItems
 from tests.decoding import cases
 
 _BATCH = 4
@@ -27,16 +28,17 @@ def _search(strategy, case):
   cold = jnp.zeros(len(case.codes), bool)
 
   @functools.partial(jax.jit)
-  def decode(batch, trie, allowed):
+  def decode(batch, items, allowed):
     decoder = cases.HashDecoder(batch["request"], case.decoder.level_sizes)
-    return strategy(decoder, trie, allowed, cold)
+    return strategy(decoder, items, allowed)
 
   def request_batch(requests):
     # A request is known by its first item.
     first = [record["item"][0] for record in requests.history]
     return {"request": jnp.asarray(np.array(first, np.uint32))}
 
-  return Generative(decode, request_batch, case.trie, _BATCH)
+  items = SearchItems(case.trie, cold)
+  return Generative(decode, request_batch, items, _BATCH)
 
 
 def _requests(count):

@@ -30,6 +30,7 @@ from genrec_jax.ranking.utility import ValueFunction
 from genrec_jax.retrieval.brute_force import BruteForce
 from genrec_jax.retrieval.generative import Generative, PrefixMatch
 from genrec_jax.retrieval.scann import Scann
+from genrec_jax.retrieval.strategy import SearchItems
 from genrec_jax.serving.two_stage import TwoStage
 from tests.decoding import cases
 
@@ -100,10 +101,10 @@ def _prefix_match(num_beams, share):
   strategy = PrefixMatch(num_beams, depth=2, share=share)
 
   @jax.jit
-  def decode(batch, trie, allowed):
+  def decode(batch, items, allowed):
     sizes = cases.SHAPES[0][0]
     decoder = cases.HashDecoder(batch["request"], sizes)
-    return strategy(decoder, trie, allowed, batch["cold"])
+    return strategy(decoder, items, allowed)
 
   return decode
 
@@ -119,9 +120,10 @@ def test_unseen_items_fill_what_seen_ones_leave(
 ):
   case = cases.make(seed, 0)
   cold = np.random.default_rng(seed).random(_V + 1) < cold_share
-  batch = {"request": case.decoder.request_B, "cold": jnp.asarray(cold)}
+  batch = {"request": case.decoder.request_B}
+  items = SearchItems(case.trie, jnp.asarray(cold))
   search = Generative(
-    _prefix_match(num_beams, share), lambda _: batch, case.trie, _B
+    _prefix_match(num_beams, share), lambda _: batch, items, _B
   )
   possible = case.allowed & case.live[None]
   ids, scores, _ = search(_requests(), num_beams, ItemMask.of(case.allowed))

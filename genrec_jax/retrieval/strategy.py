@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The seam of searches that read a model: what one asks for, and what it gets.
+
+    strategy(model, items, allowed_BW) -> ids, scores, codes of the best
+
+A strategy says by protocols of core/seams.py what it asks of the model. It then
+gets the model with its parameters and the requests (a BoundModel), and all that
+is known of the items in one argument (SearchItems): their trie, which of them
+are new, and their vectors where the model gives any. Both are pytrees or made
+inside of jit, so one program answers all requests.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+from jaxtyping import Array, Float, Int, UInt32
+
+from genrec_jax.core import seams
+
+Found = tuple[Int[Array, "B K"], Float[Array, "B K"], Int[Array, "B K M"]]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SearchItems:
+  """What is searched: made once for the parameters that are asked.
+
+  As of any pytree, fields may hold shapes or shardings in place of arrays.
+
+  Attributes:
+    trie: a Trie (decoding/trie.py) of the items that may be recommended.
+    cold_V1: bool (V + 1,); items without an event in the training part.
+    vectors_RD: what the model's `items` gives, row 0 = padding, rows beyond V
+      to fill up; None where the strategy asks for none.
+  """
+
+  trie: Any
+  cold_V1: Any
+  vectors_RD: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class BoundModel:
+  """A model with its parameters and the requests it has read: a Decoder.
+
+  Attributes:
+    apply: (*args, method=NAME) -> what that method of the model answers.
+    batch: the requests.
+  """
+
+  apply: Callable[..., Any]
+  batch: Mapping[str, Any]
+
+  def ask(self, method: str, *args: Any) -> Any:
+    """What a method answers, such as ask("query", model.batch)."""
+    return self.apply(*args, method=method)
+
+  def start(self) -> tuple[Any, Float[Array, "B C"]]:
+    """See decoding/decoder.py."""
+    return self.ask("start", self.batch)
+
+  def step(
+    self,
+    cache: Any,
+    level: int,
+    codes_BK: Int[Array, "B K"],
+    parents_BK: Int[Array, "B K"],
+  ) -> tuple[Any, Float[Array, "B K C"]]:
+    """See decoding/decoder.py."""
+    return self.ask("step", cache, level, codes_BK, parents_BK)
+
+
+@runtime_checkable
+class Strategy(Protocol):
+  """How the items are searched.
+
+  Attributes:
+    num_results: items returned per request.
+    needs: protocols that the model must offer. Where one of them is a
+      seams.VectorModel the search gets the vectors of the items.
+  """
+
+  num_results: int
+  needs: tuple[type, ...]
+
+  def __call__(
+    self,
+    model: BoundModel,
+    items: SearchItems,
+    allowed_BW: UInt32[Array, "B W"] | None,
+  ) -> Found:
+    """Ids, scores and codes of the best; id 0 where there are fewer.
+
+    Args:
+      model: having read the requests.
+      items: that are searched.
+      allowed_BW: items that each request may get, as the words of an
+        ItemMask (data/item_mask.py); None = all.
+    """
+
+
+def needs_vectors(strategy: Strategy) -> bool:
+  """Whether a strategy asks for the vectors of the items."""
+  return any(issubclass(need, seams.VectorModel) for need in strategy.needs)
+
+
+def check_model(strategy: Any, system: Any) -> None:
+  """Raises a ValueError where a model cannot be searched so.
+
+  Args:
+    strategy: of config.retrieval.
+    system: of config.system.
+  """
+  seams.require(strategy, Strategy, "config.retrieval")
+  name = type(strategy).__name__
+  for need in strategy.needs:
+    seams.require(
+      system, need, f"config.retrieval is {name}, for which config.system"
+    )
