@@ -15,12 +15,11 @@ arrays, nothing pickled.
 from collections.abc import Mapping, Sequence
 import dataclasses
 import os
-import pathlib
 
 from jaxtyping import Shaped
 import numpy as np
 
-from genrec_jax.core import atomic
+from genrec_jax.evaluation import column_file
 from genrec_jax.evaluation.full_ranking import Evaluation
 from genrec_jax.metrics import bootstrap, hierarchical
 from genrec_jax.metrics.ranking import per_request
@@ -73,41 +72,26 @@ class Ranks:
 
   @property
   def parts(self) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.split("/")[0] for name in self.columns))
+    return column_file.parts(self.columns)
 
   def names(self, part: str) -> tuple[str, ...]:
     """Returns the rankers of a part."""
-    prefix = f"{part}/ranks/"
-    return tuple(
-      n.removeprefix(prefix) for n in self.columns if n.startswith(prefix)
-    )
+    return column_file.names(self.columns, part, "ranks")
 
   def save(self, path: str | os.PathLike) -> None:
     """Writes the file as a whole or not at all."""
-    # By handle: savez adds .npz to the name of a path.
-    with atomic.replacing(path) as temporary, temporary.open("wb") as file:
-      np.savez_compressed(
-        file,
-        fingerprint=np.array(self.fingerprint),
-        ks=np.array(self.ks, np.int32),
-        **self.columns,
-      )
+    facts = {
+      "fingerprint": np.array(self.fingerprint),
+      "ks": np.array(self.ks, np.int32),
+    }
+    column_file.save(path, facts, self.columns)
 
   @classmethod
   def load(cls, path: str | os.PathLike) -> "Ranks":
     """Reads the file; ValueError where there is none."""
-    path = pathlib.Path(path)
-    if not path.is_file():
-      raise ValueError(
-        f"there is no {path}: run scripts/evaluate.py --workdir={path.parent}"
-      )
-    with np.load(path, allow_pickle=False) as arrays:
-      columns = {n: arrays[n] for n in arrays.files if "/" in n}
-      return cls(
-        str(arrays["fingerprint"]),
-        tuple(int(k) for k in arrays["ks"]),
-        columns,
-      )
+    facts, columns = column_file.load(path)
+    ks = tuple(int(k) for k in facts["ks"])
+    return cls(str(facts["fingerprint"]), ks, columns)
 
 
 def check_same_data(ours: str, other: str) -> None:

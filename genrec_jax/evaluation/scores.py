@@ -15,12 +15,11 @@ and event. Plain arrays, nothing pickled.
 from collections.abc import Mapping, Sequence
 import dataclasses
 import os
-import pathlib
 
 from jaxtyping import Bool, Float, Int, Shaped
 import numpy as np
 
-from genrec_jax.core import atomic
+from genrec_jax.evaluation import column_file
 from genrec_jax.evaluation.ranks import check_same_data
 from genrec_jax.evaluation.shown_items_measurement import ImpressionMeasurement
 from genrec_jax.metrics import score_bootstrap
@@ -57,40 +56,26 @@ class Scores:
 
   @property
   def parts(self) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.split("/")[0] for name in self.columns))
+    return column_file.parts(self.columns)
 
   def names(self, part: str) -> tuple[str, ...]:
     """The rankers of a part."""
-    prefix = f"{part}/logits/"
-    return tuple(
-      n.removeprefix(prefix) for n in self.columns if n.startswith(prefix)
-    )
+    return column_file.names(self.columns, part, "logits")
 
   def save(self, path: str | os.PathLike) -> None:
     """Writes the file as a whole or not at all."""
-    # By handle: savez adds .npz to the name of a path.
-    with atomic.replacing(path) as temporary, temporary.open("wb") as file:
-      np.savez_compressed(
-        file,
-        fingerprint=np.array(self.fingerprint),
-        tasks=np.array(self.tasks),
-        **self.columns,
-      )
+    facts = {
+      "fingerprint": np.array(self.fingerprint),
+      "tasks": np.array(self.tasks),
+    }
+    column_file.save(path, facts, self.columns)
 
   @classmethod
   def load(cls, path: str | os.PathLike) -> "Scores":
     """Reads the file; ValueError where there is none."""
-    path = pathlib.Path(path)
-    if not path.is_file():
-      raise ValueError(
-        f"there is no {path}: run scripts/evaluate.py --workdir={path.parent}"
-      )
-    with np.load(path, allow_pickle=False) as arrays:
-      return cls(
-        str(arrays["fingerprint"]),
-        tuple(str(task) for task in arrays["tasks"]),
-        {n: arrays[n] for n in arrays.files if "/" in n},
-      )
+    facts, columns = column_file.load(path)
+    tasks = tuple(str(task) for task in facts["tasks"])
+    return cls(str(facts["fingerprint"]), tasks, columns)
 
 
 def compare(
