@@ -61,8 +61,30 @@ class Uniqueness(Protocol):
     """Codes of new items that no existing item has."""
 
 
+class _Rule:
+  """A rule by which a catalogue is new items beside none."""
+
+  def apply(
+    self,
+    codes_NM: Int[np.ndarray, "N M"],
+    level_sizes: tuple[int, ...],
+    costs: Costs | None = None,
+  ) -> Int[np.ndarray, "N M2"]:
+    """Codes of which none is taken twice."""
+    nobody = np.zeros((0, len(self.sizes(level_sizes))), np.int32)
+    return self.assign(nobody, codes_NM, level_sizes, costs)
+
+
+class _LastLevelRule(_Rule):
+  """One that finds other codes of the last level."""
+
+  def sizes(self, level_sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """As they were."""
+    return level_sizes
+
+
 @dataclasses.dataclass(frozen=True)
-class DedupLevel:
+class DedupLevel(_Rule):
   """One more level that numbers the items of a group 0, 1, 2, ...
 
   Attributes:
@@ -75,16 +97,6 @@ class DedupLevel:
   def sizes(self, level_sizes: tuple[int, ...]) -> tuple[int, ...]:
     """Level sizes with the new level."""
     return (*level_sizes, self.size)
-
-  def apply(
-    self,
-    codes_NM: Int[np.ndarray, "N M"],
-    level_sizes: tuple[int, ...],
-    costs: Costs | None = None,
-  ) -> Int[np.ndarray, "N M2"]:
-    """Codes with the running index within their group appended."""
-    nobody = np.zeros((0, codes_NM.shape[1] + 1), np.int32)
-    return self.assign(nobody, codes_NM, level_sizes, costs)
 
   def assign(
     self,
@@ -105,7 +117,7 @@ class DedupLevel:
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomLastLevel:
+class RandomLastLevel(_LastLevelRule):
   """Replaces the last code of colliding items by a free one under the prefix.
 
   The first item of a group keeps the nearest code. Codes are tried in an order
@@ -123,20 +135,6 @@ class RandomLastLevel:
   seed: int = 0
   keep_nearest: bool = True
   share_overflow: bool = False
-
-  def sizes(self, level_sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """As they were."""
-    return level_sizes
-
-  def apply(
-    self,
-    codes_NM: Int[np.ndarray, "N M"],
-    level_sizes: tuple[int, ...],
-    costs: Costs | None = None,
-  ) -> Int[np.ndarray, "N M2"]:
-    """Codes of which none is taken twice."""
-    nobody = np.zeros((0, codes_NM.shape[1]), np.int32)
-    return self.assign(nobody, codes_NM, level_sizes, costs)
 
   def assign(
     self,
@@ -165,7 +163,7 @@ class RandomLastLevel:
 
 
 @dataclasses.dataclass(frozen=True)
-class SinkhornLastLevel:
+class SinkhornLastLevel(_LastLevelRule):
   """Shares out the last codes of a prefix where two of its items collide.
 
   A soft assignment of all items under the prefix at the least cost, each code
@@ -182,10 +180,6 @@ class SinkhornLastLevel:
   rounds: int = 200
   share_overflow: ClassVar[bool] = False
 
-  def sizes(self, level_sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """As they were."""
-    return level_sizes
-
   def apply(
     self,
     codes_NM: Int[np.ndarray, "N M"],
@@ -195,16 +189,15 @@ class SinkhornLastLevel:
     """Codes of which none is taken twice."""
     costs = _needed(costs)
     codes_NM = codes_NM.copy()
-    nobody = np.zeros((0, codes_NM.shape[1]), np.int32)
     groups = []
-    for _, rows in _groups(nobody[:, :-1], codes_NM[:, :-1]):
+    for _, rows in _groups(codes_NM[:0, :-1], codes_NM[:, :-1]):
       _check_room(0, len(rows), level_sizes[-1], codes_NM[rows[0], :-1])
       if len(np.unique(codes_NM[rows, -1])) < len(rows):
         groups.append(rows)
     found = _lookup(costs, groups)
     for rows in groups:
       codes_NM[rows, -1] = self._share_out(found(rows))
-    return self.assign(nobody, codes_NM, level_sizes, costs)
+    return super().apply(codes_NM, level_sizes, costs)
 
   def assign(
     self,
