@@ -27,8 +27,9 @@ from genrec_jax.core import atomic
 from genrec_jax.core.flag_names import parse_flags
 from genrec_jax.data.dataset.catalog import Users
 from genrec_jax.data.times import to_the_minute
-from genrec_jax.experiment.experiment import RETRIEVERS, Run
+from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import CHECKPOINTS
+from genrec_jax.experiment.searches import RETRIEVERS
 from genrec_jax.serving.recommender import Recommender, load
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a trained run.")

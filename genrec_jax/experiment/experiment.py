@@ -25,12 +25,10 @@ from genrec_jax.core import processes, rng, seams, sharding
 from genrec_jax.core.build import build, build_options
 from genrec_jax.core.seams import Evaluator, Search
 from genrec_jax.core.sharding import MeshOptions, Placement
-from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import Histories, HistorySource
 from genrec_jax.data.prepare.preparation import check_prepared, prepare
-from genrec_jax.decoding.trie import Trie
-from genrec_jax.experiment import checks
+from genrec_jax.experiment import checks, searches
 from genrec_jax.experiment.artifacts import Artifacts
 from genrec_jax.experiment.options import PipelineOptions, RequestOptions
 from genrec_jax.experiment.program import Program
@@ -40,19 +38,9 @@ from genrec_jax.experiment.sections import (
   read_config,
   write_config,
 )
-from genrec_jax.retrieval.brute_force import BruteForce
-from genrec_jax.retrieval.generative import Generative
-from genrec_jax.retrieval.model_search import ModelSearch
-from genrec_jax.retrieval.scann import Scann
-from genrec_jax.retrieval.strategy import (
-  SearchItems,
-  check_model,
-  needs_vectors,
-)
+from genrec_jax.retrieval.strategy import check_model
 from genrec_jax.train.loop import LoopOptions
 from genrec_jax.train.state import init_params
-
-RETRIEVERS = {"brute_force": BruteForce, "scann": Scann}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,57 +271,9 @@ class Run:
       program: None for copies on this process's devices.
     """
     program = self.program() if program is None else program
-    layout = self.pipeline.layout
-
-    def request_batch(requests):
-      batch = layout.request_batch(requests)
-      return sharding.put(batch, program.request_sharding)
-
-    if self.retrieval is not None:
-      return self._generative(params, program, request_batch)
-    with program.in_force():
-      if index is None:
-        index = BruteForce(
-          program.items(params),
-          program.placement.mesh,
-          self.histories.manifest.num_items,
-        )
-
-    def query(batch):
-      with program.in_force():
-        return program.query(params, batch)
-
-    return ModelSearch(
-      query_fn=query,
-      request_batch=request_batch,
-      index=index,
-      batch_size=self.requests.batch_size,
-    )
-
-  def _generative(self, params, program, request_batch) -> Generative:
-    trie = Trie.build(
-      self.artifacts.codes, self.system.level_sizes, self.artifacts.live
-    )
-    items = jax.device_put(
-      SearchItems(trie, self.catalog.count == 0), program.placement.replicated
-    )
-    if needs_vectors(program.retrieval):
-      with program.in_force():
-        vectors_RD = program.items(params)
-      items = dataclasses.replace(items, vectors_RD=vectors_RD)
-
-    def decode(batch, items, allowed):
-      if allowed is not None:
-        allowed = sharding.put({"": allowed}, program.request_sharding)[""]
-      with program.in_force():
-        return program.decode(params, batch, items, allowed)
-
-    return Generative(
-      decode_fn=decode,
-      request_batch=request_batch,
-      items=items,
-      batch_size=self.requests.batch_size,
-    )
+    if program.retrieval is None:
+      return searches.by_vectors(program, params, index)
+    return searches.by_codes(program, params, self.artifacts)
 
   def index(self, params: Any, retriever: str | None = None) -> Any:
     """An index over the items, for `search`; None for a model that generates.
@@ -353,12 +293,8 @@ class Run:
           " vectors to search; config.retrieval says how it is searched"
         )
       return None
-    retriever = retriever or "brute_force"
-    if retriever not in RETRIEVERS:
-      hint = choices_hint(retriever, RETRIEVERS)
-      raise ValueError(f"retriever={retriever!r} is unknown.{hint}")
-    vectors = jax.device_get(self.item_vectors(params))
-    return RETRIEVERS[retriever].build(vectors)
+    kind = searches.retriever_of(retriever or "brute_force")
+    return kind.build(jax.device_get(self.item_vectors(params)))
 
   def check_evals(self) -> None:
     """Raises a ValueError where an evaluator cannot be answered.

@@ -15,7 +15,7 @@ from genrec_jax.data.dataset.impressions import Impressions
 from genrec_jax.data.dataset.requests import make_requests
 from genrec_jax.data.layouts.actions import ActionOriented, Fused, Interleaved
 from genrec_jax.data.layouts.joint import JointActionOriented, JointInterleaved
-from genrec_jax.data.layouts.ranking import PLACE
+from genrec_jax.data.layouts.request_columns import PLACE
 from genrec_jax.data.layouts.request_events import (
   UNKNOWN_TIME,
   RequestEvents,

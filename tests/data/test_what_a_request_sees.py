@@ -27,7 +27,7 @@ from genrec_jax.data.layouts.joint import (
 )
 from genrec_jax.data.layouts.labelled_events import FIRST
 from genrec_jax.data.layouts.pointwise import PointwiseRows
-from genrec_jax.data.layouts.ranking import NEXT_ITEM, PLACE
+from genrec_jax.data.layouts.request_columns import NEXT_ITEM, PLACE
 from genrec_jax.data.layouts.request_events import RequestEvents
 from genrec_jax.data.layouts.request_examples import (
   RequestExamples,

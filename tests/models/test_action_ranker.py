@@ -19,7 +19,7 @@ from genrec_jax.data.layouts.actions import (
   Fused,
   Interleaved,
 )
-from genrec_jax.data.layouts.ranking import PLACE
+from genrec_jax.data.layouts.request_columns import PLACE
 from genrec_jax.layers.action_heads import LinearHead
 from genrec_jax.layers.attention import SiluAttention, SoftmaxAttention
 from genrec_jax.models.action_ranker import ActionRanker

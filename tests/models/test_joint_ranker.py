@@ -14,7 +14,7 @@ from genrec_jax.data.layouts.joint import (
   JointActionOriented,
   JointInterleaved,
 )
-from genrec_jax.data.layouts.ranking import PLACE
+from genrec_jax.data.layouts.request_columns import PLACE
 from genrec_jax.layers.action_heads import LinearHead
 from genrec_jax.models.joint_ranker import JointRanker
 from tests.data.layouts.requests_by_hand import (

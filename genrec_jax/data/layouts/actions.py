@@ -20,11 +20,8 @@ from jaxtyping import Int
 import numpy as np
 
 from genrec_jax.core.roles import ACTION, BOTH, EVENT, ITEM
-from genrec_jax.data.layouts.ranking import (
-  COLUMNS,
-  RequestLayout,
-  put,
-)
+from genrec_jax.data.layouts.ranking import RequestLayout
+from genrec_jax.data.layouts.request_columns import COLUMNS, put
 from genrec_jax.data.layouts.request_events import (
   UNKNOWN_GAP,
   RequestEvents,

@@ -20,10 +20,10 @@ import numpy as np
 from genrec_jax.data.dataset.feedback import BoundFeedback, Feedback
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.layouts.actions import ActionOriented, Fused, Interleaved
-from genrec_jax.data.layouts.ranking import (
+from genrec_jax.data.layouts.ranking import RequestLayout
+from genrec_jax.data.layouts.request_columns import (
   NEXT_ITEM,
   PLACE,
-  RequestLayout,
   with_measurable_times,
 )
 from genrec_jax.data.layouts.request_events import RequestEvents

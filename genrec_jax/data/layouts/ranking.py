@@ -15,10 +15,8 @@ as well. Arrays of a batch, all (B, L) int32:
     item action context kind role positions limit request gap time query_time
     label labelled user segment_ids
 
-action is a bit mask, kind one of core/roles.py, request a running number. The
-column next_item is for data/layouts/joint.py alone, and no array here. The file
-is long because tokens of training and of serving, which must be the same, are
-made side by side.
+data/layouts/request_columns.py has them. Tokens of training and of serving,
+which must be the same, are made side by side.
 """
 
 import dataclasses
@@ -27,7 +25,7 @@ from typing import Any, ClassVar
 from jaxtyping import Int
 import numpy as np
 
-from genrec_jax.core.roles import ATTRIBUTE, CANDIDATE, CONTEXT, TARGET
+from genrec_jax.core.roles import CANDIDATE, TARGET
 from genrec_jax.data.dataset.catalog import Users
 from genrec_jax.data.dataset.feedback import BoundFeedback, Feedback
 from genrec_jax.data.dataset.histories import HistorySource
@@ -36,41 +34,21 @@ from genrec_jax.data.features.feature_set import FeatureSet
 from genrec_jax.data.features.moments import Moments
 from genrec_jax.data.features.user_tokens import hashed_attributes
 from genrec_jax.data.layouts.base import BaseLayout
-from genrec_jax.data.layouts.request_events import (
-  UNKNOWN_GAP,
-  UNKNOWN_TIME,
-  RequestEvents,
-  measurable,
+from genrec_jax.data.layouts.request_columns import (
+  COLUMNS,
+  NEXT_ITEM,
+  PLACE,
+  put,
+  put_context,
+  with_measurable_times,
 )
+from genrec_jax.data.layouts.request_events import RequestEvents
 from genrec_jax.data.layouts.request_examples import (
   ASKED,
   PIECE,
   RequestExamples,
 )
 from genrec_jax.data.schema import Record
-
-NEXT_ITEM = "next_item"
-COLUMNS = (
-  *("item", "action", "kind", "role", "positions", "limit", "request", "gap"),
-  *("time", "query_time", "label", "labelled", "context", "user"),
-  NEXT_ITEM,
-)
-PLACE = {name: i for i, name in enumerate(COLUMNS)}
-_TIMES = [PLACE["time"], PLACE["query_time"]]
-
-
-def put(rows: Int[np.ndarray, "n C"], **columns: Any) -> None:
-  """Sets columns of rows by name."""
-  for name, value in columns.items():
-    rows[:, PLACE[name]] = value
-
-
-def with_measurable_times(
-  rows: Int[np.ndarray, "n C"],
-) -> Int[np.ndarray, "n C"]:
-  """Rows of one example whose times can be subtracted, in place."""
-  rows[:, _TIMES] = measurable(rows[:, _TIMES])
-  return rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,16 +275,7 @@ class RequestLayout(BaseLayout):
     if not self.causal:
       limits[:] = past
     if prefix:
-      put(
-        context,
-        kind=ATTRIBUTE,
-        role=CONTEXT,
-        positions=np.arange(prefix),
-        limit=prefix,
-        gap=UNKNOWN_GAP,
-        time=UNKNOWN_TIME,
-        query_time=UNKNOWN_TIME,
-      )
+      put_context(context)
       if self.context_UC is not None and user >= 0:
         put(context, context=self.context_UC[user])
     put(

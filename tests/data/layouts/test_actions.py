@@ -18,7 +18,7 @@ from genrec_jax.data.layouts.actions import (
   Interleaved,
 )
 from genrec_jax.data.layouts.labelled_events import LabelledEvents
-from genrec_jax.data.layouts.ranking import NEXT_ITEM, PLACE
+from genrec_jax.data.layouts.request_columns import NEXT_ITEM, PLACE
 from genrec_jax.data.layouts.request_events import UNKNOWN_TIME
 from genrec_jax.data.layouts.request_examples import RequestExamples
 from tests.data.layouts.requests_by_hand import (

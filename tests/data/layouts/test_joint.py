@@ -17,7 +17,7 @@ from genrec_jax.data.layouts.joint import (
   JointFused,
   JointInterleaved,
 )
-from genrec_jax.data.layouts.ranking import PLACE
+from genrec_jax.data.layouts.request_columns import PLACE
 from genrec_jax.data.layouts.request_events import UNKNOWN_TIME
 from tests.data.layouts.requests_by_hand import (
   FEEDBACK,

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The searches of a program's model: by item vectors, or by the items' codes.
+
+What they hold of the items is made once, for the parameters they are given.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+import jax
+
+from genrec_jax.core import sharding
+from genrec_jax.core.suggest import choices_hint
+from genrec_jax.data.dataset.requests import Requests
+from genrec_jax.decoding.trie import Trie
+from genrec_jax.experiment.artifacts import Artifacts
+from genrec_jax.experiment.program import Program
+from genrec_jax.retrieval.brute_force import BruteForce
+from genrec_jax.retrieval.generative import Generative
+from genrec_jax.retrieval.model_search import ModelSearch
+from genrec_jax.retrieval.scann import Scann
+from genrec_jax.retrieval.strategy import SearchItems, needs_vectors
+
+RETRIEVERS = {"brute_force": BruteForce, "scann": Scann}
+
+
+def retriever_of(name: str) -> type[BruteForce] | type[Scann]:
+  """The index of a name; ValueError for one that there is not."""
+  if name not in RETRIEVERS:
+    hint = choices_hint(name, RETRIEVERS)
+    raise ValueError(f"retriever={name!r} is unknown.{hint}")
+  return RETRIEVERS[name]
+
+
+def by_vectors(program: Program, params: Any, index: Any = None) -> ModelSearch:
+  """Search by the model's queries.
+
+  Args:
+    program: with a layout that is bound to the data set.
+    params: as the program places them.
+    index: over the items of these parameters; None builds brute force.
+  """
+  if index is None:
+    with program.in_force():
+      index = BruteForce(
+        program.items(params),
+        program.placement.mesh,
+        program.system.num_items,
+      )
+
+  def query(batch):
+    with program.in_force():
+      return program.query(params, batch)
+
+  return ModelSearch(
+    query_fn=query,
+    request_batch=lambda requests: _request_batch(program, requests),
+    index=index,
+    batch_size=program.requests.batch_size,
+  )
+
+
+def by_codes(program: Program, params: Any, artifacts: Artifacts) -> Generative:
+  """Search by the program's strategy, which gets the vectors it asks for.
+
+  Args:
+    program: with a layout that is bound to the data set.
+    params: as the program places them.
+    artifacts: codes of the items, and which of them may be recommended.
+  """
+  trie = Trie.build(artifacts.codes, program.system.level_sizes, artifacts.live)
+  items = jax.device_put(
+    SearchItems(trie, artifacts.catalog.count == 0),
+    program.placement.replicated,
+  )
+  if needs_vectors(program.retrieval):
+    with program.in_force():
+      vectors_RD = program.items(params)
+    items = dataclasses.replace(items, vectors_RD=vectors_RD)
+
+  def decode(batch, items, allowed):
+    if allowed is not None:
+      allowed = sharding.put({"": allowed}, program.request_sharding)[""]
+    with program.in_force():
+      return program.decode(params, batch, items, allowed)
+
+  return Generative(
+    decode_fn=decode,
+    request_batch=lambda requests: _request_batch(program, requests),
+    items=items,
+    batch_size=program.requests.batch_size,
+  )
+
+
+def _request_batch(program: Program, requests: Requests) -> Mapping[str, Any]:
+  batch = program.pipeline.layout.request_batch(requests)
+  return sharding.put(batch, program.request_sharding)
