@@ -99,6 +99,41 @@ def code_sums(
   return sums_CD, sizes_C.astype(vectors_ND.dtype)
 
 
+def draw_by_weight(
+  weight_N: Float[Array, "N"], count: int, key: Key[Array, ""]
+) -> Int[Array, "T"]:
+  """count indices, each drawn with a probability proportional to its weight.
+
+  One of about sqrt(N) blocks is drawn first, then an index within it. A single
+  float32 sum over all weights stops growing where it is 2^24 times a weight,
+  and a float32 draw has 2^23 values: indices beyond would never come.
+
+  Args:
+    weight_N: at least 0, and not all 0.
+    count: T.
+    key: of the draws.
+  """
+  (size,) = weight_N.shape
+  width = math.isqrt(size - 1) + 1
+  rows = -(-size // width)
+  sums_RW = jnp.pad(weight_N, (0, rows * width - size)).reshape(rows, width)
+  sums_RW = jnp.cumsum(sums_RW, axis=1)
+  sums_R = jnp.cumsum(sums_RW[:, -1])
+  row_key, place_key = jax.random.split(key)
+  draw_T = jax.random.uniform(row_key, (count,)) * sums_R[-1]
+  row_T = jnp.searchsorted(sums_R, draw_T, side="right")
+  row_T = jnp.minimum(row_T, rows - 1)
+  sums_TW = sums_RW[row_T]
+  draw_T = jax.random.uniform(place_key, (count,)) * sums_TW[:, -1]
+  place_T = jax.vmap(functools.partial(jnp.searchsorted, side="right"))(
+    sums_TW, draw_T
+  )
+  chosen_T = row_T * width + place_T
+  # Sums that were rounded may end at an index of no weight.
+  possible_T = weight_N.at[chosen_T].get(mode="fill", fill_value=0) > 0
+  return jnp.where(possible_T, chosen_T, jnp.argmax(weight_N))
+
+
 def kmeans_plus_plus(
   vectors_ND: Float[Array, "N D"], num_codes: int, key: Key[Array, ""]
 ) -> Float[Array, "C D"]:
@@ -113,18 +148,13 @@ def kmeans_plus_plus(
 
   def add(index, state):
     centers_CD, apart_N, free_N = state
-    draws_T = jax.random.uniform(jax.random.fold_in(key, index), (trials,))
     # Rounding leaves equal vectors apart, and near ones not.
     weight_N = jnp.where(free_N, apart_N, 0.0)
     # All alike at the first draw, and where nothing is apart any more.
     uniform = (index == 0) | (jnp.max(weight_N) <= 0)
     alike_N = jnp.where(jnp.any(free_N), free_N, True).astype(apart_N.dtype)
     weight_N = jnp.where(uniform, alike_N, weight_N)
-    total_N = jnp.cumsum(weight_N)
-    chosen_T = jnp.searchsorted(total_N, draws_T * total_N[-1], side="right")
-    # Sums that were rounded may end at a vector of no weight.
-    possible_T = weight_N.at[chosen_T].get(mode="fill", fill_value=0) > 0
-    chosen_T = jnp.where(possible_T, chosen_T, jnp.argmax(weight_N))
+    chosen_T = draw_by_weight(weight_N, trials, jax.random.fold_in(key, index))
     tried_TD = vectors_ND[chosen_T]
     gaps_NT = squared_distances(vectors_ND, tried_TD)
     gaps_NT = jnp.minimum(apart_N[:, None], gaps_NT)

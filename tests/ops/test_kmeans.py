@@ -12,6 +12,7 @@ import pytest
 from genrec_jax.ops import kmeans as module
 from genrec_jax.ops.kmeans import (
   code_sums,
+  draw_by_weight,
   kmeans,
   kmeans_plus_plus,
   nearest,
@@ -187,6 +188,29 @@ def test_clusters_far_from_0_are_found(balanced):
   means = x.reshape(4, 3000, 3).mean(axis=1, dtype=np.float64)
   # Half the distance of two float32 there.
   np.testing.assert_allclose(centers[codes[:, 0]], means, atol=5e-4, rtol=0)
+
+
+_draw = jax.jit(draw_by_weight, static_argnums=1)
+
+
+def test_draws_are_as_frequent_as_their_weights():
+  weight = np.float32([1, 0, 2, 3, 0, 0, 4, 0])
+  drawn = _draw(weight, 20_000, jax.random.key(0))
+  found = np.bincount(drawn, minlength=8) / 20_000
+  assert not found[weight == 0].any()
+  np.testing.assert_allclose(found, weight / 10, atol=0.012)  # 3.5 sigma
+
+
+def test_draws_reach_indices_that_one_sum_would_not():
+  # Beside 2^23 a float32 keeps whole numbers: four of these weights.
+  weight = np.full(1 << 15, 0.25, np.float32)
+  weight[0] = 1 << 23
+  drawn = np.asarray(_draw(weight, 1 << 17, jax.random.key(0)))
+  rest = drawn[drawn > 0]
+  # One in a thousand, of all places alike.
+  assert 80 < len(rest) < 180
+  for part in (rest % 4, rest >> 13):
+    assert (np.bincount(part, minlength=4) > len(rest) / 8).all()
 
 
 def test_starts_differ_where_vectors_do():
