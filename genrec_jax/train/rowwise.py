@@ -136,5 +136,14 @@ class DenseAndRowwise:
   dense: optax.GradientTransformation
   tables: RowwiseAdagrad | RowwiseAdamW
 
+  def __post_init__(self):
+    if not isinstance(self.dense, optax.GradientTransformation):
+      raise ValueError(
+        f"config.optimizer.dense is a {type(self.dense).__name__}, and must be"
+        " an Optax transformation such as train.adamw. To freeze parameters put"
+        " train.Frozen around the whole: its optimizer is the"
+        " train.DenseAndRowwise."
+      )
+
 
 Optimizer = optax.GradientTransformation | DenseAndRowwise

@@ -216,6 +216,12 @@ def test_patterns_that_match_nothing_or_everything():
     init_state(params, Frozen(adamw(0.1), (".*",)))
 
 
+def test_a_frozen_goes_around_both_optimizers():
+  frozen = {"name": "train.Frozen", "optimizer": _DENSE, "paths": ("low/.*",)}
+  with pytest.raises(ValueError, match="dense is a Frozen.*around the whole"):
+    build({**_ROWWISE, "dense": frozen})
+
+
 def test_one_frozen_is_enough():
   inner = Frozen(adamw(0.1), ("mean",))
   with pytest.raises(ValueError, match="within a Frozen"):
