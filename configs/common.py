@@ -180,6 +180,7 @@ def train_options(steps: int, eval_every_steps: int, patience: int) -> dict:
     "eval_users": placeholder(int),
     "keep_checkpoints": 2,
     "warm_start": "",
+    "pretrained": placeholder(object),
   }
 
 

@@ -7,6 +7,8 @@ import inspect
 import json
 import pathlib
 
+from absl import flags
+from ml_collections import config_flags
 import pytest
 
 from genrec_jax.core.build import build, build_options, to_plain
@@ -22,6 +24,8 @@ from genrec_jax.experiment.options import PipelineOptions
 from genrec_jax.experiment.sections import check_config
 from genrec_jax.semantic_ids import stages
 from genrec_jax.tpu.compile import steps_of
+from genrec_jax.train.loop import LoopOptions
+from genrec_jax.train.parameter_source import ParameterSource
 from tests import commands
 from tests.config_parts import of_different_parts
 
@@ -115,6 +119,25 @@ def test_an_unknown_word_is_an_error(name):
   module = importlib.import_module(f"configs.{name}")
   with pytest.raises(ValueError, match="Did you mean 'quicktest'"):
     module.get_config("quicktst")
+
+
+@pytest.mark.parametrize("name", sorted({*_NAMES} - {*_TOKENS_ONLY}))
+def test_pretrained_parameters_are_named_on_the_command_line(name):
+  values = flags.FlagValues()
+  path = _ROOT / "configs" / f"{name}.py"
+  part = "{'a/b': {'path': 'runs/x', 'prefix': 'b'}}"
+  arguments = ["", f"--config={path}", f"--config.train.pretrained={part}"]
+  config_flags.DEFINE_config_file(
+    "config", flag_values=values, sys_argv=arguments
+  )
+  values(arguments)
+  for config, sources in (
+    (importlib.import_module(f"configs.{name}").get_config(), {}),
+    (values.config, {"a/b": ParameterSource("runs/x", "b")}),
+  ):
+    options = check_config(config)["train"]
+    options = build_options(LoopOptions, options, where="config.train")
+    assert options.pretrained == sources
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,13 @@
       "head/kernel": {"path": "head.safetensors", "prefix": "out/kernel"},
     }
 
-A key names a part of the parameters: one array, or all below a path. Its source
-is a .safetensors file, or the workdir of a run (its best checkpoint). Under the
-prefix the source must have just the arrays that the part has, with the same
-names and shapes; names may be joined by "/" or ".". Files are read when a run
-starts, and not when it is resumed: its checkpoints hold every parameter.
+or --config.train.pretrained="{'backbone': {'path': 'runs/a', ...}}" on the
+command line. A key names a part of the parameters: one array, or all below a
+path. Its source is a .safetensors file, or the workdir of a run (its best
+checkpoint). Under the prefix the source must have just the arrays that the
+part has, with the same names and shapes; names may be joined by "/" or ".".
+Files are read when a run starts, and not when it is resumed: its checkpoints
+hold every parameter.
 """
 
 from collections.abc import Mapping

@@ -63,7 +63,7 @@ class LoopOptions:
     keep_checkpoints: newest ones kept, the best apart.
     warm_start: workdir of a run whose parameters to start from; '' = none.
     pretrained: part of the parameters -> where it is read from, after
-      warm_start (experiment/pretrained.py).
+      warm_start (experiment/pretrained.py); None = nothing.
   """
 
   steps: int
@@ -75,7 +75,7 @@ class LoopOptions:
   eval_users: int | None = None
   keep_checkpoints: int = 2
   warm_start: str = ""
-  pretrained: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  pretrained: Mapping[str, Any] | None = None
 
   @property
   def monitors(self) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ class LoopOptions:
       else build_options(
         ParameterSource, node, where=f"config.train.pretrained[{part!r}]"
       )
-      for part, node in self.pretrained.items()
+      for part, node in (self.pretrained or {}).items()
     }
     object.__setattr__(self, "pretrained", sources)
     for name in ("steps", "log_every_steps", "keep_checkpoints"):
