@@ -9,10 +9,23 @@ mask of the event's action.
 
 from collections.abc import Callable
 
+from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from genrec_jax.core.types import Batch
+
+
+def action_layer(width: int, embedding_init_std: float) -> nn.Dense:
+  """What makes vectors (..., width) of actions, one entry each (..., A).
+
+  Of the size of what they are added to: fifty events are summed.
+  """
+  return nn.Dense(
+    width,
+    use_bias=False,
+    kernel_init=nn.initializers.normal(embedding_init_std),
+  )
 
 
 def history_events(

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from genrec_jax.core.types import Batch, Outputs
 from genrec_jax.layers.feature_embedding import FeatureEmbedding
-from genrec_jax.layers.history_events import history_events
+from genrec_jax.layers.history_events import action_layer, history_events
 from genrec_jax.layers.mlp import Mlp
 from genrec_jax.ops.precision import SCORES
 
@@ -70,11 +70,8 @@ class FeatureRanker(nn.Module):
       self.embedding_init_std,
       self.row_multiple,
     )
-    # Of the size of what it is added to: fifty events are summed.
-    self.action = nn.Dense(
-      len(self.history_columns) * self.width,
-      use_bias=False,
-      kernel_init=nn.initializers.normal(self.embedding_init_std),
+    self.action = action_layer(
+      len(self.history_columns) * self.width, self.embedding_init_std
     )
     self.tower = Mlp(self.tower_widths, self.dropout, self.dtype)
     self.head = nn.Dense(self.num_tasks, precision=SCORES)

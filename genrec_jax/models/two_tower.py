@@ -25,7 +25,7 @@ import numpy as np
 
 from genrec_jax.core.types import Batch, Outputs
 from genrec_jax.layers.feature_embedding import FeatureEmbedding
-from genrec_jax.layers.history_events import history_events
+from genrec_jax.layers.history_events import action_layer, history_events
 from genrec_jax.layers.history_pooling import SumPooling
 from genrec_jax.layers.mlp import Mlp
 from genrec_jax.ops.precision import SCORES
@@ -101,11 +101,8 @@ class TwoTower(nn.Module):
       (self.num_items + 1, len(self.item_columns)),
       jnp.float32,
     )
-    # Of the size of what it is added to: fifty events are summed.
-    self.action = nn.Dense(
-      len(self.history_columns) * self.width,
-      use_bias=False,
-      kernel_init=nn.initializers.normal(self.embedding_init_std),
+    self.action = action_layer(
+      len(self.history_columns) * self.width, self.embedding_init_std
     )
     self.pooling = SumPooling()
     self.user_tower = Mlp(self.tower_widths, self.dropout, self.dtype)

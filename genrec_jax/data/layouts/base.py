@@ -5,7 +5,11 @@ A layout says what an example is made of; the pipeline packs examples into rows
 and has the layout name their columns (core/seams.py: Layout).
 """
 
+from collections.abc import Sequence
 from typing import Any
+
+from jaxtyping import Int
+import numpy as np
 
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import HistorySource
@@ -40,3 +44,17 @@ class BaseLayout:
   def source(self, histories: HistorySource) -> HistorySource:
     """The records that examples are made of: by default, users."""
     return histories
+
+
+def named_columns(
+  rows_BLC: Int[np.ndarray, "B L C"],
+  segment_ids_BL: Int[np.ndarray, "B L"],
+  names: Sequence[str],
+) -> dict[str, np.ndarray]:
+  """The first columns of packed rows as NAME_BL, and segment_ids_BL; int32."""
+  batch = {
+    f"{name}_BL": np.ascontiguousarray(rows_BLC[:, :, place])
+    for place, name in enumerate(names)
+  }
+  batch["segment_ids_BL"] = segment_ids_BL.astype(np.int32)
+  return batch

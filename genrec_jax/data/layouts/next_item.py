@@ -20,7 +20,7 @@ from jaxtyping import Int
 import numpy as np
 
 from genrec_jax.data.dataset.requests import Requests
-from genrec_jax.data.layouts.base import BaseLayout
+from genrec_jax.data.layouts.base import BaseLayout, named_columns
 from genrec_jax.data.layouts.stochastic_length import StochasticLength
 from genrec_jax.data.schema import Record
 
@@ -83,11 +83,7 @@ class NextItem(BaseLayout):
     positions_BL: Int[np.ndarray, "B L"],
   ) -> dict[str, np.ndarray]:
     """Names the columns of packed rows; every array is (B, L) int32."""
-    batch = {
-      f"{name}_BL": np.ascontiguousarray(rows_BLC[:, :, i])
-      for i, name in enumerate(_COLUMNS)
-    }
-    batch["segment_ids_BL"] = segment_ids_BL.astype(np.int32)
+    batch = named_columns(rows_BLC, segment_ids_BL, _COLUMNS)
     batch["positions_BL"] = positions_BL.astype(np.int32)
     return batch
 

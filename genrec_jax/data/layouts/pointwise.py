@@ -30,7 +30,7 @@ from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.features.feature_set import FeatureSet
 from genrec_jax.data.features.features import Feature, FittedFeatures
 from genrec_jax.data.features.moments import Moments
-from genrec_jax.data.layouts.base import BaseLayout
+from genrec_jax.data.layouts.base import BaseLayout, named_columns
 from genrec_jax.data.layouts.labelled_events import (
   FIRST,
   LabelledEvents,
@@ -175,11 +175,7 @@ class PointwiseRows(BaseLayout):
     positions_BL: Int[np.ndarray, "B L"],
   ) -> dict[str, np.ndarray]:
     """Names the columns of packed rows and looks features up; all int32."""
-    batch = {
-      f"{name}_BL": np.ascontiguousarray(rows_BLC[:, :, place])
-      for place, name in enumerate(_COLUMNS)
-    }
-    batch["segment_ids_BL"] = segment_ids_BL.astype(np.int32)
+    batch = named_columns(rows_BLC, segment_ids_BL, _COLUMNS)
     batch["positions_BL"] = positions_BL.astype(np.int32)
     item, action, context = np.split(
       rows_BLC[:, :, len(_COLUMNS) :],

@@ -33,10 +33,10 @@ from genrec_jax.data.dataset.impressions import Impressions
 from genrec_jax.data.features.feature_set import FeatureSet
 from genrec_jax.data.features.moments import Moments
 from genrec_jax.data.features.user_tokens import hashed_attributes
-from genrec_jax.data.layouts.base import BaseLayout
+from genrec_jax.data.layouts.base import BaseLayout, named_columns
 from genrec_jax.data.layouts.request_columns import (
+  ARRAYS,
   COLUMNS,
-  NEXT_ITEM,
   PLACE,
   put,
   put_context,
@@ -184,12 +184,7 @@ class RequestLayout(BaseLayout):
     Positions are the layout's own: what was shown together shares one.
     """
     del positions_BL
-    batch = {
-      f"{name}_BL": np.ascontiguousarray(rows_BLC[:, :, i])
-      for name, i in PLACE.items()
-      if name != NEXT_ITEM
-    }
-    batch["segment_ids_BL"] = segment_ids_BL.astype(np.int32)
+    batch = named_columns(rows_BLC, segment_ids_BL, ARRAYS)
     if self.features is not None:
       item_BL = batch["item_BL"]
       user_BL = np.where(segment_ids_BL > 0, batch["user_BL"], -1)

@@ -19,11 +19,12 @@ from genrec_jax.data.layouts.request_events import (
 )
 
 NEXT_ITEM = "next_item"
-COLUMNS = (
+# Those that are arrays of every batch.
+ARRAYS = (
   *("item", "action", "kind", "role", "positions", "limit", "request", "gap"),
   *("time", "query_time", "label", "labelled", "context", "user"),
-  NEXT_ITEM,
 )
+COLUMNS = (*ARRAYS, NEXT_ITEM)
 PLACE = {name: i for i, name in enumerate(COLUMNS)}
 _TIMES = [PLACE["time"], PLACE["query_time"]]
 
