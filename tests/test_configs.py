@@ -121,6 +121,8 @@ def test_an_unknown_word_is_an_error(name):
     module.get_config("quicktst")
 
 
+# How ml_collections reads a file.
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 @pytest.mark.parametrize("name", sorted({*_NAMES} - {*_TOKENS_ONLY}))
 def test_pretrained_parameters_are_named_on_the_command_line(name):
   values = flags.FlagValues()
