@@ -6,7 +6,7 @@
 
 10,000 users, 2,000 items, about 50 events each (data/simulator/synthetic.py).
 Expected, last event of each user, full ranking: HR@10 .522, where item-kNN has
-.302 and the ceiling is .609 (one seed); 10 minutes on 2 busy CPU cores.
+.302 and the oracle .609 (one seed); 10 minutes on 2 busy CPU cores.
 Measured figures are in the README's table.
 
 Words: `quickstart` stops early enough for scripts/quickstart.sh; others as in

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # From nothing to recommendations: makes .venv, installs, simulates shoppers,
-# trains HSTU on them, measures it against floors and ceiling, writes a report
+# trains HSTU on them, measures it against baselines and oracle, writes a report
 # and prints ten recommendations. A second run goes on where the first stopped.
 #
 #   bash scripts/quickstart.sh [WORKDIR]     default: quickstart_workdir
@@ -27,7 +27,7 @@ step 1/5 "Simulated shoppers: users, items, events, and the true model"
 step 2/5 "Training HSTU"
 "$PYTHON" scripts/train.py --config="$config" --workdir="$workdir"
 
-step 3/5 "Evaluation against the floors and the ceiling"
+step 3/5 "Evaluation against the baselines and the oracle"
 if [ "$workdir/evaluation.json" -nt "$workdir/best" ]; then
   echo "done before: $workdir/evaluation.json"
 else
@@ -40,6 +40,6 @@ user="$("$PYTHON" scripts/recommend.py --workdir="$workdir" --list_users=1)"
 
 step 5/5 "Report, and whether item-kNN was beaten"
 "$PYTHON" scripts/report.py --workdir="$workdir" --user="$user" \
-  --require_win || die "HSTU lost to a floor: that should not happen here." \
+  --require_win || die "HSTU lost to a baseline: that should not happen here." \
   "Please report it with $workdir/evaluation.json."
 echo "It took $((SECONDS - start)) seconds after the installation."

@@ -29,7 +29,7 @@ _USER = flags.DEFINE_string(
 _REQUIRE_WIN = flags.DEFINE_bool(
   "require_win",
   False,
-  "exit 1 where the run does not beat its best floor in all that it does",
+  "exit 1 where the run does not beat its best baseline in all that it does",
 )
 _RESULTS = flags.DEFINE_string("results", None, "folder of finished runs")
 _README = flags.DEFINE_string("readme", None, "file that holds the table")

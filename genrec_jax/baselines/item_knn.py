@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The floor that knows items by who took them: item-item nearest neighbours.
+"""The baseline that knows items by who took them: item-item nearest neighbours.
 
 With U_i the users who have item i in their TRAINING part,
 

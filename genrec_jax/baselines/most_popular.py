@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The floor that knows no user: items by their number of training events.
+"""The baseline that knows no user: items by their number of training events.
 
     score(item) = count(item)
 

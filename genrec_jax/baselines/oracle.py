@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ceiling of a simulated data set: the ranking by the simulator's own p.
+"""The oracle of a simulated data set: the ranking by the simulator's own p.
 
     score(i) = p(i is the next item | user, whole history, time of the request)
 
@@ -28,7 +28,7 @@ from genrec_jax.data.simulator import world as world_lib
 
 
 class TrueModel:
-  """Ranks the catalogue by the true p: the ceiling of a simulated data set.
+  """Ranks the catalogue by the true p: the oracle of a simulated data set.
 
   The session, births and deaths depend on the time of the request
   (requests.query_time), which the model is told, as it is when serving.

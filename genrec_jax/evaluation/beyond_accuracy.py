@@ -34,7 +34,7 @@ from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.requests import count_requests, iter_requests
 from genrec_jax.evaluation.base import Unwatched
 from genrec_jax.evaluation.full_ranking import history_mask
-from genrec_jax.evaluation.next_item_measurement import MODEL, floors
+from genrec_jax.evaluation.next_item_measurement import MODEL, baseline_searches
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import Loaded
 from genrec_jax.metrics import beyond
@@ -89,7 +89,7 @@ class BeyondAccuracy(Unwatched):
     searches = {MODEL: run.search(loaded.params, run.index(loaded.params))}
     notes = []
     if baselines:
-      others, notes = floors(run, filter_history=self.filter_history)
+      others, notes = baseline_searches(run, filter_history=self.filter_history)
       searches |= others
     items = self.facts(run)
     section: dict[str, Any] = {"ks": list(self.ks), "part": PART}

@@ -6,8 +6,8 @@
 
 A ranker is a function `search(requests, k, allowed) -> (ids, scores, aux)`,
 where allowed is an ItemMask (data/item_mask.py), or None for all items: a
-trained model over an index (retrieval/model_search.py), a floor or the
-simulator's ceiling. All of them meet the same candidates (every item of the
+trained model over an index (retrieval/model_search.py), a baseline or the
+simulator's oracle. All of them meet the same candidates (every item of the
 catalogue; with filter_history every item but the user's earlier ones), the same
 rule for ties (pessimistic) and the same requests. Ranks are kept per request,
 with user and event, so two evaluations can be paired.

@@ -102,7 +102,7 @@ class NextItem(Unwatched):
       run,
       run.search(loaded.params, index),
       self,
-      with_floors=baselines,
+      with_baselines=baselines,
     )
     fingerprint = run.histories.manifest.fingerprint
     ranks = Ranks.of(fingerprint, measured.evaluations)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that is measured of one trained run, on the same requests.
 
-    validation, test   the model, each floor, the ceiling      history hidden
+    validation, test   the model, each baseline, the oracle    history hidden
     test_unfiltered    the same, with the history among the candidates
     test_last_time     the model asked at its last event's time plus the data
                        set's median gap, where the system uses times: the
@@ -10,9 +10,9 @@
                        (with request_time="last" it is the other way round,
                        and the extra row is test_target_time)
 
-Floors and ceiling go through the same evaluate() as the model: same candidates,
-same rule for ties. Floors are built on the training part; what they have to
-choose, they choose on validation.
+Baselines and oracle go through the same evaluate() as the model: same
+candidates, same rule for ties. Baselines are built on the training part; what
+they have to choose, they choose on validation.
 """
 
 from collections.abc import Iterator, Mapping
@@ -58,7 +58,7 @@ class Measurement:
 
   Attributes:
     evaluations: {"validation" | "test": {NAME: Evaluation}}, where NAME is
-      "model" or a floor's, with a suffix for what was changed.
+      "model" or a baseline's, with a suffix for what was changed.
     notes: sentences that must stand next to the numbers.
   """
 
@@ -80,7 +80,7 @@ class Measurement:
     return tuple(self.evaluations)
 
   @property
-  def floors(self) -> tuple[str, ...]:
+  def baselines(self) -> tuple[str, ...]:
     """The rankers that are not the model, without suffixes."""
     names = [
       n for n in self.evaluations["test"] if not n.endswith(SUFFIXES[1:])
@@ -97,10 +97,10 @@ def check_request_time(request_time: str) -> None:
     )
 
 
-def floors(
+def baseline_searches(
   run: Run, *, filter_history: bool
 ) -> tuple[dict[str, Search], list[str]]:
-  """Returns the floors' searches, the ceiling's where known, and notes."""
+  """Returns the baselines' searches, the oracle's where known, and notes."""
   knn = ItemKNN.tune(
     run.histories,
     filter_history=filter_history,
@@ -115,11 +115,11 @@ def floors(
   directory = pathlib.Path(run.histories.directory)
   if (directory / TRUTH_FILE).is_file():
     try:
-      found["ceiling"] = TrueModel.from_directory(directory).search
-      notes.append("the ceiling is the simulator's own next-item probability")
+      found["oracle"] = TrueModel.from_directory(directory).search
+      notes.append("the oracle is the simulator's own next-item probability")
     except ValueError as error:
       # Filtered histories, for one: the other figures are as good as ever.
-      notes.append(f"no ceiling: {error}")
+      notes.append(f"no oracle: {error}")
   return found, notes
 
 
@@ -128,20 +128,22 @@ def measure(
   search: Search,
   options: RankingOptions,
   *,
-  with_floors: bool = True,
+  with_baselines: bool = True,
 ) -> Measurement:
-  """Evaluates the model on both parts, and with_floors the floors too.
+  """Evaluates the model on both parts, and with_baselines the baselines too.
 
   Args:
     run: whose data to use.
     search: the model.
     options: the evaluator's: cut-offs, filter and request time.
-    with_floors: also most popular, item-kNN and, on simulated data, the
-      ceiling.
+    with_baselines: also most popular, item-kNN and, on simulated data, the
+      oracle.
   """
   others, notes = {}, []
-  if with_floors:
-    others, notes = floors(run, filter_history=options.filter_history)
+  if with_baselines:
+    others, notes = baseline_searches(
+      run, filter_history=options.filter_history
+    )
   timed = run.system.uses_time
   moves = timed and options.request_time == "last"
   evaluations: dict[str, dict[str, Evaluation]] = {}

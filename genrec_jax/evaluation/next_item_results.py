@@ -5,8 +5,8 @@ Parts are named as in next_item_measurement.py: "validation" and "test" with the
 history hidden, and suffixed variants.
 
     metrics, intervals   {PART: {"hr@10": value | [low, high]}}
-    floors               {FLOOR: {PART: {"hr@10": value}}}
-    versus               {FLOOR: {PART: {"hr@10": [difference, low, high]}}}
+    baselines            {BASELINE: {PART: {"hr@10": value}}}
+    versus               {BASELINE: {PART: {"hr@10": [difference, low, high]}}}
     slices               {PART: {KIND: {SLICE: {"requests", "share", ...}}}}
 
 Intervals are 95 %, users resampled (metrics/bootstrap.py).
@@ -47,9 +47,9 @@ def section(
     },
     "metrics": {part: e.metrics for part, e in model.items()},
     "intervals": {part: _intervals(e) for part, e in model.items()},
-    "floors": {
+    "baselines": {
       name: {part: e.metrics for part, e in measured.of(name).items()}
-      for name in measured.floors
+      for name in measured.baselines
     },
     "versus": _versus(measured, fingerprint),
     "slices": {
@@ -73,7 +73,7 @@ def _versus(measured: Measurement, fingerprint: str) -> dict[str, Any]:
       part: triples(compare(ranks, ranks, part, MODEL, name))
       for part in measured.parts
     }
-    for name in measured.floors
+    for name in measured.baselines
   }
 
 
@@ -97,16 +97,16 @@ def table(result: Mapping[str, Any]) -> str:
     return f"{label:{width}}{cells}"
 
   for part, values in result["metrics"].items():
-    for floor, parts in result["floors"].items():
-      if floor != "ceiling" and part in parts:
-        lines.append(line(f"  {part}: {floor}", parts[part]))
+    for baseline, parts in result["baselines"].items():
+      if baseline != "oracle" and part in parts:
+        lines.append(line(f"  {part}: {baseline}", parts[part]))
     lines.append(line(f"* {part}: {result['system']}", values))
     low = {n: result["intervals"][part][n][0] for n in names}
     high = {n: result["intervals"][part][n][1] for n in names}
     lines += [line("      95 % over users, from", low), line("      to", high)]
-    if part in result["floors"].get("ceiling", {}):
+    if part in result["baselines"].get("oracle", {}):
       lines.append(
-        line(f"  {part}: ceiling", result["floors"]["ceiling"][part])
+        line(f"  {part}: oracle", result["baselines"]["oracle"][part])
       )
   lines += [f"note: {note}" for note in result["notes"]]
   return "\n".join(lines)

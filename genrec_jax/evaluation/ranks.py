@@ -6,7 +6,7 @@
     PART/ranks/NAME                                   int32; MISS beyond max(ks)
 
 PART is validation or test. NAME is `model` (history hidden),
-`model_unfiltered`, `model_last_time` and so on, or a floor. Every NAME of a
+`model_unfiltered`, `model_last_time` and so on, or a baseline. Every NAME of a
 part answers the same requests, so any two can be compared request by request,
 within a file or between the files of two runs on the same prepared data. Plain
 arrays, nothing pickled.

@@ -5,9 +5,10 @@
     PART/users, /items, /events, /labels, /lengths    one entry an impression
     PART/logits/NAME                                  float32 (R, T)
 
-PART is validation or test; NAME is `model` or a floor. Labels are bit masks of
-the tasks. Every NAME of a part scored the same impressions, so any two can be
-compared, within a file or between those of two runs on the same prepared data.
+PART is validation or test; NAME is `model` or a baseline. Labels are bit masks
+of the tasks. Every NAME of a part scored the same impressions, so any two can
+be compared, within a file or between those of two runs on the same prepared
+data.
 Requests may be cut otherwise in another run: impressions are matched by user
 and event. Plain arrays, nothing pickled.
 """

@@ -113,7 +113,7 @@ class ShownItems(Unwatched):
     self, run: Run, loaded: Loaded, *, baselines: bool = True
   ) -> tuple[dict[str, Any], Scores]:
     """The section of shown_items_results.py, and the scores."""
-    measured = measure_impressions(run, loaded.params, with_floors=baselines)
+    measured = measure_impressions(run, loaded.params, with_baselines=baselines)
     scores = Scores.of(run.histories.manifest.fingerprint, measured)
     return results.section(run, measured, scores), scores
 

@@ -102,7 +102,8 @@ class ImpressionMeasurement:
 
   Attributes:
     tasks: what is predicted.
-    scored: {"validation" | "test": {"model" | "model_frozen" | floor: Scored}}.
+    scored: {"validation" | "test": {NAME: Scored}}, where NAME is "model",
+      "model_frozen" or a baseline.
     seconds: wall time of the model's scores, compilation included.
     flops_per_request: matrix products for a request of one item, and of two.
     notes: sentences that must stand next to the numbers.
@@ -119,7 +120,7 @@ class ImpressionMeasurement:
     return tuple(self.scored)
 
   @property
-  def floors(self) -> tuple[str, ...]:
+  def baselines(self) -> tuple[str, ...]:
     """The rankers that are not the model."""
     return tuple(n for n in self.scored["test"] if n not in (MODEL, FROZEN))
 
@@ -150,14 +151,14 @@ def flops_per_request(run: Run) -> tuple[float, float]:
 
 
 def measure_impressions(
-  run: Run, params: Any, *, with_floors: bool = True
+  run: Run, params: Any, *, with_baselines: bool = True
 ) -> ImpressionMeasurement:
-  """Scores both parts with the model, and with_floors by training rates.
+  """Scores both parts with the model, and with_baselines by training rates.
 
   Args:
     run: whose data, layout and options to use.
     params: on this process's devices.
-    with_floors: also base_rate, item_rate and user_rate.
+    with_baselines: also base_rate, item_rate and user_rate.
   """
   feedback = run.pipeline.layout.feedback
   score = scorer(run, params)
@@ -183,9 +184,9 @@ def measure_impressions(
     if found.num_requests > len(np.unique(found.users_R)):
       scored[part][FROZEN] = of_part(FROZEN)
   notes: list[str] = []
-  if with_floors:
+  if with_baselines:
     counts = Counts.of(run.histories, feedback)
-    notes = _add_floors(scored, counts, feedback.tasks)
+    notes = _add_baselines(scored, counts, feedback.tasks)
   return ImpressionMeasurement(
     tasks=feedback.tasks,
     scored=scored,
@@ -195,10 +196,10 @@ def measure_impressions(
   )
 
 
-def _add_floors(
+def _add_baselines(
   scored: dict[str, dict[str, Scored]], counts: Counts, tasks: tuple[str, ...]
 ) -> list[str]:
-  """Adds the floors to every part; returns what was chosen."""
+  """Adds the baselines to every part; returns what was chosen."""
   base_T = counts.base_rate_T
   for by_name in scored.values():
     model = by_name[MODEL]

@@ -8,8 +8,8 @@ Parts are "validation" and "test". By part and task:
     curves      {PART: {TASK: {"predicted", "observed", "count"}}}
     frozen      {PART: {TASK: {...}}}, metrics behind histories that end where
                 the part begins; without parts that ask nobody twice
-    floors      {FLOOR: {PART: {TASK: {...}}}}
-    versus      {FLOOR: {PART: {TASK: {"auc": [difference, low, high]}}}}
+    baselines   {BASELINE: {PART: {TASK: {...}}}}
+    versus      {BASELINE: {PART: {TASK: {"auc": [difference, low, high]}}}}
     versus_frozen    the same of frozen histories; empty without them
     slices      {PART: {KIND: {SLICE: {"impressions", "share", "tasks"}}}}
 
@@ -66,18 +66,18 @@ def section(
     },
     "intervals": {p: _intervals(s, tasks) for p, s in model.items()},
     "curves": {p: _curves(s, tasks) for p, s in model.items()},
-    "floors": {
+    "baselines": {
       name: {p: metrics_of(measured.scored[p][name], tasks) for p in parts}
-      for name in measured.floors
+      for name in measured.baselines
     },
     # What is claimed is claimed of test.
     "versus": {
       name: {"test": differences(scores, scores, "test", name)}
-      for name in measured.floors
+      for name in measured.baselines
     },
     "versus_frozen": {
       name: {"test": differences(scores, scores, "test", name, name=FROZEN)}
-      for name in measured.floors
+      for name in measured.baselines
       if FROZEN in measured.scored["test"]
     },
     "slices": {p: _slices(run, s, tasks) for p, s in model.items()},
@@ -172,8 +172,8 @@ def table(result: Mapping[str, Any]) -> str:
   for task in result["tasks"]:
     lines.append(line(task, list(_SHOWN)))
     for part, metrics in result["metrics"].items():
-      for floor, parts in result["floors"].items():
-        lines.append(line(f"  {part}: {floor}", values(parts[part][task])))
+      for baseline, parts in result["baselines"].items():
+        lines.append(line(f"  {part}: {baseline}", values(parts[part][task])))
       lines.append(line(f"* {part}: {result['system']}", values(metrics[task])))
       intervals = result["intervals"][part][task]
       lines.append(line("      95 % over users, from", bounds(intervals, 0)))

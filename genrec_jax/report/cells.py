@@ -24,7 +24,7 @@ def cell(summary: Summary | None, users: Sequence[float] | None = None) -> str:
   text = f"{summary.mean:.4f}"
   if summary.interval is not None:
     low, high = (f"{end:.4f}" for end in summary.interval)
-    # Floors do not depend on the seed: their width is 0 and says nothing.
+    # Baselines do not depend on the seed: their width is 0 and says nothing.
     return text if low == high else f"{text} [{low}, {high}]"
   if users is not None:
     return f"{text} ({users[0]:.3f}-{users[1]:.3f})"

@@ -2,14 +2,14 @@
 """The plots of a report, as SVG text for a page or beside README.md.
 
     learning_curve   loss per step, and the validation metric that chose
-    metric_at_k      HR@K or NDCG@K of a model against its floors and ceiling
+    metric_at_k      HR@K or NDCG@K of a model against its baselines and oracle
     slices           a metric by groups of requests, with intervals
     rank_curve       share of targets found within the first r places, all r
 
 Every function takes plain numbers and returns the text of one `<svg>` element:
 deterministic (no date, fixed ids), with text as text, so that it can be read
 aloud and searched. One colour means one thing everywhere: the model is blue,
-most popular grey, item-kNN amber, the ceiling (the true model of simulated
+most popular grey, item-kNN amber, the oracle (the true model of simulated
 data) green.
 """
 
@@ -25,7 +25,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 
-MODEL, CEILING, INK, MUTED, LINE = (
+MODEL, ORACLE, INK, MUTED, LINE = (
   "#1d4ed8",
   "#0f8a5f",
   "#1c2330",
@@ -34,8 +34,8 @@ MODEL, CEILING, INK, MUTED, LINE = (
 )
 _PALETTES = {
   "model": (MODEL, "#0ea5b7", "#7c3aed", "#db2777"),
-  "floor": ("#98a2b3", "#b45c8c", "#5c6470"),
-  "ceiling": (CEILING,),
+  "baseline": ("#98a2b3", "#b45c8c", "#5c6470"),
+  "oracle": (ORACLE,),
   "published": (MUTED,),
 }
 _OWN_COLORS = {"most popular": "#98a2b3", "item-kNN": "#d08a2e"}
@@ -76,7 +76,7 @@ class Row:
 
   Attributes:
     label: as it stands in the plot.
-    role: 'model', 'floor', 'ceiling' or 'published'.
+    role: 'model', 'baseline', 'oracle' or 'published'.
     values: {metric name such as 'hr@10': value}.
     intervals: {metric name: (low, high)}, 95 %, where known.
   """
@@ -234,7 +234,7 @@ def metric_at_k(rows: Sequence[Row], name: str, ks: Sequence[int]) -> str:
     for row, color in zip(rows, colors(rows), strict=True):
       values = [row.values[f"{name}@{k}"] for k in ks]
       bands = [row.intervals.get(f"{name}@{k}") for k in ks]
-      style = "--" if row.role == "ceiling" else "-"
+      style = "--" if row.role == "oracle" else "-"
       axes.plot(ks, values, style, color=color, marker="o", markersize=4)
       if all(band is not None for band in bands):
         low, high = zip(*bands, strict=True)
@@ -306,7 +306,7 @@ def rank_curve(
     for row, color in zip(rows, colors(rows), strict=True):
       rank_N = np.sort(ranks[row.label])
       share = np.searchsorted(rank_N, places, side="right") / len(rank_N)
-      style = "--" if row.role == "ceiling" else "-"
+      style = "--" if row.role == "oracle" else "-"
       axes.plot(places, share, style, color=color)
       ends.append((float(share[-1]), row.label, color))
     axes.set_xlim(1, max_rank)

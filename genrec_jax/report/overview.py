@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one picture of README.md: every data set, every method, one metric.
 
-A panel per data set, as in the results table: floors, our runs (mean over
+A panel per data set, as in the results table: baselines, our runs (mean over
 seeds; the bar is the 95 % t interval over seeds, or with one seed that over
-users), the ceiling, and what others published (hollow).
+users), the oracle, and what others published (hollow).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from genrec_jax.report.figures import INK, LINE, STYLE, Row, colors, svg_of
 from genrec_jax.report.published import published_for
 from genrec_jax.report.runs import (
-  FLOOR_LABELS,
+  BASELINE_LABELS,
   RetrievalRun,
+  baseline_summaries,
   by_config,
   by_dataset,
-  floor_summaries,
   summarize,
 )
 
@@ -39,13 +39,13 @@ def _run_row(label: str, seeds: Sequence[RetrievalRun], metric: str) -> Row:
 
 def rows_of(runs: Sequence[RetrievalRun], metric: str) -> list[Row]:
   """The rows of one panel, from comparable runs."""
-  floors = [
+  baselines = [
     Row(
-      FLOOR_LABELS.get(name, name),
-      "ceiling" if name == "ceiling" else "floor",
+      BASELINE_LABELS.get(name, name),
+      "oracle" if name == "oracle" else "baseline",
       {metric: summaries[metric].mean},
     )
-    for name, summaries in floor_summaries(runs).items()
+    for name, summaries in baseline_summaries(runs).items()
   ]
   configs = by_config(runs)
   titles = [seeds[0].title for seeds in configs.values()]
@@ -61,9 +61,9 @@ def rows_of(runs: Sequence[RetrievalRun], metric: str) -> list[Row]:
     if metric in row.metrics
   ]
   return [
-    *(row for row in floors if row.role == "floor"),
+    *(row for row in baselines if row.role == "baseline"),
     *models,
-    *(row for row in floors if row.role == "ceiling"),
+    *(row for row in baselines if row.role == "oracle"),
     *published,
   ]
 

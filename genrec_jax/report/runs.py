@@ -18,11 +18,12 @@ from typing import Any
 
 from genrec_jax.evaluation.document import of_section
 from genrec_jax.metrics.seeds import over_seeds
+from genrec_jax.report import format_1
 
-FLOOR_LABELS = {
+BASELINE_LABELS = {
   "most_popular": "most popular",
   "item_knn": "item-kNN",
-  "ceiling": "ceiling",
+  "oracle": "oracle (true model)",
 }
 DATASET_TITLES = {
   "ml-100k": "MovieLens-100K",
@@ -40,8 +41,6 @@ VARIANTS = {
 }
 
 NEXT_ITEM, SHOWN_ITEMS = "evaluation.NextItem", "evaluation.ShownItems"
-# The key of a section of shown items in results of before format 2.
-_RANKING = "ranking"
 
 
 def title_of(document: Mapping[str, Any]) -> str:
@@ -55,18 +54,8 @@ def dataset_title(dataset: str) -> str:
 
 
 def sections(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-  """The sections of a result, each with the description of its run.
-
-  Results of before format 2 have one section in the document itself, and that
-  of shown items beside another one under a key of its own.
-  """
-  if "sections" in document:
-    return [of_section(document, name) for name in document["sections"]]
-  found, shown = {"evaluator": NEXT_ITEM}, {"evaluator": SHOWN_ITEMS}
-  if _RANKING in document:
-    ranking = document[_RANKING]
-    return [document | found, document | ranking | shown]
-  return [document | (shown if "tasks" in document else found)]
+  """The sections of a result, each with the description of its run."""
+  return [of_section(document, name) for name in document["sections"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,13 +105,13 @@ class RetrievalRun(Finished):
   Attributes:
     metrics: {part: {"hr@10": value, ...}}.
     intervals: {part: {"hr@10": [low, high], ...}}, 95 %, users resampled.
-    floors: {"most_popular" | "item_knn" | "ceiling": {part: {...}}}.
-    versus: {floor: {part: {"hr@10": [difference, low, high]}}}, paired.
+    baselines: {"most_popular" | "item_knn" | "oracle": {part: {...}}}.
+    versus: {baseline: {part: {"hr@10": [difference, low, high]}}}, paired.
   """
 
   metrics: Mapping[str, Mapping[str, float]]
   intervals: Mapping[str, Mapping[str, Sequence[float]]]
-  floors: Mapping[str, Mapping[str, Mapping[str, float]]]
+  baselines: Mapping[str, Mapping[str, Mapping[str, float]]]
   versus: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
 
 
@@ -154,6 +143,12 @@ def read_json(path: str | pathlib.Path) -> dict[str, Any]:
     return json.loads(path.read_text())
   except json.JSONDecodeError as error:
     raise ValueError(f"{path} is not JSON: {error}") from error
+
+
+def read_result(path: str | pathlib.Path) -> dict[str, Any]:
+  """A finished run's document in format 2, whichever it was written in."""
+  document = read_json(path)
+  return document if "sections" in document else format_1.in_format_2(document)
 
 
 def finished(
@@ -193,7 +188,7 @@ def documents(
 ) -> list[tuple[pathlib.Path, dict[str, Any]]]:
   """Every result of a folder."""
   paths = sorted(pathlib.Path(folder).glob("*/*.json"))
-  return [(path, read_json(path)) for path in paths]
+  return [(path, read_result(path)) for path in paths]
 
 
 def by_dataset(runs: Iterable[Any]) -> dict[str, list[Any]]:
@@ -234,21 +229,21 @@ def summarize(
   return {name: Summary.of([v[name] for v in values]) for name in names}
 
 
-def floor_summaries(
+def baseline_summaries(
   runs: Iterable[RetrievalRun], part: str = "test"
 ) -> dict[str, dict[str, Summary]]:
-  """{floor name: summaries}, the ceiling last; each over the runs that have it.
+  """{name: summaries}, the oracle last; each over the runs that have it.
 
-  Floors do not depend on a training seed: runs on one prepared data set agree,
-  and an interval shows that they were prepared differently.
+  Baselines do not depend on a training seed: runs on one prepared data set
+  agree, and an interval shows that they were prepared differently.
   """
   found: dict[str, list[Mapping[str, float]]] = {}
   for run in runs:
-    for name, parts in run.floors.items():
+    for name, parts in run.baselines.items():
       if part in parts:
         found.setdefault(name, []).append(parts[part])
   order = sorted(
-    found, key=lambda name: (name == "ceiling", found[name][0]["ndcg@10"])
+    found, key=lambda name: (name == "oracle", found[name][0]["ndcg@10"])
   )
   return {name: _summarize_any(found[name]) for name in order}
 
@@ -267,17 +262,17 @@ def _summarize_any(
   }
 
 
-def best_floor(
+def best_baseline(
   run: RetrievalRun, metric: str, part: str = "test"
 ) -> tuple[str, float]:
-  """Name and value of the floor to beat; ValueError when a run has none."""
+  """Name and value of the baseline to beat; ValueError when a run has none."""
   values = {
     name: parts[part][metric]
-    for name, parts in run.floors.items()
-    if name != "ceiling" and part in parts
+    for name, parts in run.baselines.items()
+    if name != "oracle" and part in parts
   }
   if not values:
-    raise ValueError(f"run {run.config}/{run.seed} has no floor on {part}")
+    raise ValueError(f"run {run.config}/{run.seed} has no baseline on {part}")
   name = max(values, key=values.__getitem__)
   return name, values[name]
 
@@ -285,12 +280,12 @@ def best_floor(
 def gap_closed(
   run: RetrievalRun, metric: str, part: str = "test"
 ) -> float | None:
-  """Share of the way from the best floor to the ceiling; None without one.
+  """Share of the way from the best baseline to the oracle; None without one.
 
-  0 is the floor, 1 the ceiling; below 0 the model lost to the floor.
+  0 is the baseline, 1 the oracle; below 0 the model lost to the baseline.
   """
-  if "ceiling" not in run.floors:
+  if "oracle" not in run.baselines:
     return None
-  floor = best_floor(run, metric, part)[1]
-  ceiling = run.floors["ceiling"][part][metric]
-  return (run.metrics[part][metric] - floor) / (ceiling - floor)
+  baseline = best_baseline(run, metric, part)[1]
+  oracle = run.baselines["oracle"][part][metric]
+  return (run.metrics[part][metric] - baseline) / (oracle - baseline)

@@ -34,6 +34,7 @@ from genrec_jax.report.runs import (
   NEXT_ITEM as FOUND,
   SHOWN_ITEMS,
   read_json,
+  read_result,
   sections,
 )
 
@@ -194,7 +195,7 @@ def _documents(folder: str, config: str) -> dict[int, dict[str, Any]]:
       f"{folder} has no finished run of {config!r}."
       + choices_hint(config, known)
     )
-  found = [read_json(path) for path in paths]
+  found = [read_result(path) for path in paths]
   return {d["seed"]: d for d in sorted(found, key=lambda d: d["seed"])}
 
 

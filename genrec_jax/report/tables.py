@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The results table of README.md, in Markdown, made from finished runs.
 
-One table per data set: floors first, then our runs by config (mean and t
+One table per data set: baselines first, then our runs by config (mean and t
 interval over seeds; with one seed the 95 % interval over users), then the
-ceiling where the true model is known, then what others published. Below it
+oracle where the true model is known, then what others published. Below it
 stand the deviations of the published rows and how each run was made. README.md
 holds the text between two markers, and `splice` puts it there.
 """
@@ -17,14 +17,14 @@ from genrec_jax.report.published import our_deviation, published_for
 from genrec_jax.report.ranking.runs import RankerRun
 from genrec_jax.report.ranking.tables import ranker_tables
 from genrec_jax.report.runs import (
-  FLOOR_LABELS,
+  BASELINE_LABELS,
   VARIANTS,
   Finished,
   RetrievalRun,
   Summary,
+  baseline_summaries,
   by_config,
   by_dataset,
-  floor_summaries,
   summarize,
 )
 
@@ -75,32 +75,32 @@ def _run_rows(runs: Sequence[RetrievalRun]) -> list[str]:
   return rows
 
 
-def _floor_rows(runs: Sequence[RetrievalRun]) -> tuple[list[str], list[str]]:
-  """The rows of the floors, and that of the ceiling if there is one."""
-  floors, ceiling = [], []
-  for name, summaries in floor_summaries(runs).items():
-    is_ceiling = name == "ceiling"
+def _baseline_rows(runs: Sequence[RetrievalRun]) -> tuple[list[str], list[str]]:
+  """The rows of the baselines, and that of the oracle if there is one."""
+  baselines, oracle = [], []
+  for name, summaries in baseline_summaries(runs).items():
+    is_oracle = name == "oracle"
     row = _row(
-      FLOOR_LABELS.get(name, name),
+      BASELINE_LABELS.get(name, name),
       summaries,
       {},
-      "true model" if is_ceiling else "floor",
+      "oracle" if is_oracle else "baseline",
     )
-    (ceiling if is_ceiling else floors).append(row)
-  return floors, ceiling
+    (oracle if is_oracle else baselines).append(row)
+  return baselines, oracle
 
 
 def dataset_table(heading: str, runs: Sequence[RetrievalRun]) -> str:
   """The table of one data set and the notes to its published rows."""
-  floors, ceiling = _floor_rows(runs)
+  baselines, oracle = _baseline_rows(runs)
   lines = [
     f"### {heading}",
     "",
     line(["", *(metric.upper() for metric in METRICS), "from"]),
     line(["---", *("---:" for _ in METRICS), "---"]),
-    *floors,
+    *baselines,
     *_run_rows(runs),
-    *ceiling,
+    *oracle,
   ]
   notes: dict[str, int] = {}
   for row in published_for(runs[0].dataset):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The true model agrees with what the simulator does, and is the ceiling."""
+"""The true model agrees with what the simulator does, and is the oracle."""
 
 import dataclasses
 import shutil

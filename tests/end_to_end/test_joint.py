@@ -33,9 +33,9 @@ def test_train_evaluate_report_and_recommend_in_two_stages(tmp_path, script):
   for section in ("What it recommends", "Against training rates", "One user"):
     assert f"<h2>{section}</h2>" in page
   assert page.count('class="verdict"') == 2
-  assert {"most_popular", "item_knn"} <= set(found["floors"])
+  assert {"most_popular", "item_knn"} <= set(found["baselines"])
   assert "hr@10" in found["metrics"]["test"]
-  assert set(ranking["floors"]) == {"base_rate", "item_rate", "user_rate"}
+  assert set(ranking["baselines"]) == {"base_rate", "item_rate", "user_rate"}
   assert 0 < ranking["metrics"]["test"]["cart"]["auc"] < 1
   # What the two have in common is the ranking.
   assert "against" not in found and not set(ranking) & {"config", "commit"}

@@ -29,7 +29,7 @@ def test_page_shows_what_was_measured(workdir, script):
   page = (workdir / "report.html").read_text()
   document = of_section(read(workdir), "next_item")
   assert f"{document['metrics']['test']['ndcg@10']:.4f}" in page
-  assert f"{document['floors']['ceiling']['test']['ndcg@10']:.4f}" in page
+  assert f"{document['baselines']['oracle']['test']['ndcg@10']:.4f}" in page
   assert document["fingerprint"][:16] in page
   assert page.count("<svg") == 6
   for note in document["notes"]:
@@ -65,7 +65,7 @@ def test_a_run_that_also_ranks_has_the_sections_of_both(workdir, monkeypatch):
   headings = re.findall("<h2>(.*?)</h2>", page)
   for one, next_one in itertools.pairwise(
     (
-      "Against floors and ceiling",
+      "Against baselines and oracle",
       "What it recommends",
       "Ranking of shown items",
       "Against training rates",

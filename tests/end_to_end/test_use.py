@@ -49,23 +49,25 @@ def test_document_has_what_a_table_needs(trained, document):
     low, high = run.intervals[part]["hr@10"]
     assert low <= metrics["hr@10"] <= high
   for part in PARTS:
-    for floor in ("most_popular", "item_knn", "ceiling"):
-      assert set(run.floors[floor][part]) == set(run.metrics[part])
+    for baseline in ("most_popular", "item_knn", "oracle"):
+      assert set(run.baselines[baseline][part]) == set(run.metrics[part])
     for kind in document["slices"][part].values():
       assert sum(s["share"] for s in kind.values()) == pytest.approx(1)
   assert not list(trained.glob("*.tmp*"))
 
 
 def test_no_ranker_beats_the_true_model_by_much(document):
-  # Three steps of training: the order of the floors is what can be known.
-  floors = {name: parts["test"] for name, parts in document["floors"].items()}
-  assert floors["ceiling"]["ndcg@10"] > floors["item_knn"]["ndcg@10"]
-  assert floors["item_knn"]["ndcg@10"] > floors["most_popular"]["ndcg@10"]
+  # Three steps of training: the order of the baselines is what can be known.
+  baselines = {
+    name: parts["test"] for name, parts in document["baselines"].items()
+  }
+  assert baselines["oracle"]["ndcg@10"] > baselines["item_knn"]["ndcg@10"]
+  assert baselines["item_knn"]["ndcg@10"] > baselines["most_popular"]["ndcg@10"]
 
 
 def test_ranks_give_the_metrics_of_the_document(trained, document):
   ranks = Ranks.load(trained / "ranks.npz")
-  metrics, knn = document["metrics"], document["floors"]["item_knn"]
+  metrics, knn = document["metrics"], document["baselines"]["item_knn"]
   for column, values in (
     ("validation/ranks/model", metrics["validation"]),
     ("test/ranks/model", metrics["test"]),
@@ -82,20 +84,21 @@ def test_eight_devices_measure_what_one_measured(trained, document, model):
   # The script ran on one device, this process has eight.
   run = Run.open(trained)
   measured = measure(
-    run, model.search, run.evals["next_item"], with_floors=False
+    run, model.search, run.evals["next_item"], with_baselines=False
   )
   for part in PARTS:
     got = measured.evaluations[part]["model"].metrics
     for name, value in document["metrics"][part].items():
       # A rounding may swap two neighbours of one user in 200.
       assert got[name] == pytest.approx(value, abs=0.005)
-  assert measured.floors == ()
+  assert measured.baselines == ()
 
 
 def test_request_time_last_swaps_the_rows(trained, document, model):
   run = Run.open(trained)
   options = dataclasses.replace(run.evals["next_item"], request_time="last")
-  measured = measure(run, model.search, options, with_floors=False).of("model")
+  measured = measure(run, model.search, options, with_baselines=False)
+  measured = measured.of("model")
   assert "test_last_time" not in measured
   for ours, theirs in (("test", "_last_time"), ("test_target_time", "")):
     expected = document["metrics"][f"test{theirs}"]["ndcg@50"]
@@ -115,7 +118,7 @@ def test_requests_end_before_their_target(trained, model):
     return model.search(requests, k, allowed)
 
   options = run.evals["next_item"]
-  measured = measure(run, spy, options, with_floors=False)
+  measured = measure(run, spy, options, with_baselines=False)
   validation = measured.evaluations["validation"]
   for requests in queries:
     for record, event in zip(requests.history, requests.event, strict=True):
@@ -237,7 +240,7 @@ def test_against_another_run(workdir, trained, script):
   document = of_section(read(workdir), "next_item")
   # The same parameters on the same requests: no difference at all.
   assert document["against"]["differences"]["test"]["hr@10"] == [0, 0, 0]
-  assert document["floors"] == {}
+  assert document["baselines"] == {}
   assert "paired" in done.stdout
 
 

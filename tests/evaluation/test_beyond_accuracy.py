@@ -59,7 +59,7 @@ def test_figures_are_those_of_the_lists(run, loaded, section):
   counts = run.catalog.count[lists_RK].mean()
   assert found["arp@5"] == pytest.approx(counts)
   assert section["counted"]["model"]["lists"] == len(target_R) == 40
-  # Everybody is shown nearly the same: that is what the floor is for.
+  # Everybody is shown nearly the same: that is what the baseline is for.
   popular = section["metrics"]["most_popular"]
   assert popular["coverage@5"] < found["coverage@5"]
   assert popular["arp@5"] > found["arp@5"]
@@ -87,7 +87,7 @@ def test_categories_are_the_attributes_values(run):
 def test_the_text_and_the_notes_say_what_was_measured(run, section):
   evaluator = run.evals["beyond"]
   text = evaluator.text(section)
-  assert "recall@5" in text and "most_popular" in text and "ceiling" in text
+  assert "recall@5" in text and "most_popular" in text and "oracle" in text
   assert "diversity on the attribute 'category'" in text
   assert evaluator.names == () and evaluator.validate(run, None, None) == {}
 

@@ -166,14 +166,14 @@ def test_tables_show_every_ranker_and_say_what_intervals_are_over():
     "system": "HSTU",
     "metrics": {"test": values},
     "intervals": {"test": intervals},
-    "floors": {"most_popular": {"test": values}, "ceiling": {"test": values}},
+    "baselines": {"most_popular": {"test": values}, "oracle": {"test": values}},
     "notes": ["one note"],
   }
   text = next_item_results.table(result)
   rows = [line.split("  ")[0].strip() for line in text.splitlines()]
   for label in ("* test: HSTU", "note: one note"):
     assert label in rows
-  assert "test: most_popular" in text and "test: ceiling" in text
+  assert "test: most_popular" in text and "test: oracle" in text
   assert "0.2500" in text
   differences = {"hr@10": [0.1, 0.05, 0.2], "ndcg@10": [0.1, -0.05, 0.2]}
   against = {"config": "o", "seed": 1, "differences": {"test": differences}}

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Floors and ceiling: which there are, and what is said where one is not."""
+"""Baselines and oracle: which there are, and what is said where one is not."""
 
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.simulator.synthetic import Synthetic
 from genrec_jax.data.splits import LeaveOneOut
-from genrec_jax.evaluation.next_item_measurement import floors
+from genrec_jax.evaluation.next_item_measurement import baseline_searches
 from genrec_jax.experiment.artifacts import Artifacts
 from genrec_jax.experiment.experiment import Run
 
 
-def _floors(directory, **filters):
+def _baselines(directory, **filters):
   source = Synthetic(num_users=40, num_items=40, mean_events=12.0)
   prepare(source, LeaveOneOut(), directory, **filters)
   # Only these fields are read: a model has no place in this test.
@@ -23,19 +23,19 @@ def _floors(directory, **filters):
     ("config", {"seed": 0}),
   ):
     object.__setattr__(run, name, value)
-  return floors(run, filter_history=True)
+  return baseline_searches(run, filter_history=True)
 
 
-def test_filtered_simulated_data_has_no_ceiling_and_a_note(tmp_path):
-  found, notes = _floors(tmp_path / "data", min_item_events=20)
+def test_filtered_simulated_data_has_no_oracle_and_a_note(tmp_path):
+  found, notes = _baselines(tmp_path / "data", min_item_events=20)
   assert set(found) == {"most_popular", "item_knn"}
-  (note,) = [n for n in notes if n.startswith("no ceiling: ")]
+  (note,) = [n for n in notes if n.startswith("no oracle: ")]
   assert "whole histories" in note
 
 
-def test_whole_simulated_data_has_a_ceiling(tmp_path):
-  found, notes = _floors(
+def test_whole_simulated_data_has_an_oracle(tmp_path):
+  found, notes = _baselines(
     tmp_path / "data", min_item_events=1, min_user_events=1
   )
-  assert set(found) == {"most_popular", "item_knn", "ceiling"}
-  assert not [n for n in notes if n.startswith("no ceiling")]
+  assert set(found) == {"most_popular", "item_knn", "oracle"}
+  assert not [n for n in notes if n.startswith("no oracle")]

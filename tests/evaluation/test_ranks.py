@@ -33,7 +33,10 @@ def test_round_trip(tmp_path):
   ranks = Ranks.of(
     "f00d",
     {
-      "test": {"model": _evaluation([1, 5]), "floor": _evaluation([2, MISS])},
+      "test": {
+        "model": _evaluation([1, 5]),
+        "baseline": _evaluation([2, MISS]),
+      },
       "validation": {"model": _evaluation([3, 3, 3])},
     },
   )
@@ -43,7 +46,7 @@ def test_round_trip(tmp_path):
   assert read.fingerprint == "f00d"
   assert read.ks == _KS
   assert read.parts == ("test", "validation")
-  assert read.names("test") == ("model", "floor")
+  assert read.names("test") == ("model", "baseline")
   for name, column in ranks.columns.items():
     np.testing.assert_array_equal(read.columns[name], column)
 
@@ -74,8 +77,8 @@ def test_what_cannot_be_paired_is_refused():
   other_data = dataclasses.replace(a, fingerprint="bbbb")
   with pytest.raises(ValueError, match="different prepared data"):
     compare(a, other_data, "test", "model", "model")
-  with pytest.raises(ValueError, match="no ranks of 'floor'"):
-    compare(a, a, "test", "model", "floor")
+  with pytest.raises(ValueError, match="no ranks of 'baseline'"):
+    compare(a, a, "test", "model", "baseline")
   with pytest.raises(ValueError, match="no ranks .* there are none"):
     compare(a, a, "validation", "model", "model")
   with pytest.raises(ValueError, match="other requests"):
@@ -84,7 +87,7 @@ def test_what_cannot_be_paired_is_refused():
       {
         "test": {
           "model": _evaluation([1, 2]),
-          "floor": _evaluation([1, 2], users=np.array([4, 5])),
+          "baseline": _evaluation([1, 2], users=np.array([4, 5])),
         }
       },
     )

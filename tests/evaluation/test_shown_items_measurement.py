@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A ranker's measurement: floors by hand, the document, and pairs of runs."""
+"""A ranker's measurement: baselines by hand, its document, pairs of runs."""
 
 import dataclasses
 import json
@@ -94,9 +94,9 @@ def test_counts_are_those_of_labelled_training_impressions(histories):
   assert 0 < counts.base_rate_T[1] < 0.01
 
 
-def test_floors_are_rates_of_training(measured):
+def test_baselines_are_rates_of_training(measured):
   by_name = measured.scored["test"]
-  assert measured.floors == ("base_rate", "item_rate", "user_rate")
+  assert measured.baselines == ("base_rate", "item_rate", "user_rate")
   assert np.ptp(by_name["base_rate"].logits_RT, axis=0).tolist() == [0, 0]
   metrics = shown_items_results.metrics_of(by_name["item_rate"], measured.tasks)
   # By construction the item says nearly all that can be said.
@@ -139,8 +139,8 @@ def test_the_document_is_json_and_its_numbers_are_the_scores(
   assert read["metrics"]["test"]["never"]["auc"] is None
   assert "auc" not in read["intervals"]["test"]["never"]
   difference, low, high = read["versus"]["item_rate"]["test"]["click"]["auc"]
-  floor = read["floors"]["item_rate"]["test"]["click"]["auc"]
-  assert difference == pytest.approx(found["auc"] - floor)
+  baseline = read["baselines"]["item_rate"]["test"]["click"]["auc"]
+  assert difference == pytest.approx(found["auc"] - baseline)
   assert high < 0
   for slices in read["slices"]["test"].values():
     total = sum(s["impressions"] for s in slices.values())
@@ -179,7 +179,7 @@ def test_within_users_a_running_count_is_behind_chance_a_frozen_one_is_not(run):
   )
   more_is_higher = np.arange(_ITEMS + 1.0)[:, None] * [1, 1]
   found = measure_impressions(
-    counting, toy.params_of(more_is_higher), with_floors=False
+    counting, toy.params_of(more_is_higher), with_baselines=False
   ).scored["test"]
   gauc = {k: task_metrics(s, 0)["gauc"] for k, s in found.items()}
   assert gauc["model_frozen"] == pytest.approx(0.5)

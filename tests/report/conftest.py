@@ -43,10 +43,10 @@ def make_run():
       num_items=500,
       metrics={"test": test, "validation": test, "test_last_time": test},
       intervals={"test": {m: [v - 0.01, v + 0.01] for m, v in test.items()}},
-      floors={
+      baselines={
         "item_knn": {"test": metrics_at(0.10)},
         "most_popular": {"test": metrics_at(0.02)},
-        "ceiling": {"test": metrics_at(0.25)},
+        "oracle": {"test": metrics_at(0.25)},
       },
       versus={"item_knn": {"test": {"ndcg@10": [0.05, 0.04, 0.06]}}},
       notes=["item-kNN tuned on validation"],

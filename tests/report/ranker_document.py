@@ -40,7 +40,7 @@ def metrics_of(auc):
 def ranker_document(versus=(0.02, 0.01, 0.03), purchase_auc=0.7, **changes):
   by_task = {"cart": metrics_of(0.75), "purchase": metrics_of(purchase_auc)}
   bands = {t: {"auc": [0.6, 0.8], "ne": [0.8, 1.0]} for t in TASKS}
-  floor = {"cart": metrics_of(0.6), "purchase": metrics_of(0.65)}
+  baseline = {"cart": metrics_of(0.6), "purchase": metrics_of(0.65)}
   group = {"impressions": 5, "share": 1.0, "tasks": by_task}
   curve = {"predicted": [0.1, 0.3], "observed": [0.1, 0.2], "count": [5, 5]}
   return {
@@ -70,8 +70,8 @@ def ranker_document(versus=(0.02, 0.01, 0.03), purchase_auc=0.7, **changes):
     "metrics": {"test": by_task},
     "intervals": {"test": bands},
     "curves": {"test": {t: curve for t in TASKS}},
-    "floors": {
-      "item_rate": {"test": floor},
+    "baselines": {
+      "item_rate": {"test": baseline},
       "base_rate": {"test": {t: metrics_of(0.5) for t in TASKS}},
     },
     "versus": {

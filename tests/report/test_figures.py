@@ -19,10 +19,10 @@ def _row(label, role, value, **kwargs):
 
 
 ROWS = [
-  _row("most popular", "floor", 0.02),
-  _row("item-kNN", "floor", 0.1),
+  _row("most popular", "baseline", 0.02),
+  _row("item-kNN", "baseline", 0.1),
   _row("HSTU", "model", 0.2, intervals={"ndcg@10": (0.19, 0.21)}),
-  _row("ceiling", "ceiling", 0.3),
+  _row("oracle", "oracle", 0.3),
 ]
 
 
@@ -112,7 +112,7 @@ def test_titles_are_escaped():
   assert 'x & "y" <z>' in _text(svg)
 
 
-def test_colors_follow_the_role_and_the_floor():
+def test_colors_follow_the_role_and_the_baseline():
   colors = figures.colors(ROWS)
   assert len(set(colors)) == len(colors)
   assert figures.colors(ROWS[1:]) == colors[1:]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""README's tables of rankers: every task, floor and config, none hidden."""
+"""README's tables of rankers: every task, baseline and config, none hidden."""
 
 import dataclasses
 import json
@@ -49,7 +49,7 @@ def _run(config="din_kuairand", auc=0.7, like=0.8, **changes):
     metrics={"test": test, "validation": test},
     frozen={},
     intervals={"test": {"click": {"auc": [auc - 0.01, auc + 0.01]}}},
-    floors={
+    baselines={
       "base_rate": {"test": {t: _metrics(0.5) for t in ("click", "like")}}
     },
   )
@@ -64,7 +64,7 @@ def _lines(markdown):
   ]
 
 
-def test_a_table_per_task_floors_first_then_by_auc():
+def test_a_table_per_task_baselines_first_then_by_auc():
   runs = [_run("b", 0.72), _run("a", 0.71), _run("a", 0.73, seed=1)]
   heading, legend, click, like, _ = ranker_tables(runs)
   assert "[95 % t interval over seeds" in legend
@@ -86,11 +86,11 @@ def test_gauc_behind_frozen_histories_has_a_column():
   tasks = {t: _metrics(0.7) | {"gauc": 0.65} for t in ("click", "like")}
   runs = [_run("a", frozen={"test": tasks}), _run("b")]
   _, _, click, *_ = ranker_tables(runs)
-  head, _, floor, *rows = _lines(click)
+  head, _, baseline, *rows = _lines(click)
   assert head[3] == "GAUC, frozen"
   assert [r[3] for r in rows] == ["0.6500", "-"]
-  # A floor reads no history: both are one.
-  assert floor[3] == floor[2]
+  # A baseline reads no history: both are one.
+  assert baseline[3] == baseline[2]
 
 
 def test_the_share_of_impressions_that_gauc_is_of_stands_beside_it():
@@ -136,7 +136,8 @@ def test_a_system_that_does_both_has_rows_in_both(tmp_path, make_run):
   own = {f.name for f in dataclasses.fields(searcher)}
   shown = dataclasses.asdict(ranker)
   ranking = {k: v for k, v in shown.items() if k not in own}
-  ranking |= {k: shown[k] for k in ("metrics", "intervals", "floors")}
+  own = ("metrics", "intervals", "baselines", "notes")
+  ranking |= {k: shown[k] for k in own}
   path = tmp_path / "both" / "0.json"
   path.parent.mkdir()
   path.write_text(
@@ -152,8 +153,8 @@ def test_a_system_that_does_both_has_rows_in_both(tmp_path, make_run):
 
 def test_a_result_that_lacks_a_part_is_named(tmp_path):
   values = dataclasses.asdict(_run())
-  del values["floors"]
+  del values["baselines"]
   (tmp_path / "x").mkdir()
   (tmp_path / "x" / "0.json").write_text(json.dumps(values))
-  with pytest.raises(ValueError, match="0.json lacks floors"):
+  with pytest.raises(ValueError, match="0.json lacks baselines"):
     read_ranker_runs(tmp_path)

@@ -3,7 +3,7 @@
 
 import pytest
 
-from genrec_jax.report.ranking.verdict import best_floor, verdict
+from genrec_jax.report.ranking.verdict import best_baseline, verdict
 
 _ABOVE, _BELOW = (0.02, 0.01, 0.03), (-0.02, -0.03, -0.01)
 _UNSURE = (0.01, -0.01, 0.03)
@@ -14,9 +14,9 @@ def _metrics(auc, gauc, one_class=0.4):
 
 
 def _result(cart=(_ABOVE, _ABOVE), like=(_ABOVE, _ABOVE), **changes):
-  """Of two tasks, each (AUC, GAUC) against its best floor; None: undefined.
+  """Of two tasks, each (AUC, GAUC) against its best baseline; None: undefined.
 
-  By AUC the user's rate is the best floor of like, by GAUC the item's.
+  By AUC the user's rate is the best baseline of like, by GAUC the item's.
   """
   differences = {"cart": cart, "like": like}
   versus = {
@@ -29,13 +29,13 @@ def _result(cart=(_ABOVE, _ABOVE), like=(_ABOVE, _ABOVE), **changes):
   }
   item = {"cart": _metrics(0.7, 0.6), "like": _metrics(0.7, 0.6)}
   user = {"cart": _metrics(0.6, 0.5), "like": _metrics(0.8, 0.5)}
-  # What is against another floor than the best must not be read.
+  # What is against another baseline than the best must not be read.
   wrong = {"auc": [9.0, 8.0, 10.0], "gauc": [9.0, 8.0, 10.0]}
   return {
     "tasks": ["cart", "like"],
     "num_impressions": {"test": 1000},
     "metrics": {"test": {t: _metrics(0.8, 0.6) for t in ("cart", "like")}},
-    "floors": {"item_rate": {"test": item}, "user_rate": {"test": user}},
+    "baselines": {"item_rate": {"test": item}, "user_rate": {"test": user}},
     "versus": {
       "item_rate": {
         "test": {
@@ -50,7 +50,7 @@ def _result(cart=(_ABOVE, _ABOVE), like=(_ABOVE, _ABOVE), **changes):
   } | changes
 
 
-def test_it_is_won_where_every_task_is_surely_above_its_best_floor():
+def test_it_is_won_where_every_task_is_surely_above_its_best_baseline():
   said = verdict(_result())
   assert said.won
   assert said.point == (
@@ -65,8 +65,8 @@ def test_it_is_won_where_every_task_is_surely_above_its_best_floor():
     said.text
   )
   assert "like +0.0200 against the user's rate" in said.after
-  assert best_floor(_result(), "like", "auc") == "user_rate"
-  assert best_floor(_result(), "like", "gauc") == "item_rate"
+  assert best_baseline(_result(), "like", "auc") == "user_rate"
+  assert best_baseline(_result(), "like", "gauc") == "item_rate"
 
 
 def test_an_interval_over_zero_wins_nothing():
@@ -114,8 +114,8 @@ def test_without_users_of_both_outcomes_the_pooled_metric_decides(like):
   assert "within users" not in said.point
 
 
-def test_without_floors_nothing_is_won_and_no_reason_is_made_up():
-  said = verdict(_result(floors={}, versus={}))
+def test_without_baselines_nothing_is_won_and_no_reason_is_made_up():
+  said = verdict(_result(baselines={}, versus={}))
   assert not said.won and "cart not defined; like not defined" in said.after
   assert "outcomes" not in said.text and "Within" not in said.text
 

@@ -66,12 +66,12 @@ def test_what_comes_from_data_is_escaped(make_run):
   assert "<script" not in text and "<b>x" not in text and "a &lt; b" in text
 
 
-def test_verdict_names_the_floor_the_factor_and_the_gap(make_run):
+def test_verdict_names_the_baseline_the_factor_and_the_gap(make_run):
   said = page.verdict(make_run(0.2))
   assert said.won
   text = said.text
   assert "20.0%" in text and "2.00 times that of item-kNN" in text
-  assert "67% of the way to the ceiling" in text
+  assert "67% of the way to the oracle" in text
   assert "95 % interval over users +0.0400 to +0.0600" in text
   assert text.endswith("One seed: no verdict over seeds.")
 
@@ -103,10 +103,10 @@ def test_equal_scores_do_not_break_the_bars(make_run):
   )
 
 
-def test_floors_model_and_ceiling_stand_in_order(make_run):
+def test_baselines_model_and_oracle_stand_in_order(make_run):
   text = _render(make_run())
   order = [text.index(f"<td>{n}") for n in ("most popular", "item-kNN", "HSTU")]
-  assert order == sorted(order) and order[-1] < text.index("ceiling (true")
+  assert order == sorted(order) and order[-1] < text.index("oracle (true")
 
 
 def test_facts_say_how_it_was_measured(make_run):

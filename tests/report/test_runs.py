@@ -16,9 +16,9 @@ def test_runs_come_back_as_they_were_written(make_run, write_runs):
 def test_a_result_without_a_key_is_named_with_the_key(make_run, write_runs):
   path = write_runs(make_run()) / "hstu_synthetic" / "0.json"
   values = json.loads(path.read_text())
-  del values["commit"], values["floors"]
+  del values["commit"], values["baselines"]
   path.write_text(json.dumps(values))
-  with pytest.raises(ValueError, match=r"0\.json lacks commit, floors"):
+  with pytest.raises(ValueError, match=r"0\.json lacks baselines, commit"):
     runs_lib.read_runs(path.parents[1])
 
 
@@ -45,45 +45,46 @@ def test_runs_of_another_split_are_another_table(make_run):
   assert sorted(len(group) for group in groups.values()) == [1, 2]
 
 
-def test_best_floor_leaves_the_ceiling_out(make_run):
-  name, value = runs_lib.best_floor(make_run(), "hr@10")
+def test_best_baseline_leaves_the_oracle_out(make_run):
+  name, value = runs_lib.best_baseline(make_run(), "hr@10")
   assert (name, value) == ("item_knn", pytest.approx(0.10))
-  with pytest.raises(ValueError, match="no floor"):
-    runs_lib.best_floor(make_run(floors={}), "hr@10")
+  with pytest.raises(ValueError, match="no baseline"):
+    runs_lib.best_baseline(make_run(baselines={}), "hr@10")
 
 
 @pytest.mark.parametrize(
   ("hr", "share"), [(0.10, 0.0), (0.25, 1.0), (0.175, 0.5), (0.04, -0.4)]
 )
-def test_gap_closed_runs_from_floor_to_ceiling(make_run, hr, share):
+def test_gap_closed_runs_from_baseline_to_oracle(make_run, hr, share):
   assert runs_lib.gap_closed(make_run(hr), "hr@10") == pytest.approx(share)
 
 
-def test_gap_closed_needs_a_ceiling(make_run):
-  floors = {"item_knn": {"test": {"hr@10": 0.1, "ndcg@10": 0.05}}}
-  assert runs_lib.gap_closed(make_run(floors=floors), "hr@10") is None
+def test_gap_closed_needs_an_oracle(make_run):
+  baselines = {"item_knn": {"test": {"hr@10": 0.1, "ndcg@10": 0.05}}}
+  assert runs_lib.gap_closed(make_run(baselines=baselines), "hr@10") is None
 
 
-def test_floors_stand_from_worst_to_best_and_the_ceiling_last(make_run):
-  assert list(runs_lib.floor_summaries([make_run()])) == [
+def test_baselines_stand_from_worst_to_best_and_the_oracle_last(make_run):
+  assert list(runs_lib.baseline_summaries([make_run()])) == [
     "most_popular",
     "item_knn",
-    "ceiling",
+    "oracle",
   ]
 
 
-def test_floors_that_disagree_show_an_interval(make_run):
+def test_baselines_that_disagree_show_an_interval(make_run):
   other = {"item_knn": {"test": {"hr@10": 0.2, "ndcg@10": 0.1}}}
-  found = runs_lib.floor_summaries([make_run(), make_run(floors=other)])
+  found = runs_lib.baseline_summaries([make_run(), make_run(baselines=other)])
   low, high = found["item_knn"]["hr@10"].interval
   assert high - low > 0.1
 
 
-def test_a_run_of_fewer_cut_offs_hides_no_figure_of_a_floor(make_run):
-  full, fewer = make_run(), {"item_knn": {"test": {"ndcg@10": 0.1}}}
-  found = runs_lib.floor_summaries([full, make_run(floors=fewer)])["item_knn"]
+def test_a_run_of_fewer_cut_offs_hides_no_figure_of_a_baseline(make_run):
+  full = make_run()
+  fewer = make_run(baselines={"item_knn": {"test": {"ndcg@10": 0.1}}})
+  found = runs_lib.baseline_summaries([full, fewer])["item_knn"]
   assert found["hr@10"].count == 1 and found["ndcg@10"].count == 2
-  assert found["hr@10"].mean == full.floors["item_knn"]["test"]["hr@10"]
+  assert found["hr@10"].mean == full.baselines["item_knn"]["test"]["hr@10"]
 
 
 def test_results_of_systems_that_score_shown_items_are_left_out(

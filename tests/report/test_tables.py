@@ -36,14 +36,14 @@ def test_every_line_of_a_table_has_as_many_cells_as_its_head(make_run):
   assert len({len(row) for row in _rows(table)}) == 1
 
 
-def test_floors_stand_first_and_the_ceiling_last(make_run):
+def test_baselines_stand_first_and_the_oracle_last(make_run):
   rows = _rows(tables.dataset_table("data", [make_run()]))[2:]
   assert [row[0] for row in rows] == [
     "most popular",
     "item-kNN",
     "**HSTU** `hstu_synthetic`",
     "HSTU, asked one median gap after the last event",
-    "ceiling",
+    "oracle (true model)",
   ]
 
 

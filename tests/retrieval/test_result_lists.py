@@ -209,14 +209,14 @@ def test_scann_with_filters(seed, max_fetch):
 
 @settings(max_examples=15)
 @given(seed=st.integers(0, 100_000))
-def test_floors(seed):
+def test_baselines(seed):
   rng = np.random.default_rng(seed)
   popular = MostPopular(rng.integers(0, 3, _V + 1))
   similar = rng.integers(0, 3, (_V + 1, _V + 1)).astype(float)
   neighbours = ItemKNN(sparse.csr_array(similar), 2, 0.5, _V, 0.0)
   for allowed in (np.ones((_B, _V + 1), bool), _allowed(rng)):
-    for floor in (popular, neighbours):
-      ids, scores, _ = floor.search(_requests(), _K, ItemMask.of(allowed))
+    for baseline in (popular, neighbours):
+      ids, scores, _ = baseline.search(_requests(), _K, ItemMask.of(allowed))
       _assert_lists(ids, scores, _possible(allowed), all_of_them=True)
 
 

@@ -50,8 +50,8 @@ def test_quickstart_beats_item_knn_and_goes_on_where_it_stopped(tmp_path):
   assert "done before" in again.stdout
 
 
-def test_losing_to_a_floor_is_loud(tmp_path):
+def test_losing_to_a_baseline_is_loud(tmp_path):
   result = _quickstart(tmp_path / "lost", "quicktest")
   assert result.returncode == 1
   assert "is not above item-kNN" in result.stdout
-  assert "HSTU lost to a floor" in result.stderr
+  assert "HSTU lost to a baseline" in result.stderr

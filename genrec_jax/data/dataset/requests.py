@@ -3,7 +3,7 @@
 
 A request is a user's whole history before a moment, the moment, and (in an
 evaluation) the item that came next. Everything that ranks answers the same
-Requests: a trained model through its layout, a floor or the simulator's true
+Requests: a trained model through its layout, a baseline or the simulator's true
 model from the history itself.
 """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plots of a ranker's page, as SVG text like those of figures.py.
 
-    by_task       a metric of every task, the model against its floors
+    by_task       a metric of every task, the model against its baselines
     calibration   what was predicted against what was observed, by task
     by_group      a metric of every task by groups of impressions
     reading       what each past event does to one candidate: its value without

@@ -20,7 +20,7 @@ from genrec_jax.report.document import (
   detail_html,
   figures_html,
 )
-from genrec_jax.report.ranking.runs import FLOORS
+from genrec_jax.report.ranking.runs import BASELINES
 from genrec_jax.report.ranking.verdict import verdict
 
 _METRICS = ("auc", "gauc", "ne", "log_loss", "ece")
@@ -95,7 +95,7 @@ def _row(
 
 
 def _table(result: Mapping[str, Any]) -> str:
-  """By task: floors from worst to best, then the model."""
+  """By task: baselines from worst to best, then the model."""
   rows = []
   for task in result["tasks"]:
     model = result["metrics"]["test"][task]
@@ -106,11 +106,11 @@ def _table(result: Mapping[str, Any]) -> str:
       f" {gauc_share(model):.1%} of them, those of users with both outcomes"
       "</td></tr>"
     )
-    floors = {n: p["test"][task] for n, p in result["floors"].items()}
+    baselines = {n: p["test"][task] for n, p in result["baselines"].items()}
     rows += [
-      _row(FLOORS.get(name, name), "floor", values, {})
+      _row(BASELINES.get(name, name), "baseline", values, {})
       for name, values in sorted(
-        floors.items(), key=lambda f: f[1]["auc"] or 0.0
+        baselines.items(), key=lambda f: f[1]["auc"] or 0.0
       )
     ]
     intervals = result["intervals"]["test"][task]

@@ -12,7 +12,7 @@ import pathlib
 
 from genrec_jax.report.runs import SHOWN_ITEMS, Finished, read_sections
 
-FLOORS = {
+BASELINES = {
   "base_rate": "base rate",
   "item_rate": "the item's rate",
   "user_rate": "the user's rate",
@@ -34,7 +34,7 @@ class RankerRun(Finished):
     frozen: the same behind histories that end where the part begins; empty
       where nobody is asked twice.
     intervals: {part: {task: {metric: [low, high]}}}, 95 %, users resampled.
-    floors: {floor: {part: {task: {...}}}}.
+    baselines: {baseline: {part: {task: {...}}}}.
   """
 
   tasks: Sequence[str]
@@ -44,7 +44,7 @@ class RankerRun(Finished):
   metrics: Mapping[str, ByTask]
   frozen: Mapping[str, ByTask]
   intervals: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
-  floors: Mapping[str, Mapping[str, ByTask]]
+  baselines: Mapping[str, Mapping[str, ByTask]]
 
 
 def read_ranker_runs(folder: str | pathlib.Path) -> list[RankerRun]:

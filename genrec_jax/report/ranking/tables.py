@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """README's tables of rankers: one per task, and what they cost.
 
-Rows are floors first, then configs, the worst AUC first; several seeds give
+Rows are baselines first, then configs, the worst AUC first; several seeds give
 mean and t interval over seeds, one the 95 % interval over users. A metric that
 is not defined in one of the seeds is left out.
 """
@@ -11,7 +11,7 @@ import statistics
 
 from genrec_jax.metrics.auc import gauc_share
 from genrec_jax.report.cells import OVER, cell, line
-from genrec_jax.report.ranking.runs import FLOORS, RankerRun
+from genrec_jax.report.ranking.runs import BASELINES, RankerRun
 from genrec_jax.report.runs import Summary, by_config, by_dataset
 
 _METRICS = ("auc", "gauc", "ne")
@@ -73,13 +73,15 @@ def _task_table(task: str, runs: Sequence[RankerRun]) -> str:
     line([f"**{task}**", *names, "from"]),
     line(["---", *("---:" for _ in names), "---"]),
   ]
-  for name, label in FLOORS.items():
-    found = [r.floors[name]["test"][task] for r in runs if name in r.floors]
+  for name, label in BASELINES.items():
+    found = [
+      r.baselines[name]["test"][task] for r in runs if name in r.baselines
+    ]
     if found:
       summaries = _summaries(found[:1])
-      # What a floor knows is of training alone.
+      # What a baseline knows is of training alone.
       cells = _cells(summaries, {}, summaries.get("gauc"))
-      lines.append(line([label, *cells, "floor"]))
+      lines.append(line([label, *cells, "baseline"]))
   rows = []
   for config, seeds in by_config(runs).items():
     summaries = _summaries([run.metrics["test"][task] for run in seeds])

@@ -2,7 +2,7 @@
 """What is to be remembered of a ranker: is it above the training rates?
 
 Asked twice of every task, with 95 % intervals paired over users, each time
-against the floor that is best by that metric:
+against the baseline that is best by that metric:
 
     over all users   AUC    knowing who does much is enough to be ahead
     within users     GAUC   is a user's own list in a better order?
@@ -20,40 +20,40 @@ from typing import Any
 
 from genrec_jax.metrics.auc import gauc_share
 from genrec_jax.report.document import ONE_SEED, Verdict
-from genrec_jax.report.ranking.runs import FLOORS
+from genrec_jax.report.ranking.runs import BASELINES
 
 
 @dataclasses.dataclass(frozen=True)
 class _Lead:
-  """By how much one metric of a task is above that of its best floor."""
+  """By how much one metric of a task is above that of its best baseline."""
 
   task: str
-  floor: str
+  baseline: str
   difference: float
   low: float
   high: float
 
   def text(self, more: str = "") -> str:
     return (
-      f"{self.task} {self.difference:+.4f} against {self.floor}"
+      f"{self.task} {self.difference:+.4f} against {self.baseline}"
       f" ({self.low:+.4f} to {self.high:+.4f}{more})"
     )
 
 
-def best_floor(
+def best_baseline(
   result: Mapping[str, Any], task: str, metric: str = "auc"
 ) -> str | None:
-  """Name of a task's best floor on test; None where none is defined."""
+  """Name of a task's best baseline on test; None where none is defined."""
   found = {
     name: parts["test"][task][metric]
-    for name, parts in result["floors"].items()
+    for name, parts in result["baselines"].items()
     if parts["test"][task][metric] is not None
   }
   return max(found, key=found.__getitem__) if found else None
 
 
 def verdict(result: Mapping[str, Any]) -> Verdict:
-  """For which tasks this training is above every floor, and where not.
+  """For which tasks this training is above every baseline, and where not.
 
   By intervals over users: "surely" is for other users, not for other seeds.
   """
@@ -68,10 +68,10 @@ def verdict(result: Mapping[str, Any]) -> Verdict:
   else:
     point = "is above the training rates in every task over all users"
   if worse:
-    floors = _listed(dict.fromkeys(lead.floor for lead in worse))
+    baselines = _listed(dict.fromkeys(lead.baseline for lead in worse))
     tasks = _listed([lead.task for lead in worse])
     point += ", and" if lost else ", but"
-    point += f" below {floors} within users for {tasks}"
+    point += f" below {baselines} within users for {tasks}"
   elif unsure and not lost:
     point += f", but not surely within users for {_listed(unsure)}"
   after = _over_all_text(pooled, without_auc)
@@ -87,16 +87,16 @@ def verdict(result: Mapping[str, Any]) -> Verdict:
 def _leads(
   result: Mapping[str, Any], metric: str
 ) -> tuple[list[_Lead], list[str]]:
-  """Every task against its best floor, and the tasks that have no interval."""
+  """Every task against its best baseline, and the tasks without an interval."""
   leads, without = [], []
   versus = result["versus"]
   if metric == "gauc":
     versus = result.get("versus_frozen") or versus
   for task in result["tasks"]:
-    floor = best_floor(result, task, metric)
-    found = floor and versus[floor]["test"][task].get(metric)
+    baseline = best_baseline(result, task, metric)
+    found = baseline and versus[baseline]["test"][task].get(metric)
     if found:
-      leads.append(_Lead(task, FLOORS.get(floor, floor), *found))
+      leads.append(_Lead(task, BASELINES.get(baseline, baseline), *found))
     else:
       without.append(task)
   return leads, without
@@ -111,7 +111,7 @@ def _over_all_text(leads: Sequence[_Lead], without: Sequence[str]) -> str:
 def _within_text(
   result: Mapping[str, Any], leads: Sequence[_Lead], without: Sequence[str]
 ) -> str:
-  """Of GAUC and of what share it is; nothing where there are no floors."""
+  """Of GAUC and of what share it is; nothing where there are no baselines."""
 
   def share(task: str) -> str:
     of = gauc_share(result["metrics"]["test"][task])
@@ -122,7 +122,7 @@ def _within_text(
     said = [lead.text(f", of {share(lead.task)}") for lead in leads]
     behind = ", frozen histories" if result.get("versus_frozen") else ""
     text += f" Within users (GAUC{behind}): {'; '.join(said)}."
-  if without and result["floors"]:
+  if without and result["baselines"]:
     tasks = _listed([f"{task} ({share(task)})" for task in without])
     text += f" Too few users have both outcomes of {tasks} to compare within"
     text += " them."

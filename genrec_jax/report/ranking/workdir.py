@@ -30,7 +30,7 @@ from genrec_jax.report.figures import Row
 from genrec_jax.report.ranking import figures as ranker_figures
 from genrec_jax.report.ranking.figures import PastEffects
 from genrec_jax.report.ranking.page import Candidate, RankedFor, part
-from genrec_jax.report.ranking.runs import FLOORS
+from genrec_jax.report.ranking.runs import BASELINES
 from genrec_jax.serving.ranker import Ranker, load_ranker
 
 _CANDIDATES, _ROWS, _PLACES, _EVENTS = 40, 10, 8, 10
@@ -101,8 +101,8 @@ def result_plots(result: Mapping[str, Any]) -> list[Plot]:
     ("ne", 1.0, "Log loss over that of the base rate: lower is better."),
   ):
     rows = [
-      Row(FLOORS.get(name, name), "floor", _of(parts["test"], metric))
-      for name, parts in result["floors"].items()
+      Row(BASELINES.get(name, name), "baseline", _of(parts["test"], metric))
+      for name, parts in result["baselines"].items()
     ]
     bands = result["intervals"]["test"]
     intervals = {t: bands[t][metric] for t in tasks if metric in bands[t]}

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a page shows of a run that finds items.
 
-In reading order: one sentence of verdict, the table against floors and ceiling,
-the plots, ten recommendations for one user beside the history they follow from.
-The plots are SVG from figures.py. Everything that comes from data (titles, ids,
-names) is escaped.
+In reading order: one sentence of verdict, the table against baselines and
+oracle, the plots, ten recommendations for one user beside the history they
+follow from. The plots are SVG from figures.py. Everything that comes from data
+(titles, ids, names) is escaped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,10 @@ from genrec_jax.report.document import (
   figures_html,
 )
 from genrec_jax.report.runs import (
-  FLOOR_LABELS,
+  BASELINE_LABELS,
   VARIANTS,
   RetrievalRun,
-  best_floor,
+  best_baseline,
   gap_closed,
 )
 
@@ -42,46 +42,46 @@ class Example:
 
 
 def verdict(run: RetrievalRun) -> Verdict:
-  """Where this training stands to the best floor by NDCG@10 of test.
+  """Where this training stands to the best baseline by NDCG@10 of test.
 
   Won where the interval over users is above 0; of other seeds nothing is said.
   """
   metrics = run.metrics["test"]
-  name, floor = best_floor(run, "ndcg@10")
-  label = FLOOR_LABELS.get(name, name)
+  name, baseline = best_baseline(run, "ndcg@10")
+  label = BASELINE_LABELS.get(name, name)
   before = (
     f"For {metrics['hr@10']:.1%} of requests the next item is among the first"
     f" ten of {run.num_items:,}. "
   )
-  if metrics["ndcg@10"] <= floor:
+  if metrics["ndcg@10"] <= baseline:
     return Verdict(
       before,
       f"That is not above {label}",
-      f", the best floor: NDCG@10 {metrics['ndcg@10']:.4f} against"
-      f" {floor:.4f}. {ONE_SEED}",
+      f", the best baseline: NDCG@10 {metrics['ndcg@10']:.4f} against"
+      f" {baseline:.4f}. {ONE_SEED}",
       won=False,
     )
   gap = gap_closed(run, "ndcg@10")
-  way = f", {gap:.0%} of the way to the ceiling" if gap is not None else ""
-  times = f"{metrics['ndcg@10'] / floor:.2f} times" if floor else "above"
+  way = f", {gap:.0%} of the way to the oracle" if gap is not None else ""
+  times = f"{metrics['ndcg@10'] / baseline:.2f} times" if baseline else "above"
   mean, low, high = run.versus[name]["test"]["ndcg@10"]
   return Verdict(
     before + "Its NDCG@10 is ",
     f"{times} that of {label}",
-    f", the best floor{way} (difference {mean:+.4f}, 95 % interval over users"
-    f" {low:+.4f} to {high:+.4f}, paired). {ONE_SEED}",
+    f", the best baseline{way} (difference {mean:+.4f}, 95 % interval over"
+    f" users {low:+.4f} to {high:+.4f}, paired). {ONE_SEED}",
     won=low > 0,
   )
 
 
 def _tiles(run: RetrievalRun) -> tuple[tuple[str, str], ...]:
   metrics = run.metrics["test"]
-  name, floor = best_floor(run, "ndcg@10")
-  label = FLOOR_LABELS.get(name, name)
-  gain = metrics["ndcg@10"] / floor - 1 if floor else float("inf")
+  name, baseline = best_baseline(run, "ndcg@10")
+  label = BASELINE_LABELS.get(name, name)
+  gain = metrics["ndcg@10"] / baseline - 1 if baseline else float("inf")
   gap = gap_closed(run, "ndcg@10")
   last = (
-    (f"{gap:.0%}", f"of the gap from {label} to the ceiling closed")
+    (f"{gap:.0%}", f"of the gap from {label} to the oracle closed")
     if gap is not None
     else (f"{run.parameters:,}", "parameters")
   )
@@ -122,21 +122,23 @@ def _table_row(
 
 
 def _table(run: RetrievalRun) -> str:
-  """Floors from worst to best, the model, its variants, the ceiling.
+  """Baselines from worst to best, the model, its variants, the oracle.
 
   Bars show NDCG@10. Variants are other questions to the same model: they have
   no bar, because the other rows do not answer them.
   """
-  floors = {
-    name: parts["test"] for name, parts in run.floors.items() if "test" in parts
+  baselines = {
+    name: parts["test"]
+    for name, parts in run.baselines.items()
+    if "test" in parts
   }
   largest = max(
-    values["ndcg@10"] for values in [*floors.values(), run.metrics["test"]]
+    values["ndcg@10"] for values in [*baselines.values(), run.metrics["test"]]
   )
-  ceiling = floors.pop("ceiling", None)
+  oracle = baselines.pop("oracle", None)
   rows = [
-    _table_row(FLOOR_LABELS.get(name, name), "floor", values, {}, largest)
-    for name, values in sorted(floors.items(), key=lambda f: f[1]["ndcg@10"])
+    _table_row(BASELINE_LABELS.get(name, name), "baseline", values, {}, largest)
+    for name, values in sorted(baselines.items(), key=lambda f: f[1]["ndcg@10"])
   ]
   rows.append(
     _table_row(
@@ -152,9 +154,9 @@ def _table(run: RetrievalRun) -> str:
     for part, text in VARIANTS.items()
     if part in run.metrics
   ]
-  if ceiling is not None:
+  if oracle is not None:
     rows.append(
-      _table_row("ceiling (true model)", "ceiling", ceiling, {}, largest)
+      _table_row(BASELINE_LABELS["oracle"], "oracle", oracle, {}, largest)
     )
   header = "".join(f"<th>{metric.upper()}</th>" for metric in _METRICS)
   return (
@@ -201,7 +203,7 @@ def part(
     if example is not None
     else ""
   )
-  body = f"""<h2>Against floors and ceiling</h2>
+  body = f"""<h2>Against baselines and oracle</h2>
 {_table(run)}
 <h2>In detail</h2>
 {figures_html(plots)}

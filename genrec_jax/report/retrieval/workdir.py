@@ -6,8 +6,8 @@
     metrics.jsonl    training loss, validation      metrics/writer.py
     data/, best/     catalogue, histories, model    serving/recommender.py
 
-Slices and the comparison with floors are computed from the ranks, so that every
-bar is over the same requests; intervals resample users.
+Slices and the comparison with baselines are computed from the ranks, so that
+every bar is over the same requests; intervals resample users.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ from genrec_jax.report.curves import task_losses
 from genrec_jax.report.document import Event, Part, Plot, Suggestion
 from genrec_jax.report.figures import Row
 from genrec_jax.report.retrieval.page import Example, part
-from genrec_jax.report.runs import FLOOR_LABELS, RetrievalRun, finished
+from genrec_jax.report.runs import BASELINE_LABELS, RetrievalRun, finished
 from genrec_jax.serving.recommender import Recommender, load
 
 _SHOWN_EVENTS = 10
@@ -88,23 +88,23 @@ def _curve(
 
 
 def _methods(run: RetrievalRun) -> list[tuple[str, str, str]]:
-  """(name in ranks.npz, label, role): floors, the model, the ceiling."""
-  floors = [
-    (name, FLOOR_LABELS.get(name, name), "floor")
-    for name in run.floors
-    if name != "ceiling"
+  """(name in ranks.npz, label, role): baselines, the model, the oracle."""
+  baselines = [
+    (name, BASELINE_LABELS.get(name, name), "baseline")
+    for name in run.baselines
+    if name != "oracle"
   ]
-  ceiling = [("ceiling", FLOOR_LABELS["ceiling"], "ceiling")]
+  oracle = [("oracle", BASELINE_LABELS["oracle"], "oracle")]
   return [
-    *floors,
+    *baselines,
     ("model", run.title, "model"),
-    *(ceiling if "ceiling" in run.floors else []),
+    *(oracle if "oracle" in run.baselines else []),
   ]
 
 
 def _comparisons(run: RetrievalRun, ranks: Ranks) -> list[Plot]:
   values = {"model": run.metrics["test"]} | {
-    name: parts["test"] for name, parts in run.floors.items()
+    name: parts["test"] for name, parts in run.baselines.items()
   }
   rows = [
     Row(
