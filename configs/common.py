@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What configs share: reading their argument, and the quick form of each.
 
-A config file has get_config(arg): `--config=FILE.py:WORD-WORD` passes the
-words. `quicktest` is a word of every config: the same system on a simulated
-data set of 200 users, three steps, seconds on a CPU.
+A config file has get_config(arg): `--config=FILE.py:VARIANT-VARIANT` passes the
+variants. `quicktest` is a variant of every config: the same system on a
+simulated data set of 200 users, three steps, seconds on a CPU.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,18 @@ from ml_collections.config_dict import placeholder
 from genrec_jax.core.suggest import choices_hint
 
 
-def words(arg: str | None, choices: Sequence[str]) -> set[str]:
-  """The words of a config's argument.
+def variants(arg: str | None, choices: Sequence[str]) -> set[str]:
+  """The variants that a config's argument names.
 
   Raises:
-    ValueError: a word that is not among the choices (names them).
+    ValueError: a variant that is not among the choices (names them).
   """
   found = set((arg or "").split("-")) - {""}
-  for word in found:
-    if word not in choices:
+  for variant in found:
+    if variant not in choices:
       raise ValueError(
-        f"unknown config argument {word!r}.{choices_hint(word, choices)}"
+        f"unknown variant {variant!r} of this config."
+        f"{choices_hint(variant, choices)}"
       )
   return found
 

@@ -10,7 +10,7 @@ Expected test AUC of click, long_view and like on 6-8 May 2022, three seeds:
 Features and data are configs/dlrm_kuairand.py's, the history summed. Three
 cross layers, and an MLP after them (the paper's stacked form).
 
-Words: `low_rank` factors the cross layers' matrices by rank 64; `no_history`
+Variants: `low_rank` factors the cross layers' matrices by rank 64; `no_history`
 and `affinity` are those of the DLRM config.
 
 Differences from the paper: no mixture of low-rank experts.
@@ -21,17 +21,17 @@ from ml_collections import ConfigDict
 from configs import common
 from configs.dlrm_kuairand import kuairand_features
 
-_WORDS = ("quicktest", "no_history", "affinity", "low_rank")
+_VARIANTS = ("quicktest", "no_history", "affinity", "low_rank")
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """Three cross layers of full matrices."""
-  words = common.words(arg, _WORDS)
+  variants = common.variants(arg, _VARIANTS)
   interactions = {
     "name": "layers.CrossNetwork",
     "num_layers": 3,
-    "rank": 64 if "low_rank" in words else None,
+    "rank": 64 if "low_rank" in variants else None,
     "dtype": "float32",
   }
   pooling = {"name": "layers.SumPooling"}
-  return kuairand_features("dcn_kuairand", words, pooling, interactions)
+  return kuairand_features("dcn_kuairand", variants, pooling, interactions)

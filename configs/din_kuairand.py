@@ -11,10 +11,10 @@ Features and data are configs/dlrm_kuairand.py's. The last 50 events are
 weighted by how they go with the candidate, without a softmax, as published; all
 vectors go through an MLP side by side.
 
-Words: `softmax` takes one over the history, as the authors' public code does;
-`outer` lets the weights read the outer product of event and candidate, as the
-paper draws it (their code: difference and product); `no_history` and `affinity`
-are those of the DLRM config.
+Variants: `softmax` takes one over the history, as the authors' public code
+does; `outer` lets the weights read the outer product of event and candidate, as
+the paper draws it (their code: difference and product); `no_history` and
+`affinity` are those of the DLRM config.
 
 Differences from the paper: ReLU instead of Dice and no regularisation by
 mini-batch; event vectors hold what the user did, too.
@@ -25,19 +25,19 @@ from ml_collections import ConfigDict
 from configs import common
 from configs.dlrm_kuairand import kuairand_features
 
-_WORDS = ("quicktest", "no_history", "affinity", "softmax", "outer")
+_VARIANTS = ("quicktest", "no_history", "affinity", "softmax", "outer")
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """Weights without a softmax, from differences and products."""
-  words = common.words(arg, _WORDS)
-  kind = "OuterProduct" if "outer" in words else "DifferenceProduct"
+  variants = common.variants(arg, _VARIANTS)
+  kind = "OuterProduct" if "outer" in variants else "DifferenceProduct"
   pooling = {
     "name": "layers.TargetAttention",
     "widths": (80, 40),
     "pair": {"name": f"layers.{kind}"},
-    "softmax": "softmax" in words,
+    "softmax": "softmax" in variants,
     "dtype": "float32",
   }
   interactions = {"name": "layers.Concat"}
-  return kuairand_features("din_kuairand", words, pooling, interactions)
+  return kuairand_features("din_kuairand", variants, pooling, interactions)

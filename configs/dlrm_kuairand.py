@@ -12,10 +12,10 @@ products of all pairs go through an MLP. What DIN, DCN-v2 and Wukong share with
 it is made here: their configs replace `pooling` and `interactions`, and two
 towers the system. Data, split and features: configs/kuairand.py.
 
-Words: `fm` takes the sum of products of pairs in place of their dots (Rendle,
-ICDM 2010); `affinity` adds how often the user met the video, its author and
-its tag before, and what came of it; `no_history` leaves out the lists from
-before the log.
+Variants: `fm` takes the sum of products of pairs in place of their dots
+(Rendle, ICDM 2010); `affinity` adds how often the user met the video, its
+author and its tag before, and what came of it; `no_history` leaves out the
+lists from before the log.
 
 Differences from the paper: numbers come as percentile buckets, so that no MLP
 over dense features is needed; AdamW for tables too.
@@ -28,7 +28,7 @@ from ml_collections import ConfigDict
 from configs import common, kuairand
 from genrec_jax.core.build import build
 
-_WORDS = ("quicktest", "no_history", "affinity", "fm")
+_VARIANTS = ("quicktest", "no_history", "affinity", "fm")
 
 
 def _match(c: ConfigDict) -> None:
@@ -42,7 +42,7 @@ def _match(c: ConfigDict) -> None:
 
 
 def kuairand_features(
-  name: str, words: Set[str], pooling: dict, interactions: dict
+  name: str, variants: Set[str], pooling: dict, interactions: dict
 ) -> ConfigDict:
   """A pointwise ranker of shown videos."""
   system = {
@@ -55,20 +55,20 @@ def kuairand_features(
     "row_multiple": 1,
     "dtype": "float32",
   }
-  c = kuairand_rows(name, words, system)
+  c = kuairand_rows(name, variants, system)
   for part in (c.system.pooling, c.system.interactions):
     if "dtype" in part:
       part.dtype = c.system.get_ref("dtype")
   return c
 
 
-def kuairand_rows(name: str, words: Set[str], system: dict) -> ConfigDict:
+def kuairand_rows(name: str, variants: Set[str], system: dict) -> ConfigDict:
   """Any system that reads rows of features."""
-  c = kuairand.kuairand(name, words)
+  c = kuairand.kuairand(name, variants)
   c.pipeline = {
     "layout": {
       "name": "layouts.PointwiseRows",
-      "features": kuairand.feature_list("affinity" in words),
+      "features": kuairand.feature_list("affinity" in variants),
       "history_features": kuairand.HISTORY,
       "feedback": kuairand.feedback(kuairand.TASKS),
       "shown": kuairand.feedback(kuairand.SHOWN),
@@ -83,7 +83,7 @@ def kuairand_rows(name: str, words: Set[str], system: dict) -> ConfigDict:
   }
   c.system = system
   c.train = kuairand.train_options(steps=1000, half_epoch=80)
-  if "quicktest" in words:
+  if "quicktest" in variants:
     _quicktest(c)
   _match(c)
   return c
@@ -101,11 +101,11 @@ def _quicktest(c: ConfigDict) -> None:
 
 def get_config(arg: str = "") -> ConfigDict:
   """Summed history, dots of pairs."""
-  words = common.words(arg, _WORDS)
-  kind = "FactorizationMachine" if "fm" in words else "DotInteraction"
+  variants = common.variants(arg, _VARIANTS)
+  kind = "FactorizationMachine" if "fm" in variants else "DotInteraction"
   return kuairand_features(
     "dlrm_kuairand",
-    words,
+    variants,
     {"name": "layers.SumPooling"},
     {"name": f"layers.{kind}"},
   )

@@ -10,21 +10,21 @@ Expected on Beauty: HR@10 .097, NDCG@10 .059 told the time of the target, .082
 and .048 without (asked at the last event's time plus the median gap); best at
 step 6,300 of 7,800, 28 minutes on 1 of 2 busy CPU cores, one seed.
 
-Words: `no_time`, `no_bias` switch biases off.
+Variants: `no_time`, `no_bias` switch biases off.
 """
 
 from ml_collections import ConfigDict
 
 from configs import common, sasrec_amazon
 
-_WORDS = ("quicktest", "no_time", "no_bias")
+_VARIANTS = ("quicktest", "no_time", "no_bias")
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """Beauty at width 64, 2 layers, 2 heads."""
-  words = common.words(arg, _WORDS)
+  variants = common.variants(arg, _VARIANTS)
   c = sasrec_amazon.get_config()
-  c.name = "-".join(["hstu_amazon", *sorted(words - {"quicktest"})])
+  c.name = "-".join(["hstu_amazon", *sorted(variants - {"quicktest"})])
   width, length = c.system.width, c.system.num_positions
   c.system.backbone = ConfigDict(
     {
@@ -34,8 +34,8 @@ def get_config(arg: str = "") -> ConfigDict:
       "key_width": width // 2,
       "value_width": width // 2,
       "num_positions": length,
-      "position_bias": "no_bias" not in words,
-      "time_bias": not words & {"no_time", "no_bias"},
+      "position_bias": "no_bias" not in variants,
+      "time_bias": not variants & {"no_time", "no_bias"},
       "dropout": c.system.dropout,
       "attention": {
         "name": "layers.SiluAttention",
@@ -44,6 +44,6 @@ def get_config(arg: str = "") -> ConfigDict:
     }
   )
   common.share_dtype(c)
-  if "quicktest" in words:
+  if "quicktest" in variants:
     common.quicktest(c)
   return c

@@ -13,7 +13,7 @@ those of hstu_movielens.py, with two changes that suit catalogues of any size:
 1,024 negatives shared by a batch (.40 s a step instead of .50 s at full ML-1M
 rows on 2 CPU cores), and stopping by the validation part alone.
 
-Words: `quicktest`, and of hstu_movielens.py those that switch biases and
+Variants: `quicktest`, and of hstu_movielens.py those that switch biases and
 `global_time`.
 """
 
@@ -22,14 +22,14 @@ from ml_collections.config_dict import placeholder
 
 from configs import common, hstu_movielens
 
-_WORDS = ("quicktest", "global_time", "no_time", "no_bias", "softmax")
+_VARIANTS = ("quicktest", "global_time", "no_time", "no_bias", "softmax")
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """HSTU with both biases on sources.Files."""
-  words = common.words(arg, _WORDS)
-  c = hstu_movielens.get_config("-".join(words - {"quicktest"}))
-  c.name = "-".join(["hstu_files", *sorted(words - {"quicktest"})])
+  variants = common.variants(arg, _VARIANTS)
+  c = hstu_movielens.get_config("-".join(variants - {"quicktest"}))
+  c.name = "-".join(["hstu_files", *sorted(variants - {"quicktest"})])
   c.data = {
     "name": "sources.Files",
     "path": "",
@@ -59,6 +59,6 @@ def get_config(arg: str = "") -> ConfigDict:
     "count": 1024,
   }
   c.train = common.train_options(steps=20_000, eval_every_steps=250, patience=5)
-  if "quicktest" in words:
+  if "quicktest" in variants:
     common.quicktest(c)
   return c

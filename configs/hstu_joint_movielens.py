@@ -12,8 +12,8 @@ Expected of the last rating of each of 943 users, three seeds: HR@10 .167,
 NDCG@10 .086, AUC .770, which seeds change by .017, .008 and .009;
 `retrieval_only` .154 and .080, `ranking_only` .777. A minute on two CPU cores.
 
-Words: `retrieval_only` and `ranking_only` train the same backbone on the same
-tokens for one of the two alone; `action_oriented` has one token per rating
+Variants: `retrieval_only` and `ranking_only` train the same backbone on the
+same tokens for one of the two alone; `action_oriented` has one token per rating
 (arXiv 2505.04180); `liked_only` takes liked items alone as next items, as the
 paper has it: their public code, and we, take all.
 
@@ -31,7 +31,7 @@ from ml_collections.config_dict import placeholder
 
 from configs import common
 
-_WORDS = (
+_VARIANTS = (
   "quicktest",
   "retrieval_only",
   "ranking_only",
@@ -54,8 +54,8 @@ def _feedback() -> dict:
   return {"name": "dataset.Feedback", "tasks": _TASKS, "min_value": 4.0}
 
 
-def _layout(words: Set[str]) -> dict:
-  kind = "ActionOriented" if "action_oriented" in words else "Interleaved"
+def _layout(variants: Set[str]) -> dict:
+  kind = "ActionOriented" if "action_oriented" in variants else "Interleaved"
   return {
     "name": f"layouts.Joint{kind}",
     "feedback": _feedback(),
@@ -63,15 +63,15 @@ def _layout(words: Set[str]) -> dict:
     "num_candidates": _CANDIDATES,
     "last_requests": 1,
     "history_loss": True,
-    "wanted": _feedback() if "liked_only" in words else placeholder(dict),
+    "wanted": _feedback() if "liked_only" in variants else placeholder(dict),
   }
 
 
-def _system(words: Set[str]) -> dict:
+def _system(variants: Set[str]) -> dict:
   name = "models.JointRanker"
-  if "ranking_only" in words:
+  if "ranking_only" in variants:
     name = "models.ActionRanker"
-  oriented = "action_oriented" in words
+  oriented = "action_oriented" in variants
   return {
     "name": name,
     "width": _WIDTH,
@@ -98,7 +98,7 @@ def _system(words: Set[str]) -> dict:
   }
 
 
-def _task(c: ConfigDict, words: Set[str]) -> None:
+def _task(c: ConfigDict, variants: Set[str]) -> None:
   """The loss, what is measured, and which of it training watches."""
   c.requests = common.request_options()
   find = {"next_item": common.next_item()}
@@ -108,10 +108,10 @@ def _task(c: ConfigDict, words: Set[str]) -> None:
       "feedback": _feedback(),
     }
   }
-  if "retrieval_only" in words:
+  if "retrieval_only" in variants:
     c.objective, c.evals = _FIND, find
     c.train.monitor = "ndcg@10"
-  elif "ranking_only" in words:
+  elif "ranking_only" in variants:
     c.objective, c.evals = _RANK, rank
     c.train.monitor = "auc"
   else:
@@ -139,24 +139,24 @@ def _quicktest(c: ConfigDict) -> None:
 
 
 def get_config(arg: str = "") -> ConfigDict:
-  """Both tasks, interleaved tokens, unless words say otherwise."""
-  words = common.words(arg, _WORDS)
-  if {"retrieval_only", "ranking_only"} <= words:
+  """Both tasks, interleaved tokens, unless a variant says otherwise."""
+  variants = common.variants(arg, _VARIANTS)
+  if {"retrieval_only", "ranking_only"} <= variants:
     raise ValueError("retrieval_only and ranking_only exclude one another.")
   c = ConfigDict()
-  c.name = "-".join(["hstu_joint_movielens", *sorted(words - {"quicktest"})])
+  c.name = "-".join(["hstu_joint_movielens", *sorted(variants - {"quicktest"})])
   c.seed = 0
   c.prepared = ""
   c.data = {"name": "sources.MovieLens", "variant": "100k", "path": ""}
   c.split = common.leave_one_out()
   c.filter = common.filter_options()
   c.pipeline = {
-    "layout": _layout(words),
+    "layout": _layout(variants),
     "batch_size": 12,
     "row_length": _NUM_POSITIONS,
     "readers": 1,
   }
-  c.system = _system(words)
+  c.system = _system(variants)
   c.optimizer = {
     "name": "train.adamw",
     "learning_rate": 3e-3,
@@ -166,9 +166,9 @@ def get_config(arg: str = "") -> ConfigDict:
     "schedule": {"name": "train.Cosine", "steps": 600},
   }
   c.train = common.train_options(steps=600, eval_every_steps=100, patience=0)
-  _task(c, words)
+  _task(c, variants)
   c.mesh = common.mesh_options()
   common.share_dtype(c)
-  if "quicktest" in words:
+  if "quicktest" in variants:
     _quicktest(c)
   return c

@@ -17,7 +17,7 @@ Expected: no run is finished; a step is far beyond a few CPU cores, and one v5e
 chip holds it (compile_tpu says so). --config.pipeline.batch_size takes one row
 per chip or more.
 
-Words: `whole` trains on whole histories always. Fields of the log: as in
+Variants: `whole` trains on whole histories always. Fields of the log: as in
 configs/hstu_files.py.
 """
 
@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 
 from configs import common, hstu_files
 
-_WORDS = ("quicktest", "whole")
+_VARIANTS = ("quicktest", "whole")
 
 _LENGTH = 16_384
 _WIDTH = 512
@@ -62,9 +62,9 @@ def _system() -> dict:
 
 def get_config(arg: str = "") -> ConfigDict:
   """One row of 16,384 tokens a step, 4,096 shared negatives."""
-  words = common.words(arg, _WORDS)
+  variants = common.variants(arg, _VARIANTS)
   c = ConfigDict()
-  c.name = "-".join(["hstu_long", *sorted(words - {"quicktest"})])
+  c.name = "-".join(["hstu_long", *sorted(variants - {"quicktest"})])
   c.seed = 0
   c.prepared = ""
   c.data = hstu_files.get_config().data
@@ -76,7 +76,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "row_length": _LENGTH,
     "readers": 1,
   }
-  if "whole" not in words:
+  if "whole" not in variants:
     c.pipeline.layout.stochastic_length = {
       "name": "layouts.StochasticLength",
       "alpha": 1.6,
@@ -105,6 +105,6 @@ def get_config(arg: str = "") -> ConfigDict:
   c.requests.batch_size = 1
   c.mesh = common.mesh_options()
   common.share_dtype(c)
-  if "quicktest" in words:
+  if "quicktest" in variants:
     common.quicktest(c)
   return c

@@ -10,7 +10,7 @@ others publish .323 and .188 (configs/hstu_movielens_half.py measures what the
 time bias is worth). 100 epochs took 62 minutes on 2 busy CPU cores. Measured
 figures are in the README's table.
 
-Words: `no_time` and `no_bias` switch biases off, `softmax` the SiLU;
+Variants: `no_time` and `no_bias` switch biases off, `softmax` the SiLU;
 `production` takes the layer that the authors run in production, which has no
 bias (backbones/stu.py); `100k` and `20m` take the other sizes; `global_time`
 splits at two moments instead of leaving one out; `order_only` reads a Parquet
@@ -31,7 +31,7 @@ _MAX_LENGTH = 200
 # The published code pads to max_length + 11 slots and divides by that.
 _NUM_POSITIONS = _MAX_LENGTH + 11
 
-_WORDS = (
+_VARIANTS = (
   "quicktest",
   "global_time",
   "order_only",
@@ -44,24 +44,24 @@ _WORDS = (
 )
 
 
-def _system(words: Set[str]) -> dict:
-  """The model that the words ask for."""
-  width, layers, heads = (256, 4, 4) if "20m" in words else (50, 2, 1)
+def _system(variants: Set[str]) -> dict:
+  """The model that the variants ask for."""
+  width, layers, heads = (256, 4, 4) if "20m" in variants else (50, 2, 1)
   attention = {
     "name": "layers.SiluAttention",
     "normalizer": float(_NUM_POSITIONS),
   }
-  if "softmax" in words:
+  if "softmax" in variants:
     attention = {"name": "layers.SoftmaxAttention"}
   backbone = {
     "name": "backbones.HSTU",
     "num_positions": _NUM_POSITIONS,
-    "position_bias": "no_bias" not in words,
-    "time_bias": not words & {"no_time", "no_bias", "order_only"},
+    "position_bias": "no_bias" not in variants,
+    "time_bias": not variants & {"no_time", "no_bias", "order_only"},
   }
-  if "production" in words:
-    if "softmax" in words:
-      raise ValueError("the production layer has no softmax: drop a word.")
+  if "production" in variants:
+    if "softmax" in variants:
+      raise ValueError("the production layer has no softmax: drop a variant.")
     backbone = {"name": "backbones.STU"}
   return {
     "name": "models.NextItem",
@@ -83,18 +83,18 @@ def _system(words: Set[str]) -> dict:
 
 
 def get_config(arg: str = "") -> ConfigDict:
-  """ML-1M with both biases, unless words say otherwise."""
-  words = common.words(arg, _WORDS)
-  size = next((w for w in ("100k", "20m") if w in words), "1m")
+  """ML-1M with both biases, unless a variant says otherwise."""
+  variants = common.variants(arg, _VARIANTS)
+  size = next((w for w in ("100k", "20m") if w in variants), "1m")
   c = ConfigDict()
-  c.name = "-".join(["hstu_movielens", *sorted(words - {"quicktest"})])
+  c.name = "-".join(["hstu_movielens", *sorted(variants - {"quicktest"})])
   c.seed = 0
   c.prepared = ""
   c.data = {"name": "sources.MovieLens", "variant": size, "path": ""}
-  if "order_only" in words:
+  if "order_only" in variants:
     c.data = common.order_only_movielens()
   c.split = common.leave_one_out()
-  if "global_time" in words:
+  if "global_time" in variants:
     c.split = common.global_time()
   c.filter = common.filter_options()
   c.pipeline = {
@@ -103,7 +103,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "row_length": _MAX_LENGTH,
     "readers": 1,
   }
-  c.system = _system(words)
+  c.system = _system(variants)
   c.objective = {
     "name": "objectives.SampledSoftmax",
     "temperature": 0.05,
@@ -123,6 +123,6 @@ def get_config(arg: str = "") -> ConfigDict:
   c.evals = {"next_item": common.next_item()}
   c.mesh = common.mesh_options()
   common.share_dtype(c)
-  if "quicktest" in words:
+  if "quicktest" in variants:
     common.quicktest(c)
   return c

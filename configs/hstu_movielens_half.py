@@ -14,15 +14,15 @@ from ml_collections import ConfigDict
 
 from configs import common, hstu_movielens
 
-_WORDS = ("quicktest", "no_time", "no_bias")
+_VARIANTS = ("quicktest", "no_time", "no_bias")
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """76 epochs of 46 steps, or until 15 epochs bring no better validation."""
-  words = common.words(arg, _WORDS)
+  variants = common.variants(arg, _VARIANTS)
   c = hstu_movielens.get_config(arg)
   c.name = c.name.replace("hstu_movielens", "hstu_movielens_half")
-  if "quicktest" not in words:
+  if "quicktest" not in variants:
     c.pipeline.batch_size = 36
     c.train.steps = 3500
     c.train.patience = 5

@@ -15,14 +15,13 @@ Tokens also tell the author and tag of their video. Features of video, user and
 moment (configs/dlrm_kuairand.py's, which every ranker here has) meet the hidden
 state in the head, late.
 
-Words: `no_features` leaves them out and `affinity` adds to them (as in the
-DLRM config); `candidates_only` makes an example of
-every request, with a loss on its items alone, and `full_mask` lets histories
-see all of themselves besides (which is better is disputed, see arXiv
-2505.04180); `alibi` takes fixed slopes for the learned biases and `alibi_too`
-has them beside these; `linear`, `mmoe` and `task_mlp` take other heads;
-`no_history` leaves out the lists from before the log; `context` puts attributes
-of users in front.
+Variants: `no_features` leaves them out and `affinity` adds to them (as in the
+DLRM config); `candidates_only` makes an example of every request, with a loss
+on its items alone, and `full_mask` lets histories see all of themselves besides
+(which is better is disputed, see arXiv 2505.04180); `alibi` takes fixed slopes
+for the learned biases and `alibi_too` has them beside these; `linear`, `mmoe`
+and `task_mlp` take other heads; `no_history` leaves out the lists from before
+the log; `context` puts attributes of users in front.
 
 Differences from the paper: atomic ids of 7,600 videos instead of billions, no
 stochastic length, and times of past events that nobody knows in a bucket of
@@ -54,7 +53,7 @@ _HEADS = {
   },
 }
 
-_WORDS = (
+_VARIANTS = (
   "quicktest",
   "no_features",
   "affinity",
@@ -88,9 +87,9 @@ def match_features(c: ConfigDict) -> None:
     c.system.history_columns = features.history_columns
 
 
-def _layout(words: Set[str]) -> dict:
+def _layout(variants: Set[str]) -> dict:
   # A history that sees all of itself sees the labels that it would be asked.
-  alone = bool(words & {"candidates_only", "full_mask"})
+  alone = bool(variants & {"candidates_only", "full_mask"})
   return {
     "name": "layouts.Interleaved",
     "feedback": kuairand.feedback(kuairand.TASKS),
@@ -99,26 +98,26 @@ def _layout(words: Set[str]) -> dict:
     "num_candidates": 4,
     "last_requests": 0 if alone else 1,
     "history_loss": not alone,
-    "causal": "full_mask" not in words,
+    "causal": "full_mask" not in variants,
     "context": ("user_active_degree", "register_days_range")
-    if "context" in words
+    if "context" in variants
     else (),
     "context_ids": 100,
     "features": None
-    if "no_features" in words
+    if "no_features" in variants
     else _features(
-      kuairand.feature_list("affinity" in words), kuairand.HISTORY
+      kuairand.feature_list("affinity" in variants), kuairand.HISTORY
     ),
   }
 
 
-def _system(words: Set[str]) -> dict:
-  heads = _HEADS[next((w for w in _HEADS if w and w in words), "")]
+def _system(variants: Set[str]) -> dict:
+  heads = _HEADS[next((w for w in _HEADS if w and w in variants), "")]
   return {
     "name": "models.ActionRanker",
     "width": _WIDTH,
     "num_actions": len(kuairand.SHOWN),
-    "context_ids": 100 if "context" in words else 0,
+    "context_ids": 100 if "context" in variants else 0,
     "feature_rows": (),
     "history_columns": (),
     "feature_width": 16,
@@ -132,9 +131,9 @@ def _system(words: Set[str]) -> dict:
       "key_width": _WIDTH // 2,
       "value_width": _WIDTH // 2,
       "num_positions": _NUM_POSITIONS,
-      "position_bias": "alibi" not in words,
-      "time_bias": "alibi" not in words,
-      "alibi": bool(words & {"alibi", "alibi_too"}),
+      "position_bias": "alibi" not in variants,
+      "time_bias": "alibi" not in variants,
+      "alibi": bool(variants & {"alibi", "alibi_too"}),
       "dropout": 0.1,
       "attention": {
         "name": "layers.SiluAttention",
@@ -145,7 +144,7 @@ def _system(words: Set[str]) -> dict:
 
 
 def quicktest(c: ConfigDict) -> None:
-  """The simulator's words instead of the videos', and twelve events."""
+  """The simulator's actions instead of the videos', and twelve events."""
   kuairand.quicktest(c)
   tasks, layout = kuairand.QUICK_TASKS, c.pipeline.layout
   layout.max_events = 12
@@ -159,20 +158,20 @@ def quicktest(c: ConfigDict) -> None:
 
 
 def get_config(arg: str = "") -> ConfigDict:
-  """Interleaved tokens, learned biases, unless words say otherwise."""
-  words = common.words(arg, _WORDS)
-  c = kuairand.kuairand("hstu_ranking_kuairand", words)
+  """Interleaved tokens, learned biases, unless a variant says otherwise."""
+  variants = common.variants(arg, _VARIANTS)
+  c = kuairand.kuairand("hstu_ranking_kuairand", variants)
   c.pipeline = {
-    "layout": _layout(words),
+    "layout": _layout(variants),
     "batch_size": 64,
     # Of the longest example, in which every event and candidate has a token.
-    "row_length": 132 + 2 * ("context" in words),
+    "row_length": 132 + 2 * ("context" in variants),
     "readers": 1,
   }
-  c.system = _system(words)
+  c.system = _system(variants)
   c.train = kuairand.train_options(steps=1400, half_epoch=115)
   common.share_dtype(c)
   match_features(c)
-  if "quicktest" in words:
+  if "quicktest" in variants:
     quicktest(c)
   return c

@@ -9,15 +9,15 @@ Expected, last event of each user, full ranking: HR@10 .522, where item-kNN has
 .302 and the oracle .609 (one seed); 10 minutes on 2 busy CPU cores.
 Measured figures are in the README's table.
 
-Words: `quickstart` stops early enough for scripts/quickstart.sh; others as in
-configs/hstu_movielens.py.
+Variants: `quickstart` stops early enough for scripts/quickstart.sh; others as
+in configs/hstu_movielens.py.
 """
 
 from ml_collections import ConfigDict
 
 from configs import common, hstu_movielens
 
-_WORDS = (
+_VARIANTS = (
   "quicktest",
   "quickstart",
   "global_time",
@@ -29,9 +29,10 @@ _WORDS = (
 
 def get_config(arg: str = "") -> ConfigDict:
   """HSTU with both biases and a softmax over all 2,000 items."""
-  words = common.words(arg, _WORDS)
-  c = hstu_movielens.get_config("-".join(words - {"quickstart", "quicktest"}))
-  c.name = "-".join(["hstu_synthetic", *sorted(words - {"quicktest"})])
+  variants = common.variants(arg, _VARIANTS)
+  shared = variants - {"quickstart", "quicktest"}
+  c = hstu_movielens.get_config("-".join(shared))
+  c.name = "-".join(["hstu_synthetic", *sorted(variants - {"quicktest"})])
   c.data = {
     "name": "simulator.Synthetic",
     "num_users": 10_000,
@@ -46,13 +47,13 @@ def get_config(arg: str = "") -> ConfigDict:
   c.system.backbone.update(
     num_heads=2, key_width=width // 2, value_width=width // 2
   )
-  if "softmax" not in words:
+  if "softmax" not in variants:
     c.system.backbone.attention.normalizer = float(max_length)
   c.objective = {
     "name": "objectives.FullSoftmax",
     "temperature": 0.05,
   }
-  steps = 1_200 if "quickstart" in words else 4_000
+  steps = 1_200 if "quickstart" in variants else 4_000
   c.optimizer = {
     "name": "train.adamw",
     "learning_rate": 2e-3,
@@ -62,6 +63,6 @@ def get_config(arg: str = "") -> ConfigDict:
   }
   c.train = common.train_options(steps=steps, eval_every_steps=300, patience=5)
   c.train.eval_users = 2_000
-  if "quicktest" in words:
+  if "quicktest" in variants:
     common.quicktest(c)
   return c

@@ -15,16 +15,16 @@ one scalar and one step count per row and touches only rows of the batch.
 Expected: no run is finished, here or elsewhere; what one step takes on 512 v5p
 chips is in results/hstu_trillion-v5p-8x8x8.json, compiled on 2 CPU cores.
 
-Words: `files` reads your own log (fields as in configs/hstu_files.py) instead
-of the simulator, whose num_items stands for the catalogue's size and which is
-no sensible way to make a log of that size.
+Variants: `files` reads your own log (fields as in configs/hstu_files.py)
+instead of the simulator, whose num_items stands for the catalogue's size and
+which is no sensible way to make a log of that size.
 """
 
 from ml_collections import ConfigDict
 
 from configs import common, hstu_files
 
-_WORDS = ("quicktest", "files")
+_VARIANTS = ("quicktest", "files")
 
 _LENGTH = 2_048
 _WIDTH = 512
@@ -62,9 +62,9 @@ def _system() -> dict:
 
 def get_config(arg: str = "") -> ConfigDict:
   """Four rows of 2,048 events per chip of 512, 8,192 shared negatives."""
-  words = common.words(arg, _WORDS)
+  variants = common.variants(arg, _VARIANTS)
   c = ConfigDict()
-  c.name = "-".join(["hstu_trillion", *sorted(words - {"quicktest"})])
+  c.name = "-".join(["hstu_trillion", *sorted(variants - {"quicktest"})])
   c.seed = 0
   c.prepared = ""
   c.data = {
@@ -73,7 +73,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "num_items": 1_470_000_000,
     "seed": 0,
   }
-  if "files" in words:
+  if "files" in variants:
     c.data = hstu_files.get_config().data
   c.split = common.global_time()
   c.filter = common.filter_options()
@@ -119,6 +119,6 @@ def get_config(arg: str = "") -> ConfigDict:
   c.mesh = common.mesh_options()
   c.mesh.preset = "rowwise_tables"
   common.share_dtype(c)
-  if "quicktest" in words:
+  if "quicktest" in variants:
     common.quicktest(c)
   return c

@@ -73,16 +73,16 @@ def feedback(tasks: tuple[str, ...]) -> dict:
   return {"name": "dataset.Feedback", "tasks": tasks}
 
 
-def kuairand(name: str, words: Set[str]) -> ConfigDict:
+def kuairand(name: str, variants: Set[str]) -> ConfigDict:
   """All but layout, system and how long; those are the caller's."""
   c = ConfigDict()
-  c.name = "-".join([name, *sorted(words - {"quicktest"})])
+  c.name = "-".join([name, *sorted(variants - {"quicktest"})])
   c.seed = 0
   c.prepared = ""
   c.data = {
     "name": "sources.KuaiRand",
     "path": "",
-    "history": "no_history" not in words,
+    "history": "no_history" not in variants,
   }
   c.split = common.global_time()
   c.split.validation_start = "2022-05-05T00:00:00+08:00"

@@ -8,7 +8,7 @@ Vectors of the items' texts (MiniLM, 384 wide), three levels of 256 codes, and a
 level that numbers the items that share all three (TIGER's rule). Nothing is
 trained: seconds on 2 CPU cores after the 2 to 3 minutes of the vectors.
 
-Words change it:
+Variants:
 
     balanced      codes of a level are taken about equally often
     normalized    residuals are scaled to unit length before each level
@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-_WORDS = (
+_VARIANTS = (
   "balanced",
   "normalized",
   "product",
@@ -35,32 +35,32 @@ _WORDS = (
 
 def get_config(arg: str = "") -> ConfigDict:
   """Three levels of 256 codes and one for uniqueness, or four."""
-  words = common.words(arg, _WORDS)
+  variants = common.variants(arg, _VARIANTS)
   c = ConfigDict()
-  c.name = "-".join(["rqkmeans_amazon", *sorted(words - {"quicktest"})])
+  c.name = "-".join(["rqkmeans_amazon", *sorted(variants - {"quicktest"})])
   c.seed = 0
   c.prepared = ""
   c.data = {"name": "sources.Amazon2014", "category": "Beauty", "path": ""}
   c.split = common.leave_one_out()
   c.filter = common.filter_options()
   c.content = common.item_texts()
-  in_place = words & {"random_level", "sinkhorn"}
+  in_place = variants & {"random_level", "sinkhorn"}
   sizes = (256,) * (4 if in_place else 3)
   c.tokens = common.item_tokens(sizes, 256)
-  if "product" in words:
+  if "product" in variants:
     c.tokens.tokenizer = {
       "name": "quantizers.ProductQuantization",
       "level_sizes": sizes,
       "rotations": 20,
     }
   else:
-    c.tokens.tokenizer.balanced = "balanced" in words
-    c.tokens.tokenizer.normalize_residuals = "normalized" in words
-  if "sinkhorn" in words:
+    c.tokens.tokenizer.balanced = "balanced" in variants
+    c.tokens.tokenizer.normalize_residuals = "normalized" in variants
+  if "sinkhorn" in variants:
     c.tokens.unique = {"name": "semantic_ids.SinkhornLastLevel"}
   elif in_place:
     c.tokens.unique = {"name": "semantic_ids.RandomLastLevel", "seed": 0}
-  if "quicktest" in words:
+  if "quicktest" in variants:
     c.name += "-quicktest"
     c.data = {
       "name": "simulator.Synthetic",

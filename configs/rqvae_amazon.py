@@ -13,7 +13,7 @@ Expected on Beauty (12,101 items, 12,080 different texts), one seed: every level
 random last level; .62 of the vectors' variance explained. 8 minutes on 1 of 2
 busy CPU cores. Other recipes: docs/token_claims.md.
 
-Words change it:
+Variants:
 
     seen_items    trains on items with training events alone, so that a cold
                   item stays one for whatever is built on the codes
@@ -28,29 +28,29 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-_WORDS = ("seen_items", "three_levels", "plain", "contrastive", "quicktest")
+_VARIANTS = ("seen_items", "three_levels", "plain", "contrastive", "quicktest")
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """Four levels of 256 codes, 32 wide."""
-  words = common.words(arg, _WORDS)
+  variants = common.variants(arg, _VARIANTS)
   c = ConfigDict()
-  c.name = "-".join(["rqvae_amazon", *sorted(words - {"quicktest"})])
+  c.name = "-".join(["rqvae_amazon", *sorted(variants - {"quicktest"})])
   c.seed = 0
   c.prepared = ""
   c.data = {"name": "sources.Amazon2014", "category": "Beauty", "path": ""}
   c.split = common.leave_one_out()
   c.filter = common.filter_options()
   c.content = common.item_texts()
-  sizes = (256,) * (3 if "three_levels" in words else 4)
-  plain = "plain" in words
+  sizes = (256,) * (3 if "three_levels" in variants else 4)
+  plain = "plain" in variants
   c.pipeline = {
     "layout": {
       "name": "layouts.CatalogRows",
       "width": 384,
-      "partners": "contrastive" in words,
+      "partners": "contrastive" in variants,
       "window": 1,
-      "min_count": 1 if "seen_items" in words else 0,
+      "min_count": 1 if "seen_items" in variants else 0,
       "group": 16,
     },
     "batch_size": 8,
@@ -79,7 +79,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "codebook_weight": 1.0,
     "commitment_weight": 0.25,
   }
-  if "contrastive" in words:
+  if "contrastive" in variants:
     c.objective.contrastive = {
       "name": "objectives.InBatchContrastive",
       "weight": 0.1,
@@ -97,7 +97,7 @@ def get_config(arg: str = "") -> ConfigDict:
   c.requests = common.request_options()
   c.evals = {"code_quality": {"name": "evaluation.CodeQuality"}}
   c.mesh = common.mesh_options()
-  if "quicktest" in words:
+  if "quicktest" in variants:
     common.quicktest(c)
     common.quick_texts(c)
     c.pipeline.layout.width = c.system.vector_width = 24

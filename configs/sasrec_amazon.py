@@ -17,12 +17,12 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-_WORDS = ("quicktest",)
+_VARIANTS = ("quicktest",)
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """Beauty at width 64, 2 layers."""
-  words = common.words(arg, _WORDS)
+  variants = common.variants(arg, _VARIANTS)
   c = ConfigDict()
   c.name = "sasrec_amazon"
   c.seed = 0
@@ -73,6 +73,6 @@ def get_config(arg: str = "") -> ConfigDict:
   c.evals = {"next_item": common.next_item()}
   c.mesh = common.mesh_options()
   common.share_dtype(c)
-  if "quicktest" in words:
+  if "quicktest" in variants:
     common.quicktest(c)
   return c

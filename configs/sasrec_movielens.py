@@ -8,7 +8,7 @@ Expected on ML-1M, last event of each user, full ranking, stable sort: HR@10
 .300, NDCG@10 .169 (`order_only`, one seed). 100 epochs took 76 minutes on 2
 busy CPU cores. Measured figures are in the README's table.
 
-Same data, loss, negatives and optimizer as configs/hstu_movielens.py; words
+Same data, loss, negatives and optimizer as configs/hstu_movielens.py; variants
 `100k`, `20m`, `global_time` and `order_only` as there. Differences from the
 published code: see there.
 """
@@ -17,15 +17,15 @@ from ml_collections import ConfigDict
 
 from configs import common, hstu_movielens
 
-_WORDS = ("quicktest", "global_time", "order_only", "100k", "20m")
+_VARIANTS = ("quicktest", "global_time", "order_only", "100k", "20m")
 
 
 def get_config(arg: str = "") -> ConfigDict:
-  """ML-1M, unless words say otherwise."""
-  words = common.words(arg, _WORDS)
-  c = hstu_movielens.get_config("-".join(words - {"quicktest"}))
-  c.name = "-".join(["sasrec_movielens", *sorted(words - {"quicktest"})])
-  width, layers, heads = (256, 4, 4) if "20m" in words else (50, 2, 1)
+  """ML-1M, unless a variant says otherwise."""
+  variants = common.variants(arg, _VARIANTS)
+  c = hstu_movielens.get_config("-".join(variants - {"quicktest"}))
+  c.name = "-".join(["sasrec_movielens", *sorted(variants - {"quicktest"})])
+  width, layers, heads = (256, 4, 4) if "20m" in variants else (50, 2, 1)
   c.system.position_init_std = width**-0.5
   c.system.backbone = ConfigDict(
     {
@@ -37,6 +37,6 @@ def get_config(arg: str = "") -> ConfigDict:
     }
   )
   common.share_dtype(c)
-  if "quicktest" in words:
+  if "quicktest" in variants:
     common.quicktest(c)
   return c

@@ -10,7 +10,7 @@ of `decoder_only` and --config.train.steps=5000, one seed: test HR@10 .0635 and
 NDCG@10 .0350 (.0577 and .0310 where earlier items stay candidates), 63 minutes
 on one CPU core, validation still rising; the encoder-decoder reads each user
 as often as it has targets, 4 s a step of 32 rows there, and wants an
-accelerator. docs/generative_retrieval.md has the rest. Words change it:
+accelerator. docs/generative_retrieval.md has the rest. Variants:
 
     decoder_only  one causal Transformer that reads every user once
     rqvae         codes of an RQ-VAE (configs/rqvae_amazon.py), trained first
@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-_WORDS = (
+_VARIANTS = (
   "decoder_only",
   "rqvae",
   "random_level",
@@ -37,22 +37,22 @@ _WORDS = (
 
 def get_config(arg: str = "") -> ConfigDict:
   """Beauty."""
-  words = common.words(arg, _WORDS)
+  variants = common.variants(arg, _VARIANTS)
   c = ConfigDict()
-  c.name = "-".join(["tiger_amazon", *sorted(words - {"quicktest"})])
+  c.name = "-".join(["tiger_amazon", *sorted(variants - {"quicktest"})])
   c.seed = 0
   c.prepared = ""
   c.data = {"name": "sources.Amazon2014", "category": "Beauty", "path": ""}
   c.split = common.leave_one_out()
   c.filter = common.filter_options()
-  if "cold_start" in words:
+  if "cold_start" in variants:
     c.filter.hold_out_items = 0.05
   c.content = common.item_texts()
-  in_place = "random_level" in words
+  in_place = "random_level" in variants
   c.tokens = common.item_tokens((256,) * (4 if in_place else 3), 256)
   if in_place:
     c.tokens.unique = {"name": "semantic_ids.RandomLastLevel", "seed": 0}
-  if "rqvae" in words:
+  if "rqvae" in variants:
     form = "seen_items" if in_place else "seen_items-three_levels"
     c.before = {"rqvae": f"configs/rqvae_amazon.py:{form}"}
     c.tokens.tokenizer = {
@@ -60,10 +60,10 @@ def get_config(arg: str = "") -> ConfigDict:
       "workdir": "",
     }
   sizes = (256,) * 4
-  if "decoder_only" in words:
+  if "decoder_only" in variants:
     _decoder_only(c, sizes)
   else:
-    _encoder_decoder(c, sizes, users=2000 if "user_token" in words else 0)
+    _encoder_decoder(c, sizes, users=2000 if "user_token" in variants else 0)
   c.retrieval = {"name": "retrieval.Beam", "num_beams": 64}
   c.objective = {
     "name": "objectives.CodeCrossEntropy",
@@ -90,7 +90,7 @@ def get_config(arg: str = "") -> ConfigDict:
   }
   c.mesh = common.mesh_options()
   common.share_dtype(c)
-  if "quicktest" in words:
+  if "quicktest" in variants:
     common.quicktest(c)
     common.quick_tokens(c)
   return c

@@ -13,9 +13,9 @@ by ranking all videos for the next one shown, liked or not. Expected of 6-8 May
 the next video shown is the platform's choice. With `impressions`, AUC of click,
 long_view and like .7250, .7290, .8736. A minute on two CPU cores.
 
-Words: `impressions` trains the same two towers on what was shown, a logit for
-every task, and measures them as the rankers are; `no_history` leaves out the
-lists from before the log.
+Variants: `impressions` trains the same two towers on what was shown, a logit
+for every task, and measures them as the rankers are; `no_history` leaves out
+the lists from before the log.
 
 Differences from the paper: one day's log Q is the batch's own, not a running
 estimate; dot products without normalisation or temperature.
@@ -26,15 +26,15 @@ from ml_collections import ConfigDict
 from configs import common
 from configs.dlrm_kuairand import kuairand_rows
 
-_WORDS = ("quicktest", "no_history", "impressions")
+_VARIANTS = ("quicktest", "no_history", "impressions")
 
 
 def get_config(arg: str = "") -> ConfigDict:
-  """Sampled softmax on positives, unless words say otherwise."""
-  words = common.words(arg, _WORDS)
+  """Sampled softmax on positives, unless a variant says otherwise."""
+  variants = common.variants(arg, _VARIANTS)
   c = kuairand_rows(
     "two_tower_kuairand",
-    words,
+    variants,
     {
       "name": "models.TwoTower",
       "item_columns": (),
@@ -46,7 +46,7 @@ def get_config(arg: str = "") -> ConfigDict:
       "dtype": "float32",
     },
   )
-  if "impressions" in words:
+  if "impressions" in variants:
     return c
   tasks = c.objective.tasks
   c.objective = ConfigDict(

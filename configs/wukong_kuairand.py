@@ -11,7 +11,7 @@ Features and data are configs/dlrm_kuairand.py's, the history summed. Two
 layers, so products of up to four features; 8 vectors of a layer come from
 products and 8 are linear.
 
-Words: `no_history` and `affinity` are those of the DLRM config.
+Variants: `no_history` and `affinity` are those of the DLRM config.
 
 Differences from the paper: AdamW for tables too; Y is not made from the input.
 """
@@ -21,12 +21,12 @@ from ml_collections import ConfigDict
 from configs import common
 from configs.dlrm_kuairand import kuairand_features
 
-_WORDS = ("quicktest", "no_history", "affinity")
+_VARIANTS = ("quicktest", "no_history", "affinity")
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """Two layers."""
-  words = common.words(arg, _WORDS)
+  variants = common.variants(arg, _VARIANTS)
   interactions = {
     "name": "layers.Wukong",
     "num_layers": 2,
@@ -37,4 +37,4 @@ def get_config(arg: str = "") -> ConfigDict:
     "dtype": "float32",
   }
   pooling = {"name": "layers.SumPooling"}
-  return kuairand_features("wukong_kuairand", words, pooling, interactions)
+  return kuairand_features("wukong_kuairand", variants, pooling, interactions)

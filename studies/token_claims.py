@@ -40,7 +40,7 @@ flags.mark_flags_as_required(["workdir", "out"])
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _QUANTIZER = "--config.system.quantizer"
-# Name -> words of configs/rqvae_amazon.py, and flags over them.
+# Name -> variants of configs/rqvae_amazon.py, and flags over them.
 RECIPES = {
   "plain": ("plain", ()),
   "plain, clusters first": ("plain", ("--config.system.kmeans_init=True",)),
@@ -67,12 +67,12 @@ FITS = {
 
 def _train(workdir: pathlib.Path, category: str, name: str) -> pathlib.Path:
   """The workdir of a recipe's finished run."""
-  words, changes = RECIPES[name]
+  variants, changes = RECIPES[name]
   run = workdir / "recipes" / name.replace(",", "").replace(" ", "_")
   command = [
     sys.executable,
     str(_ROOT / "scripts" / "train.py"),
-    f"--config={_ROOT / 'configs' / 'rqvae_amazon.py'}:{words}",
+    f"--config={_ROOT / 'configs' / 'rqvae_amazon.py'}:{variants}",
     f"--workdir={run}",
     f"--config.prepared={workdir / 'data'}",
     f"--config.data.category={category}",

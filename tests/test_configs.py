@@ -36,10 +36,10 @@ _NAMES = sorted(
   if p.stem not in ("__init__", "common", "kuairand")
 )
 _FORMS = [
-  (name, "-".join(filter(None, (word, "quicktest"))))
+  (name, "-".join(filter(None, (variant, "quicktest"))))
   for name in _NAMES
-  for word in ("", *importlib.import_module(f"configs.{name}")._WORDS)
-  if word != "quicktest"
+  for variant in ("", *importlib.import_module(f"configs.{name}")._VARIANTS)
+  if variant != "quicktest"
 ]
 # Their codes come from a run that is trained first.
 _LATER = [
@@ -77,12 +77,12 @@ def test_a_config_is_complete_and_documented(name):
 
 
 @pytest.mark.parametrize("name", _NAMES)
-@pytest.mark.parametrize("word", ["", "quicktest"])
-def test_every_filter_option_is_there_at_its_default(name, word):
+@pytest.mark.parametrize("variant", ["", "quicktest"])
+def test_every_filter_option_is_there_at_its_default(name, variant):
   module = importlib.import_module(f"configs.{name}")
   parameters = inspect.signature(encode).parameters.values()
   options = {p.name: p.default for p in parameters if p.name != "raw"}
-  assert _check(module.get_config(word))["filter"] == options
+  assert _check(module.get_config(variant))["filter"] == options
 
 
 def _fields(cls):
@@ -106,7 +106,7 @@ def test_every_field_of_files_is_there_at_its_default():
   "name",
   ["hstu_files", "hstu_movielens", "hstu_synthetic", "sasrec_movielens"],
 )
-def test_global_time_is_a_word_with_every_field(name):
+def test_global_time_is_a_variant_with_every_field(name):
   module = importlib.import_module(f"configs.{name}")
   config = check_config(module.get_config("global_time"))
   assert config["name"] == f"{name}-global_time"
@@ -115,7 +115,7 @@ def test_global_time_is_a_word_with_every_field(name):
 
 
 @pytest.mark.parametrize("name", _NAMES)
-def test_an_unknown_word_is_an_error(name):
+def test_an_unknown_variant_is_an_error(name):
   module = importlib.import_module(f"configs.{name}")
   with pytest.raises(ValueError, match="Did you mean 'quicktest'"):
     module.get_config("quicktst")
@@ -207,8 +207,8 @@ def _trace(run):
 )
 def test_lengths_fit_in_full_size_too(name, form):
   """What quicktest replaces would be found out only with the data there."""
-  words = "-".join(w for w in form.split("-") if w != "quicktest")
-  config = importlib.import_module(f"configs.{name}").get_config(words)
+  full = "-".join(v for v in form.split("-") if v != "quicktest")
+  config = importlib.import_module(f"configs.{name}").get_config(full)
   plain = to_plain(config)
   options = build_options(PipelineOptions, plain["pipeline"], where="pipeline")
   assert options.row_length >= options.layout.max_length

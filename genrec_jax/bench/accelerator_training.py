@@ -41,9 +41,9 @@ def train_tiger(job: Job, record: Record) -> None:
 
 
 def _train(job: Job, deadline: int | float) -> dict[str, Any]:
-  words = ":quicktest" if job.quicktest else ""
+  variant = ":quicktest" if job.quicktest else ""
   config = job.scripts.parent / "configs" / f"{_CASE}.py"
-  arguments = [f"--config={config}{words}", f"--workdir={job.workdir}"]
+  arguments = [f"--config={config}{variant}", f"--workdir={job.workdir}"]
   if job.data and not job.quicktest:
     arguments.append(f"--config.data.path={job.data}")
   started = time.time()

@@ -190,7 +190,7 @@ def check_publishable(
   if name.endswith("-quicktest"):
     raise ValueError(
       f"{name} is the quick form of a config, and no result: leave --results"
-      " out, or train the config without the word quicktest"
+      " out, or train the config without its variant quicktest"
     )
   if not baselines:
     raise ValueError(

@@ -35,14 +35,14 @@ class Actions:
   feedback: Feedback
 
   def named(self, text: str, *, untimed: bool = False) -> Fields:
-    """The fields of an action: its words in any order, or its value.
+    """The fields of actions joined in any order, or of a value.
 
     Args:
       text: what came of the item.
       untimed: of an event whose time is not known, and stays so.
 
     Raises:
-      ValueError: words that no event of the data set has together, or no
+      ValueError: actions that no event of the data set has together, or no
         number where the task is a value.
     """
     if self.feedback.min_value is not None:
@@ -53,12 +53,12 @@ class Actions:
           f"action {text!r} must be a number: {self.feedback.tasks[0]} is a"
           f" value of at least {self.feedback.min_value:g}."
         ) from e
-    words = _words(text)
+    wanted = _single(text)
     if untimed:
-      words = words - {SKIP} | {UNTIMED}
-      text = SEPARATOR.join(sorted(words))
+      wanted = wanted - {SKIP} | {UNTIMED}
+      text = SEPARATOR.join(sorted(wanted))
     for index, action in enumerate(self.vocabulary):
-      if index and _words(action) == words:
+      if index and _single(action) == wanted:
         return {"action": index}
     raise ValueError(
       f"the data set has no action {text!r}."
@@ -100,7 +100,7 @@ class Actions:
     def key(index):
       did_T = bound.masks[index] >> np.arange(bound.num_tasks) & 1
       likelihood = np.where(did_T, probabilities_T, 1 - probabilities_T).prod()
-      said = _words(self.vocabulary[index]) - {SKIP, UNTIMED}
+      said = _single(self.vocabulary[index]) - {SKIP, UNTIMED}
       return float(likelihood), -len(said)
 
     return {"action": max(fits, key=key)}
@@ -117,5 +117,6 @@ class Actions:
     return self.vocabulary[int(fields.get("action", 0))]
 
 
-def _words(action: str) -> frozenset[str]:
-  return frozenset(word.strip() for word in action.split(SEPARATOR))
+def _single(joined: str) -> frozenset[str]:
+  """The actions of a text."""
+  return frozenset(action.strip() for action in joined.split(SEPARATOR))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a finished run is made again: its config file, form and changed values.
 
-A config's name is its file's and its words: hstu_movielens-no_time is
+A config's name is its file's and its variants: hstu_movielens-no_time is
 configs/hstu_movielens.py:no_time. What the command line changed is what differs
 between the values that the run stored and those that the file gives today;
 with the commit, which stands beside it, that is the whole command. `seed` is
@@ -23,9 +23,9 @@ _NOT_SHOWN = ("name", "seed", "prepared")
 
 
 def config_argument(name: str) -> str:
-  """configs/FILE.py or configs/FILE.py:WORDS of a config's name."""
-  file, _, words = name.partition("-")
-  return f"configs/{file}.py" + (f":{words}" if words else "")
+  """configs/FILE.py or configs/FILE.py:VARIANTS of a config's name."""
+  file, _, variants = name.partition("-")
+  return f"configs/{file}.py" + (f":{variants}" if variants else "")
 
 
 def changes(run: Finished) -> list[str] | None:
@@ -80,16 +80,16 @@ def command(run: Finished) -> str:
 
 def _defaults(name: str) -> dict[str, Any] | None:
   """Dotted key -> value as JSON reads it back; None without the config."""
-  file, _, words = name.partition("-")
+  file, _, variants = name.partition("-")
   try:
     module = importlib.import_module(f"configs.{file}")
-    config = module.get_config(words)
+    config = module.get_config(variants)
   except ModuleNotFoundError as error:
     if error.name not in ("configs", f"configs.{file}"):
       raise
     return None
   except ValueError:
-    return None  # The file has no such word any more.
+    return None  # The file has no such variant any more.
   return flat(json.loads(json.dumps(to_plain(config))))
 
 

@@ -16,8 +16,8 @@ from genrec_jax.experiment.options import PipelineOptions
 from genrec_jax.experiment.sections import check_config
 
 
-def _pipeline(module, words="quicktest"):
-  config = check_config(module.get_config(words))
+def _pipeline(module, variants="quicktest"):
+  config = check_config(module.get_config(variants))
   return config, build_options(
     PipelineOptions, config["pipeline"], where="config.pipeline"
   )

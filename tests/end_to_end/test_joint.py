@@ -18,10 +18,10 @@ _CONFIG = pathlib.Path(__file__).resolve().parents[2] / (
 @pytest.mark.slow
 def test_train_evaluate_report_and_recommend_in_two_stages(tmp_path, script):
   both, alone = tmp_path / "both", tmp_path / "alone"
-  for workdir, word in ((both, ""), (alone, "-ranking_only")):
+  for workdir, variant in ((both, ""), (alone, "-ranking_only")):
     done = script(
       "run",
-      f"--config={_CONFIG}:quicktest{word}",
+      f"--config={_CONFIG}:quicktest{variant}",
       f"--workdir={workdir}",
     )
     assert done.returncode == 0, done.stderr

@@ -11,8 +11,8 @@ from genrec_jax.core.build import to_plain
 from genrec_jax.report.command import command
 
 
-def _values(words: str, **changed):
-  config = hstu_movielens.get_config(words)
+def _values(variants: str, **changed):
+  config = hstu_movielens.get_config(variants)
   with config.unlocked():
     config.update_from_flattened_dict(changed)
   return json.loads(json.dumps(to_plain(config)))
@@ -42,7 +42,7 @@ def test_every_changed_value_is_an_argument_and_no_other(make_run):
 
 
 @pytest.mark.parametrize(
-  "name", ["gone_from_here", "hstu_movielens-no_such_word"]
+  "name", ["gone_from_here", "hstu_movielens-no_such_variant"]
 )
 def test_a_config_that_is_not_there_is_said_so(make_run, name):
   text = command(make_run(config=name))

@@ -9,8 +9,8 @@ from tests import commands
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def _run(workdir, *arguments, code=0, words="quicktest"):
-  config = f"{_ROOT / 'configs' / 'tiger_amazon.py'}:{words}"
+def _run(workdir, *arguments, code=0, variants="quicktest"):
+  config = f"{_ROOT / 'configs' / 'tiger_amazon.py'}:{variants}"
   done = commands.run(
     [
       _ROOT / "scripts" / "run.py",
@@ -53,7 +53,7 @@ def test_what_is_trained_before_reads_the_same_data(tmp_path):
     workdir,
     "--config.filter.hold_out_items=0.1",
     "--stop_after=before",
-    words="rqvae-quicktest",
+    variants="rqvae-quicktest",
   )
   assert "== before" in done.stdout
   there = json.loads((workdir / "rqvae" / "config.json").read_text())

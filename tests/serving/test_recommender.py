@@ -48,8 +48,8 @@ class _Log:
     if not self.timed:
       events = events.drop("timestamp")
     if self.actions:
-      words = ["untimed", "view", "view", "view"] * 6
-      events = events.with_columns(action=pl.Series(words))
+      actions = ["untimed", "view", "view", "view"] * 6
+      events = events.with_columns(action=pl.Series(actions))
     return RawLog(events=events, items=items)
 
 

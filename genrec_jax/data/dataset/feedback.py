@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user did with an item: words of an action -> a bit mask of tasks.
+"""What a user did with an item: a text of actions -> a bit mask of tasks.
 
     Feedback(("click", "long_view", "like")).bind(manifest.actions)
     "click|long_view" -> 0b011      "skip" -> 0, known      "" -> 0, not known
 
-A record's `action` names everything the user did with an item, words joined by
+A record's `action` is everything the user did with an item, actions joined by
 "|"; index 0 is the empty text, nothing known. An impression without any signal
-has a word of its own ("skip"), so that it differs from what nobody observed.
-The word "untimed" marks an event whose time is not known: it may be read as
-history and is never asked about. Where the log has a number and no words
+has an action of its own ("skip"), so that it differs from what nobody observed.
+The action "untimed" marks an event whose time is not known: it may be read as
+history and is never asked about. Where the log has a number and no actions
 (ratings), `min_value` makes one task of it: bit 0 is value >= min_value.
 """
 
@@ -83,8 +83,8 @@ class Feedback:
   """What is predicted of an event.
 
   Attributes:
-    tasks: words of an action, in the order of the logits; with min_value, the
-      one task's name.
+    tasks: actions, in the order of the logits; with min_value, the one task's
+      name.
     min_value: the one task is value >= min_value.
   """
 
@@ -113,20 +113,20 @@ class Feedback:
     """Feedback of records whose actions are these (manifest.actions).
 
     Raises:
-      ValueError: a task that is no word of any action.
+      ValueError: a task that is none of the actions.
     """
-    words = [set(action.split(SEPARATOR)) for action in actions]
-    known = sorted(set().union(*words) - {"", SKIP, UNTIMED})
+    single = [set(action.split(SEPARATOR)) for action in actions]
+    known = sorted(set().union(*single) - {"", SKIP, UNTIMED})
     if self.min_value is None:
       for task in self.tasks:
         if task not in known:
           hint = choices_hint(task, known) if known else " It has none."
-          raise ValueError(f"the data set has no action word {task!r}.{hint}")
+          raise ValueError(f"the data set has no action {task!r}.{hint}")
     return BoundFeedback(
       tasks=self.tasks,
       masks=tuple(
         sum((task in found) << bit for bit, task in enumerate(self.tasks))
-        for found in words
+        for found in single
       ),
       untimed_actions=untimed_actions(actions),
       min_value=self.min_value,
@@ -136,8 +136,8 @@ class Feedback:
 def _action(record: Record) -> Int[np.ndarray, "L"]:
   if "action" not in record:
     raise ValueError(
-      "the records have no actions, and feedback of words needs them: map an"
-      " action column, or give feedback a min_value."
+      "the records have no actions, and feedback without a min_value needs"
+      " them: map an action column, or give feedback a min_value."
     )
   return record["action"]
 
@@ -146,6 +146,6 @@ def _value(record: Record) -> np.ndarray:
   if "value" not in record:
     raise ValueError(
       "the records have no values, and feedback with min_value needs them: map"
-      " a value column, or leave min_value out and name words of actions."
+      " a value column, or leave min_value out and name actions."
     )
   return record["value"]

@@ -41,7 +41,7 @@ def affinity(
   """
   name, task = field, None
   if field != ID and field not in attributes.columns:
-    name, _, word = field.rpartition(".")
+    name, _, wanted = field.rpartition(".")
     if name != ID and name not in attributes.columns:
       choices = [ID, *attributes.columns]
       wrong = name or field
@@ -49,12 +49,12 @@ def affinity(
         f"items have no attribute {wrong!r}, of feature affinity.{field}."
         + choices_hint(wrong, choices)
       )
-    if word not in feedback.tasks:
+    if wanted not in feedback.tasks:
       raise ValueError(
-        f"there is no task {word!r}, of feature affinity.{field}."
-        + choices_hint(word, feedback.tasks)
+        f"there is no task {wanted!r}, of feature affinity.{field}."
+        + choices_hint(wanted, feedback.tasks)
       )
-    task = feedback.tasks.index(word)
+    task = feedback.tasks.index(wanted)
   codes_V1 = _codes(name, attributes, num_items)
 
   def count(moments: Moments, clock: Clock, feedback: BoundFeedback):

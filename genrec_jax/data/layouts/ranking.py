@@ -62,7 +62,7 @@ class RequestLayout(BaseLayout):
     last_requests: requests of a user that are examples; 0 = all.
     history_loss: ask about the events of the history too.
     causal: False lets tokens of a history see all of it.
-    shown: words that the model reads of past actions; None = feedback's.
+    shown: actions that the model reads of the past; None = feedback's.
     context: attributes of users that are put in front, one token each.
     context_ids: values are hashed to 1 .. context_ids.
     features: what the head is told of an item that is asked about, beside the

@@ -4,7 +4,7 @@
     KuaiRand("kuairand-pure")    log_standard* user_features* video_features*
                                  and, with history, history_before*
 
-An impression's action joins its signals' words by "|", "skip" without any;
+An impression's action joins those of its signals by "|", "skip" without any;
 value = play time / duration (null at duration 0); request = its milliseconds.
 
 The lists hold a user's last 50 videos before the log, in order, with no time
@@ -28,7 +28,7 @@ from genrec_jax.data import schema
 from genrec_jax.data.dataset.feedback import SEPARATOR, SKIP, UNTIMED
 from genrec_jax.data.sources import tables
 
-# Column of the log -> word of an action.
+# Column of the log -> action.
 SIGNALS = {
   "is_click": "click",
   "long_view": "long_view",
@@ -39,7 +39,7 @@ SIGNALS = {
   "is_hate": "hate",
   "is_profile_enter": "profile",
 }
-# Column of the lists -> word of an action, in the order of SIGNALS.
+# Column of the lists -> action, in the order of SIGNALS.
 _LISTS = {"long_watch_seq": "long_view", "like_seq": "like"}
 _LOG = ("user_id", "video_id", "time_ms", "play_time_ms", "duration_ms")
 _HISTORY = ("user_id", "last_time_ms", "watch_seq", *_LISTS)
@@ -113,15 +113,15 @@ def _numbers(table: pl.DataFrame) -> pl.DataFrame:
   return table
 
 
-def _action(words: list[pl.Expr]) -> pl.Expr:
-  """The words that are there, joined."""
-  return pl.concat_str(words, separator=SEPARATOR, ignore_nulls=True)
+def _joined(actions: list[pl.Expr]) -> pl.Expr:
+  """The actions that are there, as one text."""
+  return pl.concat_str(actions, separator=SEPARATOR, ignore_nulls=True)
 
 
 def _impressions(log: pl.DataFrame) -> pl.DataFrame:
-  words = [
-    pl.when(pl.col(column).cast(pl.Int64) > 0).then(pl.lit(word))
-    for column, word in SIGNALS.items()
+  actions = [
+    pl.when(pl.col(column).cast(pl.Int64) > 0).then(pl.lit(action))
+    for column, action in SIGNALS.items()
   ]
   time = pl.col("time_ms").cast(pl.Int64)
   duration = pl.col("duration_ms").cast(pl.Float64)
@@ -130,7 +130,7 @@ def _impressions(log: pl.DataFrame) -> pl.DataFrame:
     user="user_id",
     item="video_id",
     timestamp=time * 1000,
-    action=_action(words).replace({"": SKIP}),
+    action=_joined(actions).replace({"": SKIP}),
     value=pl.when(duration > 0).then(played).cast(pl.Float32),
     request=time,
   )
@@ -159,8 +159,8 @@ def _events_of_lists(
     .rename({"watch_seq": "video_id"})
     .drop_nulls("video_id")
   )
-  dropped, words = {}, []
-  for column, word in _LISTS.items():
+  dropped, actions = {}, []
+  for column, action in _LISTS.items():
     named = (
       lists.select("user_id", pl.col(column).alias("video_id"))
       .explode("video_id")
@@ -169,15 +169,15 @@ def _events_of_lists(
     key = ["user_id", "video_id"]
     earlier = named.join(shown, on=key, how="anti").height
     if earlier:
-      dropped[f"{word} of a video before the list's first"] = earlier
-    marked = named.unique().with_columns(pl.lit(word).alias(word))
+      dropped[f"{action} of a video before the list's first"] = earlier
+    marked = named.unique().with_columns(pl.lit(action).alias(action))
     shown = shown.join(marked, on=key, how="left", maintain_order="left")
-    words.append(pl.col(word))
+    actions.append(pl.col(action))
   return shown.select(
     user="user_id",
     item="video_id",
     timestamp=pl.col("end") - pl.col("back") + 1,
-    action=_action([*words, pl.lit(UNTIMED)]),
+    action=_joined([*actions, pl.lit(UNTIMED)]),
     value=pl.lit(None, pl.Float32),
     # No impression has it: they are in milliseconds since 1970.
     request=pl.lit(0, pl.Int64),

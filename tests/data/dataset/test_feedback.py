@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words of actions as bits of tasks, and what is known of an event."""
+"""Actions as bits of tasks, and what is known of an event."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_a_value_makes_one_task_and_no_value_is_not_known():
 
 
 def test_wrong_tasks_are_named():
-  with pytest.raises(ValueError, match="no action word 'clik'.*'click'"):
+  with pytest.raises(ValueError, match="no action 'clik'.*'click'"):
     Feedback(("clik",)).bind(_ACTIONS)
   with pytest.raises(ValueError, match="'click'. It has none"):
     Feedback(("click",)).bind([""])

@@ -153,7 +153,7 @@ def test_wrong_arguments_are_named(histories):
     next(iter_impressions(histories, "dev", _FEEDBACK, 1, 1))
   with pytest.raises(ValueError, match="num_candidates must be at least 1"):
     next(iter_impressions(histories, "test", _FEEDBACK, 1, 0))
-  with pytest.raises(ValueError, match="no action word 'share'"):
+  with pytest.raises(ValueError, match="no action 'share'"):
     next(iter_impressions(histories, "test", Feedback(("share",)), 1, 1))
 
 

@@ -32,7 +32,7 @@ from genrec_jax.data.schema import RawLog
 from genrec_jax.data.splits import GlobalTime
 
 _HOUR = 3600
-_WORDS = ["skip", "click", "click|like", "like|untimed"]
+_ACTIONS = ["skip", "click", "click|like", "like|untimed"]
 # Hours since 1970-01-01; validation from 100, test from 200.
 _EVENTS = [
   # user, item, hour, action
@@ -97,7 +97,7 @@ class _Source:
       ),
       items=_ITEMS,
       users=_USERS,
-      actions=_WORDS,
+      actions=_ACTIONS,
       timestamp_unit="s",
     )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KuaiRand's files: signals as words, lists before the log, side features."""
+"""KuaiRand's files: signals as actions, lists before the log, side features."""
 
 import polars as pl
 import pytest
@@ -72,19 +72,19 @@ def _prepared(folder, **options):
   return Histories(directory), Users(directory), Catalog(directory)
 
 
-def _words(histories, user):
+def _actions(histories, user):
   names = histories.manifest.actions
   return [names[a] for a in histories[user]["action"]]
 
 
-def test_lists_come_first_and_signals_are_words(folder):
+def test_lists_come_first_and_signals_are_actions(folder):
   histories, users, catalog = _prepared(folder)
   one, two, three = (users.index_of(name) for name in (1, 2, 3))
   record = histories[one]
   assert [catalog.ids[i] for i in record["item"]] == [
     "10", "13", "10", "10", "11", "12",
   ]  # fmt: skip
-  assert _words(histories, one) == [
+  assert _actions(histories, one) == [
     "long_view|untimed",
     "long_view|like|untimed",
     "long_view|untimed",
@@ -95,9 +95,9 @@ def test_lists_come_first_and_signals_are_words(folder):
   assert record["request"].tolist() == [0, 0, 0, 1, 1, 2]
   # At the list's last time, and never after the first impression.
   assert (record["time"][3:] - record["time"][2]).tolist() == [4, 4, 9]
-  assert _words(histories, two) == ["untimed", "long_view", "click"]
+  assert _actions(histories, two) == ["untimed", "long_view", "click"]
   assert (histories[two]["time"][1] - histories[two]["time"][0]) <= 1
-  assert _words(histories, three) == ["long_view|untimed"]
+  assert _actions(histories, three) == ["long_view|untimed"]
   dropped = histories.manifest.counts["dropped"]
   assert dropped == {"like of a video before the list's first": 1}
   assert record["value"][3:].tolist()[::2] == [0.5, 2.5]
