@@ -6,7 +6,7 @@ variants. `quicktest` is a variant of every config: the same system on a
 simulated data set of 200 users, three steps, seconds on a CPU.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -28,6 +28,18 @@ def variants(arg: str | None, choices: Sequence[str]) -> set[str]:
         f"{choices_hint(variant, choices)}"
       )
   return found
+
+
+def title(name: str, variants: Set[str], changes: Mapping[str, str]) -> str:
+  """config.title, what readers are told: the published name of the model.
+
+  Args:
+    name: as published.
+    variants: those asked for.
+    changes: {variant: what it changes of the model, in a word or two}.
+  """
+  said = [text for variant, text in changes.items() if variant in variants]
+  return f"{name} ({', '.join(said)})" if said else name
 
 
 def leave_one_out() -> dict:

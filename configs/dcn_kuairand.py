@@ -34,4 +34,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "dtype": "float32",
   }
   pooling = {"name": "layers.SumPooling"}
-  return kuairand_features("dcn_kuairand", variants, pooling, interactions)
+  c = kuairand_features("dcn_kuairand", variants, pooling, interactions)
+  changes = {"affinity": "affinity features", "low_rank": "low rank"}
+  c.title = common.title("DCN-v2", variants, changes)
+  return c

@@ -40,4 +40,11 @@ def get_config(arg: str = "") -> ConfigDict:
     "dtype": "float32",
   }
   interactions = {"name": "layers.Concat"}
-  return kuairand_features("din_kuairand", variants, pooling, interactions)
+  c = kuairand_features("din_kuairand", variants, pooling, interactions)
+  changes = {
+    "affinity": "affinity features",
+    "softmax": "softmax",
+    "outer": "outer products",
+  }
+  c.title = common.title("DIN", variants, changes)
+  return c

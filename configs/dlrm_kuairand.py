@@ -103,9 +103,12 @@ def get_config(arg: str = "") -> ConfigDict:
   """Summed history, dots of pairs."""
   variants = common.variants(arg, _VARIANTS)
   kind = "FactorizationMachine" if "fm" in variants else "DotInteraction"
-  return kuairand_features(
+  c = kuairand_features(
     "dlrm_kuairand",
     variants,
     {"name": "layers.SumPooling"},
     {"name": f"layers.{kind}"},
   )
+  changes = {"affinity": "affinity features", "fm": "factorization machine"}
+  c.title = common.title("DLRM", variants, changes)
+  return c

@@ -33,6 +33,13 @@ _VARIANTS = (
   *("quicktest", "history_loss", "full_mask", "learned", "fused"),
   *sorted(_SHARED),
 )
+# What variants change of the model.
+_CHANGES = {
+  "full_mask": "full mask",
+  "learned": "learned biases",
+  "fused": "no request or gap",
+  "affinity": "affinity features",
+}
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -43,6 +50,8 @@ def get_config(arg: str = "") -> ConfigDict:
   bias = set() if "learned" in variants else {"alibi"}
   c = hstu.get_config("-".join(sorted(bias | (variants & _SHARED))))
   c.name = "-".join(["genrank_kuairand", *sorted(variants - {"quicktest"})])
+  examples = "histories" if "history_loss" in variants else "requests"
+  c.title = common.title(f"GenRank on {examples}", variants, _CHANGES)
   layout = c.pipeline.layout
   layout.update(
     name="layouts.ActionOriented",

@@ -25,6 +25,8 @@ def get_config(arg: str = "") -> ConfigDict:
   variants = common.variants(arg, _VARIANTS)
   c = sasrec_amazon.get_config()
   c.name = "-".join(["hstu_amazon", *sorted(variants - {"quicktest"})])
+  changes = {"no_time": "no time bias", "no_bias": "no biases"}
+  c.title = common.title("HSTU", variants, changes)
   width, length = c.system.width, c.system.num_positions
   c.system.backbone = ConfigDict(
     {

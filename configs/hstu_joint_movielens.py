@@ -38,6 +38,14 @@ _VARIANTS = (
   "action_oriented",
   "liked_only",
 )
+# What variants change of the model.
+_CHANGES = {
+  "both": "both tasks",
+  "retrieval_only": "retrieval only",
+  "ranking_only": "ranking only",
+  "action_oriented": "action-oriented tokens",
+  "liked_only": "liked items",
+}
 _TASKS = ("liked",)
 _MAX_EVENTS, _CANDIDATES = 64, 4
 _WIDTH = 64
@@ -145,6 +153,8 @@ def get_config(arg: str = "") -> ConfigDict:
     raise ValueError("retrieval_only and ranking_only exclude one another.")
   c = ConfigDict()
   c.name = "-".join(["hstu_joint_movielens", *sorted(variants - {"quicktest"})])
+  alone = variants & {"retrieval_only", "ranking_only"}
+  c.title = common.title("HSTU", variants | (alone or {"both"}), _CHANGES)
   c.seed = 0
   c.prepared = ""
   c.data = {"name": "sources.MovieLens", "variant": "100k", "path": ""}

@@ -65,6 +65,7 @@ def get_config(arg: str = "") -> ConfigDict:
   variants = common.variants(arg, _VARIANTS)
   c = ConfigDict()
   c.name = "-".join(["hstu_long", *sorted(variants - {"quicktest"})])
+  c.title = common.title("HSTU", variants, {"whole": "whole histories"})
   c.seed = 0
   c.prepared = ""
   c.data = hstu_files.get_config().data

@@ -42,6 +42,15 @@ _VARIANTS = (
   "100k",
   "20m",
 )
+# What variants change of the model.
+_CHANGES = {
+  "order_only": "no time bias",
+  "no_time": "no time bias",
+  "no_bias": "no biases",
+  "softmax": "softmax",
+  "production": "production layer",
+  "20m": "4 layers",
+}
 
 
 def _system(variants: Set[str]) -> dict:
@@ -88,6 +97,7 @@ def get_config(arg: str = "") -> ConfigDict:
   size = next((w for w in ("100k", "20m") if w in variants), "1m")
   c = ConfigDict()
   c.name = "-".join(["hstu_movielens", *sorted(variants - {"quicktest"})])
+  c.title = common.title("HSTU", variants, _CHANGES)
   c.seed = 0
   c.prepared = ""
   c.data = {"name": "sources.MovieLens", "variant": size, "path": ""}

@@ -87,6 +87,21 @@ def match_features(c: ConfigDict) -> None:
     c.system.history_columns = features.history_columns
 
 
+# What variants change of the model.
+_CHANGES = {
+  "no_features": "no features",
+  "affinity": "affinity features",
+  "candidates_only": "on requests",
+  "full_mask": "full mask",
+  "alibi": "ALiBi",
+  "alibi_too": "ALiBi and biases",
+  "linear": "linear head",
+  "task_mlp": "MLP per task",
+  "mmoe": "MMoE",
+  "context": "context tokens",
+}
+
+
 def _layout(variants: Set[str]) -> dict:
   # A history that sees all of itself sees the labels that it would be asked.
   alone = bool(variants & {"candidates_only", "full_mask"})
@@ -161,6 +176,7 @@ def get_config(arg: str = "") -> ConfigDict:
   """Interleaved tokens, learned biases, unless a variant says otherwise."""
   variants = common.variants(arg, _VARIANTS)
   c = kuairand.kuairand("hstu_ranking_kuairand", variants)
+  c.title = common.title("HSTU", variants, _CHANGES)
   c.pipeline = {
     "layout": _layout(variants),
     "batch_size": 64,

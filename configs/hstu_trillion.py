@@ -65,6 +65,7 @@ def get_config(arg: str = "") -> ConfigDict:
   variants = common.variants(arg, _VARIANTS)
   c = ConfigDict()
   c.name = "-".join(["hstu_trillion", *sorted(variants - {"quicktest"})])
+  c.title = "HSTU"
   c.seed = 0
   c.prepared = ""
   c.data = {

@@ -31,6 +31,13 @@ _VARIANTS = (
   "sinkhorn",
   "quicktest",
 )
+# What variants change of the codes.
+_CHANGES = {
+  "balanced": "balanced",
+  "normalized": "unit residuals",
+  "random_level": "random last level",
+  "sinkhorn": "Sinkhorn last level",
+}
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -38,6 +45,8 @@ def get_config(arg: str = "") -> ConfigDict:
   variants = common.variants(arg, _VARIANTS)
   c = ConfigDict()
   c.name = "-".join(["rqkmeans_amazon", *sorted(variants - {"quicktest"})])
+  kind = "OPQ" if "product" in variants else "Residual k-means"
+  c.title = common.title(kind, variants, _CHANGES)
   c.seed = 0
   c.prepared = ""
   c.data = {"name": "sources.Amazon2014", "category": "Beauty", "path": ""}

@@ -29,6 +29,13 @@ from ml_collections import ConfigDict
 from configs import common
 
 _VARIANTS = ("seen_items", "three_levels", "plain", "contrastive", "quicktest")
+# What variants change of the model.
+_CHANGES = {
+  "seen_items": "seen items",
+  "three_levels": "three levels",
+  "plain": "plain",
+  "contrastive": "contrastive",
+}
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -36,6 +43,7 @@ def get_config(arg: str = "") -> ConfigDict:
   variants = common.variants(arg, _VARIANTS)
   c = ConfigDict()
   c.name = "-".join(["rqvae_amazon", *sorted(variants - {"quicktest"})])
+  c.title = common.title("RQ-VAE", variants, _CHANGES)
   c.seed = 0
   c.prepared = ""
   c.data = {"name": "sources.Amazon2014", "category": "Beauty", "path": ""}

@@ -25,6 +25,7 @@ def get_config(arg: str = "") -> ConfigDict:
   variants = common.variants(arg, _VARIANTS)
   c = ConfigDict()
   c.name = "sasrec_amazon"
+  c.title = "SASRec (pre-norm)"
   c.seed = 0
   c.prepared = ""
   c.data = {"name": "sources.Amazon2014", "category": "Beauty", "path": ""}

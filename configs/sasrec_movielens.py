@@ -25,6 +25,7 @@ def get_config(arg: str = "") -> ConfigDict:
   variants = common.variants(arg, _VARIANTS)
   c = hstu_movielens.get_config("-".join(variants - {"quicktest"}))
   c.name = "-".join(["sasrec_movielens", *sorted(variants - {"quicktest"})])
+  c.title = common.title("SASRec", variants, {"20m": "4 layers"})
   width, layers, heads = (256, 4, 4) if "20m" in variants else (50, 2, 1)
   c.system.position_init_std = width**-0.5
   c.system.backbone = ConfigDict(

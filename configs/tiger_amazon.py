@@ -33,6 +33,13 @@ _VARIANTS = (
   "cold_start",
   "quicktest",
 )
+# What variants change of the model.
+_CHANGES = {
+  "decoder_only": "decoder-only",
+  "rqvae": "RQ-VAE",
+  "random_level": "random last level",
+  "user_token": "user token",
+}
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -40,6 +47,7 @@ def get_config(arg: str = "") -> ConfigDict:
   variants = common.variants(arg, _VARIANTS)
   c = ConfigDict()
   c.name = "-".join(["tiger_amazon", *sorted(variants - {"quicktest"})])
+  c.title = common.title("TIGER", variants, _CHANGES)
   c.seed = 0
   c.prepared = ""
   c.data = {"name": "sources.Amazon2014", "category": "Beauty", "path": ""}

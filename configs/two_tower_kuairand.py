@@ -46,6 +46,8 @@ def get_config(arg: str = "") -> ConfigDict:
       "dtype": "float32",
     },
   )
+  changes = {"impressions": "on impressions"}
+  c.title = common.title("Two-tower", variants, changes)
   if "impressions" in variants:
     return c
   tasks = c.objective.tasks

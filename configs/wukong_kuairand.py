@@ -37,4 +37,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "dtype": "float32",
   }
   pooling = {"name": "layers.SumPooling"}
-  return kuairand_features("wukong_kuairand", variants, pooling, interactions)
+  c = kuairand_features("wukong_kuairand", variants, pooling, interactions)
+  changes = {"affinity": "affinity features"}
+  c.title = common.title("Wukong", variants, changes)
+  return c

@@ -114,6 +114,22 @@ def test_global_time_is_a_variant_with_every_field(name):
   assert config["split"].keys() == {"name", *_fields(GlobalTime)}
 
 
+# Sections that say what the model is, and what it is trained to say.
+_MODEL = ("system", "objective", "tokens")
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_a_title_is_a_published_name_and_says_what_a_variant_changes(name):
+  module = importlib.import_module(f"configs.{name}")
+  full = to_plain(module.get_config())
+  assert full["title"] and full["title"] != name
+  assert to_plain(module.get_config("quicktest"))["title"] == full["title"]
+  for variant in set(module._VARIANTS) - {"quicktest"}:
+    other = to_plain(module.get_config(variant))
+    if any(full.get(part) != other.get(part) for part in _MODEL):
+      assert other["title"] != full["title"], variant
+
+
 @pytest.mark.parametrize("name", _NAMES)
 def test_an_unknown_variant_is_an_error(name):
   module = importlib.import_module(f"configs.{name}")

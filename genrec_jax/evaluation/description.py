@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a result says of the run it is of: its config, data, device and commit.
 
-config, system, dataset, seed, commit, date, device, train_seconds, checkpoint
+config, title (the model's published name, or the config's) and system (class of
+its backbone), dataset, seed, commit, date, device, train_seconds, checkpoint
 and step (which parameters were measured), parameters, sort_rule, split_rule,
 sizes, artifacts, config_values. The sections of the evaluators stand beside it
 (evaluation/document.py).
@@ -28,7 +29,8 @@ def description(run: Run, loaded: Loaded) -> dict[str, Any]:
   manifest = run.histories.manifest
   commit, dirty = _commit()
   return {
-    "config": run.config["name"],
+    "config": run.name,
+    "title": run.title,
     "system": system_name(run.config),
     "dataset": dataset_name(manifest, run.histories.directory),
     "seed": run.config["seed"],

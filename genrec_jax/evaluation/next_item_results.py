@@ -100,7 +100,7 @@ def table(result: Mapping[str, Any]) -> str:
     for baseline, parts in result["baselines"].items():
       if baseline != "oracle" and part in parts:
         lines.append(line(f"  {part}: {baseline}", parts[part]))
-    lines.append(line(f"* {part}: {result['system']}", values))
+    lines.append(line(f"* {part}: {result['title']}", values))
     low = {n: result["intervals"][part][n][0] for n in names}
     high = {n: result["intervals"][part][n][1] for n in names}
     lines += [line("      95 % over users, from", low), line("      to", high)]

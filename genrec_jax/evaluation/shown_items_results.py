@@ -174,7 +174,7 @@ def table(result: Mapping[str, Any]) -> str:
     for part, metrics in result["metrics"].items():
       for baseline, parts in result["baselines"].items():
         lines.append(line(f"  {part}: {baseline}", values(parts[part][task])))
-      lines.append(line(f"* {part}: {result['system']}", values(metrics[task])))
+      lines.append(line(f"* {part}: {result['title']}", values(metrics[task])))
       intervals = result["intervals"][part][task]
       lines.append(line("      95 % over users, from", bounds(intervals, 0)))
       lines.append(line("      to", bounds(intervals, 1)))

@@ -195,6 +195,11 @@ class Run:
     return self.config["name"]
 
   @property
+  def title(self) -> str:
+    """What readers are told that it is: the config's title, or its name."""
+    return self.config["title"] or self.name
+
+  @property
   def retriever_name(self) -> str:
     """What search uses where nothing else is asked for."""
     if self.retrieval is None:

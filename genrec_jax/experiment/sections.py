@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sections of a config: all there, no other, and the same when resumed.
 
-    name, seed, prepared            plain values
+    name, title, seed, prepared     plain values; a title is for readers, the
+                                    model's published name
     data, split, filter             what histories are made from
     content, tokens, before         vectors and codes of items, and what is
                                     trained first (scripts/run.py)
@@ -31,6 +32,7 @@ from genrec_jax.core.suggest import choices_hint
 FORMAT = 2
 _SECTIONS = {
   "name": str,
+  "title": str,
   "seed": int,
   "prepared": str,
   "data": dict,
@@ -63,6 +65,7 @@ _OPTIONAL = (
 # What may change between two starts of one run without making it another.
 # Where artifacts lie does not matter: their versions are compared.
 _FREE = (
+  "title",
   "train.",
   "requests.",
   "evals.",
@@ -85,7 +88,7 @@ def check_config(config: Mapping[str, Any] | ConfigDict) -> dict[str, Any]:
     if key not in _SECTIONS:
       hint = choices_hint(key, _SECTIONS)
       raise ValueError(f"unknown key {key!r} in the config.{hint}")
-  config = {**{name: {} for name in _OPTIONAL}, **config}
+  config = {"title": "", **{name: {} for name in _OPTIONAL}, **config}
   missing = [key for key in _SECTIONS if key not in config]
   if missing:
     raise ValueError(

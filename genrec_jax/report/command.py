@@ -1,38 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a finished run is made again: its config file, form and changed values.
 
-A config's name is its file's and its variants: hstu_movielens-no_time is
-configs/hstu_movielens.py:no_time. What the command line changed is what differs
-between the values that the run stored and those that the file gives today;
-with the commit, which stands beside it, that is the whole command. `seed` is
-left out (a row has several), so is `prepared` (its data are those that the
-config would prepare), and of a path only the file's name is shown.
+What the command line changed is what differs between the values that the run
+stored and those that the file gives today (report/config_files.py); with the
+commit, which stands beside it, that is the whole command. `seed` is left out (a
+row has several), so are `title`, which changes nothing, and `prepared` (its
+data are those that the config would prepare), and of a path only the file's
+name is shown.
 """
 
 from collections.abc import Mapping
-import importlib
-import json
 import shlex
 from typing import Any
 
-from genrec_jax.core.build import to_plain
 from genrec_jax.core.dotted import flat
+from genrec_jax.report.config_files import config_argument, config_of
 from genrec_jax.report.runs import Finished
 
-_NOT_SHOWN = ("name", "seed", "prepared")
-
-
-def config_argument(name: str) -> str:
-  """configs/FILE.py or configs/FILE.py:VARIANTS of a config's name."""
-  file, _, variants = name.partition("-")
-  return f"configs/{file}.py" + (f":{variants}" if variants else "")
+_NOT_SHOWN = ("name", "title", "seed", "prepared")
 
 
 def changes(run: Finished) -> list[str] | None:
   """The `--config.KEY=VALUE` arguments; None where there is no such config."""
-  defaults = _defaults(run.config)
-  if defaults is None:
+  config = config_of(run.config)
+  if config is None:
     return None
+  defaults = flat(config)
   values = flat(run.config_values)
   if "evals" not in run.config_values:
     values = _of_before(values, defaults)
@@ -76,21 +69,6 @@ def command(run: Finished) -> str:
   if changed is None:
     return f"{argument} (this config file is not here: values unknown)"
   return " ".join([argument, *changed])
-
-
-def _defaults(name: str) -> dict[str, Any] | None:
-  """Dotted key -> value as JSON reads it back; None without the config."""
-  file, _, variants = name.partition("-")
-  try:
-    module = importlib.import_module(f"configs.{file}")
-    config = module.get_config(variants)
-  except ModuleNotFoundError as error:
-    if error.name not in ("configs", f"configs.{file}"):
-      raise
-    return None
-  except ValueError:
-    return None  # The file has no such variant any more.
-  return flat(json.loads(json.dumps(to_plain(config))))
 
 
 def _text(key: str, value: Any) -> str:

@@ -30,15 +30,17 @@ NO_VERDICT = "none: one seed"
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-  """What is compared: a config and its seeds."""
+  """What is compared: a config, what its model is called, and its seeds."""
 
   config: str
+  title: str
   seeds: tuple[int, ...]
 
   @property
   def text(self) -> str:
     kind = "seed" if len(self.seeds) == 1 else "seeds"
-    return f"{self.config} ({kind} {', '.join(map(str, self.seeds))})"
+    named = dict.fromkeys((self.title, self.config))
+    return f"{' '.join(named)} ({kind} {', '.join(map(str, self.seeds))})"
 
 
 def same_seeds(ours: Side, theirs: Side) -> bool:

@@ -3,15 +3,18 @@
 
 In format 1 the one section stood beside the description of its run, with that
 of shown items under a key of its own where there were both. Baselines were
-called floors, and the oracle, a simulator's true model, the ceiling.
+called floors, and the oracle, a simulator's true model, the ceiling. A run had
+no title: it takes that of its config as it is now.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from genrec_jax.report.config_files import title_of
+
 # What evaluation/description.py said of a run.
 _DESCRIPTION = (
-  *("config", "system", "dataset", "seed", "commit", "dirty", "date"),
+  *("config", "title", "system", "dataset", "seed", "commit", "dirty", "date"),
   *("device", "train_seconds", "checkpoint", "step", "parameters"),
   *("sort_rule", "split_rule", "fingerprint", "artifacts"),
   *("num_users", "num_items", "num_events", "config_values"),
@@ -33,6 +36,8 @@ def in_format_2(document: Mapping[str, Any]) -> dict[str, Any]:
     sections["next_item"] = _section("evaluation.NextItem", rest)
   if shown is not None:
     sections["shown_items"] = _section("evaluation.ShownItems", shown)
+  if "title" not in about:
+    about["title"] = title_of(about.get("config", ""))
   return {"format": 2, **about, "sections": sections}
 
 

@@ -22,7 +22,7 @@ from genrec_jax.report.document import (
 )
 from genrec_jax.report.ranking import workdir as ranking
 from genrec_jax.report.retrieval import workdir as retrieval
-from genrec_jax.report.runs import dataset_title, title_of
+from genrec_jax.report.runs import dataset_title
 
 PARTS: Mapping[str, Callable[..., Part]] = {
   "evaluation.NextItem": retrieval.part_of,
@@ -66,7 +66,7 @@ def render(document: Mapping[str, Any], parts: list[Part]) -> str:
   notes = [note for part in parts for note in part.notes]
   measured = measured_html(facts, notes, document["config_values"])
   body = "\n".join([tiles_html(first.tiles), *sections, measured])
-  title = f"{title_of(document)} · {dataset_title(document['dataset'])}"
+  title = f"{document['title']} · {dataset_title(document['dataset'])}"
   return document_html(title, document["date"], first.verdict, body)
 
 

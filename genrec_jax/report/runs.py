@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import json
 import pathlib
-import re
 import statistics
 from typing import Any
 
@@ -43,11 +42,6 @@ VARIANTS = {
 NEXT_ITEM, SHOWN_ITEMS = "evaluation.NextItem", "evaluation.ShownItems"
 
 
-def title_of(document: Mapping[str, Any]) -> str:
-  """The model's name for readers: PreNormTransformer with spaces."""
-  return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", document["system"])
-
-
 def dataset_title(dataset: str) -> str:
   """The data set's name for readers."""
   return DATASET_TITLES.get(dataset, dataset)
@@ -63,12 +57,15 @@ class Finished:
   """What every finished run says of itself; the fields are those of its file.
 
   Attributes:
+    title: the model's published name, or the config's.
+    system: class of its backbone.
     dirty: whether tracked files differed from `commit`.
     checkpoint, step: which parameters were measured, "best" or "latest".
     notes: sentences that must stand beside the numbers.
   """
 
   config: str
+  title: str
   system: str
   dataset: str
   seed: int
@@ -86,11 +83,6 @@ class Finished:
   num_items: int
   notes: Sequence[str]
   config_values: Mapping[str, Any]
-
-  @property
-  def title(self) -> str:
-    """The system's name for readers: PreNormTransformer with spaces."""
-    return title_of({"system": self.system})
 
   @property
   def dataset_title(self) -> str:

@@ -33,7 +33,6 @@ from genrec_jax.report.comparison import (
 from genrec_jax.report.runs import (
   NEXT_ITEM as FOUND,
   SHOWN_ITEMS,
-  read_json,
   read_result,
   sections,
 )
@@ -109,7 +108,7 @@ def _seeds(flag: str, workdirs: Sequence[str]) -> tuple[Side, list[str]]:
   by_seed: dict[int, str] = {}
   configs: dict[str, str] = {}
   for workdir in workdirs:
-    document = read_json(pathlib.Path(workdir) / "evaluation.json")
+    document = read_result(pathlib.Path(workdir) / "evaluation.json")
     seed = document["seed"]
     if seed in by_seed:
       raise ValueError(
@@ -124,9 +123,9 @@ def _seeds(flag: str, workdirs: Sequence[str]) -> tuple[Side, list[str]]:
       f"--{flag} names several configs, {found}: a side is the seeds of one."
     )
   ordered = sorted(by_seed)
-  return Side(next(iter(configs)), tuple(ordered)), [
-    by_seed[seed] for seed in ordered
-  ]
+  # The seeds of one config are called alike.
+  side = Side(document["config"], document["title"], tuple(ordered))
+  return side, [by_seed[seed] for seed in ordered]
 
 
 def _files(workdir: str) -> list[str]:
@@ -182,7 +181,11 @@ def of_results(
     name: Measured(*({s: v[name] for s, v in side.items()} for side in (a, b)))
     for name in names
   }
-  return Side(ours, tuple(a)), Side(theirs, tuple(b)), measured
+  return (
+    Side(ours, every[0]["title"], tuple(a)),
+    Side(theirs, every[-1]["title"], tuple(b)),
+    measured,
+  )
 
 
 def _documents(folder: str, config: str) -> dict[int, dict[str, Any]]:

@@ -151,6 +151,8 @@ def test_the_result_of_another_run_is_not_replaced(tmp_path):
   there = {"fingerprint": "f0", "config_values": run.config}
   documents.write_json(path, there)
   documents.check_publishable(run, tmp_path, **good)
+  # Called otherwise, it is the same run.
+  documents.check_publishable(_run(tmp_path, title="SASRec"), tmp_path, **good)
   other = _run(tmp_path, optimizer={"b2": 0.8})
   with pytest.raises(ValueError, match=r"optimizer\.b2: 0\.9 there, 0\.8 now"):
     documents.check_publishable(other, tmp_path, **good)
@@ -163,7 +165,7 @@ def test_tables_show_every_ranker_and_say_what_intervals_are_over():
   values = {"hr@10": 0.25, "ndcg@10": 0.125}
   intervals = {"hr@10": [0.2, 0.3], "ndcg@10": [0.1, 0.2]}
   result = {
-    "system": "HSTU",
+    "title": "HSTU",
     "metrics": {"test": values},
     "intervals": {"test": intervals},
     "baselines": {"most_popular": {"test": values}, "oracle": {"test": values}},

@@ -118,7 +118,7 @@ def test_baselines_are_rates_of_training(measured):
 @pytest.fixture(scope="module")
 def document(run, measured):
   scores = Scores.of(run.histories.manifest.fingerprint, measured)
-  about = {"system": "ItemBias", "parameters": 1234}
+  about = {"title": "Item bias", "parameters": 1234}
   return about | shown_items_results.section(run, measured, scores)
 
 

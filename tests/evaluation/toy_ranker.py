@@ -84,6 +84,7 @@ def toy_run(
   """A run of the two above that was never on disk, but for its data."""
   config = {
     "name": "toy",
+    "title": "",
     "seed": 0,
     "system": {"name": "toy_ranker.ItemBias"},
     "content": {},

@@ -70,6 +70,8 @@ def test_a_stored_workdir_is_opened_evaluated_and_used(workdir):
     run, load_params(run), evaluators, baselines=False
   )
   assert list(kept) == ["ranks.npz"]
+  # Its config is of before there were titles.
+  assert document["title"] == run.name == "hstu_movielens-quicktest"
   assert 0 <= document["sections"]["next_item"]["metrics"]["test"]["hr@10"] <= 1
   model = genrec_jax.load(workdir)
   assert len(model.recommend(user=model.users.ids[0], k=5)) == 5

@@ -26,6 +26,7 @@ def make_run():
     test = metrics_at(hr_at_10)
     run = RetrievalRun(
       config="hstu_synthetic",
+      title="HSTU",
       system="HSTU",
       dataset="synthetic",
       seed=0,

@@ -6,6 +6,7 @@ TASKS = ("cart", "purchase")
 # What every document says, and one of a run that also searches says once.
 OF_THE_RUN = (
   "config",
+  "title",
   "system",
   "dataset",
   "seed",
@@ -45,6 +46,7 @@ def ranker_document(versus=(0.02, 0.01, 0.03), purchase_auc=0.7, **changes):
   curve = {"predicted": [0.1, 0.3], "observed": [0.1, 0.2], "count": [5, 5]}
   return {
     "config": "hstu_<x>",
+    "title": "HSTU <y>",
     "system": "HSTU",
     "dataset": "synthetic",
     "seed": 0,

@@ -13,7 +13,7 @@ _SEEDS = (0, 1, 2)
 
 
 def _side(config="a", seeds=_SEEDS):
-  return Side(config, seeds)
+  return Side(config, f"Model of {config}", seeds)
 
 
 def _measured(mean, spread=0.001, users=None):
@@ -94,6 +94,11 @@ def test_seeds_are_paired_within_one_config_file_only():
   assert "Welch" in comparison.rests_on(found)
 
 
+def test_a_side_is_called_by_its_title_and_its_config_once():
+  assert _side().text == "Model of a a (seeds 0, 1, 2)"
+  assert Side("a", "a", (4,)).text == "a (seed 4)"
+
+
 def test_what_finds_items_is_judged_by_ndcg():
   names = [("next item", "hr@10"), ("next item", "ndcg@10"), ("click", "auc")]
   assert comparison.default_primary(names) == ("next item", "ndcg@10")
@@ -108,7 +113,11 @@ def test_a_line_has_all_that_the_table_has():
   )
   line = json.loads(comparison.line_of(found))
   assert line["primary"] == "click/auc" and line["primary_named"]
-  assert line["ours"] == {"config": "a", "seeds": [0, 1, 2]}
+  assert line["ours"] == {
+    "config": "a",
+    "title": "Model of a",
+    "seeds": [0, 1, 2],
+  }
   one = line["differences"]["click"]["auc"]
   assert one["over_users"] == one["over_both"] == [0.004, 0.006]
   assert one["over_seeds"][0] < one["difference"] < one["over_seeds"][1]

@@ -25,6 +25,7 @@ def _run(config="din_kuairand", auc=0.7, like=0.8, **changes):
   test = {"click": _metrics(auc), "like": _metrics(like)}
   run = RankerRun(
     config=config,
+    title="DIN",
     system="FeatureRanker",
     dataset="kuairand",
     seed=0,
@@ -73,8 +74,8 @@ def test_a_table_per_task_baselines_first_then_by_auc():
   assert len({len(row) for row in rows}) == 1
   assert [row[0] for row in rows[2:]] == [
     "base rate",
-    "`b`",
-    "`a`",
+    "**DIN** `b`",
+    "**DIN** `a`",
   ]
   assert rows[3][1] == "0.7200 (0.710-0.730)" and rows[3][5] == "seed 0"
   # Two seeds .02 apart: 12.706 standard errors of .01 to either side.
@@ -108,13 +109,15 @@ def test_the_share_of_impressions_that_gauc_is_of_stands_beside_it():
 def test_what_is_not_defined_in_a_seed_is_not_averaged():
   runs = [_run(like=0.8), _run(like=None, seed=1)]
   like = _lines(ranker_tables(runs)[3])
-  assert like[-1][:3] == ["`din_kuairand`", "-", "0.6000"]
+  assert like[-1][:3] == ["**DIN** `din_kuairand`", "-", "0.6000"]
 
 
 def test_what_rankers_cost():
   runs = [_run(), _run(seed=1, train_seconds=150.0)]
   row = _lines(ranker_tables(runs)[-1])[-1]
-  assert row == ["`din_kuairand`", "1,234", "2.5 million", "500", "2.0 min"]
+  label, *costs = row
+  assert label == "**DIN** `din_kuairand`"
+  assert costs == ["1,234", "2.5 million", "500", "2.0 min"]
 
 
 def test_both_kinds_of_runs_are_told_apart(tmp_path, make_run):

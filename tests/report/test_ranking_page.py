@@ -64,6 +64,7 @@ def test_page_is_whole_and_needs_nothing_else(shown):
   assert not re.search(r"@import|<script|<link", text)
   assert "&lt;note&gt;" in text and "hstu_&lt;x&gt;" in text
   assert "<x>" not in text and "best 0.7100" in text
+  assert "<h1>HSTU &lt;y&gt; · Simul" in text and "<y>" not in text
   for fact in ("0.7500", "0.6000 to 0.8000", "12.00% of", "2 min 5 s", "1,234"):
     assert fact in text
   assert text.count("GAUC of 62.4% of them") == len(TASKS)

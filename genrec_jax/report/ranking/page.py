@@ -114,7 +114,7 @@ def _table(result: Mapping[str, Any]) -> str:
       )
     ]
     intervals = result["intervals"]["test"][task]
-    rows.append(_row(result["system"], "model", model, intervals))
+    rows.append(_row(result["title"], "model", model, intervals))
   header = "".join(f"<th>{_NAMES[metric]}</th>" for metric in _METRICS)
   return (
     f'<div class="card"><table><thead><tr><th></th>{header}</tr></thead>'

@@ -90,7 +90,8 @@ def _task_table(task: str, runs: Sequence[RankerRun]) -> str:
     cells = _cells(summaries, intervals, _summaries(still).get("gauc"))
     named = ", ".join(str(run.seed) for run in seeds)
     order = summaries["auc"].mean if "auc" in summaries else 0.0
-    rows.append((order, line([f"`{config}`", *cells, f"seed {named}"])))
+    label = f"**{seeds[0].title}** `{config}`"
+    rows.append((order, line([label, *cells, f"seed {named}"])))
   # By the mean alone: equal ones stay in the order of their names.
   return "\n".join(lines + [text for _, text in sorted(rows, key=_first)])
 
@@ -134,7 +135,7 @@ def _cost_table(runs: Sequence[RankerRun]) -> str:
     lines.append(
       line(
         [
-          f"`{config}`",
+          f"**{last.title}** `{config}`",
           f"{last.parameters:,}",
           f"{last.flops_per_impression['test'] / 1e6:,.1f} million",
           f"{speed:,.0f}",

@@ -106,7 +106,7 @@ def result_plots(result: Mapping[str, Any]) -> list[Plot]:
     ]
     bands = result["intervals"]["test"]
     intervals = {t: bands[t][metric] for t in tasks if metric in bands[t]}
-    rows.append(Row(result["system"], "model", _of(test, metric), intervals))
+    rows.append(Row(result["title"], "model", _of(test, metric), intervals))
     svg = ranker_figures.by_task(rows, tasks, metric, chance)
     plots.append(Plot(svg, f"{text} The line is the 95 % interval over users."))
   plots.append(

@@ -39,7 +39,9 @@ def make_quality(
   tokens = ItemTokens.load(directory_of(config, "tokens", workdir))
   vectors = make_vectors(config, catalog, workdir)
   stamp = {"version": tokens.version, "revision": tokens.revision}
-  stamp |= {"vectors": vectors.version, "name": config.get("name", "codes")}
+  name = config.get("name", "codes")
+  stamp |= {"vectors": vectors.version, "config": name}
+  stamp["name"] = config.get("title") or name
   path = tokens.directory / "quality.json"
   page = path.with_suffix(".html")
   if path.is_file() and page.is_file():
@@ -52,7 +54,9 @@ def make_quality(
   report = stamp | _quality(tokens, vectors, catalog, ids)
   titles = [catalog.titles[i] for i in live]
   html = token_page.render(
-    report, _groups(tokens.for_catalog(ids), titles), _facts(tokens, vectors)
+    report,
+    _groups(tokens.for_catalog(ids), titles),
+    _facts(name, tokens, vectors),
   )
   atomic.write_text(page, html)
   atomic.write_text(path, json.dumps(report, indent=1) + "\n")
@@ -103,9 +107,12 @@ def _groups(codes_NM: np.ndarray, titles: list[str]) -> list[token_page.Group]:
   return groups
 
 
-def _facts(tokens: ItemTokens, vectors: ItemVectors) -> dict[str, str]:
+def _facts(
+  config: str, tokens: ItemTokens, vectors: ItemVectors
+) -> dict[str, str]:
   counts = vectors.manifest["counts"]
   return {
+    "config": config,
     "tokens": f"version {tokens.version}, revision {tokens.revision}",
     "vectors": f"version {vectors.version}, width {vectors.manifest['width']}",
     "encoder": json.dumps(vectors.manifest["encoder"]),
