@@ -15,7 +15,7 @@ trained on are drawn in the same way. Nothing is chosen by it.
 
 from collections.abc import Mapping
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -27,13 +27,13 @@ from genrec_jax.data.dataset.requests import (
   make_requests,
 )
 from genrec_jax.decoding.decoder import Decoder
-from genrec_jax.decoding.trie import Trie
 from genrec_jax.decoding.unconstrained import unconstrained_search
 from genrec_jax.evaluation.base import Unwatched
 from genrec_jax.evaluation.full_ranking import evaluate
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import Loaded
 from genrec_jax.retrieval.generative import Beam, Exact, PrefixMatch
+from genrec_jax.retrieval.strategy import SearchItems
 
 _TOP = 10
 _SHOWN = ("hr@10", "ndcg@10", "mrr@10", "hr@50")
@@ -45,9 +45,16 @@ class _Lists:
 
   num_beams: int
 
-  def __call__(self, decoder: Decoder, trie: Trie, allowed_BW, cold_V1):
-    del allowed_BW, cold_V1
-    found = unconstrained_search(decoder, trie, self.num_beams)
+  needs: ClassVar[tuple[type, ...]] = (seams.DecoderModel,)
+
+  @property
+  def num_results(self) -> int:
+    """All that is kept."""
+    return self.num_beams
+
+  def __call__(self, decoder: Decoder, items: SearchItems, allowed_BW: Any):
+    del allowed_BW
+    found = unconstrained_search(decoder, items.trie, self.num_beams)
     return found.depth_BK, found.scores_BK, found.codes_BKM
 
 

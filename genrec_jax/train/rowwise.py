@@ -133,7 +133,7 @@ class DenseAndRowwise:
     tables: RowwiseAdagrad or RowwiseAdamW.
   """
 
-  dense: optax.GradientTransformation
+  dense: Any
   tables: RowwiseAdagrad | RowwiseAdamW
 
   def __post_init__(self):
