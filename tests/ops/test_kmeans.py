@@ -86,7 +86,7 @@ def test_balanced_cells_are_about_equal():
     )
     assert error < 1.02 * best
   assert sizes[False].max() > 250 and sizes[False].min() < 50
-  # Over eight seeds: 75 to 146.
+  # Over eight seeds: 75 to 144.
   assert 70 <= sizes[True].min() and sizes[True].max() <= 150
 
 
