@@ -14,11 +14,11 @@ from genrec_jax.core.build import to_plain
 _OF_A_PROGRAM = ("system", "objective", "pipeline", "retrieval")
 
 
-def _words(node: Any) -> Iterator[str]:
+def _strings(node: Any) -> Iterator[str]:
   """All strings of a config: names of parts and of types of numbers."""
   if isinstance(node, dict | list | tuple):
     for one in node.values() if isinstance(node, dict) else node:
-      yield from _words(one)
+      yield from _strings(one)
   elif isinstance(node, str):
     yield node
 
@@ -29,6 +29,7 @@ def of_different_parts(names: Iterable[str]) -> list[str]:
   for name in names:
     config = importlib.import_module(f"configs.{name}").get_config("quicktest")
     plain = to_plain(config)
-    parts = frozenset(_words([plain.get(part) for part in _OF_A_PROGRAM]))
+    nodes = [plain.get(section) for section in _OF_A_PROGRAM]
+    parts = frozenset(_strings(nodes))
     found.setdefault(parts, name)
   return list(found.values())

@@ -3,8 +3,7 @@
 
 A config's name is its file's and its variants: hstu_movielens-no_time is
 configs/hstu_movielens.py:no_time. Results outlive config files: where there is
-none any more, or none that can be read, nothing is known of it, and tables and
-pages do without.
+none any more, nothing is known of it, and tables and pages do without.
 """
 
 import functools
@@ -30,8 +29,8 @@ def config_of(name: str) -> dict[str, Any] | None:
   try:
     module = importlib.import_module(f"configs.{file}")
     config = module.get_config(variants)
-  except Exception as error:
-    # Whatever a file of anybody's raises, the figures of its runs stand.
+  except (AttributeError, ImportError, ValueError) as error:
+    # No such file, no config in it, or no such variant any more.
     logging.warning("no config %s: %s", config_argument(name), error)
     return None
   return json.loads(json.dumps(to_plain(config)))

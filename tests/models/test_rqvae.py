@@ -129,6 +129,7 @@ def test_training_explains_and_uses_codes(trained_system):
   assert history[0]["users"] == _N
   quality = _quality(system, state.params)
   assert quality["explained"] > 0.8
+  # One of 16 codes is left over at some starts.
   assert quality["utilisation"] > 0.9
   assert quality["uniqueness"] > 0.4
   assert set(CodeQuality().names) < set(quality)
