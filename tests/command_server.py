@@ -27,7 +27,10 @@ import traceback
 # Brings TensorFlow, whose threads do not live through a fork; scripts import
 # it when they read from TFDS.
 _LEFT_OUT = ("genrec_jax.data.sources.movielens_tfds",)
-_ALSO = ("absl.app", "ml_collections.config_flags", "pyarrow.parquet")
+_ALSO = (
+  *("absl.app", "ml_collections.config_flags", "pyarrow.parquet"),
+  *("scipy.stats", "sklearn.decomposition", "sklearn.feature_extraction.text"),
+)
 
 
 def _import_libraries() -> None:

@@ -16,6 +16,7 @@ import functools
 import json
 import os
 import pathlib
+import shlex
 import signal
 import socket
 import subprocess
@@ -181,6 +182,17 @@ def run(
   )
 
 
+def interpreter(folder: pathlib.Path) -> pathlib.Path:
+  """A program for `PROGRAM scripts/NAME.py ...` in a shell: like Python's own,
+  but that the script is run by the server of this process."""
+  program = folder / "python"
+  words = [sys.executable, str(pathlib.Path(__file__).resolve()), _server()]
+  line = " ".join(map(shlex.quote, words))
+  program.write_text(f'#!/bin/sh\nexec {line} "$@"\n')
+  program.chmod(0o755)
+  return program
+
+
 def reach_through(path: str) -> None:
   """From here on subprocess.run hands scripts/*.py to the server at `path`."""
   started = subprocess.run
@@ -205,3 +217,9 @@ def _is_script(command: Any) -> bool:
     and command[0] == sys.executable
     and pathlib.Path(command[1]).resolve().parent == _SCRIPTS
   )
+
+
+if __name__ == "__main__":
+  _path, *_words = sys.argv[1:]
+  with os.fdopen(1, "wb") as _out, os.fdopen(2, "wb") as _err:
+    sys.exit(Command(_words, stdout=_out, stderr=_err, path=_path).wait())

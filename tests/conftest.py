@@ -38,9 +38,8 @@ for _name in (
   "orbax.checkpoint",
   "polars",
   "pyarrow.parquet",
-  "scipy.stats",
-  "sklearn.decomposition",
-  "sklearn.feature_extraction.text",
+  "scipy.optimize",
+  "scipy.sparse",
   "tokenizers",
   "tqdm.auto",
 ):

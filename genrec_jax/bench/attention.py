@@ -13,8 +13,8 @@ in every block. Programs: y, and value_and_grad of sum(y) by every input that
 has a gradient.
 
 Two programs side by side: this library's pointwise attention with packed rows
-and both biases, gradients of their tables included, and JAX's own splash
-attention (softmax, no bias, no packing).
+and both biases, gradients of their tables included, and, unless it is left out,
+JAX's own splash attention (softmax, no bias, no packing).
 """
 
 from collections.abc import Callable, Sequence
@@ -228,15 +228,21 @@ def attention_bench(
 ) -> dict[str, Any]:
   """Both attentions, compiled for one core of a topology.
 
+  Args:
+    topology: as in tpu/topology.py.
+    length: events of a row.
+    heads: of a layer.
+    width: of a head.
+    splash_block: of splash attention; 0 leaves it out.
+
   Raises:
     ValueError: no such topology, no libtpu, or a length that blocks of splash
       attention do not divide.
   """
   prepare()
-  cases = {
-    "pointwise": pointwise(topology, length, heads, width),
-    "splash": splash(length, heads, width, splash_block),
-  }
+  cases = {"pointwise": pointwise(topology, length, heads, width)}
+  if splash_block:
+    cases["splash"] = splash(length, heads, width, splash_block)
   facts = {
     "topology": topology,
     "length": length,
@@ -262,7 +268,7 @@ def table(result: dict[str, Any]) -> str:
     " are those of one grid step.",
   ]
   units = " ".join(f"{unit:>6}" for unit in _SHOWN_UNITS)
-  for name in _NAMES:
+  for name in [name for name in _NAMES if name in result]:
     for part, figures in result[name].items():
       lines += [
         "",

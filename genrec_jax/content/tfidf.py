@@ -21,8 +21,6 @@ from typing import Any
 
 from jaxtyping import Float
 import numpy as np
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from genrec_jax.core import artifact, atomic
 
@@ -58,6 +56,10 @@ class TfidfSvd:
     """
     if self.path:
       return FittedTfidf.load(self.path)
+    # Here, for every command would wait a second for what few use.
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     words = TfidfVectorizer(
       ngram_range=(1, 2 if self.pairs else 1),
       # A catalogue of a few items has few repeated words.
@@ -128,6 +130,8 @@ class FittedTfidf:
 
   def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "N D"]:
     """Unit vectors of texts; zeros where no word is known."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     vectorizer = TfidfVectorizer(
       ngram_range=(1, 2 if self.pairs else 1),
       sublinear_tf=True,

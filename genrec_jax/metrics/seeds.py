@@ -18,7 +18,6 @@ import math
 
 from jaxtyping import Float
 import numpy as np
-from scipy import stats
 
 LEVEL = 0.95
 
@@ -144,6 +143,9 @@ def _t(
   """Ends of the interval, and the p-value of a mean of 0."""
   if not 0 < level < 1:
     raise ValueError(f"level={level} must be between 0 and 1, such as 0.95")
+  # Here, for every command would wait a second for what few use.
+  from scipy import stats
+
   error = math.sqrt(squared_error)
   half = float(stats.t.ppf((1 + level) / 2, free)) * error
   if error:

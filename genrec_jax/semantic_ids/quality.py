@@ -19,7 +19,6 @@ from typing import Any
 from jaxtyping import Float, Int
 import numpy as np
 import polars as pl
-from scipy import stats
 
 from genrec_jax.data.dataset.catalog import Catalog
 
@@ -320,4 +319,7 @@ def _distance(vectors_ND, a, b) -> np.ndarray:
 def _spearman(x, y) -> float:
   if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
     return 0.0
+  # Here, for every command would wait a second for what few use.
+  from scipy import stats
+
   return float(stats.spearmanr(x, y).statistic)

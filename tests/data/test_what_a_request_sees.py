@@ -30,6 +30,7 @@ from genrec_jax.data.layouts.pointwise import PointwiseRows
 from genrec_jax.data.layouts.request_columns import NEXT_ITEM, PLACE
 from genrec_jax.data.layouts.request_events import RequestEvents
 from genrec_jax.data.layouts.request_examples import (
+  ASKED,
   RequestExamples,
   requests_of,
 )
@@ -159,22 +160,26 @@ def test_requests_that_are_asked_about(kind, record, max_events, seed):
   """Training examples, and the same as impressions that are scored."""
   layout = bound(kind(FEEDBACK, max_events, 1, features=FEATURES))
   rng = np.random.default_rng(seed)
-  for event in range(len(record["item"])):
+  examples, scored = _by_item(layout, record), _scored(layout, record)
+  for event, item in enumerate(record["item"].tolist()):
     changed = _other_future(record, event, rng)
-    item = int(record["item"][event])
-    own, other = (_by_item(layout, r)[item] for r in (record, changed))
-    assert own == other, event
-    own, other = (_scored(layout, r)[item] for r in (record, changed))
-    assert own.keys() == other.keys()
-    for name in own:
-      np.testing.assert_array_equal(own[name], other[name], err_msg=name)
+    assert examples[item] == _by_item(layout, changed, item)[item], event
+    _assert_same(scored[item], _scored(layout, changed, item)[item])
 
 
-def _by_item(layout, record):
-  """Inputs of the training examples of one event each."""
+def _assert_same(own, other):
+  assert own.keys() == other.keys()
+  for name in own:
+    np.testing.assert_array_equal(own[name], other[name], err_msg=name)
+
+
+def _by_item(layout, record, only=None):
+  """Inputs of the training examples of one event each, or of one item."""
   source = RequestExamples(OneUser(record, len(record["item"])), _BOUND, 1)
   found = {}
   for example in (source[i] for i in range(len(source))):
+    if only not in (None, int(example["item"][example[ASKED][0]])):
+      continue
     rows = layout.example(example, source.split.train_end(example))
     assert rows[-1, PLACE["labelled"]] == 1
     inputs = [*_INPUTS, *range(len(PLACE), rows.shape[1])]
@@ -182,14 +187,13 @@ def _by_item(layout, record):
   return found
 
 
-def _scored(layout, record):
-  """Rows of the impressions of one event each, by item."""
+def _scored(layout, record, only=None):
+  """Rows of the impressions of one event each, or of one item, by item."""
   histories = OneUser(record, len(record["item"]))
   batches = iter_impressions(histories, "train", FEEDBACK, 1, 1)
-  return {
-    int(batch.candidates[0, 0]): layout.impression_batch(batch)
-    for batch in batches
-  }
+  found = {int(batch.candidates[0, 0]): batch for batch in batches}
+  wanted = found if only is None else [only]
+  return {item: layout.impression_batch(found[item]) for item in wanted}
 
 
 def _pointwise():
@@ -241,13 +245,11 @@ def test_rows_of_features(record, seed):
     kept = [i for i in range(found.shape[1]) if i not in labels]
     return {int(row[0]): row[kept].tolist() for row in found}
 
-  for event in range(len(record["item"])):
+  own, scored = rows(record), _scored(layout, record)
+  for event, item in enumerate(record["item"].tolist()):
     changed = _other_future(record, event, rng)
-    item = int(record["item"][event])
-    assert rows(record)[item] == rows(changed)[item], event
-    own, other = (_scored(layout, r)[item] for r in (record, changed))
-    for name in own:
-      np.testing.assert_array_equal(own[name], other[name], err_msg=name)
+    assert own[item] == rows(changed)[item], event
+    _assert_same(scored[item], _scored(layout, changed, item)[item])
 
 
 def test_examples_are_by_request_in_the_order_of_their_first_events():

@@ -13,7 +13,7 @@ import pathlib
 import pytest
 
 from tests import commands
-from tests.config_parts import of_different_parts
+from tests.config_parts import with_every_part
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _CONFIGS = sorted(
@@ -166,7 +166,7 @@ def test_a_history_and_candidates_behind_it_compile(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
   "name",
-  [n for n in of_different_parts(_CONFIGS) if n not in _ELSEWHERE],
+  [n for n in with_every_part(_CONFIGS) if n not in _ELSEWHERE],
 )
 def test_every_system_compiles(name):
   flags = [f"--config=configs/{name}.py:quicktest", "--topology=v5e:2x2"]
@@ -223,8 +223,9 @@ def test_a_table_is_neither_gathered_nor_converted():
     "--topology=v5e:2x2",
     _ONE_LAYER,
     "--num_items=4000000",
+    "--steps=train,query,retrieve",
   )
-  assert facts["fits"] and set(facts["steps"]) == _VECTORS
+  assert facts["fits"]
   share = 4_000_000 * 1_024 * 4 / 4
   for name in ("train", "query"):
     step = facts["steps"][name]
