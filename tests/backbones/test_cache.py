@@ -148,6 +148,7 @@ def test_steps_in_a_scan_are_the_row_at_every_position(name):
     )
 
 
+@pytest.mark.slow
 @_EACH
 @pytest.mark.parametrize(
   "padding", ["before", pytest.param("behind", marks=pytest.mark.slow)]
@@ -253,6 +254,7 @@ def test_what_candidates_see_is_what_targets_of_whole_rows_see(window, full):
     np.testing.assert_array_equal(found[0], seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hstu", "causal"])
 def test_long_generation_is_one_program_and_equals_recomputation(name):
   """Greedy and drawn; the same program for any number of steps."""
@@ -328,6 +330,7 @@ def test_long_generation_is_one_program_and_equals_recomputation(name):
   assert generate._cache_size() == 1
 
 
+@pytest.mark.slow
 def test_a_decoder_behind_its_memory_is_the_whole_target():
   model = EncoderDecoder(num_encoder_layers=1, num_decoder_layers=2, **_T5)
   info = _info([6, 3], 6)
@@ -420,6 +423,7 @@ def test_other_beams_without_parents_are_an_error():
     cache.follow(None, 3)
 
 
+@pytest.mark.slow
 def test_events_whose_mask_depends_on_what_follows_are_not_a_number():
   """With `full`, an event near the end of a row is not what it was before."""
   backbone, params = _hstu(window=3, full=2), _params("window")

@@ -63,6 +63,7 @@ def _tree(golden, kind):
   return tree
 
 
+@pytest.mark.slow
 def test_outputs_and_gradients_are_those_of_the_reference(golden):
   model = EncoderDecoder(
     width=12, num_encoder_layers=2, num_decoder_layers=2, num_heads=3,

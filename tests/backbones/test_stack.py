@@ -81,6 +81,7 @@ def _plain(name):
   return params, *_outputs_and_gradients(module, params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("scan", "remat"),
   [
@@ -105,6 +106,7 @@ def test_outputs_and_gradients_are_those_of_the_plain_stack(name, scan, remat):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * scale)
 
 
+@pytest.mark.slow
 def test_scanned_layers_start_apart_and_drop_apart(make):
   module = make(scan=True, dropout=0.5)
   x, info = _inputs()
@@ -134,6 +136,7 @@ def test_the_default_is_unrolled(make):
   assert names == {f"layer_{i}" for i in range(_LAYERS)}
 
 
+@pytest.mark.slow
 def test_remat_keeps_less(make):
   """What the backward pass keeps: n inputs instead of all activations."""
 

@@ -195,6 +195,7 @@ def test_impossible_settings_and_nothing_to_tune_on_are_named():
     ItemKNN.tune(histories)
 
 
+@pytest.mark.slow
 def test_beats_most_popular_on_movielens(shared, tmp_path):
   source = MovieLens("100k", str(shared / "data/ml-100k.zip"))
   prepare(source, LeaveOneOut(), tmp_path / "data")

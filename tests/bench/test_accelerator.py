@@ -84,6 +84,7 @@ def test_no_case_starts_after_the_deadline(tmp_path):
   assert row["status"] == "skipped"
 
 
+@pytest.mark.slow
 def test_time_that_one_part_leaves_is_the_next_ones(tmp_path):
   given = {}
 
@@ -103,6 +104,7 @@ def test_time_that_one_part_leaves_is_the_next_ones(tmp_path):
   assert given["c"] == pytest.approx(left, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_part_is_ended_with_its_time_and_leaves_its_cases(
   tmp_path, monkeypatch
 ):
@@ -117,7 +119,7 @@ def test_a_part_is_ended_with_its_time_and_leaves_its_cases(
 
   parts = (TimedPart("hanging", 1.0, hanging_part.hang, ("seconds",)),)
   started = time.time()
-  text, good = run_parts(_job(tmp_path / "out"), 0.5, parts)
+  text, good = run_parts(_job(tmp_path / "out"), 0.3, parts)
   assert time.time() - started < 120
   statuses = [
     (r["case"], r["status"]) for r in _rows(tmp_path / "out/results.jsonl")
@@ -130,6 +132,7 @@ def test_a_part_is_ended_with_its_time_and_leaves_its_cases(
     run_parts(_job(tmp_path / "out"), 1.0, parts)
 
 
+@pytest.mark.slow
 def test_a_cpu_is_refused(tmp_path):
   for part in (PARTS[0], PARTS[-1]):
     with pytest.raises(ValueError, match="no accelerator here, only the CPU"):
@@ -192,6 +195,7 @@ def test_a_wrong_gradient_does_not_agree():
   assert not agreement(errors({"y": np.full(4, np.nan)}, expected))["agrees"]
 
 
+@pytest.mark.slow
 def test_attention_agrees_on_this_machine(tmp_path):
   record = Record(tmp_path / "results.jsonl", "attention")
   measure_attention(_job(tmp_path), record)
@@ -207,6 +211,7 @@ def test_attention_agrees_on_this_machine(tmp_path):
     assert row["mfu"] is None and row["seconds"] > 0
 
 
+@pytest.mark.slow
 def test_training_is_told_to_stop_and_saves(tmp_path):
   script = tmp_path / "train.py"
   script.write_text(

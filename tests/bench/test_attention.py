@@ -95,6 +95,7 @@ def test_the_table_shows_every_part():
   assert "1 smaller ones" in text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
   importlib.util.find_spec("libtpu") is None, reason="needs the extra `aot`"
 )

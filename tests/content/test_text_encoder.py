@@ -19,6 +19,7 @@ _WIDTH, _HEADS, _LAYERS, _INNER, _LONGEST = 8, 2, 2, 16, 32
 _WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *"abcdefgh"]
 
 
+@pytest.mark.slow
 def test_agrees_with_the_reference_on_100_texts():
   """MiniLM by transformers, see tests/golden/parts/make_text_reference.py.
 
@@ -91,6 +92,7 @@ def broken(folder, tmp_path):
   return pathlib.Path(shutil.copytree(folder, tmp_path / "broken"))
 
 
+@pytest.mark.slow
 def test_a_text_has_its_vector_whatever_stands_beside_it(folder):
   encoder = TextEncoder(str(folder), max_tokens=16, batch_tokens=32)
   texts = ["a", "b a", "c d e f g h a b", "", "h " * 30, "b a", "zzz"]

@@ -31,6 +31,7 @@ def test_leave_one_out(length, train, validation, test):
   assert split.targets(record, "test").tolist() == test
 
 
+@pytest.mark.slow
 @given(
   st.lists(
     st.lists(st.integers(0, 1000), min_size=1, max_size=20),

@@ -26,7 +26,10 @@ def _masked(decoder, trie, num_beams, allowed_BV1):
 
 @settings(max_examples=25)
 @given(seed=_seeds)
-@pytest.mark.parametrize("shape", range(len(cases.SHAPES)))
+@pytest.mark.parametrize(
+  "shape",
+  [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))],
+)
 def test_a_beam_of_all_leaves_is_the_enumeration(seed, shape):
   case = cases.make(seed, shape)
   # More places than leaves: some are empty, and items share leaves.
@@ -37,6 +40,7 @@ def test_a_beam_of_all_leaves_is_the_enumeration(seed, shape):
   cases.assert_best(case, *found, case.scores(case.allowed))
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(seed=_seeds)
 @pytest.mark.parametrize(
@@ -60,6 +64,7 @@ def test_a_narrow_beam_returns_allowed_items_with_their_scores(seed, num_beams):
     assert (scores[b][~there] == -np.inf).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=5)
 @given(seed=_seeds)
 def test_requests_do_not_meet(seed):
@@ -94,6 +99,7 @@ def test_the_dense_and_the_sparse_form_agree():
     np.testing.assert_array_equal(x, z)
 
 
+@pytest.mark.slow
 def test_a_batch_split_over_devices_gives_the_same_and_calls_nobody():
   case = cases.make(5, 0, batch=8)
   expected = _masked(case.decoder, case.trie, 6, case.allowed)
@@ -123,6 +129,7 @@ def test_a_model_of_other_levels_is_refused():
     _search(case.decoder, case.trie, 0)
 
 
+@pytest.mark.slow
 def test_a_model_that_excludes_codes_or_breaks_returns_no_such_item():
   case = cases.make(3, 0)
 

@@ -20,6 +20,7 @@ def _search(decoder, trie, allowed_BV1, **options):
   return best_first_search(decoder, trie, allowed=bits, **options)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(seed=st.integers(0, 100_000))
 @pytest.mark.parametrize(
@@ -41,6 +42,7 @@ def test_the_search_is_exact(seed, shape, k, width):
   cases.assert_best(case, *found[:3], case.scores(case.allowed))
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(seed=st.integers(0, 100_000))
 @pytest.mark.parametrize(

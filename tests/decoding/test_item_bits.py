@@ -27,6 +27,7 @@ def _trie(num_items, rng):
   return Trie.build(codes, (4, 4, 4), live, sizes=most), live
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(
   # A word has 32 bits, and the end of all items lies in a word of its own.
@@ -51,6 +52,7 @@ def test_counts_are_those_of_the_mask(num_items, seed):
   np.testing.assert_array_equal(counts[..., 1], expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(num_items=st.sampled_from([0, 32, 70]), seed=st.integers(0, 1000))
 def test_all_but_a_list_is_the_mask_without_it(num_items, seed):

@@ -40,6 +40,7 @@ class _Sizes:
     self.level_sizes = level_sizes
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), cold_share=st.sampled_from([0.0, 0.3, 1.0]))
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 1.0])

@@ -27,6 +27,7 @@ def _keys(seed, batch):
   return jax.random.split(jax.random.key(seed), batch)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(seed=st.integers(0, 100_000))
 @pytest.mark.parametrize(
@@ -95,6 +96,7 @@ def _odds(case, temperatures, top_p):
   return odds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("temperature", "top_p"),
   [
@@ -129,6 +131,7 @@ def test_the_odds_are_those_of_the_rule(temperature, top_p):
   assert (counted[expected == 0] == 0).all()
 
 
+@pytest.mark.slow
 def test_draws_belong_to_the_request_and_its_key():
   case = cases.make(13, 0)
   keys = _keys(3, 3)

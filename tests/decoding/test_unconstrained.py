@@ -24,6 +24,7 @@ def _all_lists(case):
   return cases.Case(codes, live, trie, case.decoder, case.allowed)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(seed=st.integers(0, 100_000))
 def test_lists_are_the_best_and_their_depth_is_that_of_the_prefixes(seed):
@@ -65,6 +66,7 @@ def test_a_list_that_leaves_the_trie_does_not_come_back(dense):
   assert trie.codes(states)[0, :2].tolist() == lists[:2]
 
 
+@pytest.mark.slow
 def test_a_narrow_search_keeps_what_the_trie_would_have_cut():
   case = cases.make(11, 2)
   found = _search(case.decoder, case.trie, 5)

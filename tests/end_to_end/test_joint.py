@@ -18,12 +18,15 @@ _CONFIG = pathlib.Path(__file__).resolve().parents[2] / (
 @pytest.mark.slow
 def test_train_evaluate_report_and_recommend_in_two_stages(tmp_path, script):
   both, alone = tmp_path / "both", tmp_path / "alone"
-  for workdir, variant in ((both, ""), (alone, "-ranking_only")):
-    done = script(
-      "run",
-      f"--config={_CONFIG}:quicktest{variant}",
-      f"--workdir={workdir}",
-    )
+  for workdir, *words in (
+    (both, f"--config={_CONFIG}:quicktest"),
+    (
+      alone,
+      f"--config={_CONFIG}:quicktest-ranking_only",
+      "--stop_after=evaluation",
+    ),
+  ):
+    done = script("run", f"--workdir={workdir}", *words)
     assert done.returncode == 0, done.stderr
   done = script("evaluate", f"--workdir={both}", f"--against={alone}")
   assert done.returncode == 0, done.stderr

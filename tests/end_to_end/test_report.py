@@ -7,6 +7,7 @@ import json
 import re
 
 import numpy as np
+import pytest
 
 import genrec_jax
 from genrec_jax.data.dataset.histories import Histories
@@ -21,6 +22,7 @@ from tests.report.ranker_document import OF_THE_RUN, ranker_document
 from tests.serving.formula_ranker import formula_ranker
 
 
+@pytest.mark.slow
 def test_page_shows_what_was_measured(workdir, script):
   done = script("report", f"--workdir={workdir}", "--require_win")
   # Three steps of training are not above item-kNN, and the status says so.
@@ -37,6 +39,7 @@ def test_page_shows_what_was_measured(workdir, script):
   assert not list(workdir.glob("*.tmp*"))
 
 
+@pytest.mark.slow
 def test_recommendations_on_the_page_are_those_of_the_model(trained):
   model = genrec_jax.load(trained)
   user = model.users.ids[5]
@@ -49,6 +52,7 @@ def test_recommendations_on_the_page_are_those_of_the_model(trained):
   assert user in page_of(trained, user)[0]
 
 
+@pytest.mark.slow
 def test_a_run_that_also_ranks_has_the_sections_of_both(workdir, monkeypatch):
   path = workdir / "evaluation.json"
   found = json.loads(path.read_text())
@@ -92,6 +96,7 @@ def test_slices_on_the_page_add_up_to_the_whole(trained):
   assert np.isclose(value_R.mean(), document["metrics"]["test"]["ndcg@10"])
 
 
+@pytest.mark.slow
 def test_an_unknown_user_is_named(workdir, script):
   done = script("report", f"--workdir={workdir}", "--user=nobody")
   assert done.returncode == 1

@@ -80,6 +80,7 @@ def test_ranks_give_the_metrics_of_the_document(trained, document):
   assert ranks.fingerprint == document["fingerprint"]
 
 
+@pytest.mark.slow
 def test_eight_devices_measure_what_one_measured(trained, document, model):
   # The script ran on one device, this process has eight.
   run = Run.open(trained)
@@ -195,6 +196,7 @@ def test_a_quick_run_is_no_result(trained, script, tmp_path):
   assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_recommend_prints_titles_for_a_user(trained, script, model):
   listed = script("recommend", f"--workdir={trained}", "--list_users=1")
   user = listed.stdout.strip()
@@ -232,6 +234,7 @@ def test_recommend_everyone(workdir, script, model, tmp_path):
   assert [p.name for p in tmp_path.glob("recs*")] == ["recs.parquet"]
 
 
+@pytest.mark.slow
 def test_against_another_run(workdir, trained, script):
   done = script(
     "evaluate", f"--workdir={workdir}", f"--against={trained}", "--nobaselines"

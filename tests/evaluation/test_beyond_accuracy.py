@@ -43,6 +43,7 @@ def section(run, loaded):
   return found
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_the_lists(run, loaded, section):
   search = run.search(loaded.params, run.index(loaded.params))
   num_items, lists, targets = run.histories.manifest.num_items, [], []

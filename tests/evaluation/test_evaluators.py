@@ -23,6 +23,7 @@ def _names(run):
   return {name for e in run.evals.values() for name in e.names}
 
 
+@pytest.mark.slow
 def test_all_evaluators_are_asked_and_one_may_be_watched_with_another(run):
   params = jax.device_put(run.init_params(), sharding.local().replicated)
   found = run.validate(params)

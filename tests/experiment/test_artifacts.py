@@ -43,6 +43,7 @@ def _open(workdir):
   return artifacts
 
 
+@pytest.mark.slow
 def test_codes_and_vectors_are_in_the_order_of_the_catalogue(tmp_path):
   tokens = _make(tmp_path)
   artifacts = _open(tmp_path)

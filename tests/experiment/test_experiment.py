@@ -114,6 +114,7 @@ def test_killed_and_started_again_is_bitwise_the_straight_run(
   assert rows[0] == rows[1]
 
 
+@pytest.mark.slow
 def test_ten_and_ten_steps_are_twenty(finished, prepared):
   for steps in (10, 20):
     done = _train(prepared, f"--config.train.steps={steps}")
@@ -121,6 +122,7 @@ def test_ten_and_ten_steps_are_twenty(finished, prepared):
   _same(_newest(finished), _newest(prepared))
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_exits_0(finished, prepared):
   process = _start(prepared, "--config.train.steps=5000")
   _wait_for_step(prepared, 7, process)
@@ -135,6 +137,7 @@ def test_sigterm_saves_and_exits_0(finished, prepared):
   assert finished != prepared
 
 
+@pytest.mark.slow
 def test_nan_stops_with_the_step_and_the_users(prepared):
   done = _train(
     prepared,

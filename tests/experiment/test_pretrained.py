@@ -135,6 +135,7 @@ def _run(workdir, seed, pretrained, num_items=100):
   return Run.start(c, workdir)
 
 
+@pytest.mark.slow
 def test_parts_of_a_run(tmp_path):
   old = _run(tmp_path / "old", 1, {})
   program = old.program()

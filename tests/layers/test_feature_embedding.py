@@ -6,6 +6,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from genrec_jax.layers.feature_embedding import FeatureEmbedding
 
@@ -30,6 +31,7 @@ def test_no_two_values_share_a_row():
   assert by_feature == [{1, 2, 3}, {4}, {5, 6, 7, 8}]
 
 
+@pytest.mark.slow
 def test_some_features_by_their_places():
   layer, variables = _layer()
   ids = jnp.array([[[2, 0, 3], [1, 0, 0]]])

@@ -32,6 +32,7 @@ def _inputs(seed=0):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _POOLINGS)
 def test_padding_is_as_if_it_were_not_there(name):
   pooling = _POOLINGS[name]

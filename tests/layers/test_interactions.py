@@ -43,6 +43,7 @@ def _start(module, x):
   return jax.tree.unflatten(tree, leaves)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("name", "width"),
   [
@@ -131,6 +132,7 @@ def _layer_norm(x, p):
   return x * p["scale"].reshape(shape) + p["bias"].reshape(shape)
 
 
+@pytest.mark.slow
 def test_wukong_by_its_equations():
   """Naively: all dot products, then Y; the second layer keeps n."""
   x, module = _x(), _MODULES["wukong"]

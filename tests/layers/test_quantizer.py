@@ -62,6 +62,7 @@ def test_codes_are_nearest_and_residuals_go_on():
   assert not found.assign
 
 
+@pytest.mark.slow
 def test_by_gradient_codes_move_to_residuals_and_vectors_to_codes():
   layer, params, z, where = _setup(ema=False)
 
@@ -202,6 +203,7 @@ def test_new_rows_are_at_no_code_and_there_once():
   assert free.tolist() == [False, True, True, False, False, True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ema", [True, False])
 @pytest.mark.parametrize("distinct", [2, 9])
 def test_no_two_dead_codes_move_to_one_vector(ema, distinct):

@@ -54,6 +54,7 @@ def _null(rng, users=100, count=3):
   ]
 
 
+@pytest.mark.slow
 def test_coverage_on_a_simulated_null():
   rng = np.random.default_rng(0)
   trials, inside = 400, {"users": 0, "both": 0, "seeds": 0}

@@ -109,6 +109,7 @@ def test_means_of_seeds_lie_between_those_of_each():
       assert abs(i.low) + abs(i.high) < 1e-12
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_as_often_as_it_says():
   # Scores of no use: the true AUC is one half.
   rng = np.random.default_rng(0)

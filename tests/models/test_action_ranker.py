@@ -143,6 +143,7 @@ def _influence(system, params, batch, x_BLD):
   return jnp.any(jax.jacrev(logits)(x_BLD)[:, 0] != 0, axis=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _LAYOUTS)
 def test_what_is_asked_depends_on_earlier_requests_and_itself(model, name):
   """By gradient, of every logit that has a loss to every token's vector."""
@@ -236,6 +237,7 @@ def test_packed_examples_and_candidates_equal_each_alone(model, name):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("kind", "name"),
   [

@@ -91,6 +91,7 @@ def _score(system, params, batch):
   return apply(system, {"params": params}, batch, method="score")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _SYSTEMS)
 def test_an_impression_in_a_row_is_an_impression_alone(name):
   system, batch = _system(name), _batch()
@@ -139,6 +140,7 @@ def _train(system, steps, optimizer):
   return state.params, metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _SYSTEMS)
 def test_it_learns_what_needs_two_features(name):
   system = _system(name)

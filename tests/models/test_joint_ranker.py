@@ -80,6 +80,7 @@ def _influence(system, params, batch, x_BLD):
   return jnp.any(jax.jacrev(sums)(x_BLD)[:, 0] != 0, axis=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _LAYOUTS)
 def test_a_query_depends_on_its_event_and_those_before(model, name):
   """By gradient, of every query that has a label to every token's vector."""
@@ -100,6 +101,7 @@ def test_a_query_depends_on_its_event_and_those_before(model, name):
     assert rows[place, PLACE["next_item"]] not in rows[seen, PLACE["item"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _LAYOUTS)
 def test_serving_asks_what_training_did(model, name):
   """One row a cut history == the same place of the whole example, packed."""
@@ -126,6 +128,7 @@ def test_serving_asks_what_training_did(model, name):
   assert np.ptp(np.asarray(served), axis=0).min() > 1e-2
 
 
+@pytest.mark.slow
 def test_padding_asks_nothing_and_the_ranking_is_that_of_a_ranker(model):
   system, params = model
   layout = _LAYOUTS["interleaved"]

@@ -165,6 +165,7 @@ def model(request):
   return system, params, apply
 
 
+@pytest.mark.slow
 def test_a_query_depends_on_the_past_alone(model):
   system, params, _ = model
   batch = _batch(2)
@@ -223,6 +224,7 @@ def test_packed_users_get_the_queries_of_users_alone(model):
     start += length
 
 
+@pytest.mark.slow
 def test_the_last_query_is_that_of_the_last_event(model):
   system, params, apply = model
   batch = _batch(3)
@@ -240,6 +242,7 @@ def test_only_the_time_bias_reads_times(model):
   assert same != system.uses_time
 
 
+@pytest.mark.slow
 def test_bfloat16_is_close_to_float32():
   config = hstu_movielens.get_config()
   system = _system(config, _V)

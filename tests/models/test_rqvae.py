@@ -120,6 +120,7 @@ def trained_system():
   return system, *_train(system, 150)
 
 
+@pytest.mark.slow
 def test_training_explains_and_uses_codes(trained_system):
   system, state, history = trained_system
   first, last = (
@@ -191,6 +192,7 @@ def test_codes_by_gradient_learn_too():
   assert gone < 0.3 * float(parts[0]["reconstruction"].compute())
 
 
+@pytest.mark.slow
 def test_partners_come_together():
   objective = Reconstruction(
     contrastive=InBatchContrastive(weight=1.0, quantized=False)

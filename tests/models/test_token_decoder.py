@@ -56,6 +56,7 @@ def _params(system, batch):
   return system.init(jax.random.key(0), batch, deterministic=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "tied", [pytest.param(True, marks=pytest.mark.slow), False]
 )
@@ -98,6 +99,7 @@ def test_decoding_with_a_cache_equals_the_whole_pass(tied):
         )
 
 
+@pytest.mark.slow
 def test_users_packed_into_one_row_do_not_see_each_other():
   layout, system = _layout(), _system()
   alone = [_batch(layout, [items]) for items in ([3, 4], [9, 8, 7])]
@@ -117,6 +119,7 @@ def test_users_packed_into_one_row_do_not_see_each_other():
   np.testing.assert_allclose(logits[2][0, 3:5], logits[1][0, 1:3], atol=2e-5)
 
 
+@pytest.mark.slow
 def test_logits_depend_on_earlier_tokens_alone():
   layout, system = _layout(), _system()
   batch = _batch(layout, [[3, 4, 5, 6, 7, 8]])

@@ -64,6 +64,7 @@ def _rows(layout, records, length):
   return jax.tree.map(jnp.asarray, batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("users", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_packed_histories_get_the_logits_of_each_alone(users):
   layout = _layout(users)
@@ -79,6 +80,7 @@ def test_packed_histories_get_the_logits_of_each_alone(users):
     np.testing.assert_allclose(got[number], want, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("users", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_decoding_with_a_cache_equals_the_whole_pass(users):
   layout = _layout(users, segments=1)
@@ -114,6 +116,7 @@ def test_decoding_with_a_cache_equals_the_whole_pass(users):
         )
 
 
+@pytest.mark.slow
 def test_a_logit_depends_on_the_codes_before_it_alone():
   layout = _layout(segments=1)
   system = _system(layout)
@@ -132,6 +135,7 @@ def test_a_logit_depends_on_the_codes_before_it_alone():
       assert np.abs(a[level + 1] - b[level + 1]).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_the_published_size_has_the_parameters_of_its_arithmetic():
   backbone = EncoderDecoder(
     width=128, num_encoder_layers=4, num_decoder_layers=4, num_heads=6,

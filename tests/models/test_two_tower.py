@@ -81,6 +81,7 @@ def _run(method, *args, system=None, params=None, **options):
   return apply(system or _system(), variables, *args, method=method, **options)
 
 
+@pytest.mark.slow
 def test_logits_are_dots_of_what_retrieval_searches():
   batch = _batch()
   weights = (0.5, 2.0)
@@ -144,6 +145,7 @@ def _share_right(params):
   return float(jnp.mean(right, where=batch["segment_ids_BL"] > 0))
 
 
+@pytest.mark.slow
 def test_both_losses_find_the_items_of_a_user():
   tasks = ("equal", "random")
   softmax = Positives(
@@ -162,6 +164,7 @@ def test_both_losses_find_the_items_of_a_user():
   assert float(jnp.mean(right[:3])) > 0.93
 
 
+@pytest.mark.slow
 def test_a_batch_without_a_positive_has_no_loss():
   objective = Positives(("a", "b"), ("a",), SampledSoftmax(InBatchNegatives(8)))
   items = Items(_ITEMS, lambda ids: jnp.ones((*ids.shape, 6)))

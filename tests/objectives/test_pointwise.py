@@ -41,6 +41,7 @@ def test_equals_log_probabilities_of_labelled_positions():
   assert loss.dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_no_label_gives_zero_and_what_is_masked_has_no_gradient():
   objective = BinaryCrossEntropy(("click",))
   logits = jnp.array([[[jnp.nan], [1.0], [jnp.inf]]], jnp.bfloat16)

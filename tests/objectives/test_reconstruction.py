@@ -61,6 +61,7 @@ def test_where_and_weights_choose():
   assert float(loss) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_an_empty_batch_has_loss_zero_and_finite_gradients():
   outputs, batch = _case()
   batch = {**batch, "segment_ids_BL": jnp.zeros((2, 3), jnp.int32)}

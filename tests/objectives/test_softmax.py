@@ -195,6 +195,7 @@ def test_in_batch_draws_labels_by_their_frequency():
   np.testing.assert_allclose(drawn.log_q, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_token_of_a_huge_batch_can_be_drawn():
   """In float32, odd numbers end at 2^24."""
   num_tokens, skipped = 2**24 + 2**20, 2**21

@@ -76,6 +76,7 @@ def _loops(q, k, v, info, bias, kind):
   return out
 
 
+@pytest.mark.slow
 @_BOTH
 def test_equals_loops(attention):
   q, k, v, info, bias = _inputs()

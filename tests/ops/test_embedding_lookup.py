@@ -70,6 +70,7 @@ def test_lookup_and_gradient_are_those_of_a_whole_table(shape, room):
     assert gradient.sharding.is_equivalent_to(table.sharding, 2)
 
 
+@pytest.mark.slow
 def test_an_id_beyond_the_table_is_nan():
   ids = jnp.array([1, _ROWS, 2**31 - 1, -1], jnp.int32)
   vectors = sharded_lookup(_table(), ids, _mesh().mesh, _AXES)

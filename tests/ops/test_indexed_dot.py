@@ -20,6 +20,7 @@ def _case(tokens, items, listed, seed=0):
 
 
 # Every example compiles anew.
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(
   tokens=st.sampled_from([1, 5, 9]),

@@ -33,6 +33,7 @@ def _fit(vectors, num_codes, **options):
   )
 
 
+@pytest.mark.slow
 def test_centers_are_the_means_of_their_cells():
   x = np.random.default_rng(1).normal(size=(400, 6)).astype(np.float32)
   centers, prices = _fit(x, 12, iterations=200)
@@ -44,6 +45,7 @@ def test_centers_are_the_means_of_their_cells():
   assert not np.asarray(prices).any()
 
 
+@pytest.mark.slow
 def test_separated_clusters_are_found():
   x = _clusters(8, 40)
   centers, _ = _fit(x, 8)
@@ -52,6 +54,7 @@ def test_separated_clusters_are_found():
   assert len(set(codes[:, 0].tolist())) == 8
 
 
+@pytest.mark.slow
 def test_no_code_is_dead_where_vectors_differ():
   # One far outlier attracts a start; most of the rest is one dense heap.
   x = _clusters(1, 300, spread=1e-3)
@@ -61,6 +64,7 @@ def test_no_code_is_dead_where_vectors_differ():
   assert len(np.unique(codes)) == 64
 
 
+@pytest.mark.slow
 def test_equal_vectors_leave_codes_unused_and_finite():
   x = np.ones((20, 3), np.float32)
   for balanced in (False, True):
@@ -69,6 +73,7 @@ def test_equal_vectors_leave_codes_unused_and_finite():
     np.testing.assert_allclose(centers, 1.0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_balanced_cells_are_about_equal():
   # Crowded around a few points: plain cells are very unequal.
   rng = np.random.default_rng(0)
@@ -104,6 +109,7 @@ def test_blocks_change_nothing(monkeypatch, balanced):
     np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_same_seed_same_centers_and_another_seed_others():
   x = np.random.default_rng(1).normal(size=(300, 4)).astype(np.float32)
   first = _fit(x, 9, sample=100)[0]
@@ -179,6 +185,7 @@ def test_a_center_far_off_takes_no_bits_from_the_others():
   assert (exact[np.arange(300), codes] - exact.min(axis=1)).max() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balanced", [False, True])
 def test_clusters_far_from_0_are_found(balanced):
   x = _clusters(4, 3000, width=3) + np.float32(1e4)
@@ -214,6 +221,7 @@ def test_draws_reach_indices_that_one_sum_would_not():
     assert (np.bincount(part, minlength=4) > len(rest) / 8).all()
 
 
+@pytest.mark.slow
 def test_starts_differ_where_vectors_do():
   # Six vectors far from each other, and six that rounding hardly tells apart.
   rng = np.random.default_rng(0)
@@ -229,6 +237,7 @@ def test_starts_differ_where_vectors_do():
   assert len(np.unique(more, axis=0)) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balanced", [False, True])
 @settings(max_examples=40)
 @given(
@@ -249,6 +258,7 @@ def _few_rounds(balanced):
   return functools.partial(kmeans, num_codes=5, iterations=2, balanced=balanced)
 
 
+@pytest.mark.slow
 def test_empty_codes_do_not_move_to_one_outlier():
   # A start at one place, and the worst coded vector there five times.
   x = np.float32([[0, 0], [0, 0], [1, 0], [0, 1], *[[9, 9]] * 5])

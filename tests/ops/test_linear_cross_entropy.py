@@ -20,6 +20,7 @@ def _naive(query, table, labels, skip_first):
 
 
 # Every example compiles anew.
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(
   tokens=st.sampled_from([1, 7]),

@@ -3,6 +3,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy.optimize import linear_sum_assignment
 
 from genrec_jax.ops.sinkhorn import sinkhorn, sinkhorn_codes
@@ -33,6 +34,7 @@ def test_everybodys_favourite_is_shared_out():
   assert np.bincount(codes, minlength=4).tolist() == [10, 10, 10, 10]
 
 
+@pytest.mark.slow
 def test_masked_rows_do_not_count():
   distances = _distances(6, 4)
   wild = jnp.concatenate([distances, jnp.full((3, 4), 1e6)])

@@ -38,6 +38,7 @@ def test_top_k_order_of_ties_zeros_and_nan():
   assert scores.tolist() == [[math.inf, 1.0, 1.0, 0.0, 0.0]]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
   seed=st.integers(0, 10_000),

@@ -67,6 +67,7 @@ def _case(tokens, backbone):
   return system, params, layout, request
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_weights_times_values_are_the_output_of_the_candidate(tokens):
   backbone = _hstu(Recording(normalizer=4.0))

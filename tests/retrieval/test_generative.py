@@ -58,6 +58,7 @@ def _case(count):
   return cases.Case(case.codes, case.live, case.trie, decoder, case.allowed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "strategy", [Beam(40), Exact(14, chunk=4), BestFirst(14, 64, 4)]
 )
@@ -88,6 +89,7 @@ def test_fewer_places_than_beams_are_the_first():
   np.testing.assert_array_equal(many[:, :2], few)
 
 
+@pytest.mark.slow
 def test_prefix_matching_without_unseen_items_is_the_beam():
   case = _case(3)
   beam = _search(Beam(6), case)(_requests(3), 6)

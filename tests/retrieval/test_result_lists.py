@@ -86,6 +86,7 @@ def _jitted(name):
   return jax.jit(run)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(seed=st.integers(0, 100_000))
 @pytest.mark.parametrize("name", list(_SEARCHES))
@@ -109,6 +110,7 @@ def _prefix_match(num_beams, share):
   return decode
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(
   seed=st.integers(0, 100_000), cold_share=st.sampled_from([0.0, 0.5, 1.0])
@@ -135,6 +137,7 @@ def test_unseen_items_fill_what_seen_ones_leave(
   assert not ids[:, num_beams:].any()
 
 
+@pytest.mark.slow
 def test_draws_fill_a_list_or_nothing():
   draw = jax.jit(
     lambda decoder, trie, keys, allowed: sample_items(

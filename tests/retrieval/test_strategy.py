@@ -126,6 +126,7 @@ def _expected(case, vectors_VD):
   return scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [0, 1])
 def test_beams_and_the_items_near_each_are_the_enumeration(shape):
   for seed in range(6):

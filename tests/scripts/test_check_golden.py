@@ -17,6 +17,7 @@ def _check(*paths):
   return commands.run([_ROOT / "scripts" / "check_golden.py", *paths])
 
 
+@pytest.mark.slow
 def test_files_that_agree_and_one_that_does_not(tmp_path):
   with np.load(_GOLDEN / "hstu_other.npz") as file:
     arrays = dict(file)
@@ -39,6 +40,7 @@ def test_another_file_is_a_clear_error(tmp_path):
   assert "has no array 'param:_embedding_module" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_file_without_one_of_our_gradients_names_it(tmp_path):
   with np.load(_GOLDEN / "hstu_other.npz") as file:
     arrays = dict(file)
@@ -53,6 +55,7 @@ def test_a_file_without_one_of_our_gradients_names_it(tmp_path):
     compare(str(tmp_path / "x.npz"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "ends",
   [

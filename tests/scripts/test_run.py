@@ -4,6 +4,8 @@
 import json
 import pathlib
 
+import pytest
+
 from tests import commands
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -46,6 +48,7 @@ def test_a_stage_that_fails_ends_the_run(tmp_path):
   assert "error:" in done.stderr and "== vectors" not in done.stdout
 
 
+@pytest.mark.slow
 def test_what_is_trained_before_reads_the_same_data(tmp_path):
   """Its own config file knows nothing of this config's data."""
   workdir = tmp_path / "run"

@@ -60,6 +60,7 @@ def command(tmp_path):
   return run
 
 
+@pytest.mark.slow
 def test_makes_what_is_missing_and_says_what_differs(command, tmp_path):
   workdir = tmp_path / "w"
   first = command("--stop_after=vectors")
@@ -83,6 +84,7 @@ def test_makes_what_is_missing_and_says_what_differs(command, tmp_path):
   assert "'iterations': 3" in other.stderr and "'iterations': 4" in other.stderr
 
 
+@pytest.mark.slow
 def test_what_is_up_to_date_stays(catalog, tmp_path):
   def everything():
     stages.make_tokens(_config(), catalog, tmp_path)
@@ -112,6 +114,7 @@ def _config(**tokens):
   return config
 
 
+@pytest.mark.slow
 def test_unseen_items_get_codes_as_if_they_came_later(catalog, tmp_path):
   unseen = [catalog.ids[i] for i in np.flatnonzero(catalog.count == 0) if i]
   config = _config(assign_unseen=True)
@@ -126,6 +129,7 @@ def test_unseen_items_get_codes_as_if_they_came_later(catalog, tmp_path):
   assert not list(tmp_path.glob("tokens.tmp*"))
 
 
+@pytest.mark.slow
 def test_a_table_older_than_the_catalogue_is_told_apart(catalog, tmp_path):
   late = catalog.ids[3:6]
   part = stages.make_tokens(_config(), catalog, tmp_path, hold_out=late)
@@ -227,6 +231,7 @@ def test_a_trained_tokenizer_is_known_by_its_parameters(
     ItemTokens.make(tmp_path / "other", vectors, _Trained(""))
 
 
+@pytest.mark.slow
 def test_a_full_group_among_later_items_leaves_no_table(catalog, tmp_path):
   config = _config(assign_unseen=True)
   config["tokens"]["tokenizer"]["level_sizes"] = (1,)

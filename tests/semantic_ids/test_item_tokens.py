@@ -27,6 +27,7 @@ def table(tmp_path, make_vectors):
   )
 
 
+@pytest.mark.slow
 def test_codes_are_those_of_tokenizer_and_rule(table, make_vectors):
   vectors = make_vectors(_TITLES)
   codes = table.tokenizer().encode(vectors.for_catalog(table.item_ids[1:]))
@@ -90,6 +91,7 @@ def test_retired_codes_are_given_away_when_asked(table, make_vectors):
     grown.assign(["i0"], make_vectors(_TITLES | _NEW))
 
 
+@pytest.mark.slow
 def test_held_out_items_get_their_codes_later(tmp_path, make_vectors):
   vectors = make_vectors(_TITLES)
   part = ItemTokens.make(
@@ -259,6 +261,7 @@ def test_a_tokenizer_of_other_vectors_is_refused(tmp_path, make_vectors):
   assert not (tmp_path / "tokens").exists()
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(
   steps=st.lists(

@@ -171,6 +171,7 @@ def test_renamed_codes_are_found_again(names, old):
   assert set(found.tolist()) - set(names) <= {-1}
 
 
+@pytest.mark.slow
 def test_migration_tells_renaming_from_regrouping(make_vectors, tmp_path):
   from genrec_jax.semantic_ids.item_tokens import ItemTokens
   from genrec_jax.semantic_ids.quantizers.rq_kmeans import ResidualKMeans

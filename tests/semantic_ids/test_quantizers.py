@@ -43,6 +43,7 @@ def _error(fitted, x):
   return np.square(fitted.decode(fitted.encode(x)) - x).sum(axis=1).mean()
 
 
+@pytest.mark.slow
 @each
 def test_codes_and_vectors_have_their_shapes(fits, name):
   codes = fits[name].encode(_vectors())

@@ -3,6 +3,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from configs import din_kuairand
 from genrec_jax.core.sharding import MeshOptions, put
@@ -38,6 +39,7 @@ def _train(mesh):
   return jax.device_get((metrics["loss"], scores, table)), table.sharding
 
 
+@pytest.mark.slow
 def test_tables_split_by_rows_are_tables():
   whole, _ = _train(MeshOptions("dp"))
   split, sharding = _train(

@@ -29,6 +29,7 @@ def _case(per_head, slopes):
   return vectors, tables, info
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("per_head", "slopes"),
   [

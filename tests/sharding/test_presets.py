@@ -139,6 +139,7 @@ def test_eight_devices_are_one_after_five_steps(preset, rowwise, negatives):
   assert set(found[0]) == set(ids[0]) == set(range(_ITEMS + 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("before", "after"),
   [
@@ -169,6 +170,7 @@ def test_a_state_moves_to_another_mesh_bitwise_and_goes_on(
   )
 
 
+@pytest.mark.slow
 def test_no_array_of_the_step_is_as_large_as_the_table():
   """The step of the preset, with a row-wise optimizer, from the compiler."""
   program = _program("rowwise_tables", True)

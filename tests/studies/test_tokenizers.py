@@ -21,6 +21,7 @@ def _clusters():
   return x.reshape(80, 6).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_items_of_a_cluster_share_a_prefix_and_are_alike():
   x = _clusters()
   codes = ResidualKMeans((4, 4)).fit(x, seed=0).encode(x)
@@ -32,6 +33,7 @@ def test_items_of_a_cluster_share_a_prefix_and_are_alike():
   assert found["random_pairs_share"][0] == pytest.approx(19 / 79)
 
 
+@pytest.mark.slow
 def test_a_recipe_is_unique_after_the_rules():
   x = np.concatenate([_clusters(), _clusters()[:3]])
   row = recipe_row(ResidualKMeans((4, 32)).fit(x, seed=0), x)
@@ -42,6 +44,7 @@ def test_a_recipe_is_unique_after_the_rules():
   assert row["distinct_by_depth"][0] == 4
 
 
+@pytest.mark.slow
 def test_a_prefix_that_overflows_is_counted_and_not_an_error():
   row = recipe_row(ResidualKMeans((4, 2)).fit(_clusters(), seed=0), _clusters())
   assert row["largest_prefix"] == 20

@@ -136,6 +136,7 @@ def _compile_tpu(*flags: str, expect: int = 0) -> dict:
   return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @_COMPILES
 def test_scanned_costs_what_unrolled_costs_on_a_tpu(tmp_path):
   scanned, unrolled = _run(tmp_path / "scanned.py", _SCANNED, "v5e:2x2")

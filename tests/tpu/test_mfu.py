@@ -90,6 +90,7 @@ def test_a_library_that_says_no_shapes_is_named():
   assert cost.unpriced_kernels == ("c",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backward", [False, True])
 def test_causal_attention_in_blocks_by_its_mean_of_key_blocks(backward):
   blocks, heads, key_width, value_width = 4, 2, 8, 16

@@ -64,6 +64,7 @@ def _toy_batch():
   return {"x": x, "y": y, "segment_ids_BL": np.ones((5, 1), np.int32)}
 
 
+@pytest.mark.slow
 def test_equals_training_with_stop_gradient():
   """Three steps with clipping and decay against Optax and jax.grad alone."""
   system, batch, key = _Towers(), _toy_batch(), jax.random.key(0)
@@ -151,6 +152,7 @@ def _train(program, state, steps):
   return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("optimizer", "paths"),
   [

@@ -47,6 +47,7 @@ def _parts(dropout=0.2):
   return state, make_train_step(system, objective, optimizer, key)
 
 
+@pytest.mark.slow
 def test_a_step_learns():
   state, step = _parts()
   step = jax.jit(step)
@@ -58,6 +59,7 @@ def test_a_step_learns():
   assert np.mean(losses[-3:]) < 0.7 * losses[0]
 
 
+@pytest.mark.slow
 def test_randomness_is_a_function_of_the_step():
   state, step = _parts()
   step = jax.jit(step)

@@ -81,6 +81,7 @@ def test_the_mean_cost_is_the_formula(length):
     assert expected == pytest.approx(formula, rel=0.05)  # threshold: an integer
 
 
+@pytest.mark.slow
 def test_old_inputs_are_drawn_less_often():
   # One input is as old as the nine others together, the newest has age 0.
   ages = np.array([9.0, 1, 1, 1, 1, 1, 1, 1, 2, 0])

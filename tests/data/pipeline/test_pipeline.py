@@ -87,6 +87,7 @@ def test_a_history_without_times_has_zeros():
   assert not np.any(rows[:, 2:4])
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
   lengths=st.lists(st.integers(0, 14), min_size=1, max_size=12).filter(

@@ -208,6 +208,7 @@ def test_any_other_failure_leaves_nothing_either(tmp_path, monkeypatch):
   assert _names(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_writing_leaves_no_data_set(tmp_path):
   code = f"""
     import os, signal, sys

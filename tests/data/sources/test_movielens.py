@@ -124,6 +124,7 @@ def test_movielens_100k(shared, tmp_path):
   assert {len(catalog.titles), len(catalog.ids)} == {1_683}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("variant", "name", "users", "movies"),
   [

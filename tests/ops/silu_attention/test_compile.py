@@ -77,14 +77,10 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(
-  "name", ["v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2"]
-)
-def test_every_chip_takes_the_kernels(name, program):
-  assert _compile(program, name, "1024", "2", "128", "bfloat16")["kernels"] == [
-    1,
-    1,
-  ]
+def test_every_chip_takes_the_kernels(program):
+  """v5p; further down v4 and v5e, and v6e in tests/scripts/test_bench.py."""
+  found = _compile(program, "v5p:2x2x1", "1024", "2", "128", "bfloat16")
+  assert found["kernels"] == [1, 1]
 
 
 def test_float32_and_odd_widths_compile(program):
@@ -97,4 +93,5 @@ def test_float32_and_odd_widths_compile(program):
 def test_memory_grows_with_length_not_its_square(name, program):
   """At 16,384 and 4 heads: at most 8 times q, k and v."""
   found = _compile(program, name, "16384", "4", "128", "bfloat16")
+  assert found["kernels"] == [1, 1]
   assert found["temporaries"] < 8

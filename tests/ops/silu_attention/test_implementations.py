@@ -50,6 +50,7 @@ def test_equals_the_reference(name, implementation):
   assert_close(run(implementation, inputs, g), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", _KERNELS)
 def test_a_window_and_full_positions(implementation):
   inputs, g = make(Case(seed=1))
@@ -58,6 +59,7 @@ def test_a_window_and_full_positions(implementation):
   assert_close(got, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", _KERNELS)
 def test_roles_and_a_normalizer_per_row(implementation):
   case = Case(roles=True, position=False, time=False, seed=2)
@@ -69,11 +71,13 @@ def test_roles_and_a_normalizer_per_row(implementation):
   assert_close(run(implementation, inputs, g, **options), expected)
 
 
+@pytest.mark.slow
 def test_chunked_takes_roles_with_biases():
   inputs, g = make(Case(roles=True, seed=3))
   assert_close(run("chunked", inputs, g), run("reference", inputs, g))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", _KERNELS)
 def test_alibi(implementation):
   inputs, g = make(Case(position=False, heads=2))
@@ -83,6 +87,7 @@ def test_alibi(implementation):
   assert_close(run(implementation, inputs, g), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", _KERNELS)
 def test_fewer_queries_than_keys_equal_those_of_all(implementation):
   (q, k, v, info, bias), _ = make(Case(seed=4))
@@ -106,6 +111,7 @@ def test_fewer_queries_than_keys_equal_those_of_all(implementation):
     np.testing.assert_allclose(some[b, i], expected, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [16, 64, 1000])
 def test_any_chunk_equals_the_reference(size):
   (q, k, v, info, bias), g = make(Case(seed=6))
@@ -121,6 +127,7 @@ def test_any_chunk_equals_the_reference(size):
   assert_close(got | {"dtime": dbias.time}, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", _KERNELS)
 def test_bfloat16_loses_little_more_than_the_reference(implementation):
   """At most 2 times (output) and 5 times (gradients) its own loss."""
@@ -157,6 +164,7 @@ def test_unsorted_times_make_the_tables_gradient_nan_not_wrong():
   assert_close(got, {name: expected[name] for name in got})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", _KERNELS)
 def test_the_largest_times_and_a_normalizer_of_0_where_nothing_is_seen(
   implementation,
@@ -175,6 +183,7 @@ def test_the_largest_times_and_a_normalizer_of_0_where_nothing_is_seen(
   assert_close({n: x * 7 / 8 for n, x in got.items()}, expected)
 
 
+@pytest.mark.slow
 def test_two_queries_at_one_key_are_nan_not_wrong():
   (q, k, v, info, bias), _ = make(Case())
   out = jax.jit(
@@ -312,6 +321,7 @@ def test_any_masks_and_times(name):
       assert_close(got, expected, 1e-5)
 
 
+@pytest.mark.slow
 def test_a_gpu_takes_plain_jax(monkeypatch):
   inputs, g = make(Case(rows=1, length=40))
   expected = run("reference", inputs, g)
