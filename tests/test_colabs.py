@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "colabs").glob("*.ipynb"))
 # By the flag of a command.
 _SIZES = {
-  "data.num_users": 150,
+  "data.num_users": 60,
   "train.steps": 4,
   "train.eval_every_steps": 2,
   "train.log_every_steps": 2,
