@@ -98,6 +98,9 @@ def quicktest(c: ConfigDict) -> None:
   c.pipeline.row_length = 32
   if "max_length" in c.pipeline.layout:
     c.pipeline.layout.max_length = 32
+  negatives = c.objective.get("negatives", {})
+  if "count" in negatives:
+    negatives.count = min(negatives.count, 128)
   c.train.steps = 3
   c.train.log_every_steps = 1
   c.train.eval_every_steps = 3

@@ -17,7 +17,7 @@ from tests import commands
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "colabs").glob("*.ipynb"))
-# By the flag of a command.
+# By the flag of a command; the layers of a stack are alike.
 _SIZES = {
   "data.num_users": 60,
   "train.steps": 4,
@@ -30,7 +30,9 @@ def _in_small(source: str) -> str:
   for name, size in _SIZES.items():
     flag = f"--config.{name}="
     source = re.sub(rf"{re.escape(flag)}\d+", f"{flag}{size}", source)
-  return source
+  steps = f"--config.train.steps={_SIZES['train.steps']}"
+  layers = "--config.system.backbone.num_layers=1"
+  return source.replace(steps, f"{steps} {layers}")
 
 
 def test_there_are_notebooks():

@@ -243,14 +243,26 @@ def test_a_config_that_trains_nothing_says_what_it_is_for():
     check_config(config)
 
 
+def _smaller(config):
+  """Flags for two layers, which are alike, and for little width."""
+  system = config.get("system", {})
+  backbone = system.get("backbone", {})
+  flags = {}
+  if "num_layers" in backbone:
+    flags["backbone.num_layers"] = 2
+  if "key_width" in backbone and system.width > 64:
+    flags["width"] = 64
+    flags["backbone.key_width"] = 64 // backbone.num_heads
+    flags["backbone.value_width"] = 64 // backbone.num_heads
+  return [f"--config.system.{name}={value}" for name, value in flags.items()]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*with_every_part(_TRAINED), *_TOKENS_ONLY])
 def test_three_steps_of_training(name, prepared, tmp_path):
   config = importlib.import_module(f"configs.{name}").get_config("quicktest")
   script = ["train.py"]
-  if "num_layers" in config.get("system", {}).get("backbone", {}):
-    # The layers of a stack are alike.
-    script.append("--config.system.backbone.num_layers=2")
+  script += _smaller(config)
   if "content" in config:
     script[:1] = ["run.py", "--stop_after=training"]
   done = commands.run(

@@ -114,6 +114,7 @@ def test_bring_your_own_data_runs_as_it_stands(tmp_path):
   (shop / "items.csv").write_text("\n".join([items, *rows]) + "\n")
   (commands,) = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
   quick = "--config.train.steps=3 --config.train.eval_every_steps=3"
+  quick += " --config.system.backbone.num_layers=1"
   commands = commands.replace("items_title=name", f"items_title=name {quick}")
   assert quick in commands
   result = subprocess.run(
