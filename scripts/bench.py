@@ -60,7 +60,9 @@ _LENGTH = flags.DEFINE_integer("length", 4096, "attention: events of a row.")
 _HEADS = flags.DEFINE_integer("heads", 2, "attention: heads.")
 _WIDTH = flags.DEFINE_integer("width", 128, "attention: width of a head.")
 _SPLASH_BLOCK = flags.DEFINE_integer(
-  "splash_block", 512, "attention: queries and keys of splash's blocks."
+  "splash_block",
+  512,
+  "attention: queries and keys of splash's blocks; 0 leaves splash out.",
 )
 _BEAMS = flags.DEFINE_integer("beams", 20, "decoding: beams.")
 _PEER_PYTHON = flags.DEFINE_string(

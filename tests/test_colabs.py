@@ -2,8 +2,8 @@
 """Every notebook runs from its first cell to its last, in an empty folder.
 
 Outputs are not kept in the repository: what a notebook shows is what it shows
-when it is run. Here they run as they stand but for their sizes: few users and
-few steps of training.
+when it is run. Here they run as they stand but for their sizes: few users,
+few steps of training, one layer.
 """
 
 import pathlib

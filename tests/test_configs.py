@@ -261,8 +261,7 @@ def _smaller(config):
 @pytest.mark.parametrize("name", [*with_every_part(_TRAINED), *_TOKENS_ONLY])
 def test_three_steps_of_training(name, prepared, tmp_path):
   config = importlib.import_module(f"configs.{name}").get_config("quicktest")
-  script = ["train.py"]
-  script += _smaller(config)
+  script = ["train.py", *_smaller(config)]
   if "content" in config:
     script[:1] = ["run.py", "--stop_after=training"]
   done = commands.run(
