@@ -20,7 +20,6 @@ def _search(decoder, trie, allowed_BV1, **options):
   return best_first_search(decoder, trie, allowed=bits, **options)
 
 
-@pytest.mark.slow
 @settings(max_examples=15)
 @given(seed=st.integers(0, 100_000))
 @pytest.mark.parametrize(

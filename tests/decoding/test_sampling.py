@@ -96,7 +96,6 @@ def _odds(case, temperatures, top_p):
   return odds
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
   ("temperature", "top_p"),
   [

@@ -43,7 +43,6 @@ def _tables(trie):
   return answers
 
 
-@pytest.mark.slow
 @settings(max_examples=8)
 @given(seed=_seeds)
 @pytest.mark.parametrize(

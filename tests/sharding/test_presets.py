@@ -139,7 +139,6 @@ def test_eight_devices_are_one_after_five_steps(preset, rowwise, negatives):
   assert set(found[0]) == set(ids[0]) == set(range(_ITEMS + 1))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
   ("before", "after"),
   [
