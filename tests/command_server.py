@@ -41,6 +41,9 @@ def _import_libraries() -> None:
       importlib.import_module(module.name)
   for name in _ALSO:
     importlib.import_module(name)
+  from tests import quick_xla
+
+  quick_xla.read_flags()
 
 
 def _adopt(environment: dict[str, str]) -> None:
@@ -48,6 +51,8 @@ def _adopt(environment: dict[str, str]) -> None:
   import jax
 
   before = dict(os.environ)
+  if before.get("XLA_FLAGS") != environment.get("XLA_FLAGS"):
+    raise ValueError("a command cannot set XLA_FLAGS: XLA has read them")
   os.environ.clear()
   os.environ.update(environment)
   for name in {n for n in {*before, *environment} if n.startswith("JAX_")}:

@@ -26,6 +26,8 @@ import jax
 import jaxlib
 import pytest
 
+from tests import quick_xla
+
 # What genrec_jax imports must come first: a library that is imported from
 # within a module whose types are checked is compiled anew in every process.
 for _name in (
@@ -75,6 +77,7 @@ def _set(name: str, value: object) -> None:
 
 _set("jax_platforms", "cpu")
 _set(_UNOPTIMIZED, True)
+quick_xla.read_flags()
 if _compiled_programs():
   _set("jax_compilation_cache_dir", str(_compiled_programs()))
   _set("jax_persistent_cache_min_compile_time_secs", 0.05)

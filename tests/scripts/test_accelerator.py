@@ -9,15 +9,9 @@ import sys
 
 import pytest
 
+from tests import quick_xla
+
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-# Quick to compile: no test here compares bits or speed.
-_ENVIRONMENT = {
-  "JAX_PLATFORMS": "cpu",
-  "XLA_FLAGS": "--xla_backend_optimization_level=0"
-  " --xla_llvm_disable_expensive_passes=true",
-}
 
 
 def _accelerator(*words):
@@ -26,7 +20,7 @@ def _accelerator(*words):
     capture_output=True,
     text=True,
     timeout=600,
-    env=os.environ | _ENVIRONMENT,
+    env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": quick_xla.FLAGS},
   )
 
 
