@@ -236,7 +236,10 @@ def prepare() -> None:
     return
   directory = tempfile.mkdtemp(prefix="tpu_schedule_")
   atexit.register(shutil.rmtree, directory, ignore_errors=True)
+  # Of all passes' programs the last, and which ops share one: printing them
+  # all takes longer than to compile them.
   tpu_topology.prepare(
     f"--xla_jf_dump_to={directory} --xla_jf_dump_llo_text=true"
+    " --xla_jf_dump_llo_pass_label_regex=(final|.*deduplication).*"
   )
   _directory = directory
