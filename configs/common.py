@@ -93,6 +93,9 @@ def quicktest(c: ConfigDict) -> None:
     }
   )
   c.filter = ConfigDict(filter_options())
+  backbone = c.system.get("backbone", {})
+  if "num_layers" in backbone:
+    backbone.num_layers = min(backbone.num_layers, 2)
   c.pipeline.batch_size = 8
   c.pipeline.readers = 1
   c.pipeline.row_length = 32

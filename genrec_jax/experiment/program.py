@@ -172,14 +172,12 @@ class Program:
   def state_shardings(self) -> TrainState:
     """A NamedSharding for every array of the state."""
     return self.placement.shardings(
-      jax.eval_shape(self._init_state), self.system.logical_axes
+      self._state_shapes, self.system.logical_axes
     )
 
   def abstract_state(self) -> TrainState:
     """Shapes and shardings of the state, without computing any."""
-    return _with_shardings(
-      jax.eval_shape(self._init_state), self.state_shardings
-    )
+    return _with_shardings(self._state_shapes, self.state_shardings)
 
   # Jitted functions; call and trace them inside `in_force`.
 
@@ -323,6 +321,10 @@ class Program:
   @property
   def _tables(self) -> Tables:
     return Tables(self.system.logical_axes, self.placement)
+
+  @functools.cached_property
+  def _state_shapes(self) -> TrainState:
+    return jax.eval_shape(self._init_state)
 
   def _init_state(self) -> TrainState:
     params = init_params(self.system, self.example_batch(), self.key)
