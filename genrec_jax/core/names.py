@@ -48,6 +48,15 @@ _BEFORE = {
   "data": ("layouts", "sources", "simulator", "features", "dataset", "data"),
   "backbones": ("backbones", "layers"),
 }
+# What is called otherwise now; for the same error.
+_RENAMED = {
+  "layers.action_heads.Linear": "layers.LinearHead",
+  "objectives.contrastive.InBatch": "objectives.InBatchContrastive",
+  "objectives.negatives.InBatch": "objectives.InBatchNegatives",
+  "tokens.trained.Trained": "experiment.TrainedTokenizer",
+  "train.impression_ranking.ImpressionRanking": "evaluation.ShownItems",
+  "train.joint_validation.RetrievalAndRanking": "evaluation.NextItem",
+}
 
 
 def resolve(name: str, where: str) -> Any:
@@ -118,6 +127,7 @@ def _of_before(name: str, where: str) -> str:
     for package in packages
     if package in PACKAGES and parts[-1] in _offered(package)
   ]
+  found += [_RENAMED[name]] if name in _RENAMED else []
   # A name that is offered in several packages means the first.
   now = f"its public name is {found[0]!r}" if found else "it has no such name"
   return (

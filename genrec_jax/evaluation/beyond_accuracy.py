@@ -24,7 +24,6 @@ from typing import Any
 
 from jaxtyping import Float
 import numpy as np
-import polars as pl
 from tqdm import tqdm
 
 from genrec_jax.core import seams
@@ -40,6 +39,7 @@ from genrec_jax.experiment.restored import Loaded
 from genrec_jax.metrics import beyond
 from genrec_jax.metrics.item_counts import ItemCounts
 from genrec_jax.metrics.item_facts import ItemFacts
+from genrec_jax.metrics.list_calibration import category_matrix
 
 PART = "test"
 # A category of more items than this, or of one, tells little.
@@ -68,6 +68,13 @@ class BeyondAccuracy(Unwatched):
 
   def check(self, run: Run, watched: tuple[str, ...] = ()) -> None:
     """Raises a ValueError where a run makes no lists, or has no attribute."""
+    layout = run.pipeline.layout
+    seams.require(layout, seams.RetrievalLayout, "config.pipeline.layout")
+    if not self.ks or min(self.ks) < 1:
+      raise ValueError(
+        f"evaluation.BeyondAccuracy.ks={self.ks} must be numbers of places, 1"
+        " or more."
+      )
     if run.retrieval is None:
       seams.require(run.system, seams.QueryModel, "config.system")
     elif run.retrieval.num_results < max(self.ks):
@@ -197,19 +204,13 @@ def _in_blocks(users: Sequence[int]) -> Iterable[Sequence[int]]:
 def categories(catalog: Catalog, attribute: str) -> Float[np.ndarray, "V1 G"]:
   """Which values of an attribute each item has, 0 or 1; row 0 is padding.
 
-  Values of one item alone are left out, and beyond 1,000 the rarest ones.
+  Values of one item alone are left out, and beyond 1,000 the rarest ones; a
+  missing value and '' are none.
   """
   column = catalog.attributes[attribute]
-  if column.dtype != pl.List:
-    column = pl.Series([[] if v is None else [v] for v in column.to_list()])
-  labels = [sorted({str(v) for v in row or ()}) for row in column.to_list()]
-  counts: dict[str, int] = {}
-  for row in labels:
-    for label in row:
-      counts[label] = counts.get(label, 0) + 1
-  kept = sorted((-n, label) for label, n in counts.items() if n > 1)
-  place = {label: i for i, (_, label) in enumerate(kept[:_MAX_CATEGORIES])}
-  found = np.zeros((catalog.num_items + 1, len(place)), np.float32)
-  for item, row in enumerate(labels, start=1):
-    found[item, [place[label] for label in row if label in place]] = 1
-  return found
+  if column.dtype.is_float():
+    column = column.fill_nan(None)
+  names, found_V1G = category_matrix(column.to_list())
+  counts_G = found_V1G.sum(axis=0)
+  kept = sorted(np.flatnonzero(counts_G > 1), key=lambda g: -counts_G[g])
+  return found_V1G[:, kept[:_MAX_CATEGORIES]]

@@ -116,7 +116,12 @@ def read_config(path: pathlib.Path) -> dict[str, Any]:
       f"{path} is damaged ({error}): start again in another --workdir, or bring"
       " the file back from a checkpoint's config."
     ) from error
-  written = config.pop("format", 1)
+  written = config.pop("format", 1) if isinstance(config, dict) else None
+  if not isinstance(written, int):
+    raise ValueError(
+      f"{path} is no config of a workdir, or its format is no number: bring it"
+      " back from a checkpoint's config, or start in another --workdir."
+    )
   if written > FORMAT:
     raise ValueError(
       f"{path} was written by a newer version of genrec_jax (format {written};"

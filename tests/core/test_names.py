@@ -86,6 +86,8 @@ def test_names_both_ways():
     ("train.optimizers.adamw", "train.adamw"),
     ("tokens.rq_kmeans.ResidualKMeans", "quantizers.ResidualKMeans"),
     ("backbones.interactions.Wukong", "layers.Wukong"),
+    ("objectives.negatives.InBatch", "objectives.InBatchNegatives"),
+    ("train.impression_ranking.ImpressionRanking", "evaluation.ShownItems"),
   ],
 )
 def test_the_path_of_a_module_is_refused_by_its_public_name(old, now):

@@ -5,10 +5,12 @@ import dataclasses
 
 import jax
 import numpy as np
+import polars as pl
 import pytest
 
 from configs import hstu_movielens
 from genrec_jax.core import sharding
+from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.dataset.requests import iter_requests
 from genrec_jax.evaluation.beyond_accuracy import (
   BeyondAccuracy,
@@ -85,6 +87,22 @@ def test_categories_are_the_attributes_values(run):
   assert not table[0].any()
 
 
+def test_what_is_missing_is_no_category():
+  values = {
+    "kinds": [["a", None], ["a"], ["b", ""], ["b"], [""], None, ["c"]],
+    "size": [1.0, 1.0, float("nan"), float("nan"), None, 2.0, 2.0],
+  }
+  table = object.__new__(Catalog)
+  table.attributes = pl.DataFrame(values)
+  a, b, none = [1, 0], [0, 1], [0, 0]
+  np.testing.assert_array_equal(
+    categories(table, "kinds"), [none, a, a, b, b, none, none, none]
+  )
+  np.testing.assert_array_equal(
+    categories(table, "size"), [none, a, a, none, none, none, b, b]
+  )
+
+
 def test_the_text_and_the_notes_say_what_was_measured(run, section):
   evaluator = run.evals["beyond"]
   text = evaluator.text(section)
@@ -97,6 +115,9 @@ def test_what_cannot_be_measured_is_refused(run):
   wrong = BeyondAccuracy(attribute="categry")
   with pytest.raises(ValueError, match="Did you mean 'category'"):
     wrong.check(run)
+  for ks in ((), (0,)):
+    with pytest.raises(ValueError, match="must be numbers of places"):
+      BeyondAccuracy(ks=ks).check(run)
   blind = dataclasses.replace(run, system=toy.Blind())
   with pytest.raises(ValueError, match="lacks query, items"):
     run.evals["beyond"].check(blind)

@@ -39,17 +39,18 @@ def _imports(tree: ast.Module, modules) -> set[str]:
   """Modules of the package that a module imports, anywhere in it."""
   found = set()
   for node in ast.walk(tree):
-    if not isinstance(node, ast.ImportFrom) or not node.module:
-      continue
-    base = node.module.removeprefix("genrec_jax").removeprefix(".")
-    if not node.module.startswith("genrec_jax"):
-      continue
-    for alias in node.names:
-      whole = f"{base}.{alias.name}" if base else alias.name
-      package = f"{base}.__init__"
-      found.add(
-        whole if whole in modules else base if base in modules else package
-      )
+    names = []
+    if isinstance(node, ast.Import):
+      names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+      assert not node.level, "imports name the whole path"
+      names = [f"{node.module}.{alias.name}" for alias in node.names]
+    for name in names:
+      root, _, whole = name.partition(".")
+      if root == "genrec_jax":
+        base = whole.rpartition(".")[0]
+        paths = (whole, f"{whole}.__init__", base, f"{base}.__init__")
+        found.add(next((p for p in paths if p in modules), whole))
   return found
 
 
@@ -115,6 +116,14 @@ def test_a_violation_and_a_circle_would_be_found():
   modules = {"core.atomic": up, "report.page": back, "report.__init__": back}
   assert violations(modules) == ["core.atomic imports report.page"]
   assert circle(modules) == ["core.atomic", "report.page"]
+  for text in (
+    "import genrec_jax.report.page",
+    "import genrec_jax.report.page as page",
+    "from genrec_jax import report",
+    "from genrec_jax.report import page",
+  ):
+    modules["core.atomic"] = ast.parse(text)
+    assert violations(modules), text
 
 
 @pytest.mark.parametrize("room", _PURE)

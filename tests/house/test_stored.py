@@ -109,6 +109,7 @@ def test_a_stored_table_of_codes_still_means_what_it_meant(tmp_path):
 @pytest.mark.parametrize(
   ("change", "said"),
   [
+    ({"format": "2"}, "its format is no number"),
     ({"format": 3}, "was written by a newer version .*upgrade the package"),
     ({"format": 1}, "was written by an earlier version .*another --workdir"),
   ],

@@ -45,7 +45,7 @@ def test_a_verdict_needs_seeds_the_sign_and_all_claims_together():
       "unsure": {0: 0.5, 1: -0.1, 2: 0.2},
       "alone": {0: 0.5},
       # .04 by itself, twice that with two others before it.
-      "close": {0: 0.30, 1: 0.10, 2: 0.22, 3: 0.05},
+      "close": {0: 0.30, 1: 0.12, 2: 0.22, 3: 0.08},
     }
   )
   assert {name: row["verdict"] for name, row in found.items()} == {
