@@ -94,8 +94,9 @@ def quicktest(c: ConfigDict) -> None:
   )
   c.filter = ConfigDict(filter_options())
   backbone = c.system.get("backbone", {})
-  if "num_layers" in backbone:
-    backbone.num_layers = min(backbone.num_layers, 2)
+  for name in ("num_layers", "num_encoder_layers", "num_decoder_layers"):
+    if name in backbone:
+      backbone[name] = min(backbone[name], 2)
   c.pipeline.batch_size = 8
   c.pipeline.readers = 1
   c.pipeline.row_length = 32

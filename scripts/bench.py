@@ -85,6 +85,7 @@ _LAYOUT = flags.DEFINE_enum(
 )
 # layouts: rows of a step.
 _LAYOUT_ROWS = 4
+_LAYERS = flags.DEFINE_integer("layers", 3, "layouts: of the stack.")
 _JSON = flags.DEFINE_bool("json", False, "attention: one JSON line, no table.")
 
 
@@ -205,6 +206,7 @@ def layouts() -> dict[str, Any]:
     batch_size=_BATCH_SIZE.value or _LAYOUT_ROWS,
     num_items=_NUM_ITEMS.value,
     steps=_STEPS.value,
+    layers=_LAYERS.value,
   )
   return {"device": _device()} | result
 

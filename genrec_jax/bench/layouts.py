@@ -30,7 +30,8 @@ from genrec_jax.data.dataset.impressions import iter_impressions
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.ops.attention_flops import attention_flops, causal_pairs
 
-_WIDTH, _LAYERS, _HEADS = 512, 3, 4
+LAYERS = 3
+_WIDTH, _HEADS = 512, 4
 _KEYS = _WIDTH // _HEADS
 _TASKS = ("cart", "purchase")
 _CANDIDATES = 4
@@ -45,7 +46,12 @@ _TOKENS = {"interleaved": 2, "action_oriented": 1}
 
 
 def time_layouts(
-  *, events: int, batch_size: int, num_items: int, steps: int
+  *,
+  events: int,
+  batch_size: int,
+  num_items: int,
+  steps: int,
+  layers: int = LAYERS,
 ) -> dict[str, Any]:
   """Medians of seconds of steps and of requests, by variant, and ratios.
 
@@ -54,9 +60,10 @@ def time_layouts(
     batch_size: histories of a step.
     num_items: items of the simulator.
     steps: timed, of each variant.
+    layers: of the stack.
   """
   with tempfile.TemporaryDirectory() as folder:
-    cases = _cases(pathlib.Path(folder), events, batch_size, num_items)
+    cases = _cases(pathlib.Path(folder), events, batch_size, num_items, layers)
     for name in _in_turns(cases, steps):
       cases[name].step()
     for name in _in_turns(cases, steps):
@@ -71,6 +78,7 @@ def time_layouts(
     "rows": batch_size,
     "steps": steps,
     "num_items": num_items,
+    "layers": layers,
   }
 
 
@@ -154,11 +162,15 @@ class _Case:
 
 
 def _cases(
-  folder: pathlib.Path, events: int, batch_size: int, num_items: int
+  folder: pathlib.Path,
+  events: int,
+  batch_size: int,
+  num_items: int,
+  layers: int,
 ) -> dict[str, _Case]:
   cases, prepared = {}, ""
   for layout, bias in VARIANTS:
-    config = _config(layout, bias, events, batch_size, num_items)
+    config = _config(layout, bias, events, batch_size, num_items, layers)
     run = Run.start(config | {"prepared": prepared}, folder / layout / bias)
     prepared = str(run.histories.directory)
     cases[f"{layout}, {bias}"] = _Case(run, batch_size)
@@ -182,7 +194,12 @@ def _batch(run: Run, batch_size: int) -> dict[str, np.ndarray]:
 
 
 def _config(
-  layout: str, bias: str, events: int, batch_size: int, num_items: int
+  layout: str,
+  bias: str,
+  events: int,
+  batch_size: int,
+  num_items: int,
+  layers: int,
 ) -> dict[str, Any]:
   """Of one variant; what a config file would say."""
   slopes = bias == "slopes"
@@ -233,7 +250,7 @@ def _config(
       },
       "backbone": {
         "name": "backbones.HSTU",
-        "num_layers": _LAYERS,
+        "num_layers": layers,
         "num_heads": _HEADS,
         "key_width": _KEYS,
         "value_width": _KEYS,

@@ -52,7 +52,7 @@ def test_one_json_line(part, names):
 def test_decoding_is_timed_with_and_without_a_trie():
   done = _bench(
     "decoding",
-    f"--config={_ROOT / 'configs' / 'tiger_amazon.py'}:quicktest",
+    f"--config={_ROOT / 'configs' / 'tiger_amazon.py'}:decoder_only-quicktest",
     "--steps=2",
     "--num_items=50",
     "--events=3",
@@ -90,7 +90,9 @@ def test_candidates_in_one_pass_are_each_alone():
 @pytest.mark.slow
 def test_layouts_read_the_same_events_with_half_the_tokens():
   done = _bench(
-    "layouts", "--events=24", "--batch_size=2", "--steps=1", "--num_items=50"
+    "layouts",
+    *("--events=24", "--batch_size=2", "--steps=1", "--num_items=50"),
+    "--layers=1",
   )
   assert done.returncode == 0, done.stderr
   (line,) = done.stdout.splitlines()
