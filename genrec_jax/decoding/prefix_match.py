@@ -16,10 +16,13 @@ its rank.
 """
 
 import dataclasses
+import fractions
+import math
 from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+import numpy as np
 
 from genrec_jax.decoding.beam import beam_search
 from genrec_jax.decoding.decoder import Decoder
@@ -44,6 +47,17 @@ class _Started:
     # All codes are alike here: what counts has been counted.
     cache, logits_BKC = self.decoder.step(cache, level, codes_BK, parents_BK)
     return cache, jnp.zeros_like(logits_BKC)
+
+
+def quotas(share: float, num_beams: int) -> Int[np.ndarray, "K"]:
+  """How many of the first 1..K places a share is, rounded down.
+
+  By the decimal number that was written: a tenth of ten places is one, though
+  .1 is a little less in binary.
+  """
+  exact = fractions.Fraction(str(share))
+  counts = [math.floor(exact * rank) for rank in range(1, num_beams + 1)]
+  return np.array(counts, np.int32)
 
 
 def prefix_match(
@@ -86,8 +100,7 @@ def prefix_match(
     for found in (known, new)
   )
   rank_K = jnp.arange(1, num_beams + 1, dtype=jnp.int32)
-  # A share such as .1 is a little less in binary: 10 * .1 must count as 1.
-  quota_K = jnp.floor(share * rank_K + 1e-6).astype(jnp.int32)
+  quota_K = jnp.asarray(quotas(share, num_beams))
   # Unseen items up to a rank: their quota, or all that seen ones leave free.
   used_BK = jnp.maximum(quota_K[None], rank_K[None] - num_known_B1)
   used_BK = jnp.minimum(used_BK, num_new_B1)

@@ -47,7 +47,10 @@ def distances(
   """|e_c - m|^2 - 2 <x - m, e_c - m>: squared distances up to |x - m|^2.
 
   m is the middle of the centers. For codes by argmin: the term of the vector
-  would only take bits from the differences.
+  would only take bits from the differences. Of two centers whose distances
+  differ by less than 1e-7 |x - m|^2 either may be taken for the nearer one, so
+  groups of centers should not lie farther apart than 1,000 times their own
+  spacing.
   """
   middle_1D = _middle(centers_CD)
   centers_CD = centers_CD - middle_1D

@@ -435,3 +435,28 @@ def test_events_whose_mask_depends_on_what_follows_are_not_a_number():
   for what, wrong in ((info, True), (target, False)):
     h, _ = backbone.apply(params, x, cache, what, method="step")
     assert bool(jnp.isnan(h).any()) == wrong
+
+
+def test_beams_take_all_that_is_their_parents():
+  cache = Cache.empty(2, 3, 2, 1, (4, 5), "float32")
+  own = cache.own, cache.positions_BKT, cache.times_BKT, cache.end_BK
+  rng = np.random.default_rng(0)
+  four = jax.tree.map(
+    lambda x: jnp.asarray(
+      rng.integers(0, 1 << 20, (2, 4, *x.shape[2:])), x.dtype
+    ),
+    own,
+  )
+  names = ("own", "positions_BKT", "times_BKT", "end_BK")
+  cache = dataclasses.replace(cache, **dict(zip(names, four, strict=True)))
+  parents = np.array([[3, 3, 0, 1, 2], [1, 0, 0, 3, 3]], np.int32)
+  found = cache.follow(jnp.asarray(parents), 5)
+  for name, before in zip(names, four, strict=True):
+    pairs = zip(
+      jax.tree.leaves(getattr(found, name)),
+      jax.tree.leaves(before),
+      strict=True,
+    )
+    for after, old in pairs:
+      expected = np.stack([old[b][parents[b]] for b in range(2)])
+      np.testing.assert_array_equal(after, expected)

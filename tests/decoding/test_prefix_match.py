@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.decoding.item_bits import pack
-from genrec_jax.decoding.prefix_match import prefix_match
+from genrec_jax.decoding.prefix_match import prefix_match, quotas
 from tests.decoding import cases
 
 _DEPTH, _K = 2, 40
@@ -38,6 +38,14 @@ def _prefix_scores(case):
 class _Sizes:
   def __init__(self, level_sizes):
     self.level_sizes = level_sizes
+
+
+def test_a_share_is_the_number_that_is_written():
+  # float32 is 3e-5 apart at 300 places, and .29 * 100 below 29 in any binary.
+  ranks = np.arange(1, 1_001)
+  for percent in range(101):
+    expected = percent * ranks // 100
+    np.testing.assert_array_equal(quotas(percent / 100, 1_000), expected)
 
 
 @pytest.mark.slow
