@@ -90,6 +90,11 @@ class Decoding(Unwatched):
   def check(self, run: Run, watched: tuple[str, ...] = ()) -> None:
     """Raises a ValueError where a model generates nothing."""
     seams.require(run.system, seams.DecoderModel, "config.system")
+    if self.num_beams is None and run.retrieval is None:
+      raise ValueError(
+        "evaluation.Decoding.num_beams=None takes what config.retrieval"
+        " returns, and there is none: name a number."
+      )
 
   def measure(
     self, run: Run, loaded: Loaded, *, baselines: bool = True

@@ -131,7 +131,9 @@ def measurable(times: Int[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
   """Times of one example, as a model that subtracts them in int32 needs them.
 
   Only differences count. Those of known times stay what they are up to 31
-  years, and what is longer ago counts as that. Between a known and an unknown
+  years before the last one, and what is longer ago counts as that: where an
+  example holds unknown times and more than 31 years, its oldest differences
+  thus hang on how long it goes on. Between a known and an unknown
   time they are greater than between any two known ones, and within int32,
   whatever the known times are. Nothing changes where known times lie within 34
   years from 0 on and 31 of each other, or where all are known.
