@@ -7,7 +7,7 @@
 
 Trains each recipe of RQ-VAE with scripts/train.py (WORKDIR/recipes/NAME; one
 that is finished is not trained again), then measures its codes and those of
-residual k-means on the same vectors (studies/tokenizers.py). Of one
+residual k-means on the same vectors (studies/code_recipes.py). Of one
 seed, so that it has figures and no verdict over seeds; another --seed and --out
 give another. Eight recipes of 1,500 steps: about half an hour on one of two
 busy CPU cores.
@@ -29,7 +29,7 @@ from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.experiment.trained_tokenizer import TrainedTokenizer
 from genrec_jax.semantic_ids.quantizers.opq import ProductQuantization
 from genrec_jax.semantic_ids.quantizers.rq_kmeans import ResidualKMeans
-from studies import tokenizers
+from studies import code_recipes
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Holds data/ and vectors/.")
 _OUT = flags.DEFINE_string("out", None, "JSON file to write.")
@@ -109,9 +109,9 @@ def main(argv: list[str]) -> None:
     codes = fitted.encode(vectors)
     by_item = np.concatenate([codes[:1] * 0, codes])
     rows[name] = {
-      **tokenizers.recipe_row(fitted, vectors),
-      "prefixes": tokenizers.shared_prefix(vectors, codes),
-      "next_item": tokenizers.next_item(histories, by_item),
+      **code_recipes.recipe_row(fitted, vectors),
+      "prefixes": code_recipes.shared_prefix(vectors, codes),
+      "next_item": code_recipes.next_item(histories, by_item),
       "seconds": round(seconds, 1),
     }
     row = rows[name]
@@ -129,7 +129,7 @@ def main(argv: list[str]) -> None:
     "steps": _STEPS.value,
     "seed": _SEED.value,
     "recipes": rows,
-    "error_by_size": tokenizers.error_by_size(vectors, seed=_SEED.value),
+    "error_by_size": code_recipes.error_by_size(vectors, seed=_SEED.value),
   }
   atomic.write_text(out, json.dumps(report, indent=1) + "\n")
   print(f"wrote {out}; one seed, {_SEED.value}: no verdict over seeds")

@@ -6,7 +6,9 @@ no two modules import each other, and seams are not probed with hasattr.
 """
 
 import ast
+import importlib.machinery
 import pathlib
+import sys
 
 import pytest
 
@@ -155,3 +157,13 @@ def test_seams_are_not_probed():
     and node.func.id == "hasattr"
   ]
   assert found == []
+
+
+@pytest.mark.parametrize("folder", ["scripts", "studies"])
+def test_no_command_hides_a_library(folder):
+  # The folder of a script that is run comes first where Python looks.
+  elsewhere = [p for p in sys.path if p and pathlib.Path(p).name != folder]
+  names = [p.stem for p in (_ROOT.parent / folder).glob("*.py")]
+  find = importlib.machinery.PathFinder.find_spec
+  assert len(names) > 3
+  assert [n for n in names if n != "__init__" and find(n, elsewhere)] == []

@@ -6,7 +6,7 @@ import pytest
 
 from genrec_jax.data.splits import LeaveOneOut
 from genrec_jax.semantic_ids.quantizers.rq_kmeans import ResidualKMeans
-from studies.tokenizers import (
+from studies.code_recipes import (
   error_by_size,
   next_item,
   recipe_row,
