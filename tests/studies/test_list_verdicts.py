@@ -3,7 +3,7 @@
 
 import pytest
 
-from studies import list_claims
+from studies import list_verdicts
 
 
 def _section(recalls, lift=0.5):
@@ -22,23 +22,23 @@ def _slice(items, requests, recall):
 
 
 def test_halves_are_of_items_and_weigh_requests():
-  found = list_claims.halves(
+  found = list_verdicts.halves(
     _section([(1, 0.0), (3, 0.4), (10, 0.1), (30, 0.5)])
   )
   assert found == pytest.approx(
     {"lower": 3 * 0.4 / 4, "upper": (10 * 0.1 + 30 * 0.5) / 40}
   )
   # Nobody asks for the least popular ones: the others of their half count.
-  found = list_claims.halves(
+  found = list_verdicts.halves(
     _section([(0, None), (2, 0.5), (1, 0.0), (1, 1.0)])
   )
   assert found == pytest.approx({"lower": 0.5, "upper": 0.5})
   with pytest.raises(ValueError, match="of the lower half"):
-    list_claims.halves(_section([(0, None), (0, None), (1, 0.5), (1, 0.5)]))
+    list_verdicts.halves(_section([(0, None), (0, None), (1, 0.5), (1, 0.5)]))
 
 
 def test_a_verdict_needs_seeds_the_sign_and_all_claims_together():
-  found = list_claims.verdicts(
+  found = list_verdicts.verdicts(
     {
       "sure": {0: 0.5, 1: 0.51, 2: 0.49},
       "other sign": {0: -0.5, 1: -0.51, 2: -0.49},
@@ -60,7 +60,7 @@ def test_a_verdict_needs_seeds_the_sign_and_all_claims_together():
 
 
 def test_lists_that_ndcg_takes_for_equal():
-  found = list_claims.equal_lists()
+  found = list_verdicts.equal_lists()
   assert found["verdict"] == "holds"
   assert found["ndcg@10"][0] == found["ndcg@10"][1] > 0
   assert found["ild@10"] == [1.0, 0.0]
@@ -71,7 +71,7 @@ def test_claims_are_of_every_config_and_baselines_have_no_verdict():
   section = _section(parts)
   section["metrics"]["most_popular"] = {"group_lift@10": 2.0, "recall@10": 0.1}
   section["slices"]["most_popular"] = section["slices"]["model"]
-  found = list_claims.claims({"a": {0: section, 1: section}})
+  found = list_verdicts.claims({"a": {0: section, 1: section}})
   assert {*found["claims"]} == {"141 a", "146 a", "142"}
   assert found["claims"]["141 a"]["mean"] == 0.5
   assert found["lists"]["most_popular"]["lift"] == 2.0
