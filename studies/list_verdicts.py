@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from genrec_jax.metrics.holm import holm
 from genrec_jax.metrics.list_diversity import intra_list_diversity
 from genrec_jax.metrics.ranking import per_request
-from genrec_jax.metrics.seeds import LEVEL, difference
 from genrec_jax.metrics.slices import COLD
+from studies.verdicts import Result, correct, difference, over_seeds
 
 K = 10
 _LISTS = ("recall", "coverage", "gini", "miuf", "ild", "miscalibration")
@@ -56,36 +55,21 @@ def halves(section: Section, ranker: str = "model") -> dict[str, float]:
   }
 
 
-def verdicts(
-  values: Mapping[str, Mapping[int, float]],
-) -> dict[str, dict[str, Any]]:
-  """What seeds say of values that are claimed to be above 0.
+def verdicts(values: Mapping[str, Mapping[int, float]]) -> dict[str, Result]:
+  """What seeds say of values that are claimed to be above 0, all together.
 
   Args:
     values: {what is claimed: {seed: value}}.
-
-  Returns:
-    mean, interval over seeds, p-values and verdict of each.
   """
-  found, p_values = {}, {}
+  found = {}
   for name, by_seed in values.items():
-    nothing = dict.fromkeys(by_seed, 0.0)
-    interval = difference(by_seed, nothing, paired=True)
-    found[name] = {
-      "mean": round(float(np.mean(list(by_seed.values()))), 4),
-      "seeds": len(by_seed),
-      "verdict": "none: one seed",
-    }
+    every = list(by_seed.values())
+    interval = difference(every, [0.0] * len(every))
+    figures = {"mean": round(float(np.mean(every)), 4)}
     if interval is not None:
-      p_values[name] = interval.p_value if interval.mean > 0 else 1.0
-      found[name] |= {
-        "over_seeds": [round(interval.low, 4), round(interval.high, 4)],
-        "verdict": "holds" if interval.low > 0 else "not supported",
-      }
-  for name, p_value in holm(p_values).items():
-    found[name]["p_holm"] = float(f"{p_value:.2g}")
-    if p_value >= 1 - LEVEL and found[name]["verdict"] == "holds":
-      found[name]["verdict"] = "not supported after Holm"
+      figures["over_seeds"] = [round(interval.low, 4), round(interval.high, 4)]
+    found[name] = over_seeds("holds", [every], **figures)
+  correct(found)
   return found
 
 

@@ -35,8 +35,6 @@ from genrec_jax.layers.history_pooling import (
   TargetAttention,
 )
 from genrec_jax.layers.interactions import Concat, DotInteraction
-from genrec_jax.metrics.holm import holm
-from genrec_jax.metrics.seeds import LEVEL, SeedInterval, difference
 from genrec_jax.ops.attention_flops import causal_pairs
 from genrec_jax.ops.factorization import pair_dots, pair_sum
 from genrec_jax.ops.relative_bias import alibi_slopes
@@ -50,6 +48,7 @@ from studies.step_costs import (
   feature_flops_per_label,
   sequence_flops,
 )
+from studies.verdicts import Result, correct, difference, over_seeds
 
 _ONLY = flags.DEFINE_list("only", [], "Numbers of claims; default: all.")
 _OUT = flags.DEFINE_string("out", None, "JSON file to write.")
@@ -59,8 +58,6 @@ _TOPOLOGY = flags.DEFINE_string(
   "topology", None, "91: also compile for it (v5e:2x2); needs libtpu."
 )
 
-Result = dict[str, Any]
-_NOT_SUPPORTED = "not supported"
 _CLAIMS: dict[int, Callable[[], Result]] = {}
 
 
@@ -80,53 +77,13 @@ def _result(holds: bool | str, **figures: Any) -> Result:
   return {"verdict": "holds" if holds is True else verdict, **figures}
 
 
-def _over_seeds(
-  verdict: str, above_zero: Sequence[Sequence[float]], **figures: Any
-) -> Result:
-  """Of a claim about trained models.
-
-  Args:
-    verdict: what is said where it is supported.
-    above_zero: values of every seed that the claim says are above 0 on average,
-      all of them; so the least sure one decides.
-    figures: for the reader.
-  """
-  found = [_difference(values, np.zeros(len(values))) for values in above_zero]
-  if any(i is None for i in found):
-    said = {"verdict": "none: one seed"}
-  else:
-    sure = all(i.low > 0 for i in found)
-    p_value = max(i.p_value if i.mean > 0 else 1.0 for i in found)
-    said = {
-      "verdict": verdict if sure else _NOT_SUPPORTED,
-      "rests_on": f"t intervals over {len(above_zero[0])} seeds",
-      "p_value": float(f"{p_value:.2g}"),
-    }
-  return {**said, **figures}
-
-
-def _correct(found: dict[str, Result]) -> None:
-  """Holm's correction of the claims that rest on seeds, in place."""
-  p_values = {k: r["p_value"] for k, r in found.items() if "p_value" in r}
-  for name, p_value in holm(p_values).items():
-    found[name]["p_holm"] = p_value
-    if p_value >= 1 - LEVEL and found[name]["verdict"] != _NOT_SUPPORTED:
-      found[name]["verdict"] = f"{_NOT_SUPPORTED} after Holm"
-
-
-def _difference(after, before) -> SeedInterval | None:
-  """Paired by seed: the same parameters and data at the start."""
-  sides = (dict(enumerate(side)) for side in (after, before))
-  return difference(*sides, paired=True)
-
-
 def _mean(values: Sequence[float]) -> float:
   return round(float(np.mean(values)), 4)
 
 
 def _gain(after: Sequence[float], before: Sequence[float]) -> str:
   """Mean difference over seeds, and its 95 % t interval over them."""
-  found = _difference(after, before)
+  found = difference(after, before)
   if found is None:
     return f"{np.mean(after) - np.mean(before):+.4f} (one seed)"
   return f"{found.mean:+.4f} (over seeds {found.low:+.4f} to {found.high:+.4f})"
@@ -257,7 +214,7 @@ def softmax_over_history() -> Result:
       aucs[softmax, len(features)] = _fit(world, pooling, Concat(), features)
   plain = np.subtract(aucs[False, 1], aucs[True, 1])
   with_length = np.subtract(aucs[False, 2], aucs[True, 2])
-  return _over_seeds(
+  return over_seeds(
     "holds",
     [plain - 0.02, plain / 2 - with_length],
     auc={
@@ -304,7 +261,7 @@ def counters() -> Result:
       np.subtract(with_count, without),
     )
   seen, cut = (gain for _, gain in gains.values())
-  return _over_seeds(
+  return over_seeds(
     "only where its history holds what is counted",
     [cut, cut / 5 - seen],
     gain_in_auc_of_a_counter={k: text for k, (text, _) in gains.items()},
@@ -352,7 +309,7 @@ def bits_of_signals() -> Result:
     found[str(rate)] = {k: _mean([r[k] for r in runs]) for k in runs[0]}
     above.append([r["choice"] - r["click"] for r in runs])
   holds = all(e["choice"] > e["click"] for e in exact.values())
-  return _over_seeds(
+  return over_seeds(
     "holds" if holds else "fails",
     above,
     bits_about_the_user_by_click_rate=exact,
@@ -510,7 +467,7 @@ def content_features() -> Result:
       np.subtract(with_content, without),
     )  # fmt: skip
   din, dlrm = (gains[name][3] for name in ("DIN", "DLRM"))
-  return _over_seeds(
+  return over_seeds(
     "holds",
     [din - 2 * dlrm],
     auc_by_ids={k: v[0] for k, v in gains.items()},
@@ -531,7 +488,7 @@ def window_statistics() -> Result:
   }
   aucs = {k: _fit(world, SumPooling(), Concat(), v) for k, v in arms.items()}
   ids, static, window = (np.array(v) for v in aucs.values())
-  return _over_seeds(
+  return over_seeds(
     "holds",
     [0.005 - (static - ids), window - ids - 0.02],
     auc={k: _mean(v) for k, v in aucs.items()},
@@ -558,7 +515,7 @@ def main(argv: list[str]) -> None:
     result["seconds"] = round(time.perf_counter() - started, 1)
     found[", ".join(numbers)] = result
     print(f"{', '.join(numbers)}: {json.dumps(result)}", flush=True)
-  _correct(found)
+  correct(found)
   for name, result in found.items():
     if "p_holm" in result:
       print(f"{name}, of all asked (Holm): {result['verdict']}")

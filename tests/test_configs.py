@@ -244,12 +244,10 @@ def test_a_config_that_trains_nothing_says_what_it_is_for():
 
 
 def _smaller(config):
-  """Flags for two layers, which are alike, and for little width."""
+  """Flags for little width."""
   system = config.get("system", {})
   backbone = system.get("backbone", {})
   flags = {}
-  if "num_layers" in backbone:
-    flags["backbone.num_layers"] = 2
   if "key_width" in backbone and system.width > 64:
     flags["width"] = 64
     flags["backbone.key_width"] = 64 // backbone.num_heads

@@ -30,7 +30,6 @@ from genrec_jax.data.dataset.impressions import iter_impressions
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.ops.attention_flops import attention_flops, causal_pairs
 
-LAYERS = 3
 _WIDTH, _HEADS = 512, 4
 _KEYS = _WIDTH // _HEADS
 _TASKS = ("cart", "purchase")
@@ -51,7 +50,7 @@ def time_layouts(
   batch_size: int,
   num_items: int,
   steps: int,
-  layers: int = LAYERS,
+  layers: int = 3,
 ) -> dict[str, Any]:
   """Medians of seconds of steps and of requests, by variant, and ratios.
 

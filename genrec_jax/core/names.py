@@ -55,7 +55,6 @@ _RENAMED = {
   "objectives.negatives.InBatch": "objectives.InBatchNegatives",
   "tokens.trained.Trained": "experiment.TrainedTokenizer",
   "train.impression_ranking.ImpressionRanking": "evaluation.ShownItems",
-  "train.joint_validation.RetrievalAndRanking": "evaluation.NextItem",
 }
 
 

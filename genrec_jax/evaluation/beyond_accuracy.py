@@ -210,7 +210,7 @@ def categories(catalog: Catalog, attribute: str) -> Float[np.ndarray, "V1 G"]:
   column = catalog.attributes[attribute]
   if column.dtype.is_float():
     column = column.fill_nan(None)
-  names, found_V1G = category_matrix(column.to_list())
+  _, found_V1G = category_matrix(column.to_list())
   counts_G = found_V1G.sum(axis=0)
   kept = sorted(np.flatnonzero(counts_G > 1), key=lambda g: -counts_G[g])
   return found_V1G[:, kept[:_MAX_CATEGORIES]]

@@ -3,22 +3,22 @@
 
 import pytest
 
-from studies import ranking_claims as claims
+from studies import ranking_claims as claims, verdicts
 
 _SURE, _UNSURE = [0.04, 0.05, 0.045], [0.04, -0.01, 0.03]
 
 
 def test_a_claim_needs_an_interval_over_seeds_for_all_that_it_says():
-  found = claims._over_seeds("holds", [_SURE, _SURE], auc=0.7)
+  found = verdicts.over_seeds("holds", [_SURE, _SURE], auc=0.7)
   assert found["verdict"] == "holds" and found["auc"] == 0.7
   assert found["rests_on"] == "t intervals over 3 seeds"
   # One that is unsure decides, and so does one on the other side of 0.
-  assert claims._over_seeds("holds", [_SURE, _UNSURE])["verdict"] == (
+  assert verdicts.over_seeds("holds", [_SURE, _UNSURE])["verdict"] == (
     "not supported"
   )
-  below = claims._over_seeds("holds", [_SURE, [-x for x in _SURE]])
+  below = verdicts.over_seeds("holds", [_SURE, [-x for x in _SURE]])
   assert below["verdict"] == "not supported" and below["p_value"] == 1
-  one = claims._over_seeds("holds", [[0.04]])
+  one = verdicts.over_seeds("holds", [[0.04]])
   assert one == {"verdict": "none: one seed"}
 
 
@@ -35,7 +35,7 @@ def test_claims_are_corrected_together():
     "3": {"verdict": "not supported", "p_value": 0.4},
     "4": {"verdict": "holds"},
   }
-  claims._correct(found)
+  verdicts.correct(found)
   assert [r["verdict"] for r in found.values()] == [
     "not supported after Holm",
     "holds",
