@@ -53,7 +53,9 @@ def get_config(arg: str = "") -> ConfigDict:
     "name": "objectives.FullSoftmax",
     "temperature": 0.05,
   }
-  steps = 1_200 if "quickstart" in variants else 4_000
+  steps, validate_every = 4_000, 300
+  if "quickstart" in variants:
+    steps, validate_every = 500, 250
   c.optimizer = {
     "name": "train.adamw",
     "learning_rate": 2e-3,
@@ -61,7 +63,9 @@ def get_config(arg: str = "") -> ConfigDict:
     "warmup_steps": 100,
     "schedule": {"name": "train.Cosine", "steps": steps},
   }
-  c.train = common.train_options(steps=steps, eval_every_steps=300, patience=5)
+  c.train = common.train_options(
+    steps=steps, eval_every_steps=validate_every, patience=5
+  )
   c.train.eval_users = 2_000
   if "quicktest" in variants:
     common.quicktest(c)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generative recommenders in JAX, from an event log to recommendations.
 
-Read in the order of the data: core, data, ops, layers, backbones, systems,
+Read in the order of the data: core, data, ops, layers, backbones, models,
 objectives, train, retrieval, metrics, report. README.md has the picture.
 """
 

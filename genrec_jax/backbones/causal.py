@@ -16,6 +16,7 @@ number of beams, and those of generated tokens per beam.
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from genrec_jax.core.seams import NO_LIMIT
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.layers.cache import Cache
 from genrec_jax.layers.transformer import (
@@ -57,6 +58,7 @@ class CausalTransformer(nn.Module):
   dtype: str = "float32"
 
   uses_time = False
+  max_length = NO_LIMIT
   logical_axes = LOGICAL_AXES
 
   def setup(self):

@@ -198,6 +198,11 @@ class HSTU(LayerStack):
     """Whether event times change the output."""
     return self.time_bias
 
+  @property
+  def max_length(self) -> int:
+    """Longest segment whose distances all have a bias."""
+    return self.num_positions
+
   def layer(self) -> Callable[..., HSTULayer]:
     """name -> layer."""
     return functools.partial(

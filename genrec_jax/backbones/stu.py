@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from genrec_jax.backbones.stack import LayerStack
+from genrec_jax.core.seams import NO_LIMIT
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.layers.attention import SiluAttention, split_uvqk
 from genrec_jax.ops.beam_attention import BeamKeys, KeysValues
@@ -119,6 +120,7 @@ class STU(LayerStack):
     "output/kernel": ("hidden", "width"),
   }
   uses_time = False
+  max_length = NO_LIMIT
 
   def layer(self) -> Callable[..., STULayer]:
     """name -> layer."""

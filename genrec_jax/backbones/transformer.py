@@ -20,6 +20,7 @@ from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from genrec_jax.core.seams import NO_LIMIT
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.ops.norm import layer_norm
 from genrec_jax.ops.softmax_attention import softmax_attention
@@ -120,6 +121,7 @@ class ResearchSASRec(nn.Module):
   dtype: str = "float32"
 
   uses_time = False
+  max_length = NO_LIMIT
   logical_axes = _LOGICAL_AXES
 
   @nn.compact
@@ -171,6 +173,7 @@ class PreNormTransformer(nn.Module):
   dtype: str = "float32"
 
   uses_time = False
+  max_length = NO_LIMIT
   logical_axes = _LOGICAL_AXES
 
   @nn.compact

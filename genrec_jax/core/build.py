@@ -90,7 +90,8 @@ def build(
       key that is set in the config and by the caller.
   """
   node = to_plain(node)
-  if not isinstance(node, Mapping) or "name" not in node:
+  named = isinstance(node, Mapping) and isinstance(node.get("name"), str)
+  if not named:
     raise ValueError(f"{where} must be a mapping with a 'name', got {node!r}.")
   target = resolve(node["name"], f"{where}.name")
   kwargs = {

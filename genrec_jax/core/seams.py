@@ -26,19 +26,23 @@ import numpy as np
 from genrec_jax.core.types import Batch, Mean, Outputs, SequenceInfo
 
 LogicalAxes = Mapping[str, tuple[str | None, ...]]
+# The max_length of what tells any number of positions apart.
+NO_LIMIT = 2**31 - 1
+
+ArtifactsT = TypeVar("ArtifactsT", contravariant=True)
 
 
 @runtime_checkable
-class Layout(Protocol):
+class Layout(Protocol[ArtifactsT]):
   """How a history becomes model input; shapes are fixed by its options."""
 
   num_columns: int
   max_length: int
 
-  def bind(self, artifacts: Any) -> "Layout":
+  def bind(self, artifacts: ArtifactsT) -> "Layout":
     """The same layout with what it needs of the run's artifacts."""
 
-  def check_system(self, system: Any) -> None:
+  def check_system(self, system: "Model") -> None:
     """Raises a ValueError where a model does not fit."""
 
   def source(self, histories: Any) -> Any:
@@ -79,10 +83,18 @@ class ImpressionLayout(Protocol):
 
 @runtime_checkable
 class Backbone(Protocol):
-  """Turns embedded positions into hidden states."""
+  """Turns embedded positions into hidden states.
+
+  Attributes:
+    logical_axes: names of the parameters' dimensions (core/sharding.py).
+    uses_time: whether event times change the output.
+    max_length: longest segment whose positions it can tell apart; NO_LIMIT
+      where it tells any.
+  """
 
   logical_axes: LogicalAxes
   uses_time: bool
+  max_length: int
 
   def __call__(
     self,
@@ -109,7 +121,7 @@ class Model(Protocol):
   Attributes:
     logical_axes: names of the parameters' dimensions (core/sharding.py).
     uses_time: whether event times change the output.
-    max_length: longest segment whose positions it can tell apart.
+    max_length: longest segment whose positions it can tell apart, or NO_LIMIT.
     item_tables: paths of parameters that are indexed by item id.
   """
 
@@ -144,6 +156,63 @@ class ScoreModel(Protocol):
 
   def score(self, batch: Batch) -> Float[Array, "B N T"]:
     """Logits of every candidate and task."""
+
+
+@runtime_checkable
+class CandidateModel(ScoreModel, Protocol):
+  """A model that may score candidates behind a history it has read once.
+
+  Attributes:
+    caches_history: whether the model, as it is configured, can.
+  """
+
+  caches_history: bool
+
+  def start(self, batch: Batch) -> Any:
+    """What candidates need of rows of histories."""
+
+  def candidates(self, cache: Any, batch: Batch) -> Float[Array, "B N T"]:
+    """Logits of N candidates behind each history."""
+
+
+@runtime_checkable
+class FeatureModel(Protocol):
+  """A model that reads rows of features, and the actions of a history.
+
+  Attributes:
+    feature_rows: rows of each feature's table.
+    history_columns: places among them of the features that events have too.
+    num_actions: bits of the mask that tells what came of an event.
+  """
+
+  feature_rows: tuple[int, ...]
+  history_columns: tuple[int, ...]
+  num_actions: int
+
+
+@runtime_checkable
+class RowModel(FeatureModel, Protocol):
+  """A model of impressions that do not see each other.
+
+  Attributes:
+    num_tasks: logits of an impression.
+  """
+
+  num_tasks: int
+
+
+@runtime_checkable
+class RequestModel(FeatureModel, Protocol):
+  """A model of the tokens that tell a request.
+
+  Attributes:
+    unknown_action: whether a candidate's token says that its action is not
+      known.
+    context_ids: of attributes in front; 0 = it reads none.
+  """
+
+  unknown_action: bool
+  context_ids: int
 
 
 @runtime_checkable
@@ -196,6 +265,20 @@ class Objective(Protocol):
     self, outputs: Outputs, batch: Batch, *, rng: jax.Array, items: Any
   ) -> tuple[Float[Array, ""], dict[str, Mean]]:
     """The loss, and its parts by name."""
+
+
+@runtime_checkable
+class TaskObjective(Protocol):
+  """A loss on the labels of tasks."""
+
+  tasks: tuple[str, ...]
+
+
+@runtime_checkable
+class CombinedObjective(Protocol):
+  """A loss made of others, by name."""
+
+  objectives: Mapping[str, Objective]
 
 
 @runtime_checkable

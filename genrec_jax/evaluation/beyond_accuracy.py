@@ -117,7 +117,7 @@ class BeyondAccuracy(Unwatched):
       categories_V1G = categories(run.catalog, self.attribute)
     vectors_V1D = categories_V1G
     if run.config["content"]:
-      vectors_V1D = run.artifacts.vectors
+      vectors_V1D = run.artifacts.vectors()
     return ItemFacts(
       training_counts(run.histories), vectors_V1D, categories_V1G
     )

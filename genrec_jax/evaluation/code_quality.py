@@ -43,7 +43,7 @@ class CodeQuality(Unwatched):
     """The metrics, and "used_1", "used_2", ... of the levels."""
     del program
     tokenizer = run.system.tokenizer(jax.device_get(params))
-    vectors_ND = run.artifacts.vectors[1:]
+    vectors_ND = run.artifacts.vectors()[1:]
     codes_NM = tokenizer.encode(vectors_ND)
     return {
       "explained": explained(vectors_ND, tokenizer.decode(codes_NM)),

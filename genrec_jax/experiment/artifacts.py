@@ -115,20 +115,25 @@ class Artifacts:
     """The item tokens; ValueError likewise."""
     return self.open("tokens")
 
-  @functools.cached_property
   def vectors(self) -> Float[np.ndarray, "V1 D"]:
     """Vectors by item index; row 0 is zeros."""
-    return self.item_vectors.for_catalog(self.catalog.ids)
+    return self._vectors
 
-  @functools.cached_property
   def codes(self) -> Int[np.ndarray, "V1 M"]:
     """Codes by item index; row 0 is zeros."""
-    return self.item_tokens.for_catalog(self.catalog.ids)
+    return self._codes
 
-  @functools.cached_property
   def live(self) -> Bool[np.ndarray, "V1"]:
     """Whether an item may be recommended; False for row 0."""
     return self.item_tokens.live_for(self.catalog.ids)
+
+  @functools.cached_property
+  def _vectors(self):
+    return self.item_vectors.for_catalog(self.catalog.ids)
+
+  @functools.cached_property
+  def _codes(self):
+    return self.item_tokens.for_catalog(self.catalog.ids)
 
   @property
   def versions(self) -> dict[str, str]:

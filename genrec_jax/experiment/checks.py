@@ -2,16 +2,17 @@
 """What the parts of a run must agree on, before anything is computed."""
 
 from collections.abc import Mapping
-from typing import Any
 
-from genrec_jax.core.seams import Evaluator
+from genrec_jax.core import seams
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.experiment.artifacts import Artifacts
 from genrec_jax.train.loop import LoopOptions
 
 
-def check_monitor(train: LoopOptions, evals: Mapping[str, Evaluator]) -> None:
+def check_monitor(
+  train: LoopOptions, evals: Mapping[str, seams.Evaluator]
+) -> None:
   """Raises where training would watch what is not measured."""
   names = [name for evaluator in evals.values() for name in evaluator.names]
   for monitor in train.monitors if train.eval_every_steps else ():
@@ -22,10 +23,11 @@ def check_monitor(train: LoopOptions, evals: Mapping[str, Evaluator]) -> None:
       )
 
 
-def check_levels(system: Any, artifacts: Artifacts) -> None:
+def check_levels(system: seams.Model, artifacts: Artifacts) -> None:
   """Raises where a system has other levels than the codes it would read."""
   if "tokens" not in artifacts.versions:
     return
+  seams.require(system, seams.DecoderModel, "config.system")
   there = artifacts.item_tokens.level_sizes
   if tuple(there) != tuple(system.level_sizes):
     raise ValueError(
@@ -36,26 +38,28 @@ def check_levels(system: Any, artifacts: Artifacts) -> None:
     )
 
 
-def check_tasks(objective: Any, layout: Any) -> None:
+def check_tasks(objective: seams.Objective, layout: seams.Layout) -> None:
   """Raises where a loss means other tasks than the labels it is given.
 
   Labels are bits in the order of the layout's tasks, and have no names.
   """
-  for part in getattr(objective, "objectives", {}).values():
-    check_tasks(part, layout)
-  feedback = getattr(layout, "feedback", None)
-  tasks = getattr(objective, "tasks", None)
-  if feedback is None or tasks is None:
+  if seams.offers(objective, seams.CombinedObjective):
+    for part in objective.objectives.values():
+      check_tasks(part, layout)
+  if not seams.offers(objective, seams.TaskObjective):
     return
-  if tuple(tasks) != tuple(feedback.tasks):
+  if not seams.offers(layout, seams.ImpressionLayout):
+    return
+  tasks, labels = tuple(objective.tasks), tuple(layout.feedback.tasks)
+  if tasks != labels:
     raise ValueError(
-      f"config.objective has tasks {tuple(tasks)}, and the labels of"
-      f" config.pipeline.layout.feedback are {tuple(feedback.tasks)}: they must"
-      " be the same, in the same order."
+      f"config.objective has tasks {tasks}, and the labels of"
+      f" config.pipeline.layout.feedback are {labels}: they must be the same,"
+      " in the same order."
     )
 
 
-def check_times(system: Any, histories: Histories) -> None:
+def check_times(system: seams.Model, histories: Histories) -> None:
   """Raises where a system reads event times that the data lack."""
   if system.uses_time and "time" not in histories.manifest.fields:
     raise ValueError(
@@ -65,7 +69,7 @@ def check_times(system: Any, histories: Histories) -> None:
     )
 
 
-def check_length(system: Any, layout: Any) -> None:
+def check_length(system: seams.Model, layout: seams.Layout) -> None:
   """Raises where examples are longer than a system's positions."""
   if layout.max_length > system.max_length:
     raise ValueError(

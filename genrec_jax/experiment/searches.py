@@ -69,7 +69,9 @@ def by_codes(program: Program, params: Any, artifacts: Artifacts) -> Generative:
     params: as the program places them.
     artifacts: codes of the items, and which of them may be recommended.
   """
-  trie = Trie.build(artifacts.codes, program.system.level_sizes, artifacts.live)
+  trie = Trie.build(
+    artifacts.codes(), program.system.level_sizes, artifacts.live()
+  )
   items = jax.device_put(
     SearchItems(trie, artifacts.catalog.count == 0),
     program.placement.replicated,

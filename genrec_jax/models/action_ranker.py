@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from genrec_jax.core.roles import ACTION, ATTRIBUTE, BOTH, CANDIDATE
+from genrec_jax.core.seams import NO_LIMIT
 from genrec_jax.core.types import Batch, Outputs, SequenceInfo
 from genrec_jax.layers.action_embedding import ActionEmbedding
 from genrec_jax.layers.cache import Cache, Caching
@@ -31,8 +32,6 @@ from genrec_jax.layers.embeddings import ItemEmbedding, count_rows
 from genrec_jax.layers.feature_embedding import FeatureEmbedding
 from genrec_jax.ops.norm import layer_norm
 from genrec_jax.ops.time_buckets import BUCKET_WIDTH, time_buckets
-
-_NO_LIMIT = 2**31 - 1
 
 
 class ActionRanker(nn.Module):
@@ -147,8 +146,7 @@ class ActionRanker(nn.Module):
   @property
   def max_length(self) -> int:
     """Longest example whose positions all have a vector and a bias."""
-    limit = getattr(self.backbone, "num_positions", _NO_LIMIT)
-    return min(self.num_positions or _NO_LIMIT, limit)
+    return min(self.num_positions or NO_LIMIT, self.backbone.max_length)
 
   def __call__(self, batch: Batch, *, deterministic: bool) -> Outputs:
     """Hidden states (B, L, D) and logits (B, L, T) of every token."""

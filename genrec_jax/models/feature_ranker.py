@@ -17,6 +17,7 @@ from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from genrec_jax.core.seams import NO_LIMIT
 from genrec_jax.core.types import Batch, Outputs
 from genrec_jax.layers.feature_embedding import FeatureEmbedding
 from genrec_jax.layers.history_events import action_layer, history_events
@@ -61,7 +62,7 @@ class FeatureRanker(nn.Module):
   item_tables = ()
   uses_time = False
   # Positions do not see each other: any number fits.
-  max_length = 2**31 - 1
+  max_length = NO_LIMIT
 
   def setup(self):
     self.feature_embedding = FeatureEmbedding(

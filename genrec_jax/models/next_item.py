@@ -93,8 +93,7 @@ class NextItem(nn.Module):
   @property
   def max_length(self) -> int:
     """Longest segment whose positions all have a vector and a bias."""
-    limit = getattr(self.backbone, "num_positions", self.num_positions)
-    return min(self.num_positions, limit)
+    return min(self.num_positions, self.backbone.max_length)
 
   def __call__(self, batch: Batch, *, deterministic: bool) -> Outputs:
     """Hidden states and queries (B, L, D) of a packed batch; 0 at padding."""

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 import numpy as np
 
+from genrec_jax.core.seams import NO_LIMIT
 from genrec_jax.core.types import Batch, Outputs
 from genrec_jax.semantic_ids.quantizers.mlp_quantizer import MlpQuantizer
 from genrec_jax.semantic_ids.quantizers.rq_kmeans import ResidualKMeans
@@ -50,7 +51,7 @@ class RQVAE(nn.Module):
   item_tables = ()
   uses_time = False
   # Items of a row do not see each other: any number fits.
-  max_length = 2**31 - 1
+  max_length = NO_LIMIT
 
   def setup(self):
     code_width = self.quantizer.width

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 import numpy as np
 
+from genrec_jax.core.seams import NO_LIMIT
 from genrec_jax.core.types import Batch, Outputs
 from genrec_jax.layers.feature_embedding import FeatureEmbedding
 from genrec_jax.layers.history_events import action_layer, history_events
@@ -72,7 +73,7 @@ class TwoTower(nn.Module):
   item_tables = ()
   uses_time = False
   # Positions do not see each other: any number fits.
-  max_length = 2**31 - 1
+  max_length = NO_LIMIT
 
   def __post_init__(self):
     super().__post_init__()

@@ -101,7 +101,7 @@ class CandidateScorer:
 
   @classmethod
   def of(
-    cls, system: Any, params: Any, layout: Any, micro_batch: int = 256
+    cls, system: object, params: Any, layout: Any, micro_batch: int = 256
   ) -> "CandidateScorer":
     """Of a system with `score`, and its parameters on this process's devices.
 
@@ -125,7 +125,8 @@ class CandidateScorer:
       )
       return state
 
-    caches = getattr(system, "caches_history", False)
+    caches = seams.offers(system, seams.CandidateModel)
+    caches = caches and system.caches_history
     return cls(
       layout=layout,
       score_fn=method("score"),

@@ -106,7 +106,7 @@ def needs_vectors(strategy: Strategy) -> bool:
   return any(issubclass(need, seams.VectorModel) for need in strategy.needs)
 
 
-def check_model(strategy: Any, system: Any) -> None:
+def check_model(strategy: object, system: object) -> None:
   """Raises a ValueError where a model cannot be searched so.
 
   Args:

@@ -32,10 +32,11 @@ from jaxtyping import Bool, Int
 import numpy as np
 
 from genrec_jax.content.item_vectors import ItemVectors
-from genrec_jax.core import artifact
+from genrec_jax.core import artifact, seams
 from genrec_jax.core.build import build
 from genrec_jax.semantic_ids import revisions
 from genrec_jax.semantic_ids.quantizers import base as tokenizers
+from genrec_jax.semantic_ids.quantizers.base import MadeByRun
 
 _KIND = "item_tokens"
 
@@ -366,7 +367,9 @@ def _kept(vectors: ItemVectors, hold_out: Collection[str]) -> list[str]:
 
 
 def _check_made_from(tokenizer: Any, vectors: ItemVectors) -> None:
-  made_from = getattr(tokenizer, "vectors_version", vectors.version)
+  if not seams.offers(type(tokenizer), MadeByRun):
+    return
+  made_from = tokenizer.vectors_version
   if made_from != vectors.version:
     raise ValueError(
       f"{artifact.describe(tokenizer)} was trained with the vectors"

@@ -21,7 +21,7 @@ run that config.before names, in WORKDIR.
 from collections.abc import Collection, Mapping
 import os
 import pathlib
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from absl import logging
 import numpy as np
@@ -32,19 +32,13 @@ from genrec_jax.core.build import build
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
+from genrec_jax.semantic_ids.quantizers.base import MadeByRun
 
 _KEYS = {
   "content": ("directory", "template", "encoder"),
   "tokens": ("directory", "tokenizer", "unique", "seed", "assign_unseen"),
 }
 _NEEDED = {"content": ("template", "encoder"), "tokens": ("tokenizer",)}
-
-
-@runtime_checkable
-class MadeByRun(Protocol):
-  """A tokenizer that a run has trained, on vectors of a version."""
-
-  vectors_version: str
 
 
 def directory_of(

@@ -40,6 +40,7 @@ def test_the_caller_and_the_config_cannot_both_set_a_key():
     ({"name": "objectives.SampledSoftmx"}, "mean 'SampledSoftmax'"),
     ({"name": "objectives.softmax.FullSoftmax"}, "name is 'objectives.FullSo"),
     ({"name": "softmax"}, "must be 'package.Name'"),
+    ({"name": ["softmax"]}, "must be a mapping with a 'name'"),
     ({"name": "objectives._finish"}, "offers no '_finish'"),
   ],
 )

@@ -7,6 +7,7 @@ of an example, with times at the borders of what int32 holds.
 
 import dataclasses
 
+from hypothesis import given, strategies as st
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ from tests.data.layouts.requests_by_hand import (
 _MAX, _YEAR = 2**31 - 1, 365 * 86_400
 # The last request, and how long before it the first event with a time was.
 _CASES = [
-  *((80, 70), (2**30 - 2, 70), (2**30 - 2, 31 * _YEAR)),
+  *((80, 70), (2 * _YEAR, 70), (2**30 - 2, 70), (2**30 - 2, 31 * _YEAR)),
   *((2**30 - 1, 70), (2**30, 70), (2**30, 2**30), (2**30 + 7, 35 * _YEAR)),
   *((_MAX, 70), (_MAX, _MAX), (_MAX, 2**30)),
   *((-5, 70), (-(2**31) + 70, 70), (40, 80)),
@@ -75,7 +76,7 @@ def _check(time, query_time, record, unchanged):
 @pytest.mark.parametrize(("last", "span"), _CASES)
 def test_buckets_of_every_layout(kind, last, span):
   record = _record(last, span)
-  unchanged = 0 <= last - span and last <= 2**30 - 2 and span < 10**9
+  unchanged = 0 <= last - span <= 2 * _YEAR and span < 10**9
   for layout in (
     kind(FEEDBACK, 8, 2),
     kind(FEEDBACK, 8, 2, history_loss=True, context=("age",)),
@@ -111,13 +112,23 @@ def test_buckets_of_every_layout(kind, last, span):
     _check(*(batch[f"{n}_BL"][real] for n in names), record, unchanged)
 
 
-def test_times_that_are_all_known_or_ordinary_stay():
-  times = np.array([-(2**31), 5, _MAX], np.int32)
-  assert measurable(times).tolist() == times.tolist()
+def test_times_that_are_unknown_or_ordinary_stay():
   nobody = np.full(3, UNKNOWN_TIME, np.int32)
   assert measurable(nobody).tolist() == nobody.tolist()
   some = np.array([UNKNOWN_TIME, 0, 10**9, 3], np.int32)
   assert measurable(some).tolist() == some.tolist()
+
+
+@given(
+  st.lists(st.integers(-(2**31), _MAX), min_size=1, max_size=8),
+  st.sets(st.integers(0, 7), max_size=4),
+)
+def test_times_hang_on_none_that_come_later(times, unknown):
+  times = np.sort(np.array(times, np.int32))
+  times[[i for i in unknown if i < len(times)]] = UNKNOWN_TIME
+  whole = measurable(times)
+  for end in range(len(times)):
+    assert measurable(times[:end]).tolist() == whole[:end].tolist()
 
 
 def test_gaps_beyond_int32_are_its_largest_number():

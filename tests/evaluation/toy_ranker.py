@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from genrec_jax.core import sharding
+from genrec_jax.core.seams import NO_LIMIT
 from genrec_jax.core.sharding import MeshOptions
 from genrec_jax.core.types import Outputs
 from genrec_jax.data.dataset.feedback import Feedback
@@ -52,7 +53,9 @@ class ItemBias(nn.Module):
   num_tasks: int
 
   uses_time = False
-  logical_axes = {"embedding": (None, None)}
+  max_length = NO_LIMIT
+  item_tables = (("table",),)
+  logical_axes = {"table": (None, None)}
 
   def setup(self):
     shape = (self.num_items + 1, self.num_tasks)

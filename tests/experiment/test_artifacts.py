@@ -39,7 +39,7 @@ def _make(workdir, seed=0):
 def _open(workdir):
   artifacts = Artifacts.of(_SECTIONS, workdir, Histories(workdir / "data"))
   assert artifacts.versions == {}
-  assert artifacts.codes.shape == (len(artifacts.catalog.ids), 3)
+  assert artifacts.codes().shape == (len(artifacts.catalog.ids), 3)
   return artifacts
 
 
@@ -47,10 +47,10 @@ def _open(workdir):
 def test_codes_and_vectors_are_in_the_order_of_the_catalogue(tmp_path):
   tokens = _make(tmp_path)
   artifacts = _open(tmp_path)
-  assert not artifacts.codes[0].any() and not artifacts.vectors[0].any()
+  assert not artifacts.codes()[0].any() and not artifacts.vectors()[0].any()
   for index in (1, 7, 30):
     row = tokens.item_ids.index(artifacts.catalog.ids[index])
-    np.testing.assert_array_equal(artifacts.codes[index], tokens.codes[row])
+    np.testing.assert_array_equal(artifacts.codes()[index], tokens.codes[row])
   assert set(artifacts.versions) == {"vectors", "tokens", "lineage"}
 
 
@@ -61,8 +61,8 @@ def test_a_table_that_has_grown_is_accepted_and_says_who_left(tmp_path):
   artifacts = _open(tmp_path)
   artifacts.check(trained)
   gone = [artifacts.catalog.index_of(name) for name in tokens.item_ids[3:5]]
-  assert not artifacts.live[gone].any() and not artifacts.live[0]
-  assert artifacts.live.sum() == len(tokens.codes) - 3
+  assert not artifacts.live()[gone].any() and not artifacts.live()[0]
+  assert artifacts.live().sum() == len(tokens.codes) - 3
 
 
 def test_another_table_is_refused_by_both_versions(tmp_path):
@@ -91,4 +91,4 @@ def test_missing_artifacts_say_how_to_make_them(tmp_path):
   artifacts = Artifacts.of(_SECTIONS, tmp_path, Histories(tmp_path / "data"))
   for name in ("codes", "vectors"):
     with pytest.raises(ValueError, match="tokenize_items.py"):
-      getattr(artifacts, name)
+      getattr(artifacts, name)()

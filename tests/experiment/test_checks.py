@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parts of a run that do not agree are refused before anything is computed."""
 
-import types
-
 import pytest
 
+from genrec_jax.data import layouts
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.experiment.checks import check_tasks
 from genrec_jax.objectives.combine import WeightedSum
 from genrec_jax.objectives.pointwise import BinaryCrossEntropy
+from genrec_jax.objectives.softmax import FullSoftmax
 
-_LAYOUT = types.SimpleNamespace(feedback=Feedback(("click", "like")))
+_LAYOUT = layouts.Fused(Feedback(("click", "like")), 4)
 
 
 @pytest.mark.parametrize("tasks", [("like", "click"), ("click", "share")])
@@ -23,5 +23,5 @@ def test_tasks_by_other_names_or_in_another_order_are_refused(tasks):
       check_tasks(objective, _LAYOUT)
   check_tasks(BinaryCrossEntropy(("click", "like")), _LAYOUT)
   # Next items have no tasks, and their layouts no feedback.
-  check_tasks(object(), _LAYOUT)
-  check_tasks(loss, object())
+  check_tasks(FullSoftmax(), _LAYOUT)
+  check_tasks(loss, layouts.NextItem(4))

@@ -151,7 +151,7 @@ def test_a_search_by_codes_and_vectors_needs_its_file_and_a_name(
         scores[b, :count], expected[b, ids[b, :count]], rtol=1e-5, atol=1e-9
       )
       assert not ids[b, count:].any() and (scores[b, count:] == -np.inf).all()
-    np.testing.assert_array_equal(aux["codes"], run.artifacts.codes[ids])
+    np.testing.assert_array_equal(aux["codes"], run.artifacts.codes()[ids])
   # Batches of any size, and other parameters, are the same program.
   doubled = jax.tree.map(lambda x: 2 * x, params)
   again = run.search(doubled)(batch, 44, ItemMask.of(allowed))[1]

@@ -2,7 +2,6 @@
 """RQ-VAE: the one step trains it; its tokenizer codes as it does."""
 
 import functools
-import types
 
 import jax
 import numpy as np
@@ -19,6 +18,7 @@ from genrec_jax.semantic_ids.quantizers import base as tokenizer
 from genrec_jax.train.optimizers import adamw
 from genrec_jax.train.state import init_params, init_state
 from genrec_jax.train.step import make_train_step
+from tests.data.layouts.parts_by_hand import ArtifactsByHand
 
 _N, _D = 256, 12
 
@@ -104,7 +104,9 @@ def _quality(system, params):
   vectors = np.concatenate([np.zeros((1, _D), np.float32), _vectors()])
   run = _run(system)
   # Only the vectors are read.
-  object.__setattr__(run, "artifacts", types.SimpleNamespace(vectors=vectors))
+  object.__setattr__(
+    run, "artifacts", ArtifactsByHand(None, vectors_V1D=vectors)
+  )
   return CodeQuality().validate(run, params, None)
 
 

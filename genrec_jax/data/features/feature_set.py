@@ -11,13 +11,13 @@ Unbound, all are 0: shapes are known without data.
 
 import dataclasses
 import functools
-from typing import Any
 
 from jaxtyping import Int
 import numpy as np
 
-from genrec_jax.data.dataset.catalog import Users
+from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.feedback import BoundFeedback
+from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.features.features import (
   MOMENT,
   Feature,
@@ -76,14 +76,15 @@ class FeatureSet:
     """How many features are of the moment."""
     return len(self._places["moment"])
 
-  def bind(self, artifacts: Any, feedback: BoundFeedback) -> "FeatureSet":
+  def bind(
+    self, histories: Histories, catalog: Catalog, feedback: BoundFeedback
+  ) -> "FeatureSet":
     """The set with encoders fitted on the data set's training part."""
-    histories = artifacts.histories
     fitted = fit_features(
       self.features,
       feedback,
       histories,
-      artifacts.catalog,
+      catalog,
       Users(histories.directory),
       Clock(histories.manifest.epoch_seconds, self.utc_offset_hours),
     )

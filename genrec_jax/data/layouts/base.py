@@ -5,14 +5,39 @@ A layout says what an example is made of; the pipeline packs examples into rows
 and has the layout name their columns (core/seams.py: Layout).
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+import pathlib
+from typing import Protocol, runtime_checkable
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 import numpy as np
 
+from genrec_jax.core.seams import Model
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import HistorySource
+
+
+@runtime_checkable
+class Artifacts(Protocol):
+  """What a layout may read of a run's data set and of what was made of it.
+
+  Attributes:
+    histories: the prepared data set.
+    directories: where each kind of artifact lies, for messages.
+  """
+
+  histories: HistorySource
+  directories: Mapping[str, pathlib.Path]
+
+  @property
+  def catalog(self) -> Catalog:
+    """The items that indices mean."""
+
+  def vectors(self) -> Float[np.ndarray, "V1 D"]:
+    """Vectors by item index; ValueError where there are none."""
+
+  def codes(self) -> Int[np.ndarray, "V1 M"]:
+    """Codes by item index; ValueError likewise."""
 
 
 class BaseLayout:
@@ -30,11 +55,11 @@ class BaseLayout:
 
   max_segments: int | None = None
 
-  def bind(self, artifacts: Any) -> "BaseLayout":
+  def bind(self, artifacts: Artifacts) -> "BaseLayout":
     """The same layout with what it needs of the run's artifacts."""
     return self
 
-  def check_system(self, system: Any) -> None:
+  def check_system(self, system: Model) -> None:
     """Raises a ValueError where a system does not fit; here, anything does."""
 
   def names(self, users: Users, catalog: Catalog) -> list[str]:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import HistorySource
-from genrec_jax.data.layouts.base import BaseLayout
+from genrec_jax.data.layouts.base import Artifacts, BaseLayout
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "partner")
@@ -55,13 +55,13 @@ class CatalogRows(BaseLayout):
     """Positions of an example."""
     return self.group
 
-  def bind(self, artifacts: Any) -> "BoundCatalogRows":
+  def bind(self, artifacts: Artifacts) -> "BoundCatalogRows":
     """The layout with vectors and partners.
 
     Raises:
       ValueError: vectors of another width, or no item to train on.
     """
-    vectors = artifacts.vectors
+    vectors = artifacts.vectors()
     if vectors.shape[1] != self.width:
       raise ValueError(
         f"config.pipeline.layout.width={self.width}, and the item vectors have"
@@ -87,6 +87,15 @@ class CatalogRows(BaseLayout):
   def names(self, users: Users, catalog: Catalog) -> list[str]:
     """Items are read here, not users."""
     return catalog.ids
+
+  def example(
+    self, record: Record, end: int, rng: np.random.Generator | None = None
+  ) -> Int[np.ndarray, "n C"]:
+    """Rows of the record's items, without partners."""
+    del rng
+    rows = np.zeros((end, len(_COLUMNS)), np.int32)
+    rows[:, 0] = record["item"][:end]
+    return rows
 
   def batch(
     self,
@@ -140,8 +149,7 @@ class BoundCatalogRows(CatalogRows):
     self, record: Record, end: int, rng: np.random.Generator | None = None
   ) -> Int[np.ndarray, "n C"]:
     """Rows of the record's items, each with a partner or 0."""
-    rows = np.zeros((end, len(_COLUMNS)), np.int32)
-    rows[:, 0] = record["item"][:end]
+    rows = super().example(record, end, rng)
     if self.beside is not None and rng is not None:
       rows[:, 1] = [self._partner(item, rng) for item in rows[:, 0]]
     return rows

@@ -17,7 +17,6 @@ more makes several examples.
 
 import dataclasses
 import functools
-from typing import Any
 
 from jaxtyping import Int
 import numpy as np
@@ -30,7 +29,7 @@ from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.features.feature_set import FeatureSet
 from genrec_jax.data.features.features import Feature, FittedFeatures
 from genrec_jax.data.features.moments import Moments
-from genrec_jax.data.layouts.base import BaseLayout, named_columns
+from genrec_jax.data.layouts.base import Artifacts, BaseLayout, named_columns
 from genrec_jax.data.layouts.labelled_events import (
   FIRST,
   LabelledEvents,
@@ -113,9 +112,10 @@ class PointwiseRows(BaseLayout):
     """Bits of label_BL."""
     return self.feedback.num_tasks
 
-  def check_system(self, system: Any) -> None:
+  def check_system(self, system: seams.Model) -> None:
     """Raises a ValueError where a system is built for other features."""
-    names = ("feature_rows", "history_columns", "num_actions", "num_tasks")
+    seams.require(system, seams.RowModel, "config.system")
+    names = seams.members(seams.RowModel)
     if seams.offers(system, seams.TowerModel):
       names += ("item_columns",)
       for feature in self.features:
@@ -125,18 +125,18 @@ class PointwiseRows(BaseLayout):
             " reads apart: leave it out of config.pipeline.layout.features."
           )
     for name in names:
-      theirs, own = getattr(system, name, None), getattr(self, name)
+      theirs, own = getattr(system, name), getattr(self, name)
       if theirs != own:
         raise ValueError(
           f"config.system.{name}={theirs}, and the features of"
           f" config.pipeline.layout make it {own}: set it to that."
         )
 
-  def bind(self, artifacts: Any) -> "PointwiseRows":
+  def bind(self, artifacts: Artifacts) -> "PointwiseRows":
     """The layout with encoders fitted on the data set's training part."""
     actions = artifacts.histories.manifest.actions
     fitted = self.feature_set.bind(
-      artifacts, self.feedback.bind(actions)
+      artifacts.histories, artifacts.catalog, self.feedback.bind(actions)
     ).fitted
     shown = (self.shown or self.feedback).bind(actions)
     return dataclasses.replace(self, fitted=fitted, bound_shown=shown)

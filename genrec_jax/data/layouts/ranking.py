@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 from jaxtyping import Int
 import numpy as np
 
+from genrec_jax.core import seams
 from genrec_jax.core.roles import CANDIDATE, TARGET
 from genrec_jax.data.dataset.catalog import Users
 from genrec_jax.data.dataset.feedback import BoundFeedback, Feedback
@@ -33,7 +34,7 @@ from genrec_jax.data.dataset.impressions import Impressions
 from genrec_jax.data.features.feature_set import FeatureSet
 from genrec_jax.data.features.moments import Moments
 from genrec_jax.data.features.user_tokens import hashed_attributes
-from genrec_jax.data.layouts.base import BaseLayout, named_columns
+from genrec_jax.data.layouts.base import Artifacts, BaseLayout, named_columns
 from genrec_jax.data.layouts.request_columns import (
   ARRAYS,
   COLUMNS,
@@ -120,13 +121,13 @@ class RequestLayout(BaseLayout):
     again = self.history_loss and self.targets_of_history
     return self.request_length + self.max_events * again
 
-  def bind(self, artifacts: Any) -> "RequestLayout":
+  def bind(self, artifacts: Artifacts) -> "RequestLayout":
     """The layout with what actions mean and the attributes of users."""
     actions = artifacts.histories.manifest.actions
     context_UC, features = None, self.features
     bound = self.feedback.bind(actions)
     if features is not None:
-      features = features.bind(artifacts, bound)
+      features = features.bind(artifacts.histories, artifacts.catalog, bound)
     if self.context:
       context_UC = hashed_attributes(
         Users(artifacts.histories.directory).attributes,
@@ -193,8 +194,9 @@ class RequestLayout(BaseLayout):
       batch["item_features_BLG"] = self.features.of_events(item_BL)
     return batch
 
-  def check_system(self, system: Any) -> None:
+  def check_system(self, system: seams.Model) -> None:
     """Raises a ValueError where a system would read less than tokens tell."""
+    seams.require(system, seams.RequestModel, "config.system")
     told = self.features or FeatureSet()
     own = {
       "feature_rows": told.rows,
@@ -206,9 +208,7 @@ class RequestLayout(BaseLayout):
     if self.asked_kind == CANDIDATE:
       own["unknown_action"] = True
     for name, value in own.items():
-      # Whatever has no features reads none.
-      default = () if name in ("feature_rows", "history_columns") else value
-      theirs = getattr(system, name, default)
+      theirs = getattr(system, name)
       if theirs != value:
         raise ValueError(
           f"config.system.{name}={theirs}, and config.pipeline.layout makes it"

@@ -30,12 +30,11 @@ from genrec_jax.data.schema import Record
 # 34 years before the data set's first event.
 UNKNOWN_TIME = -(2**30)
 UNKNOWN_GAP = -1
-# Known times of an example with unknown ones: within 0 .. _LAST, so that the
-# farthest is still less than int32's largest number from UNKNOWN_TIME, and no
-# more than 31 years apart, which is less than any of them is from it, by one
-# bucket of ops/time_buckets.py.
-_LAST = 2**30 - 2
+# Known times of an example begin within 0 .. _LATEST_FIRST and go on for _SPAN
+# (31 years) at most. So any two are less apart than each is from UNKNOWN_TIME,
+# by one bucket of ops/time_buckets.py, and that is within int32.
 _SPAN = 10**9
+_LATEST_FIRST = 2**30 - 2 - _SPAN
 _INT32_MAX = np.iinfo(np.int32).max
 
 
@@ -131,26 +130,23 @@ def measurable(times: Int[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
   """Times of one example, as a model that subtracts them in int32 needs them.
 
   Only differences count. Those of known times stay what they are up to 31
-  years before the last one, and what is longer ago counts as that: where an
-  example holds unknown times and more than 31 years, its oldest differences
-  thus hang on how long it goes on. Between a known and an unknown
-  time they are greater than between any two known ones, and within int32,
-  whatever the known times are. Nothing changes where known times lie within 34
-  years from 0 on and 31 of each other, or where all are known.
+  years after the first one, and what comes later counts as that. Between a
+  known and an unknown time they are greater than between any two known ones,
+  and within int32, whatever the known times are. The first known time alone
+  says how the others are moved: events never hang on what comes after them.
+  Nothing changes where known times begin within two years from 0 on.
 
   Args:
     times: seconds, int32; UNKNOWN_TIME where not known.
   """
   known = times != UNKNOWN_TIME
-  if known.all() or not known.any():
+  if not known.any():
     return times
   mine = times[known].astype(np.int64)
-  last = mine.max()
-  mine = np.maximum(mine, last - _SPAN)
-  if last > _LAST or mine.min() < 0:
-    mine += _LAST - last
+  first = mine.min()
+  since = np.minimum(mine - first, _SPAN)
   result = times.copy()
-  result[known] = mine
+  result[known] = np.clip(first, 0, _LATEST_FIRST) + since
   return result
 
 

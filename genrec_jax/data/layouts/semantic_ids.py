@@ -12,13 +12,12 @@ ITEMS; `batch` looks their codes up, M per item (semantic_ids/item_tokens.py):
 
 from collections.abc import Mapping
 import dataclasses
-from typing import Any
 
 from jaxtyping import Int
 import numpy as np
 
 from genrec_jax.data.dataset.requests import Requests
-from genrec_jax.data.layouts.base import BaseLayout
+from genrec_jax.data.layouts.base import Artifacts, BaseLayout
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "user")
@@ -48,7 +47,7 @@ class TokenHistory(BaseLayout):
     """Columns of an Example."""
     return len(_COLUMNS)
 
-  def bind(self, artifacts: Any) -> "TokenHistory":
+  def bind(self, artifacts: Artifacts) -> "TokenHistory":
     """The layout with the codes of the data set's items."""
     return dataclasses.replace(
       self, codes=codes_of_catalog(artifacts, self.num_levels)
@@ -105,14 +104,14 @@ class TokenHistory(BaseLayout):
 
 
 def codes_of_catalog(
-  artifacts: Any, num_levels: int
+  artifacts: Artifacts, num_levels: int
 ) -> Int[np.ndarray, "V1 M"]:
   """Codes by item index, (V + 1, M).
 
   Raises:
     ValueError: items without codes, or codes of another number of levels.
   """
-  codes = artifacts.codes
+  codes = artifacts.codes()
   if codes.shape[1] != num_levels:
     raise ValueError(
       f"config.pipeline.layout.num_levels={num_levels}, and the item tokens in"

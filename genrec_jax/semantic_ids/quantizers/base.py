@@ -42,6 +42,13 @@ class Tokenizer(Protocol):
     """Learns codes from the vectors of a catalogue (without a padding row)."""
 
 
+@runtime_checkable
+class MadeByRun(Protocol):
+  """A tokenizer that a run has trained, on vectors of a version."""
+
+  vectors_version: str
+
+
 class Fitted:
   """Base of fitted tokenizers: frozen dataclasses, registered by `fitted`.
 

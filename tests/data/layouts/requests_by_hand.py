@@ -17,6 +17,7 @@ from genrec_jax.data.features.encoders import Percentiles, Vocabulary
 from genrec_jax.data.features.feature_set import FeatureSet
 from genrec_jax.data.features.features import Feature, FittedFeatures
 from genrec_jax.data.features.moments import Clock, context_functions
+from tests.data.layouts.parts_by_hand import ArtifactsByHand
 
 ACTIONS = ["", "skip", "click", "like", "click|like", "untimed", "like|untimed"]
 FEEDBACK = Feedback(("click", "like"))
@@ -64,7 +65,7 @@ def bound(layout):
   """
   features, context = layout.features, layout.context
   layout = dataclasses.replace(layout, features=None, context=())
-  layout = layout.bind(types.SimpleNamespace(histories=OneUser()))
+  layout = layout.bind(ArtifactsByHand(OneUser()))
   if context:
     values = 1 + np.arange(len(context), dtype=np.int32)[None]
     layout = dataclasses.replace(layout, context=context, context_UC=values)

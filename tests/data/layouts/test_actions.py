@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tokens of requests by hand: what each tells, where it is, what it may see."""
 
-import types
 import zlib
 
 import numpy as np
@@ -21,6 +20,7 @@ from genrec_jax.data.layouts.labelled_events import LabelledEvents
 from genrec_jax.data.layouts.request_columns import NEXT_ITEM, PLACE
 from genrec_jax.data.layouts.request_events import UNKNOWN_TIME
 from genrec_jax.data.layouts.request_examples import RequestExamples
+from tests.data.layouts.parts_by_hand import ModelByHand
 from tests.data.layouts.requests_by_hand import (
   ACTIONS,
   FEATURES,
@@ -292,7 +292,15 @@ def test_a_system_that_reads_less_than_tokens_tell_is_refused(
   layout, told, message
 ):
   whole = layout(FEEDBACK, 8, context=("a",), context_ids=5)
-  fits = {"num_actions": 2, "unknown_action": True, "context_ids": 5}
-  whole.check_system(types.SimpleNamespace(**fits))
+  fits = {
+    "feature_rows": (),
+    "history_columns": (),
+    "num_actions": 2,
+    "unknown_action": True,
+    "context_ids": 5,
+  }
+  whole.check_system(ModelByHand(**fits))
   with pytest.raises(ValueError, match=message):
-    whole.check_system(types.SimpleNamespace(**fits | told))
+    whole.check_system(ModelByHand(**fits | told))
+  with pytest.raises(ValueError, match="lacks unknown_action, .*num_actions"):
+    whole.check_system(ModelByHand())

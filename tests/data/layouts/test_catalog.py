@@ -12,6 +12,7 @@ from genrec_jax.data.layouts.catalog import (
 )
 from genrec_jax.data.pipeline.pipeline import training_batches
 from genrec_jax.data.splits import LeaveOneOut
+from tests.data.layouts.parts_by_hand import ArtifactsByHand
 
 _V = 9
 
@@ -44,10 +45,8 @@ def _artifacts(width=4):
     items = record["item"][: _DATA.split.train_end(record)]
     np.add.at(count, items, 1)
   vectors = np.arange((_V + 1) * width, dtype=np.float32).reshape(-1, width)
-  return types.SimpleNamespace(
-    vectors=vectors,
-    histories=_DATA,
-    catalog=types.SimpleNamespace(count=count),
+  return ArtifactsByHand(
+    _DATA, types.SimpleNamespace(count=count), vectors_V1D=vectors
   )
 
 

@@ -2,7 +2,6 @@
 """Rows of features: by hand, without the future, alike in training and use."""
 
 import dataclasses
-import types
 
 import numpy as np
 import polars as pl
@@ -30,6 +29,7 @@ from genrec_jax.data.pipeline.pipeline import training_batches
 from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.schema import RawLog
 from genrec_jax.data.splits import GlobalTime
+from tests.data.layouts.parts_by_hand import ArtifactsByHand, ModelByHand
 
 _HOUR = 3600
 _ACTIONS = ["skip", "click", "click|like", "like|untimed"]
@@ -107,9 +107,7 @@ def _artifacts(folder, events=_EVENTS):
     validation_start=f"{100 * _HOUR:09d}", test_start=f"{200 * _HOUR:09d}"
   )
   prepare(_Source(tuple(events)), split, folder)
-  return types.SimpleNamespace(
-    histories=Histories(folder), catalog=Catalog(folder)
-  )
+  return ArtifactsByHand(Histories(folder), Catalog(folder))
 
 
 @pytest.fixture(scope="module")
@@ -282,7 +280,7 @@ def test_a_request_says_what_an_impression_does_but_for_the_item(
 
 def test_towers_that_do_not_meet_have_no_affinity(layout):
   names = ("feature_rows", "history_columns", "num_actions", "num_tasks")
-  system = types.SimpleNamespace(
+  system = ModelByHand(
     item_columns=layout.item_columns,
     **{name: getattr(layout, name) for name in names},
   )
@@ -344,7 +342,7 @@ def test_lists_are_values_and_numbers_need_no_text(artifacts):
 
 def test_a_system_of_other_tables_is_refused():
   rows = _LAYOUT.feature_rows
-  system = types.SimpleNamespace(
+  system = ModelByHand(
     feature_rows=rows,
     history_columns=_LAYOUT.history_columns,
     num_actions=2,
