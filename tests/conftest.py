@@ -75,8 +75,14 @@ def _set(name: str, value: object) -> None:
   jax.config.update(name, value)
 
 
+def _optimize(how: bool) -> None:
+  """Whether to compile as users do: for CPUs, and for TPUs nobody has."""
+  _set(_UNOPTIMIZED, not how)
+  _set("jax_optimization_level", "UNKNOWN" if how else "O0")
+
+
 _set("jax_platforms", "cpu")
-_set(_UNOPTIMIZED, True)
+_optimize(False)
 quick_xla.read_flags()
 if _compiled_programs():
   _set("jax_compilation_cache_dir", str(_compiled_programs()))
@@ -162,10 +168,10 @@ def pytest_collection_modifyitems(
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
   # Compiles as users do, here and in commands, for the mark `optimized`.
-  unoptimized = item.get_closest_marker("optimized") is None
-  if unoptimized != jax.config.values[_UNOPTIMIZED]:
+  optimized = item.get_closest_marker("optimized") is not None
+  if optimized == jax.config.values[_UNOPTIMIZED]:
     jax.clear_caches()
-    _set(_UNOPTIMIZED, unoptimized)
+    _optimize(optimized)
 
 
 @pytest.hookimpl(trylast=True)

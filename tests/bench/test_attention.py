@@ -96,6 +96,7 @@ def test_the_table_shows_every_part():
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 @pytest.mark.skipif(
   importlib.util.find_spec("libtpu") is None, reason="needs the extra `aot`"
 )

@@ -116,6 +116,7 @@ def test_a_part_is_named_and_has_what_it_needs():
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 @_COMPILES
 @pytest.mark.parametrize(
   ("topology", "forward", "both"),
