@@ -7,14 +7,14 @@
 
 `config.data` maps columns to roles and has every field of
 data/sources/files.py. An empty one is not read: `--config.data.timestamp=` for
-a log without times. A table of items (`items_path`) gives titles. README.md,
-"Bring your own data", shows it whole. The model and its hyperparameters are
+a log without times. A table of items (`items_path`) gives titles.
+docs/your_data.md shows it whole. The model and its hyperparameters are
 those of hstu_movielens.py, with two changes that suit catalogues of any size:
 1,024 negatives shared by a batch (.40 s a step instead of .50 s at full ML-1M
 rows on 2 CPU cores), and stopping by the validation part alone.
 
-Variants: `quicktest`, and of hstu_movielens.py those that switch biases and
-`global_time`.
+Variants: `quicktest`, `small` (a notebook's: width 32, 300 steps), and of
+hstu_movielens.py those that switch biases and `global_time`.
 """
 
 from ml_collections import ConfigDict
@@ -22,13 +22,21 @@ from ml_collections.config_dict import placeholder
 
 from configs import common, hstu_movielens
 
-_VARIANTS = ("quicktest", "global_time", "no_time", "no_bias", "softmax")
+_VARIANTS = (
+  "quicktest",
+  "small",
+  "global_time",
+  "no_time",
+  "no_bias",
+  "softmax",
+)
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """HSTU with both biases on sources.Files."""
   variants = common.variants(arg, _VARIANTS)
-  c = hstu_movielens.get_config("-".join(variants - {"quicktest"}))
+  shared = variants - {"quicktest", "small"}
+  c = hstu_movielens.get_config("-".join(shared))
   c.name = "-".join(["hstu_files", *sorted(variants - {"quicktest"})])
   c.data = {
     "name": "sources.Files",
@@ -59,6 +67,27 @@ def get_config(arg: str = "") -> ConfigDict:
     "count": 1024,
   }
   c.train = common.train_options(steps=20_000, eval_every_steps=250, patience=5)
+  if "small" in variants:
+    _small(c)
   if "quicktest" in variants:
     common.quicktest(c)
   return c
+
+
+def _small(c: ConfigDict) -> None:
+  """A model that learns something within a minute on two CPU cores."""
+  c.title = "HSTU (small)"
+  length, width = 64, 32
+  c.pipeline.layout.max_length = c.pipeline.row_length = length
+  c.pipeline.batch_size = 32
+  c.system.width = width
+  c.system.num_positions = c.system.backbone.num_positions = length
+  c.system.backbone.update(
+    num_heads=1, key_width=width, value_width=width, num_layers=2
+  )
+  if "normalizer" in c.system.backbone.attention:
+    c.system.backbone.attention.normalizer = float(length)
+  c.objective.negatives.count = 256
+  c.optimizer.update(learning_rate=3e-3, warmup_steps=50)
+  c.train.update(steps=300, eval_every_steps=100)
+  c.train.eval_users = 1_000

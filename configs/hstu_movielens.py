@@ -8,7 +8,7 @@ Expected on ML-1M, last event of each user, full ranking, stable sort: HR@10
 .305, NDCG@10 .175 without the time bias (`order_only`, one seed); with it
 others publish .323 and .188 (configs/hstu_movielens_half.py measures what the
 time bias is worth). 100 epochs took 62 minutes on 2 busy CPU cores. Measured
-figures are in the README's table.
+figures are in docs/results.md.
 
 Variants: `no_time` and `no_bias` switch biases off, `softmax` the SiLU;
 `production` takes the layer that the authors run in production, which has no

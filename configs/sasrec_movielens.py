@@ -6,7 +6,7 @@
 
 Expected on ML-1M, last event of each user, full ranking, stable sort: HR@10
 .300, NDCG@10 .169 (`order_only`, one seed). 100 epochs took 76 minutes on 2
-busy CPU cores. Measured figures are in the README's table.
+busy CPU cores. Measured figures are in docs/results.md.
 
 Same data, loss, negatives and optimizer as configs/hstu_movielens.py; variants
 `100k`, `20m`, `global_time` and `order_only` as there. Differences from the

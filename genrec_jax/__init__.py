@@ -10,6 +10,10 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str):
   # They need JAX and Flax; `import genrec_jax` alone stays fast.
+  if name == "fit":
+    from genrec_jax.serving.fit import fit
+
+    return fit
   if name == "load":
     from genrec_jax.serving.recommender import load
 

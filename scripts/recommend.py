@@ -5,25 +5,33 @@
     python scripts/recommend.py --workdir=runs/a --history=50,181,172
     python scripts/recommend.py --workdir=runs/a --all-users \
         --output=recs.parquet
+    python scripts/recommend.py --workdir=runs/a --user=42 \
+        --where=category=Bowl --deny=@sold_out.txt
     python scripts/recommend.py --workdir=runs/a --list_users=5
     python scripts/recommend.py --workdir=runs/a --user=42 --ranker=runs/b \
         --candidates=100 --weights=click=1,like=10
 
 With --ranker, what the first model finds is ordered by what the user would do
 with it, by a second (scripts/rank.py) on the same data, or by the same one if
-it does both. Seen items are left out unless --keep-seen is given. --all-users
-writes columns user_id, rank, item_id, score, title; the file appears when it is
-complete. A flag's name may be written with - or with _.
+it does both. Seen items are left out where the run's evaluation does so, or as
+--keep-seen or --nokeep-seen says; --allow and --deny list item ids, or @FILE
+with one a line, and --where asks for a value of an attribute. Whoever nothing
+is known of gets popular items, marked as such, unless --strict is given.
+--all-users writes user_id, rank, item_id, score, title, source to a .parquet,
+.csv or .jsonl file, which appears when it is complete; --as_of=test asks what
+an evaluation asks, and writes what it withheld beside the lists. A flag's name
+may be written with - or with _.
 """
 
 import pathlib
+import sys
+from typing import Any
+import warnings
 
 from absl import app, flags, logging
-import polars as pl
-import pyarrow.parquet as pq
+import numpy as np
 from tqdm import tqdm
 
-from genrec_jax.core import atomic
 from genrec_jax.core.flag_names import parse_flags
 from genrec_jax.data.dataset.catalog import Users
 from genrec_jax.data.times import to_the_minute
@@ -31,20 +39,37 @@ from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import CHECKPOINTS
 from genrec_jax.experiment.searches import RETRIEVERS
 from genrec_jax.serving.recommender import Recommender, load
+from genrec_jax.serving.table_file import TableFile
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a trained run.")
 _USER = flags.DEFINE_string("user", None, "Id of a user of the data set.")
 _HISTORY = flags.DEFINE_list("history", None, "Item ids, oldest first.")
 _ALL = flags.DEFINE_bool("all_users", False, "Every user, into --output.")
 _LIST = flags.DEFINE_integer("list_users", 0, "Print this many user ids.")
-_OUTPUT = flags.DEFINE_string("output", None, "Parquet file of --all-users.")
+_OUTPUT = flags.DEFINE_string("output", None, "File of --all-users.")
+_AS_OF = flags.DEFINE_enum(
+  "as_of",
+  None,
+  ["validation", "test"],
+  "Of --all-users: ask what an evaluation of that part asks.",
+)
+_ALLOW = flags.DEFINE_list("allow", None, "Ids of these items alone, or @FILE.")
+_DENY = flags.DEFINE_list("deny", [], "Ids of none of these, or @FILE.")
+_WHERE = flags.DEFINE_multi_string(
+  "where", [], "ATTRIBUTE=VALUE; given again for one attribute, either will do."
+)
+_STRICT = flags.DEFINE_bool(
+  "strict", False, "An unknown user or item is an error."
+)
 _K = flags.DEFINE_integer("k", 10, "Items per user.", lower_bound=1)
 _TIME = flags.DEFINE_integer(
   "request_time",
   None,
   "Unix seconds at which is asked; default: the last event and a median gap.",
 )
-_KEEP_SEEN = flags.DEFINE_bool("keep_seen", False, "Do not hide seen items.")
+_KEEP_SEEN = flags.DEFINE_bool(
+  "keep_seen", None, "Do not hide seen items; default: as it was evaluated."
+)
 _SHOW = flags.DEFINE_integer("show_events", 10, "Last events printed.")
 _RETRIEVER = flags.DEFINE_enum(
   "retriever",
@@ -70,13 +95,14 @@ flags.mark_flag_as_required("workdir")
 def print_one(model: Recommender) -> None:
   """Prints the history of one user and what follows from it."""
   user, history = _USER.value, _HISTORY.value
-  events = model.history(user, history)
+  events = model.history(user, history, strict=_STRICT.value)
   answer = model.recommend(
     user,
     history,
     _K.value,
-    filter_history=not _KEEP_SEEN.value,
     request_time=_TIME.value,
+    strict=_STRICT.value,
+    **_filters(),
   )
   shown = events.tail(_SHOW.value)
   whose = "the given list" if user is None else f"user {user}"
@@ -85,9 +111,44 @@ def print_one(model: Recommender) -> None:
     # As wide without a time, so that titles stay in a column.
     when = f"{to_the_minute(row['time']):16}  " if "time" in row else ""
     print(f"  {when}{_named(row)}")
-  print(f"\nRecommended next ({len(answer)} items)")
+  popular = len(answer) > 0 and answer["source"][0] != "model"
+  print(
+    f"\nRecommended next ({len(answer)} items"
+    + (", the most popular ones" if popular else "")
+    + (f" of {_K.value}: no others are left" * (len(answer) < _K.value))
+    + ")"
+  )
   for place, row in enumerate(answer.iter_rows(named=True), start=1):
     print(f"  {place:>3}  {row['score']:>9.4f}  {_named(row)}")
+
+
+def _filters() -> dict[str, Any]:
+  """What the flags say of the items that may be recommended."""
+  where: dict[str, list[str]] = {}
+  for text in _WHERE.value:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+      raise ValueError(f"--where={text}: write ATTRIBUTE=VALUE.")
+    where.setdefault(name, []).append(value)
+  return {
+    "allow": _ids("allow", _ALLOW.value),
+    "deny": _ids("deny", _DENY.value) or [],
+    "where": where,
+    "filter_history": None
+    if _KEEP_SEEN.value is None
+    else not _KEEP_SEEN.value,
+  }
+
+
+def _ids(name: str, values: list[str] | None) -> list[str] | None:
+  """Ids of a flag: as written, or the lines of its file."""
+  if not values or not values[0].startswith("@"):
+    return values
+  path = pathlib.Path(",".join(values)[1:])
+  if not path.is_file():
+    raise ValueError(f"--{name}=@{path}: there is no such file.")
+  lines = path.read_text(encoding="utf-8").splitlines()
+  return [line.strip() for line in lines if line.strip()]
 
 
 def _named(row: dict) -> str:
@@ -96,24 +157,32 @@ def _named(row: dict) -> str:
   return row["item_id"]
 
 
-def write_all(model: Recommender, output: pathlib.Path) -> int:
-  """Writes everyone's recommendations, batch by batch; returns the rows."""
-  writer, rows = None, 0
+def write_all(model: Recommender, output: pathlib.Path) -> None:
+  """Writes everyone's recommendations, batch by batch, and says of whom."""
+  users, popular = 0, 0
   bar = tqdm(total=len(model.histories), unit="user", desc="recommend")
-  with atomic.replacing(output) as temporary, bar:
-    for table in model.recommend_all(
-      _K.value, filter_history=not _KEEP_SEEN.value
-    ):
-      arrow = table.to_arrow(compat_level=pl.CompatLevel.oldest())
-      if writer is None:
-        writer = pq.ParquetWriter(temporary, arrow.schema)
-      writer.write_table(arrow)
-      rows += len(table)
-      bar.update(table["user_id"].n_unique())
-    if writer is None:
-      raise ValueError("no user has an event: there is nothing to write")
-    writer.close()
-  return rows
+  lists = model.recommend_all(_K.value, as_of=_AS_OF.value, **_filters())
+  with TableFile(output) as file, bar:
+    for table in lists:
+      file.write(table)
+      names = table["user_id"].to_numpy()
+      users += len(np.unique(names))
+      is_popular = table["source"].to_numpy() != "model"
+      popular += len(np.unique(names[is_popular]))
+      bar.update(len(np.unique(names)))
+  print(f"wrote {file.rows:,} rows of {users:,} users to {output}")
+  if popular:
+    print(f"{popular:,} of them have no events: they got popular items")
+  missing = len(model.histories) - users
+  if missing:
+    why = "or have nothing left that they have not seen"
+    if _AS_OF.value:
+      why = f"have nothing withheld in the {_AS_OF.value} part, {why}"
+    print(f"{missing:,} users are not in it: they {why.removeprefix('or ')}")
+
+
+def _print_warning(message, category, filename, lineno, file=None, line=None):
+  print(f"note: {message}", file=sys.stderr)
 
 
 def main(argv: list[str]) -> None:
@@ -127,10 +196,14 @@ def main(argv: list[str]) -> None:
     )
   if _ALL.value != (_OUTPUT.value is not None):
     raise app.UsageError("--all-users and --output belong together")
+  if _AS_OF.value and not _ALL.value:
+    raise app.UsageError("--as_of belongs to --all-users")
   for name in ("weights", "candidates"):
     if flags.FLAGS[name].present and not _RANKER.value:
       raise app.UsageError(f"--{name} belong to --ranker")
   logging.set_verbosity(logging.WARNING)
+  warnings.showwarning = _print_warning
+  warnings.simplefilter("once", UserWarning)
   try:
     if _LIST.value:
       users = Users(Run.open(_WORKDIR.value).histories.directory)
@@ -145,8 +218,7 @@ def main(argv: list[str]) -> None:
       weights=_WEIGHTS.value,
     )
     if _ALL.value:
-      path = pathlib.Path(_OUTPUT.value)
-      print(f"wrote {write_all(model, path):,} rows to {path}")
+      write_all(model, pathlib.Path(_OUTPUT.value))
     else:
       print_one(model)
   except (ValueError, OSError) as error:

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what people look at: the page of one run, or the README's results.
+"""Writes what people look at: the page of one run, or the tables of results.
 
 python scripts/report.py --workdir=WORKDIR
   WORKDIR/report.html: a part of each evaluator, one HTML file that needs no
   network.
-python scripts/report.py --results=results --readme=README.md [--check]
-  the README's results table and results/overview.svg from
-  results/<config>/<seed>.json. With --check nothing is written, and the
-  exit status is 1 where the README differs.
+python scripts/report.py --results=results --readme=README.md \
+    --tables=docs/results.md [--check]
+  the README's table, that of every run, and results/overview.svg, from
+  results/<config>/<seed>.json; either page may be left out. With --check
+  nothing is written, and the exit status is 1 where a page differs.
 """
 
+from collections.abc import Callable, Mapping
 import pathlib
 import sys
 
@@ -21,6 +23,7 @@ from genrec_jax.report import tables
 from genrec_jax.report.overview import overview_svg
 from genrec_jax.report.ranking.runs import read_ranker_runs
 from genrec_jax.report.runs import read_runs
+from genrec_jax.report.summary import summary_markdown
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of one finished run")
 _USER = flags.DEFINE_string(
@@ -32,24 +35,31 @@ _REQUIRE_WIN = flags.DEFINE_bool(
   "exit 1 where the run does not beat its best baseline in all that it does",
 )
 _RESULTS = flags.DEFINE_string("results", None, "folder of finished runs")
-_README = flags.DEFINE_string("readme", None, "file that holds the table")
+_README = flags.DEFINE_string("readme", None, "file of a line per data set")
+_TABLES = flags.DEFINE_string("tables", None, "file of a line per config")
 _CHECK = flags.DEFINE_bool(
-  "check", False, "write nothing; exit 1 where the table differs"
+  "check", False, "write nothing; exit 1 where a page differs"
 )
 
 
-def update_readme(
-  results: pathlib.Path, readme: pathlib.Path, check: bool
-) -> bool:
-  """Brings table and picture up to date; returns whether the table was."""
+def update_pages(
+  results: pathlib.Path,
+  pages: Mapping[pathlib.Path, Callable[..., str]],
+  check: bool,
+) -> list[pathlib.Path]:
+  """Brings pages and picture up to date; returns the pages that were not."""
   runs, rankers = read_runs(results), read_ranker_runs(results)
-  old = readme.read_text(encoding="utf-8")
-  new = tables.splice(old, tables.results_markdown(runs, rankers))
-  if not check:
-    write_text(readme, new)
-    if runs:
-      write_text(results / "overview.svg", overview_svg(runs))
-  return old == new
+  stale = []
+  for path, body in pages.items():
+    old = path.read_text(encoding="utf-8")
+    new = tables.splice(old, body(runs, rankers))
+    if old != new:
+      stale.append(path)
+    if not check:
+      write_text(path, new)
+  if runs and not check:
+    write_text(results / "overview.svg", overview_svg(runs))
+  return stale
 
 
 def report_run(workdir: pathlib.Path) -> None:
@@ -70,9 +80,9 @@ def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
   if (_WORKDIR.value is None) == (_RESULTS.value is None):
-    raise app.UsageError("give either --workdir, or --results and --readme")
-  if _RESULTS.value is not None and _README.value is None:
-    raise app.UsageError("--results needs --readme")
+    raise app.UsageError("give either --workdir, or --results and a page")
+  if _RESULTS.value is not None and not (_README.value or _TABLES.value):
+    raise app.UsageError("--results needs --readme or --tables")
   try:
     report()
   except ValueError as error:
@@ -85,11 +95,15 @@ def report() -> None:
   if _WORKDIR.value is not None:
     report_run(pathlib.Path(_WORKDIR.value))
     return
-  readme = pathlib.Path(_README.value)
-  same = update_readme(pathlib.Path(_RESULTS.value), readme, _CHECK.value)
-  if _CHECK.value and not same:
+  made = {
+    _README.value: summary_markdown,
+    _TABLES.value: tables.results_markdown,
+  }
+  pages = {pathlib.Path(path): body for path, body in made.items() if path}
+  stale = update_pages(pathlib.Path(_RESULTS.value), pages, _CHECK.value)
+  if _CHECK.value and stale:
     print(
-      f"{readme} does not show what is in {_RESULTS.value}: run"
+      f"{', '.join(map(str, stale))}: not what is in {_RESULTS.value}. Run"
       " scripts/report.py without --check"
     )
     sys.exit(1)

@@ -25,6 +25,9 @@ def read_flags() -> None:
   XLA reads its flags once. They are gone from the environment afterwards:
   libtpu, which reads the same variable, does not know them.
   """
+  if not FLAGS:
+    # Of no flag at all XLA would make the name of a file.
+    return
   before = os.environ.get("XLA_FLAGS")
   os.environ["XLA_FLAGS"] = f"{before or ''} {FLAGS}"
   _ = xla_client.CompileOptions().executable_build_options.debug_options

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
+from genrec_jax.core import seams
 from genrec_jax.core.names import resolve
 from genrec_jax.core.suggest import choices_hint
 
@@ -92,7 +93,9 @@ def build(
   node = to_plain(node)
   named = isinstance(node, Mapping) and isinstance(node.get("name"), str)
   if not named:
-    raise ValueError(f"{where} must be a mapping with a 'name', got {node!r}.")
+    raise ValueError(
+      f"{where} must be a mapping with a 'name' that is text, got {node!r}."
+    )
   target = resolve(node["name"], f"{where}.name")
   kwargs = {
     key: _build_value(value, f"{where}.{key}")
@@ -105,7 +108,10 @@ def build(
       f"{where}.{both[0]} is set by the library; remove it from the config."
     )
   kwargs.update(extra)
+  if not callable(target):
+    raise ValueError(f"{where}.name={node['name']!r} is nothing to be built.")
   _check_keywords(target, kwargs, where)
+  _check_parts(target, kwargs, where)
   return target(**kwargs)
 
 
@@ -120,4 +126,14 @@ def build_options(
     for key, value in to_plain(node).items()
   }
   _check_keywords(cls, kwargs, where)
+  _check_parts(cls, kwargs, where)
   return cls(**kwargs)
+
+
+def _check_parts(target: Any, kwargs: Mapping[str, Any], where: str) -> None:
+  """Raises where a part is not what its field asks for (core/seams.py)."""
+  if not dataclasses.is_dataclass(target):
+    return
+  for field in dataclasses.fields(target):
+    if field.name in kwargs and seams.is_seam(field.type):
+      seams.require(kwargs[field.name], field.type, f"{where}.{field.name}")

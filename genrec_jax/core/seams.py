@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 import pathlib
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
+from flax.errors import DescriptorAttributeError as AttributeErrorOfFlax
 import jax
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
@@ -38,6 +39,10 @@ class Layout(Protocol[ArtifactsT]):
 
   num_columns: int
   max_length: int
+  max_segments: int | None
+
+  def names(self, users: Any, catalog: Any) -> list[str]:
+    """What the numbers of a batch's user_BL are called, in messages."""
 
   def bind(self, artifacts: ArtifactsT) -> "Layout":
     """The same layout with what it needs of the run's artifacts."""
@@ -60,6 +65,14 @@ class Layout(Protocol[ArtifactsT]):
     positions_BL: Int[np.ndarray, "B L"],
   ) -> dict[str, np.ndarray]:
     """Names the columns of packed rows."""
+
+
+@runtime_checkable
+class DataInitLayout(Protocol):
+  """A layout that has data for first parameters."""
+
+  def init_data(self) -> Any:
+    """What a DataInitModel's data_init reads."""
 
 
 @runtime_checkable
@@ -223,10 +236,15 @@ class TowerModel(Protocol):
 
 
 @runtime_checkable
-class DecoderModel(Protocol):
-  """A model that generates the codes of items, level by level."""
+class CodesModel(Protocol):
+  """A model that reads the codes of items."""
 
   level_sizes: tuple[int, ...]
+
+
+@runtime_checkable
+class DecoderModel(CodesModel, Protocol):
+  """A model that generates the codes of items, level by level."""
 
   def start(self, batch: Batch) -> tuple[Any, Float[Array, "B C"]]:
     """A cache that has read the requests, and logits of level 0."""
@@ -265,6 +283,22 @@ class Objective(Protocol):
     self, outputs: Outputs, batch: Batch, *, rng: jax.Array, items: Any
   ) -> tuple[Float[Array, ""], dict[str, Mean]]:
     """The loss, and its parts by name."""
+
+
+@runtime_checkable
+class Source(Protocol):
+  """Where events come from."""
+
+  def read(self) -> Any:
+    """The raw log."""
+
+
+@runtime_checkable
+class Split(Protocol):
+  """Which events train, validate and test."""
+
+  def resolve(self, times: Any, epoch_seconds: int | None) -> dict[str, Any]:
+    """The split of a data set as a JSON-able description."""
 
 
 @runtime_checkable
@@ -365,7 +399,24 @@ def members(protocol: type) -> tuple[str, ...]:
 
 def missing(thing: Any, protocol: type) -> tuple[str, ...]:
   """What an object (or a class) lacks of a protocol."""
-  return tuple(n for n in members(protocol) if not hasattr(thing, n))
+  return tuple(n for n in members(protocol) if not _has(thing, n))
+
+
+def _has(thing: Any, name: str) -> bool:
+  if isinstance(thing, type):
+    # A field without a default is none of the class's attributes.
+    fields = (vars(cls).get("__annotations__", {}) for cls in thing.__mro__)
+    return hasattr(thing, name) or any(name in known for known in fields)
+  try:
+    return hasattr(thing, name)
+  except AttributeErrorOfFlax:
+    # Of a property that asks a part for what that lacks.
+    return False
+
+
+def is_seam(kind: Any) -> bool:
+  """Whether a type is one of the protocols here."""
+  return isinstance(kind, type) and bool(getattr(kind, "_is_protocol", False))
 
 
 def offers(thing: Any, protocol: type) -> bool:

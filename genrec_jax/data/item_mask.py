@@ -67,6 +67,10 @@ class ItemMask:
   def __len__(self) -> int:
     return len(self.words_BW)
 
+  def __and__(self, other: "ItemMask") -> "ItemMask":
+    """What both allow; a mask of one row goes with every row."""
+    return dataclasses.replace(self, words_BW=self.words_BW & other.words_BW)
+
   def __getitem__(self, rows: slice | Int[np.ndarray, "n"]) -> "ItemMask":
     """Some of the rows."""
     return dataclasses.replace(self, words_BW=self.words_BW[rows])

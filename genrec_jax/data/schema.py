@@ -106,9 +106,10 @@ class Manifest:
       ...}, where in = out + sum of dropped; "user_table" is there where the
       source has one, with the same keys as item_table has for items.
     fields: name -> dtype of the arrays of a record, in their order on disk.
-    epoch_seconds: unix seconds at time 0 = the earliest event; None where
-      the source has no times, as median_gap_seconds (between one user's
-      consecutive events of the training part).
+    epoch_seconds: unix seconds at time 0 = the earliest event, or 29 years
+      before the last one where that is later; None where the source has no
+      times, as median_gap_seconds (between one user's consecutive events of the
+      training part).
     split: the resolved split, see data/splits.py.
     actions: vocabulary; index 0 is '' (none).
     options: source, split and filter as configured; what fingerprint hashes

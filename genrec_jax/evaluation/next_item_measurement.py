@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that is measured of one trained run, on the same requests.
 
-    validation, test   the model, each baseline, the oracle    history hidden
-    test_unfiltered    the same, with the history among the candidates
+    validation, test   the model, each baseline, the oracle, with the history
+                       hidden or not, as the evaluator's filter_history says
+    test_unfiltered    the same the other way round: with the history among the
+                       candidates (where it is hidden above), or
+    test_filtered      with the history hidden (where it is not)
     test_last_time     the model asked at its last event's time plus the data
                        set's median gap, where the system uses times: the
                        other rows give it the time of the target itself, which
@@ -39,7 +42,7 @@ from genrec_jax.evaluation.full_ranking import (
 from genrec_jax.experiment.experiment import Run
 
 MODEL = "model"
-SUFFIXES = ("", "_unfiltered", "_last_time", "_target_time")
+SUFFIXES = ("", "_unfiltered", "_filtered", "_last_time", "_target_time")
 REQUEST_TIMES = ("target", "last")
 
 
@@ -144,13 +147,15 @@ def measure(
     others, notes = baseline_searches(
       run, filter_history=options.filter_history
     )
+  hides = options.filter_history
+  other_way = "unfiltered" if hides else "filtered"
   timed = run.system.uses_time
   moves = timed and options.request_time == "last"
   evaluations: dict[str, dict[str, Evaluation]] = {}
   for part in PARTS:
     total = count_requests(run.histories, part)
 
-    def go(name, ranker, *, filtered=True, last_time=False, part=part,
+    def go(name, ranker, *, filtered=hides, last_time=False, part=part,
            total=total):  # fmt: skip
       evaluations.setdefault(part, {})[name] = evaluate(
         ranker,
@@ -167,20 +172,25 @@ def measure(
       go(name, ranker)
     if part != "test":
       continue  # Nothing is chosen by the variants: they are for the reader.
-    go(f"{MODEL}_unfiltered", search, filtered=False, last_time=moves)
+    go(f"{MODEL}_{other_way}", search, filtered=not hides, last_time=moves)
     for name, ranker in others.items():
-      go(f"{name}_unfiltered", ranker, filtered=False)
+      go(f"{name}_{other_way}", ranker, filtered=not hides)
     if timed:
       other = "target_time" if moves else "last_time"
       go(f"{MODEL}_{other}", search, last_time=not moves)
-  notes += _repeat_notes(evaluations) + _time_notes(timed, moves)
+  notes += _repeat_notes(evaluations, hides) + _time_notes(timed, moves)
   return Measurement(evaluations, tuple(notes))
 
 
 def _repeat_notes(
-  evaluations: Mapping[str, Mapping[str, Evaluation]],
+  evaluations: Mapping[str, Mapping[str, Evaluation]], hides: bool
 ) -> list[str]:
   share = float(evaluations["test"][MODEL].repeats_R.mean())
+  if not hides:
+    return [
+      "the history is among the candidates (filter_history=False):"
+      f" {share:.1%} of test targets repeat an item of it"
+    ]
   if not share:
     return []
   return [

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The section of NextItem, from what was measured; its lines; its differences.
 
-Parts are named as in next_item_measurement.py: "validation" and "test" with the
-history hidden, and suffixed variants.
+Parts are named as in next_item_measurement.py: "validation" and "test" as the
+evaluator's filter_history says, and suffixed variants.
 
     metrics, intervals   {PART: {"hr@10": value | [low, high]}}
     baselines            {BASELINE: {PART: {"hr@10": value}}}

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int
 import numpy as np
 
 from genrec_jax.content.item_vectors import ItemVectors
+from genrec_jax.core import seams
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.dataset.histories import Histories
@@ -97,7 +98,9 @@ class Artifacts:
         f"there is no artifact {name!r}.{choices_hint(name, KINDS)}"
       )
     if name not in self._opened:
-      self._opened[name] = KINDS[name].load(self.directories[name])
+      found = KINDS[name].load(self.directories[name])
+      seams.require(found, Artifact, f"the artifact {name!r}")
+      self._opened[name] = found
     return self._opened[name]
 
   @functools.cached_property

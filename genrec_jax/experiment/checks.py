@@ -3,11 +3,15 @@
 
 from collections.abc import Mapping
 
+import optax
+
 from genrec_jax.core import seams
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.experiment.artifacts import Artifacts
+from genrec_jax.train.frozen import Frozen
 from genrec_jax.train.loop import LoopOptions
+from genrec_jax.train.rowwise import DenseAndRowwise
 
 
 def check_monitor(
@@ -23,11 +27,21 @@ def check_monitor(
       )
 
 
+def check_optimizer(optimizer: object) -> None:
+  """Raises where what is no optimizer would update the parameters."""
+  kinds = (optax.GradientTransformation, DenseAndRowwise, Frozen)
+  if not isinstance(optimizer, kinds):
+    raise ValueError(
+      f"config.optimizer ({type(optimizer).__name__}) is no optimizer: take one"
+      " of `train`, such as train.adamw."
+    )
+
+
 def check_levels(system: seams.Model, artifacts: Artifacts) -> None:
   """Raises where a system has other levels than the codes it would read."""
   if "tokens" not in artifacts.versions:
     return
-  seams.require(system, seams.DecoderModel, "config.system")
+  seams.require(system, seams.CodesModel, "config.system")
   there = artifacts.item_tokens.level_sizes
   if tuple(there) != tuple(system.level_sizes):
     raise ValueError(
@@ -49,7 +63,11 @@ def check_tasks(objective: seams.Objective, layout: seams.Layout) -> None:
   if not seams.offers(objective, seams.TaskObjective):
     return
   if not seams.offers(layout, seams.ImpressionLayout):
-    return
+    raise ValueError(
+      f"config.objective has tasks {tuple(objective.tasks)}, and"
+      f" config.pipeline.layout ({type(layout).__name__}) has no labels of any:"
+      " take a layout with feedback, or an objective without tasks."
+    )
   tasks, labels = tuple(objective.tasks), tuple(layout.feedback.tasks)
   if tasks != labels:
     raise ValueError(

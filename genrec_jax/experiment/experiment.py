@@ -39,6 +39,7 @@ from genrec_jax.experiment.sections import (
   write_config,
 )
 from genrec_jax.retrieval.strategy import check_model
+from genrec_jax.train.checkpoints import Checkpoints
 from genrec_jax.train.loop import LoopOptions
 from genrec_jax.train.state import init_params
 
@@ -83,6 +84,9 @@ class Run:
   ) -> "Run":
     """Starts or resumes the run of a config in a workdir.
 
+    A workdir belongs to a config from its first checkpoint on: what failed
+    before one leaves nothing that another config could spoil.
+
     Raises:
       ValueError: a bad config, or a workdir of another one (names the keys).
     """
@@ -92,7 +96,9 @@ class Run:
     # JSON makes lists of tuples: compare what would be read back.
     config = json.loads(json.dumps(config))
     if path.is_file():
-      check_same(read_config(path), config, path)
+      there = read_config(path)
+      if _is_trained(workdir):
+        check_same(there, config, path)
     workdir.mkdir(parents=True, exist_ok=True)
     run = cls._build(config, workdir, prepare_data=True)
     if jax.process_index() == 0:
@@ -127,31 +133,35 @@ class Run:
     )
     evals = _evaluators(config["evals"])
     mesh = build_options(MeshOptions, config["mesh"], where="config.mesh")
-    objective = build(config["objective"], where="config.objective")
+    objective = _part(config, "objective", seams.Objective)
     optimizer = build(config["optimizer"], where="config.optimizer")
+    checks.check_optimizer(optimizer)
+    checks.check_monitor(train, evals)
+    checks.check_tasks(objective, pipeline.layout)
     retrieval = None
     if config["retrieval"]:
       retrieval = build(config["retrieval"], where="config.retrieval")
     build(config["system"], where="config.system", num_items=1)
     data = pathlib.Path(config["prepared"] or workdir / "data")
     if prepare_data:
-      parts = [build(config[k], where=f"config.{k}") for k in ("data", "split")]
+      kinds = {"data": seams.Source, "split": seams.Split}
+      parts = [_part(config, name, kind) for name, kind in kinds.items()]
       made = check_prepared if config["prepared"] else prepare
       processes.first_alone(lambda: made(*parts, data, **config["filter"]))
-    checks.check_monitor(train, evals)
-    checks.check_tasks(objective, pipeline.layout)
     histories = Histories(data)
     artifacts = Artifacts.of(config, workdir, histories)
     pipeline = dataclasses.replace(
       pipeline, layout=pipeline.layout.bind(artifacts)
     )
-    seams.require(pipeline.layout, seams.Layout, "config.pipeline.layout")
     system = build(
       config["system"],
       where="config.system",
       num_items=histories.manifest.num_items,
     )
     seams.require(system, seams.Model, "config.system")
+    if seams.offers(system, seams.DataInitModel):
+      where = "config.pipeline.layout"
+      seams.require(pipeline.layout, seams.DataInitLayout, where)
     if retrieval is not None:
       check_model(retrieval, system)
     checks.check_times(system, histories)
@@ -323,10 +333,24 @@ class Run:
     return found
 
 
+def _part(config: Mapping[str, Any], name: str, kind: type) -> Any:
+  """What a node of the config stands for, checked."""
+  part = build(config[name], where=f"config.{name}")
+  seams.require(part, kind, f"config.{name}")
+  return part
+
+
+def _is_trained(workdir: pathlib.Path) -> bool:
+  """Whether a workdir holds a checkpoint."""
+  with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+    return checkpoints.latest_step is not None
+
+
 def _evaluators(node: Mapping[str, Any]) -> dict[str, Evaluator]:
-  """The evaluators of config.evals, whose metrics have different names."""
+  """The evaluators of config.evals: no metric and no file is of two."""
   found: dict[str, Evaluator] = {}
   known: dict[str, str] = {}
+  files: dict[str, str] = {}
   for name, options in node.items():
     where = f"config.evals.{name}"
     evaluator = build(options, where=where)
@@ -338,5 +362,12 @@ def _evaluators(node: Mapping[str, Any]) -> dict[str, Evaluator]:
           " training could not say which it watches. Drop one."
         )
       known[metric] = name
+    file = evaluator.file
+    if file and files.setdefault(file, name) != name:
+      raise ValueError(
+        f"{where} and config.evals.{files[file]} both keep {file}: the one"
+        " would overwrite the other. Drop one, or measure it in a run of its"
+        " own."
+      )
     found[name] = evaluator
   return found

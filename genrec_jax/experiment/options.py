@@ -8,7 +8,7 @@ core/sharding.py.
 
 import dataclasses
 
-from genrec_jax.data.layouts.base import BaseLayout
+from genrec_jax.core.seams import Layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class PipelineOptions:
       one or several parts each, or share one.
   """
 
-  layout: BaseLayout
+  layout: Layout
   batch_size: int
   row_length: int
   readers: int = 1

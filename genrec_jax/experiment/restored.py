@@ -15,6 +15,9 @@ import pathlib
 import sys
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from genrec_jax.core import sharding
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.train.checkpoints import Checkpoints
@@ -44,8 +47,9 @@ def load_params(run: Run, checkpoint: str = "best") -> Loaded:
   """Reads the parameters of a run's "best" or "latest" checkpoint.
 
   Raises:
-    ValueError: no checkpoint at all, one of another architecture, or item
-      vectors or tokens of another version than it was trained with.
+    ValueError: no checkpoint at all, one of another architecture or whose
+      values are not finite, or item vectors or tokens of another version than
+      it was trained with.
   """
   if checkpoint not in CHECKPOINTS:
     raise ValueError(
@@ -75,6 +79,16 @@ def load_params(run: Run, checkpoint: str = "best") -> Loaded:
   with Checkpoints(folders[checkpoint], read_only=True) as checkpoints:
     step = checkpoints.latest_step
     params = checkpoints.restore_params(run.abstract_params(), everywhere)
+  damaged = _not_finite(params)
+  if damaged:
+    raise ValueError(
+      f"the checkpoint in {folders[checkpoint]} (step {step}) holds values that"
+      f" are not finite: {', '.join(damaged[:3])}"
+      + (f" and {len(damaged) - 3} more" if len(damaged) > 3 else "")
+      + ". It is damaged, or training went wrong: take --checkpoint="
+      + ("latest" if checkpoint == "best" else "best")
+      + ", or train again."
+    )
   return Loaded(params, checkpoint, step, progress)
 
 
@@ -87,6 +101,20 @@ def read_progress(run: Run) -> Mapping[str, Any]:
   folder = pathlib.Path(run.workdir) / CHECKPOINTS["latest"]
   with Checkpoints(folder, read_only=True) as checkpoints:
     return checkpoints.progress()
+
+
+def _not_finite(params: Any) -> list[str]:
+  """Paths of the parameters that hold a NaN or an infinity."""
+  finite = jax.device_get(
+    jax.jit(lambda tree: jax.tree.map(lambda x: jnp.isfinite(x).all(), tree))(
+      params
+    )
+  )
+  return [
+    jax.tree_util.keystr(path, simple=True, separator="/")
+    for path, fine in jax.tree_util.tree_leaves_with_path(finite)
+    if not fine
+  ]
 
 
 def _latest_step(folder: pathlib.Path) -> int | None:

@@ -23,8 +23,9 @@ from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from genrec_jax.core import seams
 from genrec_jax.core.roles import ACTION, ATTRIBUTE, BOTH, CANDIDATE
-from genrec_jax.core.seams import NO_LIMIT
+from genrec_jax.core.seams import NO_LIMIT, Backbone
 from genrec_jax.core.types import Batch, Outputs, SequenceInfo
 from genrec_jax.layers.action_embedding import ActionEmbedding
 from genrec_jax.layers.cache import Cache, Caching
@@ -63,7 +64,7 @@ class ActionRanker(nn.Module):
 
   num_items: int
   width: int
-  backbone: nn.Module
+  backbone: Backbone
   heads: nn.Module
   num_actions: int
   unknown_action: bool = False
@@ -141,7 +142,7 @@ class ActionRanker(nn.Module):
   @property
   def caches_history(self) -> bool:
     """Whether `start` and `candidates` can be called."""
-    return isinstance(self.backbone, Caching)
+    return seams.offers(self.backbone, Caching)
 
   @property
   def max_length(self) -> int:

@@ -13,6 +13,7 @@ from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from genrec_jax.core.seams import Backbone
 from genrec_jax.core.types import Batch, Outputs, SequenceInfo
 from genrec_jax.layers.embeddings import (
   ItemEmbedding,
@@ -45,7 +46,7 @@ class NextItem(nn.Module):
   num_items: int
   width: int
   num_positions: int
-  backbone: nn.Module
+  backbone: Backbone
   normalize: bool = True
   embedding_scale: float | None = None
   embedding_init_std: float = 0.02

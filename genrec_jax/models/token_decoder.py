@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from genrec_jax.core.types import Batch, Outputs, SequenceInfo
+from genrec_jax.layers.cache import Caching
 from genrec_jax.layers.code_embedding import CodeEmbedding
 from genrec_jax.layers.embeddings import PositionEmbedding
 
@@ -44,7 +45,7 @@ class TokenDecoder(nn.Module):
   level_sizes: tuple[int, ...]
   width: int
   num_positions: int
-  backbone: nn.Module
+  backbone: Caching
   tied: bool = True
   embedding_init_std: float = 1.0
   position_init_std: float = 1.0

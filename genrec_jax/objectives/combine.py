@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from genrec_jax.core import seams
+from genrec_jax.core.seams import Objective
 from genrec_jax.core.types import Batch, Items, Mean, Outputs
 
 Parts = dict[str, Mean]
@@ -35,6 +37,8 @@ class WeightedSum:
   def __post_init__(self):
     if not self.objectives:
       raise ValueError("objectives is empty: name at least one loss.")
+    for name, objective in self.objectives.items():
+      seams.require(objective, Objective, f"objectives[{name!r}]")
     if self.objectives.keys() != self.weights.keys():
       raise ValueError(
         f"objectives are {', '.join(self.objectives)}, and weights are of"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plots of a report, as SVG text for a page or beside README.md.
+"""The plots of a report, as SVG text for a page or beside a Markdown page.
 
     learning_curve   loss per step, and the validation metric that chose
     metric_at_k      HR@K or NDCG@K of a model against its baselines and oracle

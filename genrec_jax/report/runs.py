@@ -35,6 +35,7 @@ DATASET_TITLES = {
 }
 VARIANTS = {
   "test_unfiltered": "history among the candidates",
+  "test_filtered": "history hidden",
   "test_last_time": "asked one median gap after the last event",
   "test_target_time": "told the time of the target",
 }
@@ -89,6 +90,11 @@ class Finished:
     """The data set's name for readers."""
     return dataset_title(self.dataset)
 
+  @property
+  def hides_history(self) -> bool:
+    """Whether a user's earlier items were no candidates."""
+    return True
+
 
 @dataclasses.dataclass(frozen=True)
 class RetrievalRun(Finished):
@@ -105,6 +111,11 @@ class RetrievalRun(Finished):
   intervals: Mapping[str, Mapping[str, Sequence[float]]]
   baselines: Mapping[str, Mapping[str, Mapping[str, float]]]
   versus: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
+
+  @property
+  def hides_history(self) -> bool:
+    """Whether a user's earlier items were no candidates."""
+    return "test_filtered" not in self.metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,6 +211,8 @@ def by_dataset(runs: Iterable[Any]) -> dict[str, list[Any]]:
       f"{run.dataset_title}: {run.num_users:,} users, {run.num_items:,} items,"
       f" {run.split_rule}"
     )
+    if not run.hides_history:
+      heading += ", history among the candidates"
     groups.setdefault(heading, []).append(run)
   return groups
 

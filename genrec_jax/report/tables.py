@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The results table of README.md, in Markdown, made from finished runs.
+"""The tables of docs/results.md, in Markdown, made from finished runs.
 
 One table per data set: baselines first, then our runs by config (mean and t
 interval over seeds; with one seed the 95 % interval over users), then the
 oracle where the true model is known, then what others published. Below it
-stand the deviations of the published rows and how each run was made. README.md
+stand the deviations of the published rows and how each run was made. A page
 holds the text between two markers, and `splice` puts it there.
 """
 
@@ -31,12 +31,6 @@ from genrec_jax.report.runs import (
 BEGIN = "<!-- results: made by scripts/report.py, do not edit -->"
 END = "<!-- end of results -->"
 METRICS = ("hr@10", "ndcg@10", "hr@50", "hr@200")
-PICTURE = """\
-![Test NDCG@10 of every method, one panel per data set](results/overview.svg)
-
-*Bars: 95 %, over seeds (t) where there are several, else over users. Hollow:
-published by others; below each table stands how their setup differs.*\
-"""
 NO_RESULTS = "No finished run yet: `results/` is empty."
 
 
@@ -70,7 +64,8 @@ def _run_rows(runs: Sequence[RetrievalRun]) -> list[str]:
         "same runs",
       )
       for part, label in VARIANTS.items()
-      if part != "test_unfiltered" and all(part in run.metrics for run in seeds)
+      if part not in ("test_unfiltered", "test_filtered")
+      and all(part in run.metrics for run in seeds)
     ]
   return rows
 
@@ -154,7 +149,7 @@ def runs_table(runs: Sequence[Finished]) -> str:
 def results_markdown(
   runs: Sequence[RetrievalRun], rankers: Sequence[RankerRun] = ()
 ) -> str:
-  """Everything that stands between the markers of README.md."""
+  """Everything that stands between the markers of docs/results.md."""
   if not runs and not rankers:
     return NO_RESULTS
   tables = [
@@ -168,17 +163,17 @@ def results_markdown(
   known = {run.config for run in runs}
   alone = [run for run in rankers if run.config not in known]
   made = ["### How they were made", runs_table([*runs, *alone])]
-  shown = [PICTURE, legend, *tables] if runs else []
+  shown = [legend, *tables] if runs else []
   return "\n\n".join([*shown, *ranker_tables(rankers), *made])
 
 
-def splice(readme: str, body: str) -> str:
+def splice(page: str, body: str) -> str:
   """Puts `body` between the markers of a text; ValueError without them."""
-  if readme.count(BEGIN) != 1 or readme.count(END) != 1:
+  if page.count(BEGIN) != 1 or page.count(END) != 1:
     raise ValueError(
       f"the text needs the lines {BEGIN!r} and {END!r}, once each, to hold the"
       " results"
     )
-  before, rest = readme.split(BEGIN)
+  before, rest = page.split(BEGIN)
   after = rest.split(END)[1]
   return f"{before}{BEGIN}\n\n{body}\n\n{END}{after}"

@@ -25,6 +25,7 @@ import numpy as np
 import polars as pl
 from tqdm import tqdm
 
+from genrec_jax.core import seams
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import Histories
@@ -59,7 +60,8 @@ def load_ranker(
   """
   run = Run.open(workdir)
   layout = run.pipeline.layout
-  if not any(e.file == "scores.npz" for e in run.evals.values()):
+  scores = seams.offers(run.system, seams.ScoreModel)
+  if not (scores and seams.offers(layout, seams.ImpressionLayout)):
     raise ValueError(
       f"{workdir} is no ranker: {run.name} is trained to find items"
       " (scripts/recommend.py --workdir), and says of none what a user would"

@@ -14,9 +14,12 @@ all events of a user, so the whole record is the history here, the targets of an
 evaluation included.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+import dataclasses
 import functools
 import os
+import pathlib
+import shutil
 from typing import Any
 
 import jax
@@ -24,23 +27,28 @@ from jaxtyping import Float
 import numpy as np
 import polars as pl
 
-from genrec_jax.core import seams
+from genrec_jax.baselines.most_popular import MostPopular
+from genrec_jax.core import atomic, seams
 from genrec_jax.core.seams import Search
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import Histories
-from genrec_jax.data.dataset.item_lists import record_of_items
-from genrec_jax.data.dataset.requests import Requests
+from genrec_jax.data.dataset.requests import (
+  Requests,
+  iter_requests,
+  requests_at,
+)
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.schema import Record
-from genrec_jax.data.times import int32_seconds
-from genrec_jax.evaluation.full_ranking import history_mask
+from genrec_jax.evaluation import document as documents
+from genrec_jax.evaluation.next_item import NextItem
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.restored import load_params
+from genrec_jax.experiment.restored import Loaded, load_params
 from genrec_jax.retrieval.brute_force import BruteForce
+from genrec_jax.serving.asking import Asking
+from genrec_jax.serving.found import Found
+from genrec_jax.serving.item_filter import ItemFilter
 from genrec_jax.serving.ranker import Ranker, load_ranker
 from genrec_jax.serving.two_stage import TwoStage
-
-_INT32 = np.iinfo(np.int32)
 
 
 def load(
@@ -70,8 +78,10 @@ def load(
       that is none or of other data.
   """
   run = Run.open(workdir)
-  params = load_params(run, checkpoint).params
-  model = Recommender.of_run(run, params, retriever)
+  loaded = load_params(run, checkpoint)
+  model = Recommender.of_run(run, loaded.params, retriever)
+  model.trained = Trained(run, loaded)
+  model.filter_history = _hides_history(run)
   if ranker is None:
     return model
   second = load_ranker(
@@ -80,15 +90,29 @@ def load(
   return model.ranked_by(second, num_candidates, weights)
 
 
-def _check_choice(what: str, value: str, choices: Any) -> None:
-  if value not in choices:
-    raise ValueError(
-      f"{what}={value!r} is unknown; choices: {', '.join(choices)}"
-    )
+def _hides_history(run: Run) -> bool:
+  """What the run's evaluation of next items does."""
+  found = [e for e in run.evals.values() if isinstance(e, NextItem)]
+  return found[0].filter_history if found else True
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """What a recommender was loaded from."""
+
+  run: Run
+  loaded: Loaded
 
 
 class Recommender:
-  """Recommends items to users of a data set, or to a history of its items."""
+  """Recommends items to users of a data set, or to a history of its items.
+
+  Attributes:
+    trained: the run behind it; None where it was put together by hand, or
+      behind a second stage.
+    filter_history: whether items of the history are left out, where a call
+      does not say: as the run's evaluation has it.
+  """
 
   def __init__(
     self,
@@ -112,6 +136,9 @@ class Recommender:
     self.catalog = Catalog(histories.directory)
     self.users = Users(histories.directory)
     self.batch_size = batch_size
+    self.trained: Trained | None = None
+    self.filter_history = True
+    self._asking = Asking(histories, self.catalog, self.users)
     self._item_vectors = item_vectors
 
   @classmethod
@@ -139,9 +166,11 @@ class Recommender:
     search = TwoStage.of(
       self.search, self.histories, ranker, num_candidates, weights
     )
-    return Recommender(
+    both = Recommender(
       search, self._item_vectors, self.histories, batch_size=self.batch_size
     )
+    both.filter_history = self.filter_history
+    return both
 
   def recommend(
     self,
@@ -149,34 +178,71 @@ class Recommender:
     history: Sequence[object] | None = None,
     k: int = 10,
     *,
-    filter_history: bool = True,
+    histories: Sequence[Sequence[object]] | None = None,
+    allow: Collection[object] | None = None,
+    deny: Collection[object] = (),
+    where: Mapping[str, Any] | None = None,
+    filter_history: bool | None = None,
     request_time: int | None = None,
+    strict: bool = False,
   ) -> pl.DataFrame:
-    """Returns item_id, title, score of the k best items, best first.
+    """Returns item_id, title, score and source of the k best, best first.
+
+    The source is "model", or "popular" where nothing is known of whom is asked
+    for: an unknown user, an empty history, or one of unknown items alone. These
+    get the most popular items, and the score is a count of events.
 
     Args:
       user: id of a user of the data set; or
-      history: ids of the items of a history, oldest first.
-      k: rows; fewer where the catalogue has fewer items left.
-      filter_history: leave out items of the history.
+      history: ids of the items of a history, oldest first. Unknown ones are
+        skipped, with a warning; or
+      k: rows; fewer where fewer items are left.
+      histories: several of them at once; the answer has columns history (its
+        number, from 0) and rank besides.
+      allow: ids of the items that may be recommended; None = all.
+      deny: ids of items that may not.
+      where: attribute of the items -> a value or several, one of which an item
+        must have (serving/item_filter.py).
+      filter_history: leave out items of the history; None = as the run is
+        evaluated.
       request_time: unix seconds at which is asked; default: the last event's
         time and the data set's median gap between events.
+      strict: an unknown user, an unknown item or an empty history is an error.
 
     Raises:
-      ValueError: unknown id (names close ones), both or neither of user and
-        history, or a request before the last event.
+      ValueError: not one of user, history and histories; a request before the
+        last event; a filter that leaves nothing; with `strict` what it says.
     """
-    record = self.record(user, history)
-    requests = self._requests([record], request_time)
-    ids, scores = self._search(requests, k, filter_history)
-    return self._table(ids[0], scores[0])
+    if sum(x is not None for x in (user, history, histories)) != 1:
+      raise ValueError("give one of user, history and histories, and no other")
+    k, wanted = self._at_most(k), self._wanted(allow, deny, where)
+    one = histories is None
+    records = [
+      self._asking.record(user, items, strict=strict)
+      for items in ([history] if one else histories)
+    ]
+    found = []
+    for start in range(0, len(records), self.batch_size):
+      batch = records[start : start + self.batch_size]
+      requests = self._asking.requests(batch, request_time)
+      found.append(self._found(requests, k, filter_history, wanted))
+    if one:
+      return found[0].one(self.catalog)
+    if not found:
+      raise ValueError("histories is empty: there is nobody to recommend to")
+    table, number = Found.of(found).table(self.catalog)
+    return table.insert_column(0, pl.Series("history", number))
 
   def history(
-    self, user: object = None, history: Sequence[object] | None = None
+    self,
+    user: object = None,
+    history: Sequence[object] | None = None,
+    *,
+    strict: bool = False,
   ) -> pl.DataFrame:
     """Returns item_id, title and, where there are times, the time of a user's
-    events (UTC; null = not known)."""
-    record = self.record(user, history)
+    events (UTC; null = not known). Arguments as in `recommend`."""
+    record = self._asking.record(user, history, strict=strict)
     columns = {
       "item_id": [self.catalog.ids[i] for i in record["item"]],
       "title": [self.catalog.titles[i] for i in record["item"]],
@@ -197,128 +263,172 @@ class Recommender:
     ids, scores, _ = self._neighbours.search(
       self._unit_vectors[index : index + 1], k, allowed
     )
-    return self._table(np.asarray(ids)[0], np.asarray(scores)[0])
+    found = Found(np.asarray(ids), np.asarray(scores), np.ones(1, bool))
+    return found.one(self.catalog).drop("source")
 
   def recommend_all(
-    self, k: int = 10, *, filter_history: bool = True
+    self,
+    k: int = 10,
+    *,
+    as_of: str | None = None,
+    allow: Collection[object] | None = None,
+    deny: Collection[object] = (),
+    where: Mapping[str, Any] | None = None,
+    filter_history: bool | None = None,
   ) -> Iterator[pl.DataFrame]:
-    """Yields user_id, rank (from 1), item_id, score, title of all users.
+    """Yields user_id, rank (from 1), item_id, score, title, source of everyone.
 
-    One table per batch of users; users without events are left out.
+    One table per batch of users.
+
+    Args:
+      k: rows of a user; fewer where fewer items are left.
+      as_of: "validation" or "test": what an evaluation of that part asks for,
+        with the histories and times that it shows, so that the lists can be
+        scored. Columns event (place of what was withheld in the user's record)
+        and withheld_item_id are added; a user has a list for each.
+      allow, deny, where, filter_history: as in `recommend`.
     """
+    k, wanted = self._at_most(k), self._wanted(allow, deny, where)
+    if as_of is not None:
+      for requests in iter_requests(self.histories, as_of, self.batch_size):
+        found = self._found(requests, k, filter_history, wanted, always=True)
+        table, row = self._of_users(requests, found)
+        items = [self.catalog.ids[i] for i in requests.target[row]]
+        yield table.with_columns(
+          event=pl.Series(requests.event[row]),
+          withheld_item_id=pl.Series(items, dtype=pl.String),
+        )
+      return
     for start in range(0, len(self.histories), self.batch_size):
       stop = min(start + self.batch_size, len(self.histories))
       records = [self.histories[user] for user in range(start, stop)]
-      records = [record for record in records if len(record["item"])]
-      if not records:
-        continue
-      requests = self._requests(records, None)
-      ids, scores = self._search(requests, k, filter_history)
-      row, place = np.nonzero(ids)
-      found = ids[row, place]
-      yield pl.DataFrame(
-        {
-          "user_id": [self.users.ids[u] for u in requests.user[row]],
-          "rank": (place + 1).astype(np.int32),
-          "item_id": [self.catalog.ids[i] for i in found],
-          "score": scores[row, place],
-          "title": [self.catalog.titles[i] for i in found],
-        }
+      requests = self._asking.requests(records)
+      found = self._found(requests, k, filter_history, wanted)
+      yield self._of_users(requests, found)[0]
+
+  def evaluate(self) -> pl.DataFrame:
+    """Returns part, method and metrics of the model and its baselines.
+
+    It is what scripts/evaluate.py measures of finding the next item, and is
+    written to WORKDIR/evaluation.json with all else that config.evals names.
+
+    Raises:
+      ValueError: no run stands behind this recommender.
+    """
+    run, loaded = self._run("evaluate")
+    evaluators = documents.chosen(run)
+    document, kept = documents.measure(run, loaded, evaluators)
+    for file, arrays in kept.items():
+      arrays.save(run.workdir / file)
+    documents.write_json(run.workdir / "evaluation.json", document)
+    rows = []
+    for section in document["sections"].values():
+      methods = {document["title"]: section["metrics"]}
+      methods |= section.get("baselines", {})
+      rows += [
+        {"part": part, "method": method, **metrics}
+        for method, parts in methods.items()
+        for part, metrics in parts.items()
+        if all(isinstance(value, float) for value in metrics.values())
+      ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+  def save(self, directory: str | os.PathLike) -> None:
+    """Copies the run to a new folder, from which `genrec_jax.load` reads it.
+
+    Raises:
+      ValueError: the folder is there, or no run stands behind this.
+    """
+    run, _ = self._run("save")
+    place = pathlib.Path(directory)
+    if place.exists():
+      raise ValueError(f"{place} is there: name a new folder.")
+    with atomic.new_folder(place) as partial:
+      shutil.copytree(run.workdir, partial)
+
+  def _run(self, what: str) -> tuple[Run, Loaded]:
+    if self.trained is None:
+      raise ValueError(
+        f"{what} needs the run that this recommender comes from: get it by"
+        " genrec_jax.load(workdir) or genrec_jax.fit, without a ranker."
       )
+    return self.trained.run, self.trained.loaded
 
   def record(
     self, user: object = None, history: Sequence[object] | None = None
   ) -> Record:
-    """Returns the record of a user, or makes one of a list of item ids.
+    """The record of a user, or one of a list of items (serving/asking.py).
 
-    Events of a list have no times: they are laid one median gap apart.
+    Raises:
+      ValueError: an unknown id, or no events.
     """
-    if (user is None) == (history is None):
-      raise ValueError("give either a user or a history, and not both")
-    if user is not None:
-      record = self.histories[self.users.index_of(user)]
-      if not len(record["item"]):
-        raise ValueError(f"user {user!r} has no events to recommend from")
-      return record
-    if isinstance(history, str) or not history:
-      raise ValueError(
-        f"history={history!r} must be a list of one or more item ids"
-      )
-    items = [self.catalog.index_of(item_id) for item_id in history]
-    return record_of_items(self.histories.manifest, items)
+    return self._asking.record(user, history, strict=True)
 
-  def _requests(
-    self, records: list[Record], request_time: int | None
-  ) -> Requests:
-    count = len(records)
-    query_time = np.zeros(count, np.int32)
-    if "time" in records[0]:
-      last = np.array([r["time"][-1] for r in records], np.int64)
-      query_time = self._query_time(records, last, request_time)
-    elif request_time is not None:
-      raise ValueError(
-        "this data set has no event times, so its model has no use for a"
-        " request time"
-      )
-    return Requests(
-      user=np.array([r["user"] for r in records], np.int32),
-      target=np.zeros(count, np.int32),
-      history=records,
-      query_time=query_time,
-      event=np.array([len(r["item"]) for r in records], np.int32),
-    )
-
-  def _query_time(self, records, last, request_time: int | None):
-    """Seconds since the epoch at which is asked, int32."""
-    manifest = self.histories.manifest
-    if request_time is None:
-      return int32_seconds(
-        last + (manifest.median_gap_seconds or 0), "the last event and a gap"
-      )
-    asked = request_time - (manifest.epoch_seconds or 0)
-    for record, seconds in zip(records, last, strict=True):
-      # A list of items has no times of its own to be later than.
-      if record["user"] >= 0 and asked < seconds:
-        raise ValueError(
-          f"request_time={request_time} lies {seconds - asked} s before the"
-          f" last event ({seconds + (manifest.epoch_seconds or 0)})"
-        )
-    if not _INT32.min <= asked <= _INT32.max:
-      raise ValueError(
-        f"request_time={request_time} must be unix SECONDS within 68 years of"
-        f" the data set's first event ({manifest.epoch_seconds})"
-      )
-    shift = asked - last - (manifest.median_gap_seconds or 0)
-    for record, seconds in zip(records, shift, strict=True):
-      if record["user"] < 0:
-        record["time"] = int32_seconds(
-          record["time"].astype(np.int64) + seconds,
-          f"a history that ends at request_time={request_time}",
-        )
-    return np.full(len(records), asked, np.int32)
-
-  def _search(
-    self, requests: Requests, k: int, filter_history: bool
-  ) -> tuple[np.ndarray, np.ndarray]:
+  def _at_most(self, k: int) -> int:
     if k < 1:
       raise ValueError(f"k={k} must be at least 1")
-    allowed = None
-    if filter_history:
-      allowed = history_mask(requests, self.catalog.num_items)
-    ids, scores, _ = self.search(
-      requests, min(k, self.catalog.num_items), allowed
-    )
-    return ids, scores
+    return min(k, self.catalog.num_items)
 
-  def _table(self, ids: np.ndarray, scores: np.ndarray) -> pl.DataFrame:
-    found = ids > 0
-    return pl.DataFrame(
-      {
-        "item_id": [self.catalog.ids[i] for i in ids[found]],
-        "title": [self.catalog.titles[i] for i in ids[found]],
-        "score": scores[found],
-      }
-    )
+  def _wanted(self, *lists: Any) -> ItemMask | None:
+    """One row of what a filter allows; None where it asks for nothing."""
+    allow, deny, where = lists
+    wanted = ItemFilter(allow, deny, where or {})
+    return ItemMask.of(wanted.of(self.catalog)[None, :]) if wanted else None
+
+  def _found(
+    self,
+    requests: Requests,
+    k: int,
+    filter_history: bool | None,
+    wanted: ItemMask | None,
+    always: bool = False,
+  ) -> Found:
+    """Lists of up to batch_size requests.
+
+    Args:
+      requests: whom for.
+      k: places.
+      filter_history: hide what they hold.
+      wanted: one row, or None.
+      always: the model answers behind an empty history too.
+    """
+    if filter_history is None:
+      filter_history = self.filter_history
+    items = [r["item"] for r in requests.history]
+    hidden = items if filter_history else [x[:0] for x in items]
+    allowed = None
+    if filter_history or wanted is not None:
+      allowed = ItemMask.all_but(hidden, self.catalog.num_items)
+    if wanted is not None:
+      allowed = allowed & wanted
+    known = [always or len(r["item"]) > 0 for r in requests.history]
+    by_model_B = np.array(known, bool)
+    ids_BK = np.zeros((len(requests), k), np.int32)
+    scores_BK = np.full((len(requests), k), -np.inf, np.float32)
+    for rows, search in (
+      (np.flatnonzero(by_model_B), self.search),
+      (np.flatnonzero(~by_model_B), self._popular.search),
+    ):
+      if len(rows):
+        some, mine = requests, allowed
+        if len(rows) < len(requests):
+          some = requests_at(requests, rows)
+          mine = None if allowed is None else allowed[rows]
+        ids, scores, _ = search(some, k, mine)
+        ids_BK[rows], scores_BK[rows] = np.asarray(ids), np.asarray(scores)
+    return Found(ids_BK, scores_BK, by_model_B)
+
+  def _of_users(
+    self, requests: Requests, found: Found
+  ) -> tuple[pl.DataFrame, np.ndarray]:
+    """A table with the users' ids in front, and each row's request."""
+    table, row = found.table(self.catalog)
+    ids = [self.users.ids[user] for user in requests.user[row]]
+    return table.insert_column(0, pl.Series("user_id", ids, pl.String)), row
+
+  @functools.cached_property
+  def _popular(self) -> MostPopular:
+    return MostPopular(self.catalog.count)
 
   @functools.cached_property
   def _unit_vectors(self) -> np.ndarray:

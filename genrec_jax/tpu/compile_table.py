@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What compiled steps take, as a table for the terminal and the README.
+"""What compiled steps take, as a table for the terminal and docs/tpu.md.
 
 Markdown out of the JSON of scripts/compile_tpu.py: one row per quantity, one
 column per step; figures are those of one chip.

@@ -7,24 +7,37 @@ One checkpoint holds, each restorable alone:
     data                state of the data iterator, JSON, one per reader
     progress            bookkeeping of the loop, JSON
     config              what the run was started with, JSON
+    checksums           of all others, JSON (train/checksums.py)
 
 Orbax writes beside the final name and renames, so a killed save is never
 read. Shapes are compared before arrays are read: Orbax's own error hides
-which ones differ.
+which ones differ. What is read is compared with its checksum; checkpoints from
+before there were any have none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import dataclasses
+import json
+import logging
 import os
 import pathlib
 from typing import Any
+import zlib
 
 import jax
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from genrec_jax.train.checksums import checksums, differing
 from genrec_jax.train.state import TrainState
 
-_JSON = ("data", "progress", "config")
+_SUMS = "checksums"
+_JSON = ("data", "progress", "config", _SUMS)
+
+
+class DamagedCheckpoint(ValueError):
+  """A checkpoint that cannot be read, or is not what was written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +78,15 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
   }
 
 
+def _sums(part: Any) -> dict[str, int]:
+  """Checksums of a part: of every array, or of a JSON document as a whole."""
+  kinds = (jax.Array, np.ndarray, np.generic)
+  arrays = [isinstance(x, kinds) for x in jax.tree.leaves(part)]
+  if arrays and all(arrays):
+    return checksums(part)
+  return {"": zlib.crc32(json.dumps(part, sort_keys=True).encode())}
+
+
 class Checkpoints:
   """The checkpoints of one directory, oldest deleted first."""
 
@@ -95,6 +117,17 @@ class Checkpoints:
       )
 
   @property
+  def steps(self) -> list[int]:
+    """Steps of all checkpoints, the newest first."""
+    if self._checkpointer is None:
+      return []
+    return sorted(int(c.step) for c in self._checkpointer.checkpoints)[::-1]
+
+  def discard(self, step: int) -> None:
+    """Deletes the checkpoint of a step."""
+    self._checkpointer.delete(step)
+
+  @property
   def latest_step(self) -> int | None:
     """Step of the newest checkpoint; None where there is none."""
     latest = None if self._checkpointer is None else self._checkpointer.latest
@@ -114,34 +147,38 @@ class Checkpoints:
     step = int(state.step)
     if step == self.latest_step:
       return
+    parts = {
+      "params": state.params,
+      "optimizer": {"step": state.step, "state": state.opt_state},
+      "data": dict(data),
+      "progress": dict(progress),
+      "config": dict(config),
+    }
+    sums = {name: _sums(part) for name, part in parts.items()}
     self._checkpointer.save_checkpointables(
-      step,
-      {
-        "params": state.params,
-        "optimizer": {"step": state.step, "state": state.opt_state},
-        "data": dict(data),
-        "progress": dict(progress),
-        "config": dict(config),
-      },
-      force=True,
+      step, {**parts, _SUMS: sums}, force=True
     )
 
-  def restore(self, like: TrainState, shardings: Any) -> Restored:
-    """Reads the newest checkpoint into the shapes of `like`.
+  def restore(
+    self, like: TrainState, shardings: Any, step: int | None = None
+  ) -> Restored:
+    """Reads a checkpoint into the shapes of `like`.
 
     Args:
       like: arrays or shapes of the state.
       shardings: where its arrays go, whatever mesh they were saved from: a
         TrainState of shardings, or one for all arrays.
+      step: which one; None = the newest.
 
     Raises:
       ValueError: no checkpoint, or one of another architecture (names the
         parameters whose shapes differ).
+      DamagedCheckpoint: it cannot be read, or is not what was written.
     """
-    step = self._require_step()
+    step = self._require_step() if step is None else step
     self._check_shapes(step, "params", like.params)
     like = _abstract(like, shardings)
-    read = self._checkpointer.load_checkpointables(
+    read = self._read(
       step,
       {
         "params": like.params,
@@ -169,16 +206,12 @@ class Checkpoints:
     """
     step = self._require_step()
     self._check_shapes(step, "params", like)
-    read = self._checkpointer.load_checkpointables(
-      step, {"params": _abstract(like, sharding)}
-    )
-    return read["params"]
+    return self._read(step, {"params": _abstract(like, sharding)})["params"]
 
   def progress(self) -> Mapping[str, Any]:
     """The bookkeeping of the newest checkpoint."""
     step = self._require_step()
-    read = self._checkpointer.load_checkpointables(step, {"progress": None})
-    return read["progress"]
+    return self._read(step, {"progress": None})["progress"]
 
   def close(self) -> None:
     """Waits for what is being written."""
@@ -191,6 +224,37 @@ class Checkpoints:
   def __exit__(self, *unused) -> None:
     self.close()
 
+  def _read(self, step: int, parts: dict[str, Any]) -> dict[str, Any]:
+    """Parts of a checkpoint, compared with their checksums."""
+    summed = (self.directory / str(step) / _SUMS).is_dir()
+    wanted = {**parts, _SUMS: None} if summed else parts
+    with self._naming_damage(step):
+      read = self._checkpointer.load_checkpointables(step, wanted)
+    if not summed:
+      return read
+    for name in parts:
+      wrong = differing(_sums(read[name]), read[_SUMS].get(name, {}))
+      if wrong:
+        raise DamagedCheckpoint(
+          f"the checkpoint {self.directory / str(step)} is damaged: {name} is"
+          f" not what was written ({', '.join(wrong[:3])}"
+          + (f" and {len(wrong) - 3} more)." if len(wrong) > 3 else ").")
+        )
+    return read
+
+  @contextlib.contextmanager
+  def _naming_damage(self, step: int) -> Iterator[None]:
+    try:
+      yield
+    except Exception as error:  # of Orbax, TensorStore, JSON or a disk
+      # What Orbax leaves behind would be told at length, and later.
+      logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+      lines = str(error).splitlines() or [type(error).__name__]
+      raise DamagedCheckpoint(
+        f"the checkpoint {self.directory / str(step)} cannot be read:"
+        f" {lines[0][:200]}"
+      ) from error
+
   def _require_step(self) -> int:
     step = self.latest_step
     if step is None:
@@ -200,10 +264,18 @@ class Checkpoints:
       )
     return step
 
+  def _written(self, step: int, name: str) -> set[str]:
+    """Paths of a part's arrays by its checksums; none where there are none."""
+    if not (self.directory / str(step) / _SUMS).is_dir():
+      return set()
+    with self._naming_damage(step):
+      read = self._checkpointer.load_checkpointables(step, {_SUMS: None})
+    return set(read[_SUMS][name])
+
   def _check_shapes(self, step: int, name: str, like: Any) -> None:
-    saved = _shapes(
-      self._checkpointer.checkpointables_metadata(step).metadata[name]
-    )
+    with self._naming_damage(step):
+      found = self._checkpointer.checkpointables_metadata(step)
+      saved = _shapes(found.metadata[name])
     wanted = _shapes(like)
     lines = [
       f"  {path}: checkpoint {saved.get(path, 'absent')}, config"
@@ -211,6 +283,11 @@ class Checkpoints:
       for path in sorted(saved.keys() | wanted.keys())
       if saved.get(path) != wanted.get(path)
     ]
+    if lines and self._written(step, name) - saved.keys():
+      raise DamagedCheckpoint(
+        f"the checkpoint {self.directory / str(step)} is damaged: its metadata"
+        f" does not say what was written:\n{lines[0]}"
+      )
     if lines:
       raise ValueError(
         f"the checkpoint in {self.directory} (step {step}) is of another"

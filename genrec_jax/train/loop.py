@@ -7,7 +7,8 @@ the loop's own bookkeeping (Progress): a run that is killed and started again
 does what the uninterrupted run would have done, bit by bit.
 
 The loop ends at `steps`, after `patience` validations without improvement, on
-SIGTERM (it saves first), or at a loss that is not finite (it does not).
+SIGTERM or Ctrl-C (it saves first), or at a loss that is not finite (it does
+not).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -141,6 +142,7 @@ class Loop:
     config: saved with every checkpoint.
     progress: bookkeeping so far.
     termination: says when to save and stop.
+    check: called before anything is saved; raises where nothing may be.
   """
 
   options: LoopOptions
@@ -155,6 +157,7 @@ class Loop:
   config: Mapping[str, Any]
   progress: Progress
   termination: Termination
+  check: Callable[[], None] = lambda: None
 
   def run(self, state: TrainState) -> TrainState:
     """Trains from the state's step to the end; returns the last state.
@@ -191,7 +194,8 @@ class Loop:
         self._pause(step, state, stop, bar)
         bar.update()
         if stop:
-          tqdm.write(f"SIGTERM: saved step {step}; run again to resume.")
+          why = self.termination.name
+          tqdm.write(f"{why}: saved step {step}; run again to resume.")
           break
     return state
 
@@ -303,6 +307,7 @@ class Loop:
     )
 
   def _save(self, where: Checkpoints, state: TrainState) -> None:
+    self.check()
     self.progress.seconds = time.perf_counter() - self._started
     where.save(
       state,

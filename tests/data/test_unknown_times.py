@@ -52,7 +52,7 @@ def _record(last, span):
   return {**user_record(), "time": np.array(time, np.int32)}
 
 
-def _check(time, query_time, record, unchanged):
+def _check(time, query_time, record):
   """Buckets of all pairs of query and key, as devices have them."""
   known, asked = time != UNKNOWN_TIME, query_time != UNKNOWN_TIME
   seconds = query_time[:, None] - time[None, :]
@@ -63,20 +63,15 @@ def _check(time, query_time, record, unchanged):
   assert one.any() and both.any()
   assert buckets[one].min() > buckets[both].max()
   assert (buckets[~both & ~one] == 0).all()
-  # What lies within 31 years is as far apart as it was.
-  real = record["time"].astype(np.int64)
-  real = set((real[:, None] - real[None, :]).ravel().tolist())
-  near = np.abs(seconds[both].astype(np.int64)) < 9 * 10**8
-  assert set(seconds[both][near].tolist()) <= real
-  if unchanged:
-    assert set(time[known].tolist()) <= set(record["time"].tolist())
+  # What is known stays what it was, up to the ends of what can be told.
+  told = np.clip(record["time"], 0, 10**9)
+  assert set(time[known].tolist()) <= set(told.tolist())
 
 
 @pytest.mark.parametrize("kind", _LAYOUTS)
 @pytest.mark.parametrize(("last", "span"), _CASES)
 def test_buckets_of_every_layout(kind, last, span):
   record = _record(last, span)
-  unchanged = 0 <= last - span <= 2 * _YEAR and span < 10**9
   for layout in (
     kind(FEEDBACK, 8, 2),
     kind(FEEDBACK, 8, 2, history_loss=True, context=("age",)),
@@ -86,7 +81,7 @@ def test_buckets_of_every_layout(kind, last, span):
     example = source[len(source) - 1]
     rows = layout.example(example, source.split.train_end(example))
     names = ("time", "query_time")
-    _check(*(rows[:, PLACE[n]] for n in names), record, unchanged)
+    _check(*(rows[:, PLACE[n]] for n in names), record)
     history = {k: v if k == "user" else v[:6] for k, v in record.items()}
     zeros = np.zeros((1, 2), np.int32)
     batch = layout.impression_batch(
@@ -101,7 +96,7 @@ def test_buckets_of_every_layout(kind, last, span):
       )
     )
     real = batch["segment_ids_BL"] > 0
-    _check(*(batch[f"{n}_BL"][real] for n in names), record, unchanged)
+    _check(*(batch[f"{n}_BL"][real] for n in names), record)
     if not hasattr(layout, "request_batch"):
       continue
     requests = make_requests([(record, 6)])
@@ -109,7 +104,7 @@ def test_buckets_of_every_layout(kind, last, span):
     requests = dataclasses.replace(requests, query_time=time)
     batch = layout.request_batch(requests)
     real = batch["segment_ids_BL"] > 0
-    _check(*(batch[f"{n}_BL"][real] for n in names), record, unchanged)
+    _check(*(batch[f"{n}_BL"][real] for n in names), record)
 
 
 def test_times_that_are_unknown_or_ordinary_stay():
@@ -119,16 +114,11 @@ def test_times_that_are_unknown_or_ordinary_stay():
   assert measurable(some).tolist() == some.tolist()
 
 
-@given(
-  st.lists(st.integers(-(2**31), _MAX), min_size=1, max_size=8),
-  st.sets(st.integers(0, 7), max_size=4),
-)
-def test_times_hang_on_none_that_come_later(times, unknown):
-  times = np.sort(np.array(times, np.int32))
-  times[[i for i in unknown if i < len(times)]] = UNKNOWN_TIME
-  whole = measurable(times)
-  for end in range(len(times)):
-    assert measurable(times[:end]).tolist() == whole[:end].tolist()
+@given(st.lists(st.integers(-(2**31), _MAX), min_size=1, max_size=8))
+def test_each_time_is_read_alone(times):
+  times = np.array(times, np.int32)
+  alone = [measurable(times[i : i + 1])[0] for i in range(len(times))]
+  assert measurable(times).tolist() == alone
 
 
 def test_gaps_beyond_int32_are_its_largest_number():

@@ -52,6 +52,10 @@ _LAYOUTS = (
   *(JointInterleaved, JointActionOriented, JointFused),
 )
 _TIMED_ACTIONS = (1, 2, 3, 4)
+# A step of a record's clock: in years, times are moved and cut (`measurable`),
+# where a token of the user's attributes has no time.
+_CLOCKS = (1, 365 * 86_400)
+_CONTEXTS = ((), ("age",))
 
 
 def test_requests_that_mix_by_hand():
@@ -78,13 +82,14 @@ def _record(item, request, time, action=None):
 
 
 @st.composite
-def _records(draw, count=6):
+def _records(draw, count=6, clocks=_CLOCKS):
   """Unique items, known actions, requests in any order; the last is alone."""
   request = draw(st.lists(st.integers(0, 3), min_size=count, max_size=count))
   steps = draw(st.lists(st.integers(0, 3), min_size=count, max_size=count))
   actions = st.sampled_from(_TIMED_ACTIONS)
   action = draw(st.lists(actions, min_size=count, max_size=count))
-  items, time = np.arange(1, count + 1), np.cumsum(steps)
+  clock = draw(st.sampled_from(clocks))
+  items, time = np.arange(1, count + 1), np.cumsum(steps) * clock
   return _record([*items], [*request[:-1], 4], time, action)
 
 
@@ -102,7 +107,8 @@ def _other_future(record, event, rng):
   # Any earlier request, the event's own, or new ones.
   changed["request"][after] = rng.integers(0, 8, size)
   start = int(record["time"][begin])
-  changed["time"][after] = start + np.cumsum(rng.integers(0, 5, size))
+  clock = max(c for c in _CLOCKS if not (record["time"] % c).any())
+  changed["time"][after] = start + np.cumsum(rng.integers(0, 5, size)) * clock
   changed["item"][event] = record["item"][event]
   for at in (begin, event):
     changed["request"][at] = numbers[event]
@@ -132,11 +138,25 @@ def _features_of_history_are_none(found, columns):
 
 
 @settings(max_examples=60)
-@given(record=_records(), max_events=st.integers(1, 6), seed=st.integers(0, 99))
+@given(
+  record=_records(),
+  max_events=st.integers(1, 6),
+  seed=st.integers(0, 99),
+  context=st.sampled_from(_CONTEXTS),
+)
 @pytest.mark.parametrize("kind", _LAYOUTS)
-def test_histories_and_what_is_asked_of_them(kind, record, max_events, seed):
+def test_histories_and_what_is_asked_of_them(
+  kind, record, max_events, seed, context
+):
   layout = bound(
-    kind(FEEDBACK, max_events, 6, history_loss=True, features=FEATURES)
+    kind(
+      FEEDBACK,
+      max_events,
+      6,
+      history_loss=True,
+      features=FEATURES,
+      context=context,
+    )
   )
   rng, end = np.random.default_rng(seed), len(record["item"]) - 1
   own = _asked(layout, record, end, [end])
@@ -154,11 +174,18 @@ def test_histories_and_what_is_asked_of_them(kind, record, max_events, seed):
 
 
 @settings(max_examples=60)
-@given(record=_records(), max_events=st.integers(1, 6), seed=st.integers(0, 99))
+@given(
+  record=_records(),
+  max_events=st.integers(1, 6),
+  seed=st.integers(0, 99),
+  context=st.sampled_from(_CONTEXTS),
+)
 @pytest.mark.parametrize("kind", _LAYOUTS)
-def test_requests_that_are_asked_about(kind, record, max_events, seed):
+def test_requests_that_are_asked_about(kind, record, max_events, seed, context):
   """Training examples, and the same as impressions that are scored."""
-  layout = bound(kind(FEEDBACK, max_events, 1, features=FEATURES))
+  layout = bound(
+    kind(FEEDBACK, max_events, 1, features=FEATURES, context=context)
+  )
   rng = np.random.default_rng(seed)
   examples, scored = _by_item(layout, record), _scored(layout, record)
   for event, item in enumerate(record["item"].tolist()):

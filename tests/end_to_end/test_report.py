@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of a trained run and the README's table, by the real command."""
+"""The page of a trained run and the tables of results, by the real command."""
 
 from html import escape
 import itertools
@@ -104,21 +104,23 @@ def test_an_unknown_user_is_named(workdir, script):
   assert "Traceback" not in done.stderr
 
 
-def test_readme_table_is_written_then_found_up_to_date(
-  results, tmp_path, script
-):
-  readme = tmp_path / "README.md"
-  readme.write_text(f"# Title\n\n{BEGIN}\n{END}\n\nEnd.\n")
+def test_tables_are_written_then_found_up_to_date(results, tmp_path, script):
+  readme, every = tmp_path / "README.md", tmp_path / "results.md"
+  for page in (readme, every):
+    page.write_text(f"# Title\n\n{BEGIN}\n{END}\n\nEnd.\n")
   flags = (
     f"--results={results}",
     f"--readme={readme}",
+    f"--tables={every}",
   )
-  assert script("report", *flags, "--check").returncode == 1
+  done = script("report", *flags, "--check")
+  assert done.returncode == 1 and str(every) in done.stdout
   assert readme.read_text().count("\n") == 6
   assert script("report", *flags).returncode == 0
   assert script("report", *flags, "--check").returncode == 0
-  text = readme.read_text()
+  text = every.read_text()
   assert re.search(r"\*\*HSTU\*\* `hstu_movielens`", text)
   assert text.startswith("# Title\n") and text.endswith("\nEnd.\n")
+  assert "| Simulated shoppers | NDCG@10 | HSTU **" in readme.read_text()
   picture = results / "overview.svg"
   assert "Simulated shoppers" in picture.read_text()

@@ -110,6 +110,31 @@ def test_request_time_last_swaps_the_rows(trained, document, model):
     dataclasses.replace(options, request_time="now")
 
 
+def test_the_evaluators_filter_decides_what_stands_first(
+  trained, document, model
+):
+  run = Run.open(trained)
+  options = dataclasses.replace(run.evals["next_item"], filter_history=False)
+  measured = measure(run, model.search, options, with_baselines=False)
+  ours = measured.of("model")
+  assert set(ours) == {"validation", "test", "test_filtered", "test_last_time"}
+  for part, same in (("test", "test_unfiltered"), ("test_filtered", "test")):
+    expected = document["metrics"][same]["hr@10"]
+    assert ours[part].metrics["hr@10"] == pytest.approx(expected, abs=0.005)
+  assert any("history is among the candidates" in n for n in measured.notes)
+
+
+def test_served_lists_hide_what_the_evaluation_hides(workdir):
+  config = read_config(workdir / "config.json")
+  config["evals"]["next_item"]["filter_history"] = False
+  write_config(workdir / "config.json", config)
+  model = genrec_jax.load(workdir)
+  user, everything = model.users.ids[0], model.catalog.num_items
+  assert len(model.recommend(user, k=everything)) == everything
+  hidden = model.recommend(user, k=everything, filter_history=True)
+  assert len(hidden) < everything
+
+
 def test_requests_end_before_their_target(trained, model):
   run = Run.open(trained)
   queries = []
@@ -148,7 +173,7 @@ def test_scann_ranks_like_brute_force(trained, model):
 def test_load_in_three_lines(model):
   user = model.users.ids[0]
   answer = model.recommend(user=user, k=5)
-  assert answer.columns == ["item_id", "title", "score"]
+  assert answer.columns == ["item_id", "title", "score", "source"]
   assert len(answer) == 5
   history = model.history(user=user)["item_id"].to_list()
   assert not set(answer["item_id"]) & set(history)
@@ -211,11 +236,44 @@ def test_recommend_prints_titles_for_a_user(trained, script, model):
 def test_recommend_explains_unknown_ids(trained, script, model):
   item = model.catalog.ids[1]
   done = script(
-    "recommend", f"--workdir={trained}", f"--history={item},{item}x"
+    "recommend",
+    f"--workdir={trained}",
+    f"--history={item},{item}x",
+    "--strict",
   )
   assert done.returncode == 1
   assert f"no item '{item}x'" in done.stderr and repr(item) in done.stderr
   assert "Traceback" not in done.stderr
+
+
+def test_who_is_unknown_gets_popular_items(trained, script, model):
+  done = script("recommend", f"--workdir={trained}", "--user=nobody", "--k=3")
+  assert done.returncode == 0, done.stderr
+  assert done.stderr.count("note: no user 'nobody'") == 1
+  assert "3 items, the most popular ones" in done.stdout
+  best = model.catalog.titles[int(np.argmax(model.catalog.count))]
+  assert best in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_what_is_served_can_be_scored_offline(
+  trained, script, document, tmp_path, kind
+):
+  output = tmp_path / f"recs.{kind}"
+  done = script(
+    "recommend",
+    f"--workdir={trained}",
+    "--all-users",
+    "--as_of=test",
+    f"--output={output}",
+  )
+  assert done.returncode == 0, done.stderr
+  read_table = {"csv": pl.read_csv, "jsonl": pl.read_ndjson}[kind]
+  table = read_table(output)
+  hits = table.filter(pl.col("item_id") == pl.col("withheld_item_id"))
+  requests = table.select("user_id", "event").unique()
+  expected = document["metrics"]["test"]["hr@10"]
+  assert len(hits) / len(requests) == pytest.approx(expected, abs=0.005)
 
 
 def test_recommend_everyone(workdir, script, model, tmp_path):
@@ -225,7 +283,9 @@ def test_recommend_everyone(workdir, script, model, tmp_path):
   )
   assert done.returncode == 0, done.stderr
   table = pl.read_parquet(output)
-  assert table.columns == ["user_id", "rank", "item_id", "score", "title"]
+  assert table.columns == [
+    *("user_id", "rank", "item_id", "score", "title", "source"),
+  ]
   assert table["user_id"].n_unique() == len(model.histories)
   user = model.users.ids[3]
   mine = table.filter(pl.col("user_id") == user).sort("rank")

@@ -32,4 +32,5 @@ def test_hstu_long_trains_within_one_v5e():
   train = result["steps"]["train"]
   assert train["fits"]
   # Nothing of 16,384 x 16,384 is there: that is 512 MB in bfloat16 per head.
+  # At O0, which tests compile at, it is 607 MB, and 560 as users compile it.
   assert train["bytes_per_chip"]["temporary"] < 1.5e9

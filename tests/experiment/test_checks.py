@@ -24,4 +24,5 @@ def test_tasks_by_other_names_or_in_another_order_are_refused(tasks):
   check_tasks(BinaryCrossEntropy(("click", "like")), _LAYOUT)
   # Next items have no tasks, and their layouts no feedback.
   check_tasks(FullSoftmax(), _LAYOUT)
-  check_tasks(loss, layouts.NextItem(4))
+  with pytest.raises(ValueError, match=r"NextItem\) has no labels of any"):
+    check_tasks(loss, layouts.NextItem(4))

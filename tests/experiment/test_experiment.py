@@ -13,6 +13,7 @@ import subprocess
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -21,6 +22,7 @@ from genrec_jax.experiment.restored import load_params
 from genrec_jax.experiment.sections import read_config, write_config
 from genrec_jax.metrics.writer import read_rows
 from genrec_jax.train.checkpoints import Checkpoints
+from genrec_jax.train.state import TrainState
 from tests import commands
 
 # Arrays of one device are read without saying so again.
@@ -114,6 +116,46 @@ def test_killed_and_started_again_is_bitwise_the_straight_run(
   assert rows[0] == rows[1]
 
 
+def test_damage_is_named_and_training_goes_on_before_it(finished, tmp_path):
+  workdir = shutil.copytree(finished, tmp_path / "run")
+  newest = workdir / "checkpoints" / "20"
+  for path in (newest / "params").rglob("*"):
+    if path.is_file() and path.stat().st_size > 1000:
+      path.write_bytes(path.read_bytes()[:-500])
+  done = _train(workdir, "--config.train.steps=20")
+  assert done.returncode == 0, done.stderr
+  assert f"the checkpoint {newest} " in done.stderr
+  assert "Traceback" not in done.stderr
+  assert "going on from step 15" in done.stderr
+  _same(_newest(finished), _newest(workdir))
+
+
+def test_values_that_are_not_finite_are_never_served(finished, tmp_path):
+  workdir = shutil.copytree(finished, tmp_path / "run")
+  run = Run.open(workdir)
+  params = jax.tree.map(lambda x: x * np.nan, run.init_params())
+  with Checkpoints(workdir / "best", keep=1) as best:
+    state = TrainState(jnp.int32(99), params, ())
+    best.save(state, data={}, progress={}, config={})
+  with pytest.raises(ValueError, match="holds values that are not finite: .*"):
+    load_params(run)
+  assert load_params(run, "latest").step == 20
+
+
+def test_a_workdir_is_trained_by_one_process(prepared):
+  process = _start(prepared, "--config.train.steps=5000")
+  _wait_for_step(prepared, 2, process)
+  second = _train(prepared, "--config.train.steps=5000")
+  process.kill()
+  process.communicate()
+  assert second.returncode == 1
+  assert f"is being trained by process {process.pid} on" in second.stderr
+  # The killed one's lock is left behind, and followed at once.
+  third = _train(prepared, "--config.train.steps=5")
+  assert third.returncode == 0, third.stderr
+  assert f"left behind by process {process.pid} on" in third.stderr
+
+
 @pytest.mark.slow
 def test_ten_and_ten_steps_are_twenty(finished, prepared):
   for steps in (10, 20):
@@ -123,13 +165,18 @@ def test_ten_and_ten_steps_are_twenty(finished, prepared):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_exits_0(finished, prepared):
+@pytest.mark.parametrize(
+  ("number", "said", "status"),
+  [(signal.SIGTERM, "SIGTERM", 0), (signal.SIGINT, "Ctrl-C", 130)],
+)
+def test_a_signal_saves(number, said, status, finished, prepared):
   process = _start(prepared, "--config.train.steps=5000")
   _wait_for_step(prepared, 7, process)
-  process.send_signal(signal.SIGTERM)
+  process.send_signal(number)
   output, _ = process.communicate(timeout=120)
-  assert process.returncode == 0, output
-  assert "SIGTERM: saved step" in output
+  assert process.returncode == status, output
+  assert f"{said}: saved step" in output
+  assert "Traceback" not in output
   step = _newest(prepared)[0]
   assert f"saved step {step};" in output
   last = max(r["step"] for r in read_rows(prepared / "metrics.jsonl"))

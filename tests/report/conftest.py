@@ -45,9 +45,12 @@ def make_run():
       metrics={"test": test, "validation": test, "test_last_time": test},
       intervals={"test": {m: [v - 0.01, v + 0.01] for m, v in test.items()}},
       baselines={
-        "item_knn": {"test": metrics_at(0.10)},
-        "most_popular": {"test": metrics_at(0.02)},
-        "oracle": {"test": metrics_at(0.25)},
+        name: {"test": metrics_at(hr), "validation": metrics_at(hr)}
+        for name, hr in (
+          ("item_knn", 0.10),
+          ("most_popular", 0.02),
+          ("oracle", 0.25),
+        )
       },
       versus={"item_knn": {"test": {"ndcg@10": [0.05, 0.04, 0.06]}}},
       notes=["item-kNN tuned on validation"],

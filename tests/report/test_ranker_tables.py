@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""README's tables of rankers: every task, baseline and config, none hidden."""
+"""The tables of rankers: every task, baseline and config, none hidden."""
 
 import dataclasses
 import json

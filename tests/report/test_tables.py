@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README's table: what a cell says, and that nothing is left out."""
+"""The tables of results: what a cell says, and that nothing is left out."""
 
 import dataclasses
 import json

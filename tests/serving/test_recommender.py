@@ -43,6 +43,9 @@ class _Log:
       {
         "item": [f"film{i}" for i in range(1, _V + 1)],
         "title": [f"Film number {i}" for i in range(1, _V + 1)],
+        "size": [i % 3 for i in range(1, _V + 1)],
+        "tags": [["odd", "small"][: 1 + (i < 5)] for i in range(1, _V + 1)],
+        "ready": [i > 5 for i in range(1, _V + 1)],
       }
     )
     if not self.timed:
@@ -88,7 +91,8 @@ def _last_and_next(model, history):
 def test_recommend_for_a_user_filters_the_whole_history(made):
   model, seen = made
   answer = model.recommend(user="u0", k=3)
-  assert answer.columns == ["item_id", "title", "score"]
+  assert answer.columns == ["item_id", "title", "score", "source"]
+  assert set(answer["source"]) == {"model"}
   assert len(answer) == 3
   history = model.history(user="u0")["item_id"].to_list()
   assert history == ["film1", "film2", "film3", "film4"]
@@ -172,9 +176,9 @@ def test_an_event_without_a_time_has_none_in_a_history(made, tmp_path):
 def test_unknown_ids_name_close_ones(made):
   model, _ = made
   with pytest.raises(ValueError, match="no item 'film77'.*'film7'"):
-    model.recommend(history=["film1", "film77"])
+    model.recommend(history=["film1", "film77"], strict=True)
   with pytest.raises(ValueError, match="no user 'u99'"):
-    model.recommend(user="u99")
+    model.recommend(user="u99", strict=True)
   with pytest.raises(ValueError, match="no item"):
     model.similar_items("nothing")
 
@@ -182,10 +186,16 @@ def test_unknown_ids_name_close_ones(made):
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
-    ({}, "either a user or a history"),
-    ({"user": "u0", "history": ["film1"]}, "either a user or a history"),
-    ({"history": []}, "one or more"),
-    ({"history": "film1"}, "one or more"),
+    ({}, "one of user, history and histories"),
+    ({"user": "u0", "history": ["film1"]}, "one of user, history and"),
+    ({"history": [], "strict": True}, "has no events to recommend from"),
+    ({"history": "film1"}, "must be a list of item ids"),
+    ({"histories": []}, "there is nobody to recommend to"),
+    ({"user": "u0", "allow": "film1"}, "allow='film1' must be a list"),
+    ({"user": "u0", "allow": ["x"]}, "nothing is left .* none of its 1 ids"),
+    ({"user": "u0", "where": {"titel": "x"}}, "no attribute of the items"),
+    ({"user": "u0", "where": {"size": "big"}}, "size is a number"),
+    ({"user": "u0", "where": {"size": 77}}, "nothing is left"),
     ({"user": "u0", "k": 0}, "at least 1"),
   ],
 )
@@ -194,10 +204,86 @@ def test_unclear_questions_are_refused(made, arguments, message):
     made[0].recommend(**arguments)
 
 
+def test_what_is_unknown_is_skipped_and_said(made):
+  model, seen = made
+  with pytest.warns(UserWarning, match="1 of 2 items .* skipped: 'film77'"):
+    answer = model.recommend(history=["film1", "film77"], k=2)
+  assert set(answer["source"]) == {"model"}
+  assert len(seen[-1].history[0]["item"]) == 1
+
+
+def test_who_is_unknown_gets_what_is_popular(made):
+  model, _ = made
+  with pytest.warns(UserWarning, match="no user 'u99'.*Popular items"):
+    stranger = model.recommend(user="u99", k=3)
+  for answer in (stranger, model.recommend(history=[], k=3)):
+    assert set(answer["source"]) == {"popular"}
+    best = np.argsort(-model.catalog.count, kind="stable")[:3]
+    assert answer["score"].to_list() == model.catalog.count[best].tolist()
+
+
+def test_many_histories_are_each_alone(made):
+  model, _ = made
+  lists = [["film1"], [], ["film3", "film2"], ["film8"], ["film4"], ["film5"]]
+  table = model.recommend(histories=lists, k=3)
+  assert table.columns[:3] == ["history", "rank", "item_id"]
+  for number, history in enumerate(lists):
+    mine = table.filter(pl.col("history") == number)
+    alone = model.recommend(history=history, k=3)
+    assert mine["item_id"].to_list() == alone["item_id"].to_list()
+    assert set(mine["source"]) == ({"model"} if history else {"popular"})
+
+
+@pytest.mark.parametrize(
+  ("wanted", "allowed"),
+  [
+    ({"allow": ["film9", "film8", "gone"]}, {8, 9}),
+    ({"deny": [f"film{i}" for i in range(3, 100_000)]}, {1, 2}),
+    ({"where": {"size": 1}}, {1, 4, 7}),
+    ({"where": {"size": ["1", 2]}}, {1, 2, 4, 5, 7, 8}),
+    ({"where": {"tags": "small"}}, {1, 2, 3, 4}),
+    ({"where": {"ready": True, "size": 0}}, {6, 9}),
+    ({"where": {"ready": "false"}, "deny": ["film1"]}, {2, 3, 4, 5}),
+  ],
+)
+@pytest.mark.parametrize("history", [["film5"], []])
+def test_only_what_is_wanted_is_recommended(made, wanted, allowed, history):
+  model, _ = made
+  asked = {"k": 9, "filter_history": False, **wanted}
+  answer = model.recommend(history=history, **asked)
+  assert set(answer["item_id"]) == {f"film{i}" for i in allowed}
+  everyone = pl.concat(model.recommend_all(**asked))
+  assert set(everyone["item_id"]) == {f"film{i}" for i in allowed}
+  seen = model.recommend(history=["film5"], k=9, **wanted)
+  assert set(seen["item_id"]) == {f"film{i}" for i in allowed - {5}}
+
+
+def test_lists_as_of_an_evaluation_withhold_its_targets(made):
+  model, seen = made
+  for part, events in (("test", 3), ("validation", 2)):
+    tables = pl.concat(model.recommend_all(k=9, as_of=part))
+    assert tables["user_id"].n_unique() == 6
+    assert set(tables["event"]) == {events}
+    assert len(seen[-1].history[0]["item"]) == events
+    for user, rows in tables.group_by("user_id"):
+      items = model.history(user=user[0])["item_id"].to_list()
+      (withheld,) = set(rows["withheld_item_id"])
+      assert withheld == items[events]
+      assert not set(rows["item_id"]) & set(items[:events])
+
+
+def test_whoever_has_had_everything_gets_nothing(made):
+  model, _ = made
+  answer = model.recommend(history=[f"film{i}" for i in range(1, _V + 1)])
+  assert len(answer) == 0 and answer.columns[0] == "item_id"
+
+
 def test_all_users_equal_one_at_a_time(made):
   model, _ = made
   everyone = pl.concat(model.recommend_all(k=3))
-  assert everyone.columns == ["user_id", "rank", "item_id", "score", "title"]
+  assert everyone.columns == [
+    *("user_id", "rank", "item_id", "score", "title", "source"),
+  ]
   assert everyone["user_id"].n_unique() == 6
   for user in model.users.ids:
     one = model.recommend(user=user, k=3)

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: bitwise, parameters alone, and clear about what differs."""
 
+import gc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from genrec_jax.train.checkpoints import Checkpoints
+from genrec_jax.train.checkpoints import Checkpoints, DamagedCheckpoint
 from genrec_jax.train.state import TrainState, init_state
 
 
@@ -103,3 +105,18 @@ def test_reading_leaves_a_save_in_progress_alone(tmp_path):
   with Checkpoints(tmp_path / "none", read_only=True) as checkpoints:
     assert checkpoints.latest_step is None
   assert not (tmp_path / "none").exists()
+
+
+# Orbax leaves tasks behind that nobody awaits.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_part_that_is_cut_off_or_gone_is_named(tmp_path):
+  with Checkpoints(tmp_path) as checkpoints:
+    _save(checkpoints, _state(7, width=64))
+  files = [p for p in (tmp_path / "7" / "params").rglob("*") if p.is_file()]
+  largest = max(files, key=lambda path: path.stat().st_size)
+  for change in (lambda: largest.write_bytes(b"x"), largest.unlink):
+    change()
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+      with pytest.raises(DamagedCheckpoint, match=r"checkpoint .*/7 "):
+        checkpoints.restore(_state(width=64), _one())
+  gc.collect()

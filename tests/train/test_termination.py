@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGTERM exits at once, is deferred, and is never forgotten."""
+"""Signals exit at once, are deferred, and are never forgotten."""
 
 import gc
 import os
@@ -9,29 +9,42 @@ import pytest
 
 from genrec_jax.train.termination import Termination
 
+_STATUS = {signal.SIGTERM: 0, signal.SIGINT: 130}
+
 
 @pytest.fixture
 def termination():
-  before = signal.getsignal(signal.SIGTERM)
+  before = {n: signal.getsignal(n) for n in _STATUS}
   yield Termination().install()
-  signal.signal(signal.SIGTERM, before)
+  for number, handler in before.items():
+    signal.signal(number, handler)
 
 
-def _terminate():
-  os.kill(os.getpid(), signal.SIGTERM)
+def _terminate(number=signal.SIGTERM):
+  os.kill(os.getpid(), number)
 
 
-def test_exits_0_where_nothing_is_deferred(termination):
+@pytest.mark.parametrize("number", _STATUS)
+def test_exits_where_nothing_is_deferred(termination, number):
   with pytest.raises(SystemExit) as exit_info:
-    _terminate()
-  assert exit_info.value.code == 0
+    _terminate(number)
+  assert exit_info.value.code == _STATUS[number]
   assert termination.arrived
 
 
-def test_deferred_is_noted(termination):
+@pytest.mark.parametrize("number", _STATUS)
+def test_deferred_is_noted(termination, number):
   with termination.deferred():
-    _terminate()
-    assert termination.arrived
+    _terminate(number)
+    assert termination.arrived and termination.status == _STATUS[number]
+
+
+def test_a_second_ctrl_c_does_not_wait(termination):
+  with termination.deferred():
+    _terminate(signal.SIGINT)
+    with pytest.raises(SystemExit) as exit_info:
+      _terminate(signal.SIGINT)
+  assert exit_info.value.code == 130
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -9,7 +9,7 @@ Row 0 is padding: id '', title '', count 0. `count` counts events of the
 training part only, so that popularity never sees a target.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import difflib
 import os
 import pathlib
@@ -43,6 +43,11 @@ class Catalog:
       ValueError: unknown id; names close ones.
     """
     return _lookup(self._index, item_id, "item")
+
+  def known(self, item_ids: Iterable[object]) -> Int[np.ndarray, "n"]:
+    """Item indices of those ids that the catalogue has, in their order."""
+    found = (self._index.get(str(name)) for name in item_ids)
+    return np.array([i for i in found if i is not None], np.int64)
 
 
 class Users:

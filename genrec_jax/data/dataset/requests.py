@@ -64,6 +64,17 @@ def make_requests(rows: list[tuple[Record, int]]) -> Requests:
   )
 
 
+def requests_at(requests: Requests, rows: Int[np.ndarray, "n"]) -> Requests:
+  """Some of the requests."""
+  return Requests(
+    user=requests.user[rows],
+    target=requests.target[rows],
+    history=[requests.history[row] for row in rows],
+    query_time=requests.query_time[rows],
+    event=requests.event[rows],
+  )
+
+
 def no_requests(count: int) -> Requests:
   """Requests without a history, for their shapes."""
   zeros = np.zeros(count, np.int32)

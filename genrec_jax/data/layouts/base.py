@@ -18,7 +18,7 @@ from genrec_jax.data.dataset.histories import HistorySource
 
 
 @runtime_checkable
-class Artifacts(Protocol):
+class LayoutArtifacts(Protocol):
   """What a layout may read of a run's data set and of what was made of it.
 
   Attributes:
@@ -55,7 +55,7 @@ class BaseLayout:
 
   max_segments: int | None = None
 
-  def bind(self, artifacts: Artifacts) -> "BaseLayout":
+  def bind(self, artifacts: LayoutArtifacts) -> "BaseLayout":
     """The same layout with what it needs of the run's artifacts."""
     return self
 

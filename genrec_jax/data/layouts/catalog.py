@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import HistorySource
-from genrec_jax.data.layouts.base import Artifacts, BaseLayout
+from genrec_jax.data.layouts.base import BaseLayout, LayoutArtifacts
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "partner")
@@ -55,7 +55,7 @@ class CatalogRows(BaseLayout):
     """Positions of an example."""
     return self.group
 
-  def bind(self, artifacts: Artifacts) -> "BoundCatalogRows":
+  def bind(self, artifacts: LayoutArtifacts) -> "BoundCatalogRows":
     """The layout with vectors and partners.
 
     Raises:

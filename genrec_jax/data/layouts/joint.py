@@ -20,7 +20,7 @@ import numpy as np
 from genrec_jax.data.dataset.feedback import BoundFeedback, Feedback
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.layouts.actions import ActionOriented, Fused, Interleaved
-from genrec_jax.data.layouts.base import Artifacts
+from genrec_jax.data.layouts.base import LayoutArtifacts
 from genrec_jax.data.layouts.ranking import RequestLayout
 from genrec_jax.data.layouts.request_columns import (
   NEXT_ITEM,
@@ -53,7 +53,7 @@ class JointLayout(RequestLayout):
         " for: set causal=True, or take a layout of data/layouts/actions.py."
       )
 
-  def bind(self, artifacts: Artifacts) -> "JointLayout":
+  def bind(self, artifacts: LayoutArtifacts) -> "JointLayout":
     """The layout with what actions mean, of what is wanted too."""
     bound = super().bind(artifacts)
     if self.wanted is None:

@@ -29,7 +29,11 @@ from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.features.feature_set import FeatureSet
 from genrec_jax.data.features.features import Feature, FittedFeatures
 from genrec_jax.data.features.moments import Moments
-from genrec_jax.data.layouts.base import Artifacts, BaseLayout, named_columns
+from genrec_jax.data.layouts.base import (
+  BaseLayout,
+  LayoutArtifacts,
+  named_columns,
+)
 from genrec_jax.data.layouts.labelled_events import (
   FIRST,
   LabelledEvents,
@@ -132,7 +136,7 @@ class PointwiseRows(BaseLayout):
           f" config.pipeline.layout make it {own}: set it to that."
         )
 
-  def bind(self, artifacts: Artifacts) -> "PointwiseRows":
+  def bind(self, artifacts: LayoutArtifacts) -> "PointwiseRows":
     """The layout with encoders fitted on the data set's training part."""
     actions = artifacts.histories.manifest.actions
     fitted = self.feature_set.bind(

@@ -34,7 +34,11 @@ from genrec_jax.data.dataset.impressions import Impressions
 from genrec_jax.data.features.feature_set import FeatureSet
 from genrec_jax.data.features.moments import Moments
 from genrec_jax.data.features.user_tokens import hashed_attributes
-from genrec_jax.data.layouts.base import Artifacts, BaseLayout, named_columns
+from genrec_jax.data.layouts.base import (
+  BaseLayout,
+  LayoutArtifacts,
+  named_columns,
+)
 from genrec_jax.data.layouts.request_columns import (
   ARRAYS,
   COLUMNS,
@@ -121,7 +125,7 @@ class RequestLayout(BaseLayout):
     again = self.history_loss and self.targets_of_history
     return self.request_length + self.max_events * again
 
-  def bind(self, artifacts: Artifacts) -> "RequestLayout":
+  def bind(self, artifacts: LayoutArtifacts) -> "RequestLayout":
     """The layout with what actions mean and the attributes of users."""
     actions = artifacts.histories.manifest.actions
     context_UC, features = None, self.features

@@ -52,6 +52,6 @@ def put_context(rows: Int[np.ndarray, "n C"]) -> None:
 def with_measurable_times(
   rows: Int[np.ndarray, "n C"],
 ) -> Int[np.ndarray, "n C"]:
-  """Rows of one example whose times can be subtracted, in place."""
+  """Rows whose times can be subtracted, in place."""
   rows[:, _TIMES] = measurable(rows[:, _TIMES])
   return rows

@@ -14,7 +14,7 @@ its request, in whatever order requests mix.
 
 A gap of -1 is not known: it is that of number 0, or one of two requests has no
 time. Events without a time all get one, so far back that its distance to any
-known time falls into a bucket of its own (`measurable`); two of them are as far
+known time falls into buckets of its own (`measurable`); two of them are as far
 apart as two of the same second.
 """
 
@@ -30,11 +30,10 @@ from genrec_jax.data.schema import Record
 # 34 years before the data set's first event.
 UNKNOWN_TIME = -(2**30)
 UNKNOWN_GAP = -1
-# Known times of an example begin within 0 .. _LATEST_FIRST and go on for _SPAN
-# (31 years) at most. So any two are less apart than each is from UNKNOWN_TIME,
-# by one bucket of ops/time_buckets.py, and that is within int32.
+# Known times lie within 0 .. _SPAN, 31 years: any two are less apart than each
+# is from UNKNOWN_TIME, by one bucket of ops/time_buckets.py, and that is within
+# int32.
 _SPAN = 10**9
-_LATEST_FIRST = 2**30 - 2 - _SPAN
 _INT32_MAX = np.iinfo(np.int32).max
 
 
@@ -127,27 +126,20 @@ class RequestEvents:
 
 
 def measurable(times: Int[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
-  """Times of one example, as a model that subtracts them in int32 needs them.
+  """Times as a model that subtracts them in int32 needs them.
 
-  Only differences count. Those of known times stay what they are up to 31
-  years after the first one, and what comes later counts as that. Between a
-  known and an unknown time they are greater than between any two known ones,
-  and within int32, whatever the known times are. The first known time alone
-  says how the others are moved: events never hang on what comes after them.
-  Nothing changes where known times begin within two years from 0 on.
+  Known times stay what they are from the data set's epoch to 31 years after it,
+  and count as its nearest end where they lie outside: of a log over 29 years
+  the epoch is the last 29's beginning. Between a known and an unknown time
+  differences are thus greater than between any two known ones, and within
+  int32. Each time is read alone, so that nothing hangs on what comes after it.
 
   Args:
-    times: seconds, int32; UNKNOWN_TIME where not known.
+    times: seconds since the epoch, int32; UNKNOWN_TIME where not known.
   """
-  known = times != UNKNOWN_TIME
-  if not known.any():
-    return times
-  mine = times[known].astype(np.int64)
-  first = mine.min()
-  since = np.minimum(mine - first, _SPAN)
-  result = times.copy()
-  result[known] = np.clip(first, 0, _LATEST_FIRST) + since
-  return result
+  return np.where(
+    times == UNKNOWN_TIME, times, np.clip(times, 0, _SPAN)
+  ).astype(np.int32)
 
 
 def _cut(record: Record, start: int, end: int) -> Record:

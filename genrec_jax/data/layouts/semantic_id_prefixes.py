@@ -18,7 +18,7 @@ import numpy as np
 
 from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.data.dataset.requests import Requests
-from genrec_jax.data.layouts.base import Artifacts, BaseLayout
+from genrec_jax.data.layouts.base import BaseLayout, LayoutArtifacts
 from genrec_jax.data.layouts.semantic_ids import (
   codes_of_catalog,
   look_up,
@@ -106,7 +106,7 @@ class TokenPrefixes(BaseLayout):
     """Tokens of the longest history."""
     return bool(self.num_user_tokens) + self.max_items * self.num_levels
 
-  def bind(self, artifacts: Artifacts) -> "TokenPrefixes":
+  def bind(self, artifacts: LayoutArtifacts) -> "TokenPrefixes":
     """The layout with the codes of the data set's items."""
     codes = codes_of_catalog(artifacts, self.num_levels)
     return dataclasses.replace(self, codes=codes)

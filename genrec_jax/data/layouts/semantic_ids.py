@@ -17,7 +17,7 @@ from jaxtyping import Int
 import numpy as np
 
 from genrec_jax.data.dataset.requests import Requests
-from genrec_jax.data.layouts.base import Artifacts, BaseLayout
+from genrec_jax.data.layouts.base import BaseLayout, LayoutArtifacts
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "user")
@@ -47,7 +47,7 @@ class TokenHistory(BaseLayout):
     """Columns of an Example."""
     return len(_COLUMNS)
 
-  def bind(self, artifacts: Artifacts) -> "TokenHistory":
+  def bind(self, artifacts: LayoutArtifacts) -> "TokenHistory":
     """The layout with the codes of the data set's items."""
     return dataclasses.replace(
       self, codes=codes_of_catalog(artifacts, self.num_levels)
@@ -104,7 +104,7 @@ class TokenHistory(BaseLayout):
 
 
 def codes_of_catalog(
-  artifacts: Artifacts, num_levels: int
+  artifacts: LayoutArtifacts, num_levels: int
 ) -> Int[np.ndarray, "V1 M"]:
   """Codes by item index, (V + 1, M).
 

@@ -24,6 +24,8 @@ from genrec_jax.data import schema
 from genrec_jax.data.prepare import attributes, events as events_lib, filters
 
 _INT32_MAX = 2**31 - 1
+# 29 years, and two more until request_events' times end.
+_EXACT = 29 * 31_556_952
 
 
 @dataclasses.dataclass
@@ -263,7 +265,12 @@ def _sequences(
 def _seconds(
   microseconds: Int[np.ndarray, "E"],
 ) -> tuple[Int[np.ndarray, "E"], int]:
-  """int32 seconds since the earliest event, and its unix seconds."""
+  """int32 seconds since the epoch, and its unix seconds.
+
+  The epoch is the earliest event's second; of a log over 29 years it lies that
+  long before the last one, so that recent times are those that models tell
+  apart best (data/layouts/request_events.py).
+  """
   seconds = microseconds // 1_000_000
   first, last = int(seconds.min()), int(seconds.max())
   if last - first > _INT32_MAX:
@@ -279,8 +286,8 @@ def _seconds(
       f" {dates[0]} to {dates[1]}; int32 seconds hold 68. Some timestamps are"
       " wrong, or their unit is: remove those events or give the unit."
     )
-  seconds -= first
-  return seconds.astype(np.int32), first
+  epoch = max(first, last - _EXACT)
+  return (seconds - epoch).astype(np.int32), epoch
 
 
 def _request_numbers(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""README's tables of rankers: one per task, and what they cost.
+"""The tables of rankers: one per task, and what they cost.
 
 Rows are baselines first, then configs, the worst AUC first; several seeds give
 mean and t interval over seeds, one the 95 % interval over users. A metric that

@@ -174,7 +174,7 @@ def _example(example: Example) -> str:
     for event in reversed(example.history)
   )
   scores = [suggestion.score for suggestion in example.suggestions]
-  low, high = min(scores), max(scores)
+  low, high = min(scores, default=0.0), max(scores, default=0.0)
   # Scores have no zero: the bar runs from 20 % (the last) to 100 % (the first).
   spread = (high - low) or 1.0
   suggestions = "".join(
@@ -185,12 +185,15 @@ def _example(example: Example) -> str:
     f'<span class="number">{s.score:.4f}</span></li>'
     for place, s in enumerate(example.suggestions, 1)
   )
+  suggestions = f"<ol>{suggestions}</ol>"
+  if not example.suggestions:
+    suggestions = "<p>Nothing: this user has had every item.</p>"
   return (
     '<div class="example"><div class="card history">'
     f"<h3>Last {len(example.history)} events of user"
     f" {escape(example.user_id)}, newest first</h3><ol>{history}</ol></div>"
     '<div class="card recommended"><h3>Recommended next, with scores</h3>'
-    f"<ol>{suggestions}</ol></div></div>"
+    f"{suggestions}</div></div>"
   )
 
 
@@ -209,7 +212,9 @@ def part(
 {figures_html(plots)}
 {shown}"""
   facts = {
-    "candidates": "every item; the user's history is hidden",
+    "candidates": "every item; the user's history is hidden"
+    if run.hides_history
+    else "every item, the user's history included",
     "ties": "count against the model",
   }
   return Part(

@@ -207,7 +207,7 @@ def _detail(catalog: Catalog, item_id: str) -> str:
 def example_of(model: Recommender, user: str | None, k: int = 10) -> Example:
   """History and recommendations of one user."""
   user = model.users.ids[0] if user is None else user
-  history = model.history(user=user).tail(_SHOWN_EVENTS)
+  history = model.history(user=user, strict=True).tail(_SHOWN_EVENTS)
   events = [
     Event(
       row["title"],

@@ -184,14 +184,21 @@ def test_mixed_units_and_impossible_spans_are_refused():
   # A unit that is told is believed.
   log = _log(("u", "a", 0), ("u", "c", 10**3), ("u", "b", 10**12))
   told = _encode(log, raw={"timestamp_unit": "ms"})
-  assert told.fields["time"].tolist() == [0, 1, 10**9]
+  seconds = told.fields["time"] + told.epoch_seconds
+  assert seconds.tolist() == [0, 1, 10**9]
 
 
-@pytest.mark.parametrize("span", [0, 2**31 - 1])
+_RECENT = 29 * 31_556_952
+
+
+@pytest.mark.parametrize("span", [0, _RECENT, _RECENT + 1, 2**31 - 1])
 def test_the_longest_span_does_not_overflow(span):
   sequences = _encode(_log(("u", "a", 10), ("u", "b", 10 + span)))
-  assert sequences.fields["time"].tolist() == [0, span]
-  assert sequences.fields["time"].dtype == np.int32
+  time = sequences.fields["time"]
+  # Of a long log the last 29 years begin at 0.
+  assert time.tolist() == [min(0, _RECENT - span), min(span, _RECENT)]
+  assert (time + np.int64(sequences.epoch_seconds)).tolist() == [10, 10 + span]
+  assert time.dtype == np.int32
 
 
 def test_duplicates_are_counted_either_way():

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""README.md against the repository: its table, its paths, its commands.
+"""README.md and docs/ against the repository: tables, paths, commands.
 
-What it says must hold: the table is that of results/*.json, every path that it
-names is there, every flag that it passes is one that the script has, and the
-commands of "Bring your own data" run as they stand.
+What they say must hold: the tables are those of results/*.json, every path that
+a page names is there, every flag that it passes is one that the script has, and
+the commands of docs/your_data.md run as they stand.
 """
 
 import os
@@ -18,40 +18,74 @@ import pytest
 from genrec_jax.report import tables
 from genrec_jax.report.ranking.runs import read_ranker_runs
 from genrec_jax.report.runs import read_runs
+from genrec_jax.report.summary import summary_markdown
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-_OWN_FOLDERS = "genrec_jax|configs|scripts|tests|colabs|results"
+PAGES = {
+  str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+  for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+_OWN_FOLDERS = "configs|scripts|tests|colabs|results"
+# Files that a worked example would add.
+_EXAMPLES = {
+  "tests/a/test_b.py",
+  "tests/evaluation/test_top_item.py",
+  "tests/models/test_last_item.py",
+}
 
 
-def _blocks(language: str) -> list[str]:
-  return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def _blocks(page: str, language: str) -> list[str]:
+  return re.findall(rf"```{language}\n(.*?)```", PAGES[page], re.DOTALL)
 
 
 def _commands() -> list[list[str]]:
-  """Every command line of the README that runs a script of the repository."""
-  lines = "\n".join(_blocks("bash")).replace("\\\n", " ").splitlines()
+  """Every command line of a page that runs a script of the repository."""
+  blocks = [block for page in PAGES for block in _blocks(page, "bash")]
+  lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
   words = [line.split("#")[0].split() for line in lines]
   return [w for w in words if any(x.startswith("scripts/") for x in w)]
 
 
-def test_table_is_that_of_the_results():
-  body = tables.results_markdown(
-    read_runs(ROOT / "results"), read_ranker_runs(ROOT / "results")
-  )
-  assert README == tables.splice(README, body), (
-    "README.md differs from results/: run python scripts/report.py"
-    " --results=results --readme=README.md"
+@pytest.mark.parametrize(
+  ("page", "body"),
+  [
+    ("README.md", summary_markdown),
+    ("docs/results.md", tables.results_markdown),
+  ],
+)
+def test_tables_are_those_of_the_results(page, body):
+  made = body(read_runs(ROOT / "results"), read_ranker_runs(ROOT / "results"))
+  assert PAGES[page] == tables.splice(PAGES[page], made), (
+    f"{page} differs from results/: run python scripts/report.py"
+    " --results=results --readme=README.md --tables=docs/results.md"
   )
 
 
-def test_every_path_it_names_exists():
-  text = re.sub(r"results/<config>/<seed>\.json", "", README)
-  paths = set(re.findall(rf"(?<![\w/.])((?:{_OWN_FOLDERS})/[\w./-]*\w)", text))
-  paths |= set(re.findall(r"\]\(((?!https?:)[^)#]+)\)", text))
-  assert len(paths) > 10
-  missing = sorted(p for p in paths if not (ROOT / p).exists())
+def test_the_readme_is_short():
+  assert len(PAGES["README.md"].encode()) <= 10_000
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_it_names_exists(page):
+  text = re.sub(r"results/<config>/<seed>\.json", "", PAGES[page])
+  paths = set(re.findall(rf"(?<![\w/.-])((?:{_OWN_FOLDERS})/[\w./-]*\w)", text))
+  links = set(re.findall(r"\]\(((?!https?:)[^)#]+)\)", text))
+  missing = sorted(p for p in paths - _EXAMPLES if not (ROOT / p).exists())
+  folder = (ROOT / page).parent
+  missing += sorted(link for link in links if not (folder / link).exists())
   assert not missing
+
+
+def test_every_page_is_found_from_the_readme():
+  found, new = set(), {"README.md"}
+  while new:
+    page = new.pop()
+    found.add(page)
+    folder = (ROOT / page).parent
+    links = re.findall(r"\]\(([^)#:]+\.md)", PAGES[page])
+    there = {str((folder / x).resolve().relative_to(ROOT)) for x in links}
+    new |= there - found
+  assert found == set(PAGES)
 
 
 def test_the_architecture_names_every_room_of_the_package():
@@ -65,8 +99,9 @@ def test_the_architecture_names_every_room_of_the_package():
     assert not name or f"`{name}`" in text, room
 
 
-def test_bash_blocks_parse():
-  for block in _blocks("bash"):
+@pytest.mark.parametrize("page", PAGES)
+def test_bash_blocks_parse(page):
+  for block in _blocks(page, "bash"):
     result = subprocess.run(
       ["bash", "-n"], input=block, capture_output=True, text=True, check=False
     )
@@ -84,12 +119,12 @@ def test_scripts_have_the_flags_that_are_passed():
     defined = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source))
     for word in words:
       if word.startswith("--"):
-        name = word[2:].split("=")[0].split(".")[0]
+        name = word[2:].split("=")[0].split(".")[0].replace("-", "_")
         assert name in defined, (script, word, sorted(defined))
 
 
 def _write_log(path: pathlib.Path, header: list[str]) -> None:
-  """A log of 60 users x 12 events under the README's own column names."""
+  """A log of 60 users x 12 events under the page's own column names."""
   rng = np.random.default_rng(0)
   lines = [",".join(header)]
   for user in range(60):
@@ -102,8 +137,7 @@ def _write_log(path: pathlib.Path, header: list[str]) -> None:
 
 @pytest.mark.slow
 def test_bring_your_own_data_runs_as_it_stands(tmp_path):
-  section = README.split("## Bring your own data")[1].split("\n## ")[0]
-  csvs = re.findall(r"```csv\n(.*?)```", section, re.DOTALL)
+  csvs = _blocks("docs/your_data.md", "csv")
   log_header = csvs[0].splitlines()[0].split(",")
   assert len(log_header) == 4
   shop = tmp_path / "shop"
@@ -112,7 +146,7 @@ def test_bring_your_own_data_runs_as_it_stands(tmp_path):
   items = csvs[1].splitlines()[0]
   rows = [f"sku-{i},Thing {i},kind {i % 4}" for i in range(40)]
   (shop / "items.csv").write_text("\n".join([items, *rows]) + "\n")
-  (commands,) = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
+  commands = "\n".join(_blocks("docs/your_data.md", "bash"))
   quick = "--config.train.steps=3 --config.train.eval_every_steps=3"
   quick += " --config.system.backbone.num_layers=1"
   commands = commands.replace("items_title=name", f"items_title=name {quick}")
@@ -132,4 +166,6 @@ def test_bring_your_own_data_runs_as_it_stands(tmp_path):
   )
   assert result.returncode == 0, result.stdout + result.stderr
   assert result.stdout.count("Thing") >= 10
+  lists = (shop / "test.csv").read_text().splitlines()
+  assert lists[0].endswith("source,event,withheld_item_id") and len(lists) > 60
   assert "Thing" in (shop / "run" / "report.html").read_text()

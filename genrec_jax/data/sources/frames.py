@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DataFrames as files, and what their columns are, by the usual names.
+
+    table = as_polars(events)
+    roles = guess_columns(table.columns, EVENT_ROLES, {"item": "sku"})
+    write_frame(table, folder / "events.parquet")
+
+A frame becomes a Parquet file, and sources.Files reads it: same checks, same
+errors, and a data set that is the same whether it came as a frame or as a file.
+"""
+
+from collections.abc import Mapping, Sequence
+import os
+import pathlib
+from typing import Any
+
+import polars as pl
+
+from genrec_jax.core import atomic
+
+# By role, what columns are usually called; the first that is there is taken.
+EVENT_ROLES: Mapping[str, Sequence[str]] = {
+  "user": (
+    *("user", "user_id", "userid", "uid", "visitor", "visitor_id", "visitorid"),
+    *("customer", "customer_id", "customerid", "session", "session_id"),
+    *("reviewer_id", "reviewerid", "member_id", "account_id"),
+  ),
+  "item": (
+    *("item", "item_id", "itemid", "iid", "sku", "product", "product_id"),
+    *("productid", "stock_code", "stockcode", "article_id", "asin", "movie_id"),
+    *("movieid", "video_id", "track_id", "song_id", "content_id", "aid"),
+  ),
+  "timestamp": (
+    *("timestamp", "time", "ts", "datetime", "date", "event_time", "when"),
+    *("created_at", "invoice_date", "invoicedate", "unix_review_time"),
+    *("unixreviewtime", "t_dat"),
+  ),
+  "action": ("action", "event", "event_type", "type", "behavior"),
+}
+ITEM_ROLES: Mapping[str, Sequence[str]] = {
+  "item": EVENT_ROLES["item"],
+  "title": ("title", "name", "item_name", "product_name", "description"),
+}
+_NEEDED = ("user", "item")
+
+
+def guess_columns(
+  names: Sequence[str],
+  roles: Mapping[str, Sequence[str]],
+  given: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+  """The column of each role that there is one for.
+
+  Args:
+    names: columns of a table.
+    roles: usual names by role, EVENT_ROLES or ITEM_ROLES.
+    given: columns that the caller named, by role.
+
+  Raises:
+    ValueError: a column that is named and not there, an unknown role, or a
+      user or item that nothing is known of (names what was looked for).
+  """
+  given = dict(given or {})
+  for role, column in given.items():
+    if role not in roles:
+      raise ValueError(
+        f"columns names the role {role!r}; roles are {', '.join(roles)}."
+      )
+    if column not in names:
+      raise ValueError(
+        f"columns says {role}={column!r}, which is no column. There are"
+        f" {', '.join(map(repr, names))}."
+      )
+  plain = {_plain(name): name for name in reversed(names)}
+  found = {}
+  for role, usual in roles.items():
+    known = [plain[_plain(n)] for n in usual if _plain(n) in plain]
+    column = given.get(role, known[0] if known else None)
+    if column is not None:
+      found[role] = column
+    elif role in _NEEDED:
+      raise ValueError(
+        f"no column of {', '.join(map(repr, names))} looks like the {role}"
+        f" (looked for {', '.join(usual[:6])}, ...). Say which it is:"
+        f' columns={{"{role}": ...}}.'
+      )
+  return found
+
+
+def write_frame(table: pl.DataFrame, path: str | os.PathLike) -> None:
+  """Writes a table as Parquet, in the place of one that is there."""
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with atomic.replacing(path) as temporary:
+    table.write_parquet(temporary)
+
+
+def as_polars(frame: Any) -> pl.DataFrame:
+  """A table with the columns that files have.
+
+  Ids of a dictionary become text, times with a zone are told in UTC, and an
+  index is left out.
+
+  Args:
+    frame: a Polars DataFrame or LazyFrame, or a pandas DataFrame.
+
+  Raises:
+    ValueError: another type, no rows, or column names that repeat.
+  """
+  if isinstance(frame, pl.LazyFrame):
+    frame = frame.collect()
+  if isinstance(frame, pl.DataFrame):
+    table = frame
+  elif type(frame).__module__.partition(".")[0] == "pandas":
+    names = [str(name) for name in frame.columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+      raise ValueError(f"the columns {', '.join(twice)} are there twice.")
+    # Whatever its index is, rows are rows.
+    table = pl.from_pandas(frame.set_axis(names, axis=1), include_index=False)
+  else:
+    raise ValueError(
+      f"a {type(frame).__module__}.{type(frame).__qualname__} is no table: give"
+      " a Polars or pandas DataFrame, or the path of a file."
+    )
+  if not len(table):
+    raise ValueError("the table has no rows.")
+  return table.with_columns(
+    # An id is its text, not its place in a dictionary.
+    pl.col(pl.Categorical, pl.Enum).cast(pl.String),
+  ).with_columns(
+    pl.col(name).dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    for name, dtype in table.schema.items()
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone
+  )
+
+
+def _plain(name: str) -> str:
+  """userId, user_id and "User ID" are one name."""
+  return "".join(c for c in name.lower() if c.isalnum())

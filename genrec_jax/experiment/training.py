@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trains the run of a workdir from where it stands, as scripts/train.py does.
+
+with alone(workdir) as check:
+  train(Run.start(config, workdir), Termination(), check)
+"""
+
+from collections.abc import Callable, Iterator
+import contextlib
+import os
+import sys
+
+import jax
+import numpy as np
+
+from genrec_jax.core import processes, sharding
+from genrec_jax.data.dataset.catalog import Catalog
+from genrec_jax.data.pipeline.pipeline import training_batches
+from genrec_jax.data.pipeline.readers import Readers
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.pretrained import load_parts, open_old
+from genrec_jax.experiment.program import Program
+from genrec_jax.experiment.restored import load_params
+from genrec_jax.metrics.writer import Writer
+from genrec_jax.train.checkpoints import (
+  Checkpoints,
+  DamagedCheckpoint,
+  Restored,
+)
+from genrec_jax.train.loop import Loop, Progress
+from genrec_jax.train.state import num_parameters
+from genrec_jax.train.termination import Termination
+from genrec_jax.train.warm_start import carry_over
+from genrec_jax.train.workdir_lock import WorkdirLock
+
+
+@contextlib.contextmanager
+def alone(workdir: str | os.PathLike) -> Iterator[Callable[[], None]]:
+  """Keeps other trainings out; yields what raises where one got in."""
+  if jax.process_index():
+    # The first process holds it for all.
+    yield lambda: None
+    return
+  with WorkdirLock(workdir) as lock:
+    yield lock.check
+
+
+def _initial_params(run: Run):
+  """Parameters of train.warm_start carried over by item, or the data's."""
+  if not run.train.warm_start:
+    return run.initial_params()
+  old = open_old(run, run.train.warm_start)
+  params, facts = carry_over(
+    load_params(old).params,
+    run.init_params(),
+    Catalog(old.histories.directory).ids,
+    run.catalog.ids,
+    run.system.item_tables,
+  )
+  print(
+    f"warm start from {run.train.warm_start}: {facts.kept} items kept,"
+    f" {facts.new} new, {facts.gone} left behind"
+  )
+  return params
+
+
+def _start(
+  run: Run, program: Program, checkpoints: Checkpoints, batches: Readers
+):
+  """The state and bookkeeping to go on from: restored, or fresh."""
+  manifest = run.histories.manifest
+  if checkpoints.latest_step is None:
+    progress = Progress(
+      fingerprint=manifest.fingerprint, artifacts=run.artifacts.versions
+    )
+    return program.init_state(load_parts(run, _initial_params(run))), progress
+  restored = _newest_intact(program, checkpoints)
+  progress = Progress(**restored.progress)
+  if progress.fingerprint != manifest.fingerprint:
+    raise ValueError(
+      f"the checkpoint in {checkpoints.directory} was trained on another data"
+      f" set than the one in {run.histories.directory} (fingerprints"
+      f" {progress.fingerprint} and {manifest.fingerprint}). Use another"
+      " --workdir, or bring the old data back."
+    )
+  run.artifacts.check(progress.artifacts)
+  if "readers" not in restored.data:
+    raise ValueError(
+      f"the checkpoint in {checkpoints.directory} is of an older version, which"
+      " kept the place in the data by process. Use another --workdir."
+    )
+  batches.set_state(restored.data["readers"])
+  print(f"resuming at step {int(restored.state.step)} of {run.train.steps}")
+  return restored.state, progress
+
+
+def _newest_intact(program: Program, checkpoints: Checkpoints) -> Restored:
+  """The newest checkpoint that is what was written; damaged ones are deleted.
+
+  Raises:
+    ValueError: all are damaged.
+  """
+  like, shardings = program.abstract_state(), program.state_shardings
+  damaged = []
+  for step in checkpoints.steps:
+    restored, said = None, ""
+    try:
+      restored = checkpoints.restore(like, shardings, step)
+    except DamagedCheckpoint as error:
+      said = str(error)
+    if not processes.any_process(bool(said)):
+      break
+    print(said or f"step {step} is damaged elsewhere.", file=sys.stderr)
+    damaged.append(step)
+  else:
+    raise ValueError(
+      f"no checkpoint in {checkpoints.directory} is intact. Delete that folder"
+      " to train from the start, or use another --workdir."
+    )
+  for step in damaged:
+    print(
+      f"going on from step {int(restored.state.step)}; the damaged checkpoint"
+      f" of step {step} is deleted.",
+      file=sys.stderr,
+    )
+    checkpoints.discard(step)
+  return restored
+
+
+def _open_readers(run: Run, rows: np.ndarray) -> Readers:
+  """The data, from its start: these rows of every global batch."""
+  options = run.pipeline
+  return Readers(
+    lambda number: training_batches(
+      run.source,
+      options.layout,
+      batch_size=options.batch_size,
+      row_length=options.row_length,
+      seed=run.seed,
+      reader=number,
+      readers=options.readers,
+    ),
+    count=options.readers,
+    batch_size=options.batch_size,
+    rows=rows,
+  )
+
+
+def train(
+  run: Run, termination: Termination, check: Callable[[], None]
+) -> None:
+  """Trains or resumes a run to its end.
+
+  Args:
+    run: what is trained.
+    termination: says when to save and stop.
+    check: raises where nothing may be saved any more.
+  """
+  program = run.program(run.mesh.place())
+  placement, size = program.placement, run.pipeline.batch_size
+  placement.check_batch_size(size, "config.pipeline.batch_size")
+  run.check_evals()
+  rows = sharding.rows_of_process(placement.by_rows, size)
+  batches = _open_readers(run, rows)
+  checkpoints = Checkpoints(
+    run.workdir / "checkpoints", run.train.keep_checkpoints
+  )
+  best = Checkpoints(run.workdir / "best", keep=1)
+  with (
+    checkpoints,
+    best,
+    contextlib.closing(batches),
+    program.in_force(),
+  ):
+    state, progress = _start(run, program, checkpoints, batches)
+    writer = Writer(run.workdir, int(state.step), jax.process_index() == 0)
+    manifest = run.histories.manifest
+    names = run.pipeline.layout.names(run.users, run.catalog)
+    print(
+      f"{run.name}: {num_parameters(state.params):,} parameters,"
+      f" {manifest.num_users:,} users, {manifest.num_items:,} items,"
+      f" {placement.mesh.size} device(s)"
+    )
+    with contextlib.closing(writer):
+      Loop(
+        options=run.train,
+        step_fn=program.train_step,
+        put=lambda batch: sharding.put(batch, placement.by_rows, rows, size),
+        batches=batches,
+        checkpoints=checkpoints,
+        best=best,
+        writer=writer,
+        validate=lambda params: run.validate(params, program),
+        user_ids=lambda users: [names[u] for u in users],
+        config=run.config,
+        progress=progress,
+        termination=termination,
+        check=check,
+      ).run(state)
+  if progress.finished:
+    print(f"finished: {progress.finished}; best step {progress.best_step}")

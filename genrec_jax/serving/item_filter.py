@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which items a caller wants recommended at all: lists of ids, attributes.
+
+    mask_V1 = ItemFilter(deny=["sku-4"], where={"category": "Bowl"}).of(catalog)
+
+An id that the catalogue does not know is no error: shops have items that no
+model has seen. A filter that leaves nothing is one, and says which part did.
+"""
+
+from collections.abc import Collection, Mapping
+import dataclasses
+from typing import Any
+
+from jaxtyping import Bool
+import numpy as np
+import polars as pl
+
+from genrec_jax.core.suggest import choices_hint
+from genrec_jax.data.dataset.catalog import Catalog
+
+
+@dataclasses.dataclass(frozen=True)
+class ItemFilter:
+  """Allowed are items that all of the following allow.
+
+  Attributes:
+    allow: ids of these alone; None = all.
+    deny: ids of none of these.
+    where: attribute of the item table -> a value, or several of which an item
+      has one; 3 and "3" are one value. An item whose value is missing is left
+      out.
+  """
+
+  allow: Collection[object] | None = None
+  deny: Collection[object] = ()
+  where: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  def __post_init__(self):
+    for name in ("allow", "deny"):
+      if isinstance(getattr(self, name), str | bytes):
+        raise ValueError(
+          f"{name}={getattr(self, name)!r} must be a list of item ids"
+        )
+
+  def __bool__(self) -> bool:
+    """Whether it asks for anything."""
+    return self.allow is not None or bool(self.deny) or bool(self.where)
+
+  def of(self, catalog: Catalog) -> Bool[np.ndarray, "V1"]:
+    """Allowed items by index; False for padding.
+
+    Raises:
+      ValueError: an unknown attribute (names those there are), or nothing is
+        left (says after what).
+    """
+    allowed_V1 = np.ones(catalog.num_items + 1, bool)
+    allowed_V1[0] = False
+    if self.allow is not None:
+      allowed_V1 &= _among(catalog, self.allow)
+      self._check(allowed_V1, f"allow: none of its {len(self.allow):,} ids is")
+    for name, values in self.where.items():
+      has_V1 = _having(catalog, name, values)
+      allowed_V1 &= has_V1
+      self._check(
+        allowed_V1, f"where {name}={values!r}: no item that has it is"
+      )
+    if self.deny:
+      allowed_V1 &= ~_among(catalog, self.deny)
+      self._check(
+        allowed_V1, f"deny of {len(self.deny):,} ids: no other item is"
+      )
+    return allowed_V1
+
+  def _check(self, allowed_V1: np.ndarray, what: str) -> None:
+    if not allowed_V1.any():
+      raise ValueError(
+        f"nothing is left to recommend after {what} in the catalogue or left by"
+        " the filters before."
+      )
+
+
+def _among(catalog: Catalog, ids: Collection[object]) -> np.ndarray:
+  found = catalog.known(ids)
+  mask = np.zeros(catalog.num_items + 1, bool)
+  mask[found] = True
+  mask[0] = False
+  return mask
+
+
+def _having(catalog: Catalog, name: str, values: Any) -> np.ndarray:
+  """Items one of whose values of an attribute is wanted."""
+  if name not in catalog.attributes.columns:
+    raise ValueError(
+      f"where has {name!r}, which is no attribute of the items."
+      + choices_hint(name, catalog.attributes.columns)
+    )
+  if isinstance(values, str | bytes) or not isinstance(values, Collection):
+    values = [values]
+  column = catalog.attributes[name]
+  if isinstance(column.dtype, pl.List):
+    texts = column.cast(pl.List(pl.String))
+    wanted = [str(value) for value in values]
+    found = texts.list.eval(pl.element().is_in(wanted)).list.any()
+  elif column.dtype.is_numeric():
+    try:
+      numbers = [float(value) for value in values]
+    except ValueError:
+      raise ValueError(
+        f"where {name}={values!r}: {name} is a number in the item table."
+      ) from None
+    found = column.cast(pl.Float64).is_in(numbers)
+  else:
+    # Booleans are true and false as text.
+    wanted = [str(value) for value in values]
+    if column.dtype == pl.Boolean:
+      wanted = [text.lower() for text in wanted]
+    found = column.cast(pl.String).is_in(wanted)
+  return np.concatenate([[False], found.fill_null(False).to_numpy()])

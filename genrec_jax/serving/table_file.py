@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A table that is written part by part, in the format of its file's name.
+
+    with TableFile("recs.parquet") as file:      .parquet, .csv or .jsonl
+      file.write(table)
+
+The file appears when it is complete.
+"""
+
+from collections.abc import Callable
+import contextlib
+import os
+import pathlib
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from genrec_jax.core import atomic
+
+
+class TableFile:
+  """See the module docstring.
+
+  Attributes:
+    rows: written so far.
+  """
+
+  def __init__(self, path: str | os.PathLike):
+    """Raises a ValueError for a name of another format."""
+    self._path = pathlib.Path(path)
+    kind = self._path.suffix.lower()
+    if kind not in _WRITERS:
+      raise ValueError(
+        f"{path}: name a file that ends in {', '.join(_WRITERS)}."
+      )
+    self._writer = _WRITERS[kind]
+    self._stack = contextlib.ExitStack()
+    self._write: Callable[[pl.DataFrame], None] | None = None
+    self.rows = 0
+
+  def __enter__(self) -> "TableFile":
+    self._temporary = self._stack.enter_context(atomic.replacing(self._path))
+    return self
+
+  def __exit__(self, *error: Any) -> bool | None:
+    return self._stack.__exit__(*error)
+
+  def write(self, table: pl.DataFrame) -> None:
+    """Appends rows; every table has the columns of the first."""
+    if self._write is None:
+      self._write = self._writer(self._stack, self._temporary, table)
+    self._write(table)
+    self.rows += len(table)
+
+
+def _parquet(stack, path, first):
+  def arrow(table):
+    return table.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+  writer = stack.enter_context(pq.ParquetWriter(path, arrow(first).schema))
+  return lambda table: writer.write_table(arrow(table))
+
+
+def _csv(stack, path, first):
+  file = stack.enter_context(open(path, "wb"))
+  first.clear().write_csv(file)
+  return lambda table: table.write_csv(file, include_header=False)
+
+
+def _jsonl(stack, path, first):
+  del first
+  file = stack.enter_context(open(path, "wb"))
+  return lambda table: table.write_ndjson(file)
+
+
+_WRITERS = {".parquet": _parquet, ".csv": _csv, ".jsonl": _jsonl}
