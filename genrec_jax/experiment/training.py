@@ -95,7 +95,7 @@ def _start(
 
 
 def _newest_intact(program: Program, checkpoints: Checkpoints) -> Restored:
-  """The newest checkpoint that is what was written; damaged ones are deleted.
+  """The newest checkpoint that is what was written; others are set aside.
 
   Raises:
     ValueError: all are damaged.
@@ -117,13 +117,15 @@ def _newest_intact(program: Program, checkpoints: Checkpoints) -> Restored:
       f"no checkpoint in {checkpoints.directory} is intact. Delete that folder"
       " to train from the start, or use another --workdir."
     )
-  for step in damaged:
+  for step in damaged if jax.process_index() == 0 else ():
     print(
-      f"going on from step {int(restored.state.step)}; the damaged checkpoint"
-      f" of step {step} is deleted.",
+      f"going on from step {int(restored.state.step)}; the checkpoint of step"
+      f" {step} is now {checkpoints.set_aside(step)}.",
       file=sys.stderr,
     )
-    checkpoints.discard(step)
+  if damaged:
+    processes.any_process(False)  # Nobody looks before all are set aside.
+    checkpoints.reload()
   return restored
 
 

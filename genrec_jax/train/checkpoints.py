@@ -123,9 +123,20 @@ class Checkpoints:
       return []
     return sorted(int(c.step) for c in self._checkpointer.checkpoints)[::-1]
 
-  def discard(self, step: int) -> None:
-    """Deletes the checkpoint of a step."""
-    self._checkpointer.delete(step)
+  def set_aside(self, step: int) -> pathlib.Path:
+    """Renames the checkpoint of a step, out of the way; returns where it is.
+
+    What could not be read may be intact: a disk may have failed for a moment.
+    """
+    place = self.directory.with_name(f"damaged-{self.directory.name}-{step}")
+    while place.exists():
+      place = place.with_name(f"{place.name}-again")
+    os.rename(self.directory / str(step), place)
+    return place
+
+  def reload(self) -> None:
+    """Looks anew which checkpoints there are."""
+    self._checkpointer.reload()
 
   @property
   def latest_step(self) -> int | None:

@@ -127,6 +127,7 @@ def test_damage_is_named_and_training_goes_on_before_it(finished, tmp_path):
   assert f"the checkpoint {newest} " in done.stderr
   assert "Traceback" not in done.stderr
   assert "going on from step 15" in done.stderr
+  assert (workdir / "damaged-checkpoints-20" / "params").is_dir()
   _same(_newest(finished), _newest(workdir))
 
 

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from genrec_jax.train.checkpoints import Checkpoints, DamagedCheckpoint
+from genrec_jax.train.checksums import checksums
 from genrec_jax.train.state import TrainState, init_state
 
 
@@ -105,6 +106,16 @@ def test_reading_leaves_a_save_in_progress_alone(tmp_path):
   with Checkpoints(tmp_path / "none", read_only=True) as checkpoints:
     assert checkpoints.latest_step is None
   assert not (tmp_path / "none").exists()
+
+
+def test_values_that_are_not_those_written_are_named(tmp_path, monkeypatch):
+  with Checkpoints(tmp_path) as checkpoints:
+    with monkeypatch.context() as patch:
+      name = "genrec_jax.train.checkpoints.checksums"
+      patch.setattr(name, lambda tree: checksums(tree) | {"a/kernel": 1})
+      _save(checkpoints, _state(7))
+    with pytest.raises(DamagedCheckpoint, match=r"written \(a/kernel\)"):
+      checkpoints.restore_params(_state().params, _one())
 
 
 # Orbax leaves tasks behind that nobody awaits.
