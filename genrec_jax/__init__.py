@@ -15,7 +15,7 @@ def __getattr__(name: str):
 
     return fit
   if name == "load":
-    from genrec_jax.serving.recommender import load
+    from genrec_jax.serving.loading import load
 
     return load
   if name == "load_ranker":

@@ -38,7 +38,7 @@ from genrec_jax.data.times import to_the_minute
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import CHECKPOINTS
 from genrec_jax.experiment.searches import RETRIEVERS
-from genrec_jax.serving.recommender import Recommender, load
+from genrec_jax.serving import Recommender, load
 from genrec_jax.serving.table_file import TableFile
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a trained run.")

@@ -19,14 +19,66 @@ from collections.abc import Callable, Mapping
 import pathlib
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
-from flax.errors import DescriptorAttributeError as AttributeErrorOfFlax
 import jax
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
+from genrec_jax.core.model_seams import (
+  CandidateModel,
+  CodesModel,
+  DataInitModel,
+  DecoderModel,
+  FeatureModel,
+  LogicalAxes,
+  Model,
+  QueryModel,
+  RequestModel,
+  RowModel,
+  ScoreModel,
+  TokenizerModel,
+  TowerModel,
+  VectorModel,
+)
+from genrec_jax.core.offers import is_seam, members, missing, offers, require
 from genrec_jax.core.types import Batch, Mean, Outputs, SequenceInfo
 
-LogicalAxes = Mapping[str, tuple[str | None, ...]]
+__all__ = [
+  "Backbone",
+  "CandidateModel",
+  "CodesModel",
+  "CombinedObjective",
+  "DataInitLayout",
+  "DataInitModel",
+  "DecoderModel",
+  "Evaluator",
+  "FeatureModel",
+  "ImpressionLayout",
+  "Index",
+  "Layout",
+  "LogicalAxes",
+  "Model",
+  "NO_LIMIT",
+  "Objective",
+  "QueryModel",
+  "RequestModel",
+  "RetrievalLayout",
+  "RowModel",
+  "ScoreModel",
+  "Search",
+  "ShowsWeights",
+  "Source",
+  "Split",
+  "TaskObjective",
+  "TokenizerModel",
+  "TowerModel",
+  "VectorModel",
+  "is_seam",
+  "members",
+  "missing",
+  "offers",
+  "require",
+]
+
 # The max_length of what tells any number of positions apart.
 NO_LIMIT = 2**31 - 1
 
@@ -125,154 +177,6 @@ class ShowsWeights(Protocol):
 
   def weights(self, q: Any, k: Any, info: SequenceInfo, bias: Any) -> Any:
     """(B, H, Q, L), every pair in memory."""
-
-
-@runtime_checkable
-class Model(Protocol):
-  """A Linen module that training can run.
-
-  Attributes:
-    logical_axes: names of the parameters' dimensions (core/sharding.py).
-    uses_time: whether event times change the output.
-    max_length: longest segment whose positions it can tell apart, or NO_LIMIT.
-    item_tables: paths of parameters that are indexed by item id.
-  """
-
-  logical_axes: LogicalAxes
-  uses_time: bool
-  max_length: int
-  item_tables: tuple[tuple[str, ...], ...]
-
-  def __call__(self, batch: Batch, *, deterministic: bool) -> Outputs:
-    """The outputs of a packed batch."""
-
-
-@runtime_checkable
-class VectorModel(Protocol):
-  """A model whose items have vectors."""
-
-  def items(self, ids: Any = None) -> Float[Array, "... D"]:
-    """Vectors of items, or the whole table."""
-
-
-@runtime_checkable
-class QueryModel(VectorModel, Protocol):
-  """A model that finds items by the dot product of vectors."""
-
-  def query(self, batch: Batch) -> Float[Array, "B D"]:
-    """One vector per request."""
-
-
-@runtime_checkable
-class ScoreModel(Protocol):
-  """A model that says what a user would do with given items."""
-
-  def score(self, batch: Batch) -> Float[Array, "B N T"]:
-    """Logits of every candidate and task."""
-
-
-@runtime_checkable
-class CandidateModel(ScoreModel, Protocol):
-  """A model that may score candidates behind a history it has read once.
-
-  Attributes:
-    caches_history: whether the model, as it is configured, can.
-  """
-
-  caches_history: bool
-
-  def start(self, batch: Batch) -> Any:
-    """What candidates need of rows of histories."""
-
-  def candidates(self, cache: Any, batch: Batch) -> Float[Array, "B N T"]:
-    """Logits of N candidates behind each history."""
-
-
-@runtime_checkable
-class FeatureModel(Protocol):
-  """A model that reads rows of features, and the actions of a history.
-
-  Attributes:
-    feature_rows: rows of each feature's table.
-    history_columns: places among them of the features that events have too.
-    num_actions: bits of the mask that tells what came of an event.
-  """
-
-  feature_rows: tuple[int, ...]
-  history_columns: tuple[int, ...]
-  num_actions: int
-
-
-@runtime_checkable
-class RowModel(FeatureModel, Protocol):
-  """A model of impressions that do not see each other.
-
-  Attributes:
-    num_tasks: logits of an impression.
-  """
-
-  num_tasks: int
-
-
-@runtime_checkable
-class RequestModel(FeatureModel, Protocol):
-  """A model of the tokens that tell a request.
-
-  Attributes:
-    unknown_action: whether a candidate's token says that its action is not
-      known.
-    context_ids: of attributes in front; 0 = it reads none.
-  """
-
-  unknown_action: bool
-  context_ids: int
-
-
-@runtime_checkable
-class TowerModel(Protocol):
-  """A model that reads the features of items apart from all others."""
-
-  item_columns: tuple[int, ...]
-
-
-@runtime_checkable
-class CodesModel(Protocol):
-  """A model that reads the codes of items."""
-
-  level_sizes: tuple[int, ...]
-
-
-@runtime_checkable
-class DecoderModel(CodesModel, Protocol):
-  """A model that generates the codes of items, level by level."""
-
-  def start(self, batch: Batch) -> tuple[Any, Float[Array, "B C"]]:
-    """A cache that has read the requests, and logits of level 0."""
-
-  def step(
-    self,
-    cache: Any,
-    level: int,
-    codes_BK: Int[Array, "B K"],
-    parents_BK: Int[Array, "B K"],
-  ) -> tuple[Any, Float[Array, "B K C"]]:
-    """The cache of K beams, and their logits of a level."""
-
-
-@runtime_checkable
-class TokenizerModel(Protocol):
-  """A model that is trained to be a tokenizer of item vectors."""
-
-  def tokenizer(self, params: Any) -> Any:
-    """The fitted tokenizer of these parameters."""
-
-
-@runtime_checkable
-class DataInitModel(Protocol):
-  """A model some of whose parameters start from the data."""
-
-  def data_init(self, params: Any, data: Any, rng: jax.Array) -> Any:
-    """Parameters to start from."""
 
 
 @runtime_checkable
@@ -380,62 +284,3 @@ class Evaluator(Protocol[RunT, LoadedT]):
 
   def comparison_text(self, against: Mapping[str, Any]) -> str:
     """Such differences as lines for a terminal."""
-
-
-def members(protocol: type) -> tuple[str, ...]:
-  """Names that a protocol asks for."""
-  found: dict[str, None] = {}
-  for cls in protocol.__mro__:
-    if not getattr(cls, "_is_protocol", False) or cls is Protocol:
-      continue
-    names = [*vars(cls).get("__annotations__", {}), *vars(cls)]
-    found.update(
-      (name, None)
-      for name in names
-      if not name.startswith("_") or name == "__call__"
-    )
-  return tuple(found)
-
-
-def missing(thing: Any, protocol: type) -> tuple[str, ...]:
-  """What an object (or a class) lacks of a protocol."""
-  return tuple(n for n in members(protocol) if not _has(thing, n))
-
-
-def _has(thing: Any, name: str) -> bool:
-  if isinstance(thing, type):
-    # A field without a default is none of the class's attributes.
-    fields = (vars(cls).get("__annotations__", {}) for cls in thing.__mro__)
-    return hasattr(thing, name) or any(name in known for known in fields)
-  try:
-    return hasattr(thing, name)
-  except AttributeErrorOfFlax:
-    # Of a property that asks a part for what that lacks.
-    return False
-
-
-def is_seam(kind: Any) -> bool:
-  """Whether a type is one of the protocols here."""
-  return isinstance(kind, type) and bool(getattr(kind, "_is_protocol", False))
-
-
-def offers(thing: Any, protocol: type) -> bool:
-  """Whether an object has all that a protocol asks for."""
-  return not missing(thing, protocol)
-
-
-def require(thing: Any, protocol: type, where: str) -> None:
-  """Raises a ValueError that says what an object lacks.
-
-  Args:
-    thing: what enters.
-    protocol: what it must offer.
-    where: its place in the config, for the error.
-  """
-  lacking = missing(thing, protocol)
-  if lacking:
-    doc = (protocol.__doc__ or "").splitlines()[0].rstrip(".")
-    raise ValueError(
-      f"{where} ({type(thing).__name__}) lacks {', '.join(lacking)}, which"
-      f" {protocol.__name__} asks for: {doc[:1].lower()}{doc[1:]}."
-    )

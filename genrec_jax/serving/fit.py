@@ -25,7 +25,8 @@ from genrec_jax.data.sources import frames
 from genrec_jax.data.sources.tables import open_table
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.training import alone, train
-from genrec_jax.serving.recommender import Recommender, load
+from genrec_jax.serving.loading import load
+from genrec_jax.serving.recommender import Recommender
 from genrec_jax.train.termination import Termination
 
 # What `config` may say beside a ConfigDict of one's own.

@@ -5,21 +5,16 @@
     model = genrec_jax.load("WORKDIR")
     model.recommend(user="42")                    # or history=["50", "181"]
 
-`load` reads WORKDIR/config.json, the prepared data beside it and the PARAMETERS
-of the best-on-validation checkpoint, onto whatever devices there are. Answers
-are Polars tables. Scores are the system's own (a cosine where it normalises, a
-dot product where not): they order the items of one answer and mean no
-probability. With `ranker` they are the values of a second stage. Serving knows
-all events of a user, so the whole record is the history here, the targets of an
-evaluation included.
+Answers are Polars tables. Scores are the system's own (a cosine where it
+normalises, a dot product where not): they order the items of one answer and
+mean no probability. With `ranker` they are the values of a second stage.
+Serving knows all events of a user, so the whole record is the history here, the
+targets of an evaluation included.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-import dataclasses
 import functools
 import os
-import pathlib
-import shutil
 from typing import Any
 
 import jax
@@ -27,81 +22,22 @@ from jaxtyping import Float
 import numpy as np
 import polars as pl
 
-from genrec_jax.baselines.most_popular import MostPopular
-from genrec_jax.core import atomic, seams
+from genrec_jax.core import seams
 from genrec_jax.core.seams import Search
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import Histories
-from genrec_jax.data.dataset.requests import (
-  Requests,
-  iter_requests,
-  requests_at,
-)
+from genrec_jax.data.dataset.requests import Requests, iter_requests
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.schema import Record
-from genrec_jax.evaluation import document as documents
-from genrec_jax.evaluation.next_item import NextItem
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.restored import Loaded, load_params
-from genrec_jax.retrieval.brute_force import BruteForce
+from genrec_jax.serving.answering import Answering
 from genrec_jax.serving.asking import Asking
 from genrec_jax.serving.found import Found
 from genrec_jax.serving.item_filter import ItemFilter
-from genrec_jax.serving.ranker import Ranker, load_ranker
+from genrec_jax.serving.neighbours import Neighbours
+from genrec_jax.serving.ranker import Ranker
+from genrec_jax.serving.trained import Trained
 from genrec_jax.serving.two_stage import TwoStage
-
-
-def load(
-  workdir: str | os.PathLike,
-  *,
-  retriever: str | None = None,
-  checkpoint: str = "best",
-  ranker: str | os.PathLike | None = None,
-  num_candidates: int = 100,
-  weights: str = "",
-) -> "Recommender":
-  """Returns the recommender of a trained workdir.
-
-  Args:
-    workdir: a folder that scripts/train.py has filled.
-    retriever: "brute_force" (exact, on the devices) or "scann" (approximate);
-      None takes the config's, or else brute force.
-    checkpoint: "best" on validation or the "latest", which is also taken, with
-      a notice, where nothing was validated.
-    ranker: another trained workdir, or the same, that orders what this one
-      finds (serving/two_stage.py); its "best" or "latest" likewise.
-    num_candidates: items that are found for it.
-    weights: of the value that it orders by, such as "click=1,like=10".
-
-  Raises:
-    ValueError: no run, no checkpoint, one of another architecture, or a ranker
-      that is none or of other data.
-  """
-  run = Run.open(workdir)
-  loaded = load_params(run, checkpoint)
-  model = Recommender.of_run(run, loaded.params, retriever)
-  model.trained = Trained(run, loaded)
-  model.filter_history = _hides_history(run)
-  if ranker is None:
-    return model
-  second = load_ranker(
-    ranker, checkpoint=checkpoint, micro_batch=max(1, num_candidates)
-  )
-  return model.ranked_by(second, num_candidates, weights)
-
-
-def _hides_history(run: Run) -> bool:
-  """What the run's evaluation of next items does."""
-  found = [e for e in run.evals.values() if isinstance(e, NextItem)]
-  return found[0].filter_history if found else True
-
-
-@dataclasses.dataclass(frozen=True)
-class Trained:
-  """What a recommender was loaded from."""
-
-  run: Run
-  loaded: Loaded
 
 
 class Recommender:
@@ -139,6 +75,7 @@ class Recommender:
     self.trained: Trained | None = None
     self.filter_history = True
     self._asking = Asking(histories, self.catalog, self.users)
+    self._answering = Answering(search, self.catalog, self.users)
     self._item_vectors = item_vectors
 
   @classmethod
@@ -257,13 +194,7 @@ class Recommender:
     """Returns item_id, title, score of the k items of highest cosine."""
     if self._item_vectors is None:
       raise ValueError("this model generates items and has no item vectors")
-    index = self.catalog.index_of(item_id)
-    itself = [np.array([index])]
-    allowed = ItemMask.all_but(itself, self.catalog.num_items)
-    ids, scores, _ = self._neighbours.search(
-      self._unit_vectors[index : index + 1], k, allowed
-    )
-    found = Found(np.asarray(ids), np.asarray(scores), np.ones(1, bool))
+    found = self._neighbours.of(self.catalog.index_of(item_id), k)
     return found.one(self.catalog).drop("source")
 
   def recommend_all(
@@ -292,7 +223,7 @@ class Recommender:
     if as_of is not None:
       for requests in iter_requests(self.histories, as_of, self.batch_size):
         found = self._found(requests, k, filter_history, wanted, always=True)
-        table, row = self._of_users(requests, found)
+        table, row = self._answering.of_users(requests, found)
         items = [self.catalog.ids[i] for i in requests.target[row]]
         yield table.with_columns(
           event=pl.Series(requests.event[row]),
@@ -304,7 +235,7 @@ class Recommender:
       records = [self.histories[user] for user in range(start, stop)]
       requests = self._asking.requests(records)
       found = self._found(requests, k, filter_history, wanted)
-      yield self._of_users(requests, found)[0]
+      yield self._answering.of_users(requests, found)[0]
 
   def evaluate(self) -> pl.DataFrame:
     """Returns part, method and metrics of the model and its baselines.
@@ -315,23 +246,7 @@ class Recommender:
     Raises:
       ValueError: no run stands behind this recommender.
     """
-    run, loaded = self._run("evaluate")
-    evaluators = documents.chosen(run)
-    document, kept = documents.measure(run, loaded, evaluators)
-    for file, arrays in kept.items():
-      arrays.save(run.workdir / file)
-    documents.write_json(run.workdir / "evaluation.json", document)
-    rows = []
-    for section in document["sections"].values():
-      methods = {document["title"]: section["metrics"]}
-      methods |= section.get("baselines", {})
-      rows += [
-        {"part": part, "method": method, **metrics}
-        for method, parts in methods.items()
-        for part, metrics in parts.items()
-        if all(isinstance(value, float) for value in metrics.values())
-      ]
-    return pl.DataFrame(rows, infer_schema_length=None)
+    return self._behind("evaluate").evaluate()
 
   def save(self, directory: str | os.PathLike) -> None:
     """Copies the run to a new folder, from which `genrec_jax.load` reads it.
@@ -339,20 +254,15 @@ class Recommender:
     Raises:
       ValueError: the folder is there, or no run stands behind this.
     """
-    run, _ = self._run("save")
-    place = pathlib.Path(directory)
-    if place.exists():
-      raise ValueError(f"{place} is there: name a new folder.")
-    with atomic.new_folder(place) as partial:
-      shutil.copytree(run.workdir, partial)
+    self._behind("save").save(directory)
 
-  def _run(self, what: str) -> tuple[Run, Loaded]:
+  def _behind(self, what: str) -> Trained:
     if self.trained is None:
       raise ValueError(
         f"{what} needs the run that this recommender comes from: get it by"
         " genrec_jax.load(workdir) or genrec_jax.fit, without a ranker."
       )
-    return self.trained.run, self.trained.loaded
+    return self.trained
 
   def record(
     self, user: object = None, history: Sequence[object] | None = None
@@ -383,58 +293,10 @@ class Recommender:
     wanted: ItemMask | None,
     always: bool = False,
   ) -> Found:
-    """Lists of up to batch_size requests.
-
-    Args:
-      requests: whom for.
-      k: places.
-      filter_history: hide what they hold.
-      wanted: one row, or None.
-      always: the model answers behind an empty history too.
-    """
     if filter_history is None:
       filter_history = self.filter_history
-    items = [r["item"] for r in requests.history]
-    hidden = items if filter_history else [x[:0] for x in items]
-    allowed = None
-    if filter_history or wanted is not None:
-      allowed = ItemMask.all_but(hidden, self.catalog.num_items)
-    if wanted is not None:
-      allowed = allowed & wanted
-    known = [always or len(r["item"]) > 0 for r in requests.history]
-    by_model_B = np.array(known, bool)
-    ids_BK = np.zeros((len(requests), k), np.int32)
-    scores_BK = np.full((len(requests), k), -np.inf, np.float32)
-    for rows, search in (
-      (np.flatnonzero(by_model_B), self.search),
-      (np.flatnonzero(~by_model_B), self._popular.search),
-    ):
-      if len(rows):
-        some, mine = requests, allowed
-        if len(rows) < len(requests):
-          some = requests_at(requests, rows)
-          mine = None if allowed is None else allowed[rows]
-        ids, scores, _ = search(some, k, mine)
-        ids_BK[rows], scores_BK[rows] = np.asarray(ids), np.asarray(scores)
-    return Found(ids_BK, scores_BK, by_model_B)
-
-  def _of_users(
-    self, requests: Requests, found: Found
-  ) -> tuple[pl.DataFrame, np.ndarray]:
-    """A table with the users' ids in front, and each row's request."""
-    table, row = found.table(self.catalog)
-    ids = [self.users.ids[user] for user in requests.user[row]]
-    return table.insert_column(0, pl.Series("user_id", ids, pl.String)), row
+    return self._answering.found(requests, k, filter_history, wanted, always)
 
   @functools.cached_property
-  def _popular(self) -> MostPopular:
-    return MostPopular(self.catalog.count)
-
-  @functools.cached_property
-  def _unit_vectors(self) -> np.ndarray:
-    norm = np.linalg.norm(self._item_vectors, axis=1, keepdims=True)
-    return (self._item_vectors / np.maximum(norm, 1e-12)).astype(np.float32)
-
-  @functools.cached_property
-  def _neighbours(self) -> Any:
-    return BruteForce.build(self._unit_vectors)
+  def _neighbours(self) -> Neighbours:
+    return Neighbours(self._item_vectors)

@@ -26,7 +26,7 @@ _ROOMS = (
 # Rooms that hold pure functions of arrays: no Linen, no configs.
 _PURE = ("ops", "metrics", "objectives", "decoding", "retrieval")
 # Where an object enters and is asked for what it has, once.
-_MAY_PROBE = {"core.seams"}
+_MAY_PROBE = {"core.offers"}
 # Objects of other libraries, which differ by release or by kind.
 _OF_OTHERS = {
   ("core.sharding", "getattr(mesh, 'axis_types', ())"),

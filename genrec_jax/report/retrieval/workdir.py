@@ -4,7 +4,7 @@
     evaluation.json  its section                    evaluation/next_item.py
     ranks.npz        rank of every test target      evaluation/ranks.py
     metrics.jsonl    training loss, validation      metrics/writer.py
-    data/, best/     catalogue, histories, model    serving/recommender.py
+    data/, best/     catalogue, histories, model    serving/loading.py
 
 Slices and the comparison with baselines are computed from the ranks, so that
 every bar is over the same requests; intervals resample users.
@@ -30,7 +30,8 @@ from genrec_jax.report.document import Event, Part, Plot, Suggestion
 from genrec_jax.report.figures import Row
 from genrec_jax.report.retrieval.page import Example, part
 from genrec_jax.report.runs import BASELINE_LABELS, RetrievalRun, finished
-from genrec_jax.serving.recommender import Recommender, load
+from genrec_jax.serving.loading import load
+from genrec_jax.serving.recommender import Recommender
 
 _SHOWN_EVENTS = 10
 _METRIC = "ndcg@10"

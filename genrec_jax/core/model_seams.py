@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model answers: the seams of core/seams.py that are models' alone.
+
+Every model is a Model. What it may answer beside its call are small protocols
+of their own: a model has those of what it is for.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+from jaxtyping import Array, Float, Int
+
+from genrec_jax.core.types import Batch, Outputs
+
+LogicalAxes = Mapping[str, tuple[str | None, ...]]
+
+
+@runtime_checkable
+class Model(Protocol):
+  """A Linen module that training can run.
+
+  Attributes:
+    logical_axes: names of the parameters' dimensions (core/sharding.py).
+    uses_time: whether event times change the output.
+    max_length: longest segment whose positions it can tell apart, or NO_LIMIT.
+    item_tables: paths of parameters that are indexed by item id.
+  """
+
+  logical_axes: LogicalAxes
+  uses_time: bool
+  max_length: int
+  item_tables: tuple[tuple[str, ...], ...]
+
+  def __call__(self, batch: Batch, *, deterministic: bool) -> Outputs:
+    """The outputs of a packed batch."""
+
+
+@runtime_checkable
+class VectorModel(Protocol):
+  """A model whose items have vectors."""
+
+  def items(self, ids: Any = None) -> Float[Array, "... D"]:
+    """Vectors of items, or the whole table."""
+
+
+@runtime_checkable
+class QueryModel(VectorModel, Protocol):
+  """A model that finds items by the dot product of vectors."""
+
+  def query(self, batch: Batch) -> Float[Array, "B D"]:
+    """One vector per request."""
+
+
+@runtime_checkable
+class ScoreModel(Protocol):
+  """A model that says what a user would do with given items."""
+
+  def score(self, batch: Batch) -> Float[Array, "B N T"]:
+    """Logits of every candidate and task."""
+
+
+@runtime_checkable
+class CandidateModel(ScoreModel, Protocol):
+  """A model that may score candidates behind a history it has read once.
+
+  Attributes:
+    caches_history: whether the model, as it is configured, can.
+  """
+
+  caches_history: bool
+
+  def start(self, batch: Batch) -> Any:
+    """What candidates need of rows of histories."""
+
+  def candidates(self, cache: Any, batch: Batch) -> Float[Array, "B N T"]:
+    """Logits of N candidates behind each history."""
+
+
+@runtime_checkable
+class FeatureModel(Protocol):
+  """A model that reads rows of features, and the actions of a history.
+
+  Attributes:
+    feature_rows: rows of each feature's table.
+    history_columns: places among them of the features that events have too.
+    num_actions: bits of the mask that tells what came of an event.
+  """
+
+  feature_rows: tuple[int, ...]
+  history_columns: tuple[int, ...]
+  num_actions: int
+
+
+@runtime_checkable
+class RowModel(FeatureModel, Protocol):
+  """A model of impressions that do not see each other.
+
+  Attributes:
+    num_tasks: logits of an impression.
+  """
+
+  num_tasks: int
+
+
+@runtime_checkable
+class RequestModel(FeatureModel, Protocol):
+  """A model of the tokens that tell a request.
+
+  Attributes:
+    unknown_action: whether a candidate's token says that its action is not
+      known.
+    context_ids: of attributes in front; 0 = it reads none.
+  """
+
+  unknown_action: bool
+  context_ids: int
+
+
+@runtime_checkable
+class TowerModel(Protocol):
+  """A model that reads the features of items apart from all others."""
+
+  item_columns: tuple[int, ...]
+
+
+@runtime_checkable
+class CodesModel(Protocol):
+  """A model that reads the codes of items."""
+
+  level_sizes: tuple[int, ...]
+
+
+@runtime_checkable
+class DecoderModel(CodesModel, Protocol):
+  """A model that generates the codes of items, level by level."""
+
+  def start(self, batch: Batch) -> tuple[Any, Float[Array, "B C"]]:
+    """A cache that has read the requests, and logits of level 0."""
+
+  def step(
+    self,
+    cache: Any,
+    level: int,
+    codes_BK: Int[Array, "B K"],
+    parents_BK: Int[Array, "B K"],
+  ) -> tuple[Any, Float[Array, "B K C"]]:
+    """The cache of K beams, and their logits of a level."""
+
+
+@runtime_checkable
+class TokenizerModel(Protocol):
+  """A model that is trained to be a tokenizer of item vectors."""
+
+  def tokenizer(self, params: Any) -> Any:
+    """The fitted tokenizer of these parameters."""
+
+
+@runtime_checkable
+class DataInitModel(Protocol):
+  """A model some of whose parameters start from the data."""
+
+  def data_init(self, params: Any, data: Any, rng: jax.Array) -> Any:
+    """Parameters to start from."""

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the workdir of a training to a recommender.
+
+`load` reads WORKDIR/config.json, the prepared data beside it and the PARAMETERS
+of the best-on-validation checkpoint, onto whatever devices there are.
+"""
+
+import os
+
+from genrec_jax.evaluation.next_item import NextItem
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.restored import load_params
+from genrec_jax.serving.ranker import load_ranker
+from genrec_jax.serving.recommender import Recommender
+from genrec_jax.serving.trained import Trained
+
+
+def load(
+  workdir: str | os.PathLike,
+  *,
+  retriever: str | None = None,
+  checkpoint: str = "best",
+  ranker: str | os.PathLike | None = None,
+  num_candidates: int = 100,
+  weights: str = "",
+) -> Recommender:
+  """Returns the recommender of a trained workdir.
+
+  Args:
+    workdir: a folder that scripts/train.py has filled.
+    retriever: "brute_force" (exact, on the devices) or "scann" (approximate);
+      None takes the config's, or else brute force.
+    checkpoint: "best" on validation or the "latest", which is also taken, with
+      a notice, where nothing was validated.
+    ranker: another trained workdir, or the same, that orders what this one
+      finds (serving/two_stage.py); its "best" or "latest" likewise.
+    num_candidates: items that are found for it.
+    weights: of the value that it orders by, such as "click=1,like=10".
+
+  Raises:
+    ValueError: no run, no checkpoint, one of another architecture, or a ranker
+      that is none or of other data.
+  """
+  run = Run.open(workdir)
+  loaded = load_params(run, checkpoint)
+  model = Recommender.of_run(run, loaded.params, retriever)
+  model.trained = Trained(run, loaded)
+  model.filter_history = _hides_history(run)
+  if ranker is None:
+    return model
+  second = load_ranker(
+    ranker, checkpoint=checkpoint, micro_batch=max(1, num_candidates)
+  )
+  return model.ranked_by(second, num_candidates, weights)
+
+
+def _hides_history(run: Run) -> bool:
+  """What the run's evaluation of next items does."""
+  found = [e for e in run.evals.values() if isinstance(e, NextItem)]
+  return found[0].filter_history if found else True
