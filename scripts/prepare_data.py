@@ -1,92 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns a raw event log into a prepared data set, and says what it kept.
 
-    python scripts/prepare_data.py --config=configs/hstu_movielens.py \
-        --workdir=runs/a --config.data.path=ml-1m.zip
+    python scripts/prepare_data.py --help
 
-Reads config.data (the source), config.split and config.filter; writes
-WORKDIR/data. A data set that is up to date stays; one of another config is an
-error that names what differs. scripts/train.py does the same where WORKDIR has
-no data yet.
+is `genrec prepare --help`: genrec_jax/cli/prepare.py.
 """
 
-import pathlib
-
-from absl import app, flags, logging
-from ml_collections import config_flags
-
-from genrec_jax.core.build import build, to_plain
-from genrec_jax.data.prepare.preparation import prepare
-from genrec_jax.data.schema import Manifest
-
-_CONFIG = config_flags.DEFINE_config_file("config", None, "What to prepare.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where data/ is written.")
-flags.mark_flags_as_required(["config", "workdir"])
-
-
-def _summary(manifest: Manifest, directory: pathlib.Path) -> str:
-  counts, table = manifest.counts, manifest.item_table
-  lines = [
-    f"{directory}",
-    f"  source     {manifest.source}",
-    *(
-      f"             {name} sha256 {digest[:16]}..."
-      for name, digest in manifest.checksums.items()
-    ),
-    f"  events     {counts['in']:,} in, {counts['out']:,} kept",
-    *(
-      f"             {number:,} dropped: {reason}"
-      for reason, number in counts["dropped"].items()
-    ),
-  ]
-  if counts["duplicates"] and "exact duplicate" not in counts["dropped"]:
-    lines.append(f"             {counts['duplicates']:,} exact duplicates kept")
-  lines += [
-    f"  users      {manifest.num_users:,} of {counts['users_in']:,}",
-    f"  items      {manifest.num_items:,}; {counts['items_in']:,} have events",
-  ]
-  if table["rows"]:
-    lines.append(
-      f"             item table: {table['rows']:,} rows,"
-      f" {table['duplicate_rows']:,} repeated,"
-      f" {table['items_without_row']:,} items without a row"
-    )
-  if "user_table" in counts:
-    users = counts["user_table"]
-    lines.append(
-      f"             user table: {users['rows']:,} rows,"
-      f" {users['duplicate_rows']:,} repeated,"
-      f" {users['users_without_row']:,} users without a row"
-    )
-  lines += [
-    f"  fields     {', '.join(manifest.fields)}",
-    f"  split      {', '.join(f'{v}' for v in manifest.split.values())}",
-    f"  sorted     {manifest.sort_rule}",
-    f"  id         {manifest.fingerprint}",
-  ]
-  if len(manifest.actions) > 1:
-    lines.insert(-3, f"  actions    {', '.join(manifest.actions[1:])}")
-  return "\n".join(lines)
-
-
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected arguments {argv[1:]}")
-  logging.set_verbosity(logging.INFO)
-  config = to_plain(_CONFIG.value)
-  directory = pathlib.Path(_WORKDIR.value) / "data"
-  try:
-    manifest = prepare(
-      build(config["data"], where="config.data"),
-      build(config["split"], where="config.split"),
-      directory,
-      **config.get("filter", {}),
-    )
-  except (ValueError, OSError) as error:
-    # Bad input or a full disk: the message says it all.
-    raise SystemExit(f"error: {error}") from error
-  print(_summary(manifest, directory))
-
+from genrec_jax.cli.main import main
 
 if __name__ == "__main__":
-  app.run(main)
+  main("prepare")

@@ -1,113 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes what people look at: the page of one run, or the tables of results.
 
-python scripts/report.py --workdir=WORKDIR
-  WORKDIR/report.html: a part of each evaluator, one HTML file that needs no
-  network.
-python scripts/report.py --results=results --readme=README.md \
-    --tables=docs/results.md [--check]
-  the README's table, that of every run, and results/overview.svg, from
-  results/<config>/<seed>.json; either page may be left out. With --check
-  nothing is written, and the exit status is 1 where a page differs.
+    python scripts/report.py --help
+
+is `genrec report --help`: genrec_jax/cli/report.py.
 """
 
-from collections.abc import Callable, Mapping
-import pathlib
-import sys
-
-from absl import app, flags, logging
-
-from genrec_jax.core.atomic import write_text
-from genrec_jax.core.flag_names import parse_flags
-from genrec_jax.report import tables
-from genrec_jax.report.overview import overview_svg
-from genrec_jax.report.ranking.runs import read_ranker_runs
-from genrec_jax.report.runs import read_runs
-from genrec_jax.report.summary import summary_markdown
-
-_WORKDIR = flags.DEFINE_string("workdir", None, "folder of one finished run")
-_USER = flags.DEFINE_string(
-  "user", None, "id of the user of the example; by default the first one"
-)
-_REQUIRE_WIN = flags.DEFINE_bool(
-  "require_win",
-  False,
-  "exit 1 where the run does not beat its best baseline in all that it does",
-)
-_RESULTS = flags.DEFINE_string("results", None, "folder of finished runs")
-_README = flags.DEFINE_string("readme", None, "file of a line per data set")
-_TABLES = flags.DEFINE_string("tables", None, "file of a line per config")
-_CHECK = flags.DEFINE_bool(
-  "check", False, "write nothing; exit 1 where a page differs"
-)
-
-
-def update_pages(
-  results: pathlib.Path,
-  pages: Mapping[pathlib.Path, Callable[..., str]],
-  check: bool,
-) -> list[pathlib.Path]:
-  """Brings pages and picture up to date; returns the pages that were not."""
-  runs, rankers = read_runs(results), read_ranker_runs(results)
-  stale = []
-  for path, body in pages.items():
-    old = path.read_text(encoding="utf-8")
-    new = tables.splice(old, body(runs, rankers))
-    if old != new:
-      stale.append(path)
-    if not check:
-      write_text(path, new)
-  if runs and not check:
-    write_text(results / "overview.svg", overview_svg(runs))
-  return stale
-
-
-def report_run(workdir: pathlib.Path) -> None:
-  """Writes the page of a workdir and says its verdicts."""
-  # Only this form needs the model, and with it JAX.
-  from genrec_jax.report.page import page_of
-
-  path = workdir / "report.html"
-  html, said = page_of(workdir, _USER.value)
-  write_text(path, html)
-  print(*(one.text for one in said), f"wrote {path}", sep="\n")
-  if _REQUIRE_WIN.value and not all(one.won for one in said):
-    sys.exit(1)
-
-
-def main(argv: list[str]) -> None:
-  logging.set_verbosity(logging.WARNING)
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected arguments {argv[1:]}")
-  if (_WORKDIR.value is None) == (_RESULTS.value is None):
-    raise app.UsageError("give either --workdir, or --results and a page")
-  if _RESULTS.value is not None and not (_README.value or _TABLES.value):
-    raise app.UsageError("--results needs --readme or --tables")
-  try:
-    report()
-  except ValueError as error:
-    # A wrong id or folder: the message says it all, a traceback hides it.
-    raise SystemExit(f"error: {error}") from error
-
-
-def report() -> None:
-  """Does what the flags ask for."""
-  if _WORKDIR.value is not None:
-    report_run(pathlib.Path(_WORKDIR.value))
-    return
-  made = {
-    _README.value: summary_markdown,
-    _TABLES.value: tables.results_markdown,
-  }
-  pages = {pathlib.Path(path): body for path, body in made.items() if path}
-  stale = update_pages(pathlib.Path(_RESULTS.value), pages, _CHECK.value)
-  if _CHECK.value and stale:
-    print(
-      f"{', '.join(map(str, stale))}: not what is in {_RESULTS.value}. Run"
-      " scripts/report.py without --check"
-    )
-    sys.exit(1)
-
+from genrec_jax.cli.main import main
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=parse_flags)
+  main("report")

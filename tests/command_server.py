@@ -26,7 +26,10 @@ import traceback
 
 # Brings TensorFlow, whose threads do not live through a fork; scripts import
 # it when they read from TFDS.
-_LEFT_OUT = ("genrec_jax.data.sources.movielens_tfds",)
+_LEFT_OUT = (
+  "genrec_jax.data.sources.movielens_tfds",
+  "genrec_jax.cli.__main__",
+)
 _ALSO = (
   *("absl.app", "ml_collections.config_flags", "pyarrow.parquet"),
   *("scipy.stats", "sklearn.decomposition", "sklearn.feature_extraction.text"),
@@ -82,7 +85,8 @@ def _exit_code(error: SystemExit) -> int:
 def _become(request: dict) -> int:
   """Runs the command in this process; its exit status."""
   os.chdir(request["cwd"])
-  script, *_ = sys.argv = request["argv"]
+  is_module = request["argv"][0] == "-m"
+  script, *_ = sys.argv = request["argv"][is_module:]
   sys.path[0] = os.path.dirname(os.path.abspath(script))
   try:
     _adopt(request["env"])
@@ -90,7 +94,12 @@ def _become(request: dict) -> int:
     from tests import commands
 
     commands.reach_through(request["socket"])
-    runpy.run_path(script, run_name="__main__")
+    if is_module:
+      # As under -P: not from the folder that it starts in.
+      del sys.path[0]
+      runpy.run_module(script, run_name="__main__", alter_sys=True)
+    else:
+      runpy.run_path(script, run_name="__main__")
     return 0
   except SystemExit as error:
     return _exit_code(error)

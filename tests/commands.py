@@ -204,7 +204,8 @@ def reach_through(path: str) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     with os.fdopen(os.dup(1), "wb") as out, os.fdopen(os.dup(2), "wb") as err:
-      done = Command(command[1:], stdout=out, stderr=err, path=path)
+      words = [w for w in command[1:] if w != "-P"]
+      done = Command(words, stdout=out, stderr=err, path=path)
       code = done.wait()
     return subprocess.CompletedProcess(command, code)
 
@@ -215,7 +216,10 @@ def _is_script(command: Any) -> bool:
   return (
     isinstance(command, list)
     and command[0] == sys.executable
-    and pathlib.Path(command[1]).resolve().parent == _SCRIPTS
+    and (
+      command[1:4] == ["-P", "-m", "genrec_jax.cli"]
+      or pathlib.Path(command[1]).resolve().parent == _SCRIPTS
+    )
   )
 
 

@@ -96,5 +96,5 @@ def test_scripts_that_start_scripts_are_seen_through(tmp_path):
   inner = commands.ROOT / "scripts" / "train.py"
   done = commands.run([tmp_path / "outer.py", inner])
   before, *_, after = done.stdout.splitlines()
-  assert (before, after) == ("before", "after 1")
+  assert (before, after) == ("before", "after 2")
   assert "--config" in done.stdout + done.stderr

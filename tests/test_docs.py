@@ -6,6 +6,7 @@ a page names is there, every flag that it passes is one that the script has, and
 the commands of docs/your_data.md run as they stand.
 """
 
+import importlib
 import os
 import pathlib
 import re
@@ -117,6 +118,9 @@ def test_scripts_have_the_flags_that_are_passed():
       continue
     source = (ROOT / script).read_text()
     defined = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source))
+    for name in re.findall(r'^  main\("(\w+)"\)$', source, re.MULTILINE):
+      command = importlib.import_module(f"genrec_jax.cli.{name}").COMMAND
+      defined.update(command.names)
     for word in words:
       if word.startswith("--"):
         name = word[2:].split("=")[0].split(".")[0].replace("-", "_")

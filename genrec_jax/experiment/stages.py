@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stages of a config, by name and in order: what scripts/run.py does.
+"""The stages of a config, by name and in order: what `genrec run` does.
 
-    data        prepare_data.py      WORKDIR/data
-    vectors     tokenize_items.py    WORKDIR/vectors    (with config.content)
-    before      train.py             WORKDIR/<name>     each of config.before
-    tokens      tokenize_items.py    WORKDIR/tokens     (with config.tokens)
-    training    train.py             WORKDIR            (with config.system)
-    evaluation  evaluate.py          WORKDIR/evaluation.json
-    report      report.py            WORKDIR/report.html
+    data        genrec prepare     WORKDIR/data
+    vectors     genrec tokenize    WORKDIR/vectors    (with config.content)
+    before      genrec train       WORKDIR/<name>     each of config.before
+    tokens      genrec tokenize    WORKDIR/tokens     (with config.tokens)
+    training    genrec train       WORKDIR            (with config.system)
+    evaluation  genrec evaluate    WORKDIR/evaluation.json
+    report      genrec report      WORKDIR/report.html
 
 `STAGES` registers them: a further stage is one entry there. Stages meet through
 what they leave on disk, and each skips what is up to date.
@@ -42,12 +42,12 @@ class StageJob:
 
   @property
   def common(self) -> tuple[str, ...]:
-    """Arguments of a script that is given the config."""
+    """Arguments of a command that is given the config."""
     return (*self.flags, *self.place)
 
   @property
   def place(self) -> tuple[str, ...]:
-    """Arguments of a script that finds the config in the workdir."""
+    """Arguments of a command that finds the config in the workdir."""
     return (f"--workdir={self.workdir}",)
 
 
@@ -61,8 +61,8 @@ class Stage:
   Attributes:
     name: as --stop_after has it.
     needed: whether a config has this stage.
-    commands: script and arguments, one after the other.
-    done: whether it is up to date; scripts that find that out themselves say
+    commands: command and arguments, one after the other.
+    done: whether it is up to date; commands that find that out themselves say
       False.
   """
 
@@ -83,7 +83,7 @@ def _before(job: StageJob) -> Commands:
   vectors = config.get("content", {}).get("directory")
   return [
     (
-      "train.py",
+      "train",
       f"--config={_root() / file}",
       *_data_flags(config, file),
       f"--workdir={job.workdir / name}",
@@ -135,25 +135,25 @@ STAGES: tuple[Stage, ...] = (
   Stage(
     "data",
     lambda config: not config["prepared"],
-    lambda job: [("prepare_data.py", *job.common)],
+    lambda job: [("prepare", *job.common)],
   ),
   Stage(
     "vectors",
     _has("content"),
-    lambda job: [("tokenize_items.py", *job.common, "--stop_after=vectors")],
+    lambda job: [("tokenize", *job.common, "--stop_after=vectors")],
   ),
   Stage("before", _has("before"), _before),
   Stage(
     "tokens",
     _has("tokens"),
-    lambda job: [("tokenize_items.py", *job.common)],
+    lambda job: [("tokenize", *job.common)],
   ),
-  Stage("training", _has("system"), lambda job: [("train.py", *job.common)]),
+  Stage("training", _has("system"), lambda job: [("train", *job.common)]),
   Stage(
     "evaluation",
     _has("evals"),
-    lambda job: [("evaluate.py", *job.place)],
+    lambda job: [("evaluate", *job.place)],
     _is_evaluated,
   ),
-  Stage("report", _has("evals"), lambda job: [("report.py", *job.place)]),
+  Stage("report", _has("evals"), lambda job: [("report", *job.place)]),
 )

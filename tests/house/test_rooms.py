@@ -22,6 +22,7 @@ _ROOMS = (
   *("data.pipeline", "layers", "backbones", "models", "objectives"),
   *("decoding", "baselines", "retrieval", "ranking", "train", "experiment"),
   *("evaluation", "rollout", "serving", "tpu", "report", "bench", "golden"),
+  "cli",
 )
 # Rooms that hold pure functions of arrays: no Linen, no configs.
 _PURE = ("ops", "metrics", "objectives", "decoding", "retrieval")

@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from genrec_jax.cli import compare
 from genrec_jax.evaluation.ranks import Ranks
 from genrec_jax.evaluation.scores import Scores
 from genrec_jax.report import comparison
-from scripts import compare
 
 _COUNT = 400
 

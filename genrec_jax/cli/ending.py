@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a command ends: an exit status, and for an error at most 20 lines.
+
+    0    done
+    1    what was asked for cannot be done; `error: ...` says why
+    2    the command line cannot be; nothing was done
+    130  Ctrl-C
+
+An error is what a user can mend or pass on: a message, and no traceback.
+Where the message is not enough, GENREC_TRACEBACK=1 in the environment adds one.
+"""
+
+from collections.abc import Callable
+import os
+import pathlib
+import sys
+import traceback
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+TRACEBACK = "GENREC_TRACEBACK"
+_LINES, _CHARACTERS = 20, 1000
+_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+
+
+class UsageError(ValueError):
+  """A command line that cannot be."""
+
+
+def ended(command: Callable[[], int]) -> int:
+  """Runs a command; its exit status, or that of the error that it printed."""
+  try:
+    return command()
+  except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+    return INTERRUPTED
+  except BrokenPipeError:
+    # Whoever reads our output has enough. Python flushes once more at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
+  except Exception as error:
+    if os.environ.get(TRACEBACK):
+      traceback.print_exc()
+    print(f"error: {short(said(error))}", file=sys.stderr)
+    return USAGE if isinstance(error, UsageError) else FAILED
+
+
+def said(error: Exception) -> str:
+  """The message of an error, for whoever typed the command."""
+  text = str(error)
+  if isinstance(error, MemoryError):
+    return (
+      "out of memory (RAM)" + (f": {text}" if text else "") + "; smaller"
+      " batches (--config.pipeline.batch_size) or fewer rows need less."
+    )
+  if "RESOURCE_EXHAUSTED" in text:
+    return (
+      f"out of memory (device): {text.splitlines()[0]}\nSmaller batches need"
+      " less: --config.pipeline.batch_size for training,"
+      " --config.requests.batch_size for what is asked."
+    )
+  if isinstance(error, ValueError | OSError | FloatingPointError) and text:
+    return text
+  if isinstance(error, ImportError):
+    return f"{text}. Is the package installed, with the extra it needs?"
+  return (
+    f"{type(error).__name__}: {text} ({_place(error)}). This is a fault of the"
+    f" library; {TRACEBACK}=1 in the environment shows where it comes from."
+  )
+
+
+def short(text: str) -> str:
+  """At most 20 lines of at most 1,000 characters; says what is left out."""
+  lines = [
+    line
+    if len(line) <= _CHARACTERS
+    else f"{line[:_CHARACTERS]} ... ({len(line):,} characters)"
+    for line in text.strip().splitlines()
+  ]
+  if len(lines) > _LINES:
+    left_out = len(lines) - _LINES + 1
+    lines = [*lines[: _LINES - 1], f"... ({left_out:,} more lines)"]
+  return "\n".join(lines)
+
+
+def _place(error: Exception) -> str:
+  """File and line of the package's that was last at work."""
+  frames = traceback.extract_tb(error.__traceback__)
+  of_package = [f for f in frames if f.filename.startswith(str(_PACKAGE))]
+  last = (of_package or frames)[-1]
+  return f"{pathlib.Path(last.filename).name}, line {last.lineno}"

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures a trained run in every way that its config.evals names.
+
+    genrec evaluate --workdir=runs/a [--results=results]
+    genrec evaluate --workdir=runs/a --only=next_item \\
+        --option=next_item.retriever=scann
+    genrec evaluate --workdir=runs/a --against=runs/b
+
+Restores the best-on-validation checkpoint, asks each evaluator for its section,
+and writes WORKDIR/evaluation.json, what the evaluators keep for comparisons
+(ranks.npz, scores.npz) and, with --results, RESULTS/<config>/<seed>.json: only
+of a finished run, with baselines, not of a quick form, and never over the
+result of another run. --against adds the paired bootstrap of the difference to
+another evaluated workdir on the same prepared data. --option=NAME.OPTION=VALUE
+changes an option of an evaluator for this time.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import json
+import pathlib
+
+from genrec_jax.cli.command import Command
+from genrec_jax.core.seams import Evaluator
+from genrec_jax.core.suggest import choices_hint
+from genrec_jax.evaluation import document as documents
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.restored import (
+  CHECKPOINTS,
+  load_params,
+  read_progress,
+)
+
+COMMAND = Command(__doc__)
+_WORKDIR = COMMAND.string("workdir", None, "Folder of a trained run.")
+_AGAINST = COMMAND.string(
+  "against", None, "Another evaluated workdir to compare with, paired."
+)
+_RESULTS = COMMAND.string(
+  "results", None, "Folder of finished runs; gets <config>/<seed>.json."
+)
+_BASELINES = COMMAND.bool("baselines", True, "Also baselines and oracle.")
+_ONLY = COMMAND.list("only", [], "Names of config.evals; default all.")
+_OPTION = COMMAND.multi_string(
+  "option", [], "NAME.OPTION=VALUE of an evaluator, in JSON or as text."
+)
+_CHECKPOINT = COMMAND.enum(
+  "checkpoint", "best", list(CHECKPOINTS), "Best on validation, or the latest."
+)
+COMMAND.require("workdir")
+
+
+def with_options(
+  evals: Mapping[str, Evaluator], options: Sequence[str]
+) -> dict[str, Evaluator]:
+  """Evaluators with other options.
+
+  Raises:
+    ValueError: an unknown evaluator or option (names the choices).
+  """
+  evals = dict(evals)
+  for text in options:
+    place, equals, value = text.partition("=")
+    name, dot, option = place.partition(".")
+    if not (equals and dot):
+      raise ValueError(f"--option={text} must be NAME.OPTION=VALUE.")
+    if name not in evals:
+      hint = choices_hint(name, evals)
+      raise ValueError(f"--option={text}: config.evals has no {name!r}.{hint}")
+    known = [field.name for field in dataclasses.fields(evals[name])]
+    if option not in known:
+      hint = choices_hint(option, known)
+      raise ValueError(f"--option={text}: {name} has no {option!r}.{hint}")
+    try:
+      value = json.loads(value)
+    except ValueError:
+      pass  # Text that needs no quotes.
+    if isinstance(value, list):
+      value = tuple(value)
+    evals[name] = dataclasses.replace(evals[name], **{option: value})
+  return evals
+
+
+def evaluate(workdir: pathlib.Path) -> str:
+  """Measures a run and writes its files; returns what to print."""
+  run = Run.open(workdir)
+  evals = with_options(run.evals, _OPTION.value)
+  run = dataclasses.replace(run, evals=evals)
+  documents.check_writable(workdir)
+  if _RESULTS.value:
+    documents.check_publishable(
+      run,
+      _RESULTS.value,
+      finished=read_progress(run)["finished"],
+      baselines=_BASELINES.value,
+    )
+    path = documents.result_path(_RESULTS.value, run.config)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    documents.check_writable(path.parent)
+  evaluators = documents.chosen(run, _ONLY.value)
+  other = pathlib.Path(_AGAINST.value) if _AGAINST.value else None
+  if other is not None:
+    documents.check_comparable(run, other, evaluators)
+  loaded = load_params(run, _CHECKPOINT.value)
+  document, kept = documents.measure(
+    run, loaded, evaluators, baselines=_BASELINES.value
+  )
+  for file, arrays in kept.items():
+    arrays.save(workdir / file)
+  lines = [documents.text(document, evaluators)]
+  if other is not None:
+    for name, against in documents.compared(workdir, other, evaluators).items():
+      document["sections"][name]["against"] = against
+      lines.append(evaluators[name].comparison_text(against))
+  documents.write_json(workdir / "evaluation.json", document)
+  if _RESULTS.value:
+    documents.write_json(path, document)
+  return "\n".join(lines)
+
+
+@COMMAND.does
+def main() -> None:
+  """Entry point."""
+  print(evaluate(pathlib.Path(_WORKDIR.value)))

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`genrec COMMAND --flags`: finds the command, and imports no other.
+
+genrec --help             what commands there are
+genrec train --help       flags of one
+"""
+
+import ast
+from collections.abc import Sequence
+import importlib
+import pathlib
+import sys
+
+from genrec_jax.cli.ending import USAGE, ended
+from genrec_jax.core.suggest import choices_hint
+
+# In the order of a run; each is the module of its name.
+COMMANDS = (
+  *("run", "prepare", "tokenize", "train", "evaluate", "report"),
+  *("recommend", "rank", "compare", "compile"),
+)
+_HELP = ("help", "--help", "-help", "-h", "--helpfull", "--helpshort")
+
+
+def overview() -> str:
+  """Every command with the first line of what it says of itself."""
+  folder = pathlib.Path(__file__).parent
+  lines = ["usage: genrec COMMAND --flag=value ...", ""]
+  for name in COMMANDS:
+    # Importing them would take seconds.
+    source = (folder / f"{name}.py").read_text(encoding="utf-8")
+    about = ast.get_docstring(ast.parse(source)).splitlines()[0]
+    lines.append(f"  {name:10}{about}")
+  return "\n".join([*lines, "", "genrec COMMAND --help lists its flags."])
+
+
+def start(words: Sequence[str]) -> int:
+  """Does what a command line asks for; returns the exit status.
+
+  Args:
+    words: the command's name and its arguments.
+  """
+  if not words or words[0] in _HELP:
+    print(overview(), file=sys.stdout if words else sys.stderr)
+    return 0 if words else USAGE
+  name, *arguments = words
+  if name not in COMMANDS:
+    hint = choices_hint(name, COMMANDS)
+    print(f"error: genrec has no command {name!r}.{hint}", file=sys.stderr)
+    return USAGE
+
+  def command():
+    return importlib.import_module(f"genrec_jax.cli.{name}").COMMAND
+
+  return ended(lambda: command().start(name, arguments))
+
+
+def main(*words: str) -> None:
+  """Entry point; `words` come before those of the command line."""
+  sys.exit(start([*words, *sys.argv[1:]]))

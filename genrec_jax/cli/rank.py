@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user would do with given items, by a trained ranker.
+
+    genrec rank --workdir=runs/a --user=42 --candidates=50,181,172
+    genrec rank --workdir=runs/a --user=42 --candidates=items.txt \\
+        --weights=click=1,like=10 --output=ranked.parquet
+    genrec rank --workdir=runs/a --user=42 --candidates=items.txt \\
+        --policy=diverse:attribute=author_id,limit=2,within=10
+    genrec rank --workdir=runs/a --user=42 --candidates=items.txt \\
+        --policy=sequential --k=10
+    genrec rank --workdir=runs/a --user=42 --candidates=items.txt \\
+        --what_if=-1=skip,-4=removed
+
+--candidates is a list of item ids or a file with one id a line. Without --user
+it is somebody of whom nothing is known. The value that orders the items is the
+sum of weight x probability; without --weights those of config.value, and
+without these of all tasks alike. Policies are those of ranking/slates.py;
+`sequential` scores the candidates anew for every place. --what_if changes past
+events (-1 is the last) and prints what that makes of the probabilities.
+A flag's name may be written with - or with _.
+"""
+
+import pathlib
+
+import polars as pl
+
+from genrec_jax.cli.command import Command
+from genrec_jax.core import atomic
+from genrec_jax.experiment.restored import CHECKPOINTS
+from genrec_jax.ranking.what_if import changes_of
+from genrec_jax.serving import Ranker, load_ranker
+
+COMMAND = Command(__doc__)
+_WORKDIR = COMMAND.string("workdir", None, "Folder of a trained run.")
+_USER = COMMAND.string("user", None, "Id of a user of the data set.")
+_CANDIDATES = COMMAND.string(
+  "candidates", None, "Item ids with commas between, or a file of them."
+)
+_WEIGHTS = COMMAND.string(
+  "weights", "", "As click=1,like=10; default: config.value."
+)
+_POLICY = COMMAND.string(
+  "policy", "greedy", "How a list is made: greedy, diverse:..., sequential."
+)
+_WHAT_IF = COMMAND.string(
+  "what_if", None, "Changes of the history: EVENT=ACTION or EVENT=removed."
+)
+_OUTPUT = COMMAND.string("output", None, "Parquet file for the table.")
+_K = COMMAND.integer(
+  "k",
+  None,
+  "Places of the list; default: 20 are printed, --output gets all.",
+  lower_bound=1,
+)
+_TIME = COMMAND.integer(
+  "request_time",
+  None,
+  "Unix seconds at which is asked; default: a median gap after the user's last"
+  " event, or after the data set's for a user without.",
+)
+_MICRO_BATCH = COMMAND.integer(
+  "micro_batch", 256, "Candidates scored at a time.", lower_bound=1
+)
+_CHECKPOINT = COMMAND.enum(
+  "checkpoint", "best", list(CHECKPOINTS), "Best on validation, or the latest."
+)
+COMMAND.require("workdir", "candidates")
+_PRINTED = 20
+
+
+def read_candidates(text: str) -> list[str]:
+  """Ids of a list with commas, or of the lines of a file of that name."""
+  path = pathlib.Path(text)
+  # A list of ids may be longer than any name of a file.
+  if len(text) < 1000 and path.is_file():
+    lines = path.read_text(encoding="utf-8").splitlines()
+  else:
+    lines = text.split(",")
+  return [line.strip() for line in lines if line.strip()]
+
+
+def answer(ranker: Ranker) -> pl.DataFrame:
+  """The table that the flags ask for."""
+  candidates = read_candidates(_CANDIDATES.value)
+  options = {"weights": _WEIGHTS.value, "request_time": _TIME.value}
+  if _WHAT_IF.value is not None:
+    if _POLICY.value != "greedy":
+      raise ValueError(
+        "--what_if compares scores and makes no list: leave --policy out."
+      )
+    table = ranker.what_if(candidates, _USER.value, _WHAT_IF.value, **options)
+    return table if _K.value is None else table.head(_K.value)
+  k = _K.value
+  if k is None and not _OUTPUT.value:
+    k = _PRINTED
+  return ranker.rank(
+    candidates, _USER.value, policy=_POLICY.value, k=k, **options
+  )
+
+
+def _named(row: dict) -> str:
+  title = "" if row["title"] in ("", row["item_id"]) else row["title"] + "  "
+  return f"{title}{row['item_id']}"
+
+
+def print_changes(ranker: Ranker) -> None:
+  """Says which events are changed, and to what."""
+  history = ranker.history(_USER.value)
+  for change in changes_of(_WHAT_IF.value):
+    row = history.row(change.event, named=True)
+    before = row["action"] or "nothing known"
+    print(f"event {row['event']}, {_named(row)}: {before} -> {change.action}")
+
+
+def print_table(table: pl.DataFrame) -> None:
+  """Numbers of every item; of a what-if what they were and what they become."""
+  names = [n for n in table.columns if n not in ("item_id", "title")]
+  width = 2 + max(10, *(len(name) for name in names))
+  print(f"{'':>4}" + "".join(f"{n:>{width}}" for n in names) + "  item")
+  rows = table.head(_K.value or _PRINTED).iter_rows(named=True)
+  for place, row in enumerate(rows, 1):
+    numbers = "".join(f"{row[name]:>{width}.4f}" for name in names)
+    print(f"{place:>4}{numbers}  {_named(row)}")
+
+
+@COMMAND.does
+def main() -> None:
+  """Entry point."""
+  ranker = load_ranker(
+    _WORKDIR.value,
+    checkpoint=_CHECKPOINT.value,
+    micro_batch=_MICRO_BATCH.value,
+  )
+  table = answer(ranker)
+  if _OUTPUT.value:
+    with atomic.replacing(pathlib.Path(_OUTPUT.value)) as temporary:
+      table.write_parquet(temporary)
+  if _WHAT_IF.value is not None:
+    print_changes(ranker)
+  print_table(table)

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recommendations of a trained run: for a user, a list of items, or everyone.
+
+    genrec recommend --workdir=runs/a --user=42 --k=10
+    genrec recommend --workdir=runs/a --history=50,181,172
+    genrec recommend --workdir=runs/a --all-users \\
+        --output=recs.parquet
+    genrec recommend --workdir=runs/a --user=42 \\
+        --where=category=Bowl --deny=@sold_out.txt
+    genrec recommend --workdir=runs/a --list_users=5
+    genrec recommend --workdir=runs/a --user=42 --ranker=runs/b \\
+        --candidates=100 --weights=click=1,like=10
+
+With --ranker, what the first model finds is ordered by what the user would do
+with it, by a second (genrec rank) on the same data, or by the same one if
+it does both. Seen items are left out where the run's evaluation does so, or as
+--keep-seen or --nokeep-seen says; --allow and --deny list item ids, or @FILE
+with one a line, and --where asks for a value of an attribute. Whoever nothing
+is known of gets popular items, marked as such, unless --strict is given.
+--all-users writes user_id, rank, item_id, score, title, source to a .parquet,
+.csv or .jsonl file, which appears when it is complete; --as_of=test asks what
+an evaluation asks, and writes what it withheld beside the lists. A flag's name
+may be written with - or with _.
+"""
+
+import pathlib
+import sys
+from typing import Any
+import warnings
+
+import numpy as np
+from tqdm import tqdm
+
+from genrec_jax.cli.command import Command
+from genrec_jax.cli.ending import UsageError
+from genrec_jax.data.dataset.catalog import Users
+from genrec_jax.data.times import to_the_minute
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.restored import CHECKPOINTS
+from genrec_jax.experiment.searches import RETRIEVERS
+from genrec_jax.serving import Recommender, load
+from genrec_jax.serving.table_file import TableFile
+
+COMMAND = Command(__doc__)
+_WORKDIR = COMMAND.string("workdir", None, "Folder of a trained run.")
+_USER = COMMAND.string("user", None, "Id of a user of the data set.")
+_HISTORY = COMMAND.list("history", None, "Item ids, oldest first.")
+_ALL = COMMAND.bool("all_users", False, "Every user, into --output.")
+_LIST = COMMAND.integer("list_users", 0, "Print this many user ids.")
+_OUTPUT = COMMAND.string("output", None, "File of --all-users.")
+_AS_OF = COMMAND.enum(
+  "as_of",
+  None,
+  ["validation", "test"],
+  "Of --all-users: ask what an evaluation of that part asks.",
+)
+_ALLOW = COMMAND.list("allow", None, "Ids of these items alone, or @FILE.")
+_DENY = COMMAND.list("deny", [], "Ids of none of these, or @FILE.")
+_WHERE = COMMAND.multi_string(
+  "where", [], "ATTRIBUTE=VALUE; given again for one attribute, either will do."
+)
+_STRICT = COMMAND.bool("strict", False, "An unknown user or item is an error.")
+_K = COMMAND.integer("k", 10, "Items per user.", lower_bound=1)
+_TIME = COMMAND.integer(
+  "request_time",
+  None,
+  "Unix seconds at which is asked; default: the last event and a median gap.",
+)
+_KEEP_SEEN = COMMAND.bool(
+  "keep_seen", None, "Do not hide seen items; default: as it was evaluated."
+)
+_SHOW = COMMAND.integer("show_events", 10, "Last events printed.")
+_RETRIEVER = COMMAND.enum(
+  "retriever",
+  None,
+  list(RETRIEVERS),
+  "Exact, or approximate, for systems of vectors; the default is exact.",
+)
+_CHECKPOINT = COMMAND.enum(
+  "checkpoint", "best", list(CHECKPOINTS), "Best on validation, or the latest."
+)
+_RANKER = COMMAND.string(
+  "ranker", None, "Folder of a trained ranker that orders what is found."
+)
+_CANDIDATES = COMMAND.integer(
+  "candidates", 100, "Items that are found for --ranker.", lower_bound=1
+)
+_WEIGHTS = COMMAND.string(
+  "weights", "", "Of --ranker's value, as click=1,like=10."
+)
+COMMAND.require("workdir")
+
+
+def print_one(model: Recommender) -> None:
+  """Prints the history of one user and what follows from it."""
+  user, history = _USER.value, _HISTORY.value
+  events = model.history(user, history, strict=_STRICT.value)
+  answer = model.recommend(
+    user,
+    history,
+    _K.value,
+    request_time=_TIME.value,
+    strict=_STRICT.value,
+    **_filters(),
+  )
+  shown = events.tail(_SHOW.value)
+  whose = "the given list" if user is None else f"user {user}"
+  print(f"\nHistory of {whose}: the last {len(shown)} of {len(events)} events")
+  for row in shown.iter_rows(named=True):
+    # As wide without a time, so that titles stay in a column.
+    when = f"{to_the_minute(row['time']):16}  " if "time" in row else ""
+    print(f"  {when}{_named(row)}")
+  popular = len(answer) > 0 and answer["source"][0] != "model"
+  print(
+    f"\nRecommended next ({len(answer)} items"
+    + (", the most popular ones" if popular else "")
+    + (f" of {_K.value}: no others are left" * (len(answer) < _K.value))
+    + ")"
+  )
+  for place, row in enumerate(answer.iter_rows(named=True), start=1):
+    print(f"  {place:>3}  {row['score']:>9.4f}  {_named(row)}")
+
+
+def _filters() -> dict[str, Any]:
+  """What the flags say of the items that may be recommended."""
+  where: dict[str, list[str]] = {}
+  for text in _WHERE.value:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+      raise ValueError(f"--where={text}: write ATTRIBUTE=VALUE.")
+    where.setdefault(name, []).append(value)
+  return {
+    "allow": _ids("allow", _ALLOW.value),
+    "deny": _ids("deny", _DENY.value) or [],
+    "where": where,
+    "filter_history": None
+    if _KEEP_SEEN.value is None
+    else not _KEEP_SEEN.value,
+  }
+
+
+def _ids(name: str, values: list[str] | None) -> list[str] | None:
+  """Ids of a flag: as written, or the lines of its file."""
+  if not values or not values[0].startswith("@"):
+    return values
+  path = pathlib.Path(",".join(values)[1:])
+  if not path.is_file():
+    raise ValueError(f"--{name}=@{path}: there is no such file.")
+  lines = path.read_text(encoding="utf-8").splitlines()
+  return [line.strip() for line in lines if line.strip()]
+
+
+def _named(row: dict) -> str:
+  if row["title"] and row["title"] != row["item_id"]:
+    return f"{row['title']}  [{row['item_id']}]"
+  return row["item_id"]
+
+
+def write_all(model: Recommender, output: pathlib.Path) -> None:
+  """Writes everyone's recommendations, batch by batch, and says of whom."""
+  users, popular = 0, 0
+  bar = tqdm(total=len(model.histories), unit="user", desc="recommend")
+  lists = model.recommend_all(_K.value, as_of=_AS_OF.value, **_filters())
+  with TableFile(output) as file, bar:
+    for table in lists:
+      file.write(table)
+      names = table["user_id"].to_numpy()
+      users += len(np.unique(names))
+      is_popular = table["source"].to_numpy() != "model"
+      popular += len(np.unique(names[is_popular]))
+      bar.update(len(np.unique(names)))
+  print(f"wrote {file.rows:,} rows of {users:,} users to {output}")
+  if popular:
+    print(f"{popular:,} of them have no events: they got popular items")
+  missing = len(model.histories) - users
+  if missing:
+    why = "or have nothing left that they have not seen"
+    if _AS_OF.value:
+      why = f"have nothing withheld in the {_AS_OF.value} part, {why}"
+    print(f"{missing:,} users are not in it: they {why.removeprefix('or ')}")
+
+
+def _print_warning(message, category, filename, lineno, file=None, line=None):
+  print(f"note: {message}", file=sys.stderr)
+
+
+@COMMAND.does
+def main() -> None:
+  """Entry point."""
+  wanted = (_USER.value, _HISTORY.value, _ALL.value, _LIST.value)
+  if sum(bool(value) for value in wanted) != 1:
+    raise UsageError(
+      "give one of --user, --history, --all-users and --list-users"
+    )
+  if _ALL.value != (_OUTPUT.value is not None):
+    raise UsageError("--all-users and --output belong together")
+  if _AS_OF.value and not _ALL.value:
+    raise UsageError("--as_of belongs to --all-users")
+  for name in ("weights", "candidates"):
+    if COMMAND.is_given(name) and not _RANKER.value:
+      raise UsageError(f"--{name} belong to --ranker")
+  warnings.showwarning = _print_warning
+  warnings.simplefilter("once", UserWarning)
+  if _LIST.value:
+    users = Users(Run.open(_WORKDIR.value).histories.directory)
+    print("\n".join(users.ids[: _LIST.value]))
+    return
+  model = load(
+    _WORKDIR.value,
+    retriever=_RETRIEVER.value,
+    checkpoint=_CHECKPOINT.value,
+    ranker=_RANKER.value,
+    num_candidates=_CANDIDATES.value,
+    weights=_WEIGHTS.value,
+  )
+  if _ALL.value:
+    write_all(model, pathlib.Path(_OUTPUT.value))
+  else:
+    print_one(model)

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`genrec`: which commands there are, and what it says of others."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from genrec_jax.cli import main
+
+_CLI = pathlib.Path(main.__file__).parent
+_OWN = {"__init__", "__main__", "main", "command", "config_flag", "ending"}
+
+
+def test_every_command_is_listed_with_a_line(capsys):
+  assert main.start(["--help"]) == 0
+  lines = capsys.readouterr().out.splitlines()
+  listed = {line.split()[0]: line for line in lines if line[:2] == "  "}
+  assert set(listed) == {p.stem for p in _CLI.glob("*.py")} - _OWN
+  assert "resumes it" in listed["train"]
+  assert all(len(line.split()) > 5 for line in listed.values())
+
+
+def test_an_unknown_command_names_the_nearest(capsys):
+  assert main.start(["trian", "--workdir=a"]) == 2
+  out, err = capsys.readouterr()
+  assert out == "" and len(err.splitlines()) == 1
+  assert "Did you mean 'train'?" in err
+  assert main.start([]) == 2
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_a_command_has_help(name, capsys):
+  assert main.start([name, "--help"]) == 0
+  text = capsys.readouterr().out
+  assert f"\n    genrec {name} --" in text
+  assert f"Flags of genrec {name}:\n  --" in text
+
+
+def test_the_overview_imports_no_library():
+  """Or it would take seconds."""
+  program = (
+    "import sys; from genrec_jax.cli.main import start; start(['help']);"
+    "sys.exit(bool({'jax', 'polars'} & set(sys.modules)))"
+  )
+  done = subprocess.run([sys.executable, "-c", program], capture_output=True)
+  assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+  "path",
+  sorted((_CLI.parents[1] / "scripts").glob("*.py")),
+  ids=lambda p: p.stem,
+)
+def test_scripts_are_thin(path):
+  source = path.read_text()
+  if "genrec_jax.cli" in source:
+    assert len(source.splitlines()) < 20
+    (name,) = [n for n in main.COMMANDS if f'\n  main("{n}")\n' in source]
+    assert f"`genrec {name} " in source
