@@ -5,7 +5,7 @@ A truncated .gz or .zip is told apart from a damaged table before anything is
 parsed, so that the error names the file.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 import gzip
 import hashlib
 import os
@@ -47,11 +47,23 @@ def sha256(paths: Iterable[str | os.PathLike]) -> dict[str, str]:
 
 def check_gzip(path: str | os.PathLike) -> None:
   """Raises a ValueError if a gzip file is cut off or damaged."""
+  for _ in chunks(path):
+    pass
+
+
+def chunks(path: str | os.PathLike) -> Iterator[bytes]:
+  """Yields the bytes of a file piece by piece, unpacked where it ends in .gz.
+
+  Raises:
+    ValueError: a gzip file that is cut off or damaged.
+  """
+  packed_as_gzip = pathlib.Path(path).suffix == ".gz"
   try:
     with open(path, "rb") as packed, _bar(path, "check") as bar:
-      with gzip.GzipFile(fileobj=packed) as file:
-        while file.read(_CHUNK):
-          bar.update(packed.tell() - bar.n)
+      file = gzip.GzipFile(fileobj=packed) if packed_as_gzip else packed
+      while chunk := file.read(_CHUNK):
+        bar.update(packed.tell() - bar.n)
+        yield chunk
   except (EOFError, gzip.BadGzipFile, zlib.error) as e:
     raise ValueError(
       f"{path} is truncated or damaged ({e}). Copy or download it again."

@@ -5,7 +5,9 @@ The rule: an id is its text, and a whole number written as a float is that
 whole number, so 1, 1.0 and "1.0" are one id, while "007" and "7" are two.
 Floats that are not whole are an error where the column is numeric (most
 likely the wrong column), and plain text where the column is text.
-Empty text, null and NaN are no id: such events are dropped and counted.
+Empty text, null and NaN are no id, and neither are the words that programs
+write for them (NULL_WORDS, in any case), unless these are to be ids: such
+events are dropped and counted.
 
 Text is interned while the file streams by (a Categorical with a registry of
 its own), so a log of N events costs 4 bytes an id and not its text.
@@ -20,6 +22,11 @@ import polars as pl
 
 # Above this a float64 no longer tells neighbouring whole numbers apart.
 _EXACT = 2**53
+
+# What a missing value looks like in text, in lower case.
+NULL_WORDS = ("nan", "null", "none", "n/a", "<na>")
+# Codes of `codes` where there is no id.
+NO_ID, NULL_WORD = -1, -2
 
 # Column name -> Polars type; a pl.Schema is one.
 Types = Mapping[str, Any]
@@ -61,22 +68,40 @@ def canonical(text: pl.Series) -> pl.Series:
   return text.replace({"": None})
 
 
-def codes(column: pl.Series) -> tuple[Int[np.ndarray, "E"], list[str]]:
+def is_null_word(text: pl.Expr) -> pl.Expr:
+  """Whether a text is a word for a missing value."""
+  return text.str.to_lowercase().is_in(NULL_WORDS)
+
+
+def codes(
+  column: pl.Series, *, null_words: bool = False
+) -> tuple[Int[np.ndarray, "E"], list[str]]:
   """Codes of a column of `interned` and the id behind each code.
 
+  Args:
+    column: of ids.
+    null_words: whether words for a missing value are no ids.
+
   Returns:
-    int32 codes (E,), -1 where there is no id, and the ids in sorted order.
+    int32 codes (E,), NO_ID where there is no id, NULL_WORD where there is a
+    word for it, and the ids in sorted order.
   """
   present = column.drop_nulls().unique()
   text = canonical(present.cast(pl.String))
-  names = text.drop_nulls().unique().sort()
+  word = np.zeros(len(text), bool)
+  if null_words:
+    said = text.to_frame("text").select(is_null_word(pl.col("text")))
+    word = said.to_series().fill_null(False).to_numpy()
+  names = text.filter(~pl.Series(word, dtype=pl.Boolean)).drop_nulls()
+  names = names.unique().sort()
   place = pl.DataFrame({"text": names}).with_row_index("code")
   found = pl.DataFrame({"text": text}).join(
     place, on="text", how="left", maintain_order="left"
   )
   physical = present.to_physical().to_numpy()
-  # One more slot, which stays -1, stands for null.
-  table = np.full(int(physical.max(initial=0)) + 2, -1, np.int32)
-  table[physical] = found["code"].cast(pl.Int32).fill_null(-1).to_numpy()
+  # One more slot, which stays NO_ID, stands for null.
+  table = np.full(int(physical.max(initial=0)) + 2, NO_ID, np.int32)
+  table[physical] = found["code"].cast(pl.Int32).fill_null(NO_ID).to_numpy()
+  table[physical[word]] = NULL_WORD
   every = column.to_physical().fill_null(len(table) - 1).to_numpy()
   return table[every], names.to_list()

@@ -99,7 +99,7 @@ def test_types_that_are_no_times_are_refused():
 def test_marks_of_unknown_times_are_refused(mark):
   values = np.array([MOMENT, MOMENT + 5, mark, MOMENT + 9, mark])
   micros = times.to_microseconds(values, "s")
-  message = f"2 of 5 timestamps .* first is {mark} in row 30.*drop_missing"
+  message = f"2 of 5 timestamps .* first is {mark} in row 30.*drop_unreadable"
   with pytest.raises(ValueError, match=message):
     times.check_known(micros, values, np.arange(10, 60, 10))
 

@@ -19,7 +19,11 @@ _OF_USERS = ("user_id", "events")
 
 
 def of_items(
-  item_ids: list[str], items: pl.DataFrame, *, keep_unseen: bool
+  item_ids: list[str],
+  items: pl.DataFrame,
+  *,
+  keep_unseen: bool,
+  null_words: bool = True,
 ) -> tuple[pl.DataFrame, dict[str, int]]:
   """Columns item_id, title ('' where there is none) and attributes.
 
@@ -27,12 +31,15 @@ def of_items(
     item_ids: of the log, in index order.
     items: column item and attributes.
     keep_unseen: append the rows of items that the log lacks.
+    null_words: whether words for a missing value are no ids (data/ids.py).
 
   Raises:
     ValueError: no column item, a column of a name that is taken, or ids that
       are not whole numbers.
   """
-  rows, counts = _joined("item", item_ids, items, _OF_ITEMS, keep_unseen)
+  rows, counts = _joined(
+    "item", item_ids, items, _OF_ITEMS, keep_unseen, null_words
+  )
   if "title" not in rows.columns:
     rows = rows.with_columns(title=pl.lit(""))
   rows = rows.with_columns(pl.col("title").cast(pl.String).fill_null(""))
@@ -41,10 +48,10 @@ def of_items(
 
 
 def of_users(
-  user_ids: list[str], users: pl.DataFrame
+  user_ids: list[str], users: pl.DataFrame, *, null_words: bool = True
 ) -> tuple[pl.DataFrame, dict[str, int]]:
   """Column user_id and attributes; arguments and errors as of_items."""
-  return _joined("user", user_ids, users, _OF_USERS, False)
+  return _joined("user", user_ids, users, _OF_USERS, False, null_words)
 
 
 def scalars(column: pl.Series) -> pl.Series:
@@ -60,6 +67,7 @@ def _joined(
   table: pl.DataFrame,
   reserved: tuple[str, ...],
   keep_unseen: bool,
+  null_words: bool,
 ) -> tuple[pl.DataFrame, dict[str, int]]:
   """Rows in the order of names, then the unseen; and what did not match."""
   taken = [name for name in reserved if name in table.columns]
@@ -76,6 +84,8 @@ def _joined(
   interned = table.select(ids.interned(kind, table.schema))[kind]
   text = ids.canonical(interned.cast(pl.String)).alias(key)
   with_id = table.drop(kind).with_columns(text).filter(text.is_not_null())
+  if null_words:
+    with_id = with_id.remove(ids.is_null_word(pl.col(key)))
   unique = with_id.unique(key, keep="first", maintain_order=True)
   seen = pl.DataFrame({key: names}, schema={key: pl.String})
   missing = seen.join(unique, on=key, how="anti").height

@@ -87,6 +87,9 @@ def encode(
   deduplicate: bool = True,
   keep_unseen_items: bool = False,
   drop_missing_timestamps: bool = False,
+  drop_unreadable_timestamps: bool = False,
+  ignore_timestamps: bool = False,
+  keep_null_words: bool = False,
   last_events: int | None = None,
   hold_out_items: float = 0.0,
   hold_out_seed: int = 0,
@@ -105,6 +108,11 @@ def encode(
       index too, after the others.
     drop_missing_timestamps: drop and count events without a time, instead of
       an error.
+    drop_unreadable_timestamps: likewise those whose time is none: text that
+      nobody can read, and marks of an unknown time.
+    ignore_timestamps: the log has an order and no times, whatever its source
+      reads: that of the column `order`, or of the file.
+    keep_null_words: the words nan, null, none and n/a are ids like others.
     last_events: kept of every user, after the minima; None = all.
     hold_out_items: share of the users' last items that keep no other event
       than users' last ones: leave-one-out then tests on items that nothing
@@ -117,7 +125,11 @@ def encode(
   with tqdm(total=4, desc="encode", unit=" steps") as bar:
     bar.set_postfix_str("read the log")
     log, rows_in, dropped = events_lib.read(
-      raw, drop_missing_timestamps=drop_missing_timestamps
+      raw,
+      drop_missing_timestamps=drop_missing_timestamps,
+      drop_unreadable_timestamps=drop_unreadable_timestamps,
+      ignore_timestamps=ignore_timestamps,
+      null_words=not keep_null_words,
     )
     counts = {"in": rows_in + sum(raw.dropped.values())}
     dropped = {**raw.dropped, **dropped}
@@ -145,7 +157,9 @@ def encode(
     counts |= {"out": len(log.user), "dropped": dropped}
 
     _next(bar, "number")
-    sequences = _sequences(log, raw, counts, keep_unseen_items)
+    sequences = _sequences(
+      log, raw, counts, keep_unseen_items, not keep_null_words
+    )
     _next(bar, "done")
   return sequences
 
@@ -229,6 +243,7 @@ def _sequences(
   raw: schema.RawLog,
   counts: dict[str, Any],
   keep_unseen_items: bool,
+  null_words: bool,
 ) -> Sequences:
   user, user_ids, events = _compact(log.user, log.user_ids)
   item, item_ids, _ = _compact(log.item, log.item_ids)
@@ -244,11 +259,13 @@ def _sequences(
   if log.request is not None:
     fields["request"] = _request_numbers(user, log.request, offsets)
   table, item_table = attributes.of_items(
-    item_ids, raw.items, keep_unseen=keep_unseen_items
+    item_ids, raw.items, keep_unseen=keep_unseen_items, null_words=null_words
   )
   users = None
   if raw.users is not None:
-    users, counts["user_table"] = attributes.of_users(user_ids, raw.users)
+    users, counts["user_table"] = attributes.of_users(
+      user_ids, raw.users, null_words=null_words
+    )
   return Sequences(
     offsets=offsets,
     fields=fields,

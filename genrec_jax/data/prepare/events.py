@@ -4,21 +4,31 @@
 One pass over the log (Polars, streaming) turns text into codes and numbers;
 rows that cannot be read are marked during the pass, and the first of them is
 fetched afterwards for the error, with its row number from 1 (the header of a
-file is not counted). Rows without a user or item are dropped and counted.
+file is not counted). Rows without a user or item are dropped and counted;
+times that nobody can read are an error, or dropped and counted.
 """
 
 import dataclasses
+import functools
 
 from jaxtyping import Float, Int
 import numpy as np
 import polars as pl
 
+from genrec_jax.core.suggest import short
 from genrec_jax.data import ids, schema, times
 from genrec_jax.data.ids import Types
+from genrec_jax.data.prepare import event_times
 
 NO_USER = "no user id"
 NO_ITEM = "no item id"
+NULL_USER, NULL_ITEM = (
+  f"{kind} id is a word for none ({', '.join(ids.NULL_WORDS)})"
+  for kind in ("user", "item")
+)
 NO_TIME = "no timestamp"
+UNREADABLE_TIME = "unreadable timestamp"
+UNKNOWN_TIME = "timestamp of 1970 or before, others of 1971 or later"
 
 
 @dataclasses.dataclass
@@ -51,19 +61,26 @@ class Events:
 
 
 def read(
-  raw: schema.RawLog, *, drop_missing_timestamps: bool
+  raw: schema.RawLog,
+  *,
+  drop_missing_timestamps: bool = False,
+  drop_unreadable_timestamps: bool = False,
+  ignore_timestamps: bool = False,
+  null_words: bool = True,
 ) -> tuple[Events, int, dict[str, int]]:
-  """Reads a log.
+  """Reads a log; the options are those of data/prepare/encoding.py.
 
   Returns:
     the events, the number of rows that were read, and those dropped by reason.
 
   Raises:
     ValueError: no rows; a column of a wrong type; an id, time, value or order
-      that cannot be read (with its row); missing times unless these are to be
-      dropped.
+      that cannot be read (with its row); missing or unreadable times unless
+      these are to be dropped.
   """
   log = raw.events.lazy()
+  if ignore_timestamps:
+    log = log.drop(event_times.NAME, strict=False)
   types = log.collect_schema()
   for name in ("user", "item"):
     if name not in types:
@@ -71,28 +88,41 @@ def read(
         f"the log has no column {name!r}; it has {', '.join(types)}."
       )
   try:
-    frame, reading = _collect(log, types)
+    frame, reading = _collect(log, types, drop_unreadable_timestamps)
   except pl.exceptions.PolarsError as e:
-    where = raw.explain or "cannot read the log: {}".format
-    raise ValueError(where(e)) from e
+    # What Polars says may hold rows: nobody is shown it.
+    where = raw.explain or _unexplained
+    raise ValueError(where(e)) from None
   if frame.is_empty():
     raise ValueError(
       "the log has no events"
       + (f" ({', '.join(raw.sources)})." if raw.sources else ".")
     )
-  user, user_ids = ids.codes(frame["user"])
-  item, item_ids = ids.codes(frame["item"])
+  user, user_ids = ids.codes(frame["user"], null_words=null_words)
+  item, item_ids = ids.codes(frame["item"], null_words=null_words)
+  _check_lines("user", user, user_ids)
+  _check_lines("item", item, item_ids)
   keep, dropped = _complete(
-    frame, user, item, drop_missing_timestamps=drop_missing_timestamps
+    frame,
+    user,
+    item,
+    drop_missing=drop_missing_timestamps,
+    drop_unreadable=drop_unreadable_timestamps,
   )
   action, actions = None, [""]
   if "action" in types:
     action, actions = _actions(frame["action"], raw.actions)
   microseconds = None
   if reading is not None and keep.any():
-    microseconds = _microseconds(
-      frame["timestamp"], keep, raw.timestamp_unit or reading.unit
+    microseconds, unknown = event_times.microseconds(
+      frame["timestamp"],
+      keep,
+      reading.unit or raw.timestamp_unit,
+      drop_unknown=drop_unreadable_timestamps,
     )
+    if unknown.any():
+      keep &= ~unknown
+      dropped[UNKNOWN_TIME] = int(unknown.sum())
   events = Events(
     user=user,
     item=item,
@@ -111,7 +141,7 @@ def read(
 
 
 def _collect(
-  log: pl.LazyFrame, types: Types
+  log: pl.LazyFrame, types: Types, drop_unreadable: bool
 ) -> tuple[pl.DataFrame, times.Reading | None]:
   """The columns as codes and numbers, and how times were read."""
   wanted, marks = [], []
@@ -124,20 +154,23 @@ def _collect(
   for name, dtype in (("value", pl.Float32), ("order", pl.Int64)):
     if name in types:
       number = pl.col(name).cast(dtype, strict=False)
+      if dtype.is_float():
+        number = pl.when(~number.is_infinite()).then(number)
       wanted.append(number.alias(name))
       marks.append(_unread(name, types, number).alias(f"bad {name}"))
   reading = None
   if "timestamp" in types:
     choices = times.readings("timestamp", types)
-    reading = _likely(log, types, choices)
+    unread = functools.partial(_unread, "timestamp", types)
+    reading = event_times.likely(log, choices, unread)
     wanted.append(reading.value.alias("timestamp"))
-    marks.append(
-      _unread("timestamp", types, reading.value).alias("bad timestamp")
-    )
+    marks.append(unread(reading.value).alias("bad timestamp"))
   frame = log.select(*wanted, *marks).collect(engine="streaming")
   if reading is not None and frame["bad timestamp"].any():
-    reading, values = _reread(log, types, choices)
-    frame = frame.with_columns(values.alias("timestamp"))
+    reading, again = event_times.reread(log, choices, unread)
+    frame = frame.with_columns(again)
+    if frame["bad timestamp"].any() and not drop_unreadable:
+      _raise_unreadable(log, "timestamp", frame["bad timestamp"])
   for mark in marks:
     name = mark.meta.output_name()
     if name != "bad timestamp" and frame[name].any():
@@ -154,61 +187,24 @@ def _unread(name: str, types: Types, parsed: pl.Expr) -> pl.Expr:
   """True where there is something and it could not be read."""
   present = pl.col(name).is_not_null()
   if types[name] == pl.String:
-    present = present & (pl.col(name).str.len_bytes() > 0)
+    present = present & times.is_text(pl.col(name))
   if types[name].is_float():
     present = present & pl.col(name).is_not_nan()
   return present & parsed.is_null()
-
-
-def _likely(
-  log: pl.LazyFrame, types: Types, choices: list[times.Reading]
-) -> times.Reading:
-  """The reading that fits the head of the log best."""
-  if len(choices) == 1:
-    return choices[0]
-  failures = (
-    log.select("timestamp")
-    .head(1000)
-    .select(
-      _unread("timestamp", types, choice.value).sum().alias(str(i))
-      for i, choice in enumerate(choices)
-    )
-    .collect()
-    .row(0)
-  )
-  return choices[int(np.argmin(failures))]
-
-
-def _reread(
-  log: pl.LazyFrame, types: Types, choices: list[times.Reading]
-) -> tuple[times.Reading, pl.Series]:
-  """Tries every reading on the whole log; raises if none fits."""
-  best = None
-  for choice in choices:
-    frame = log.select(
-      choice.value.alias("timestamp"),
-      _unread("timestamp", types, choice.value).alias("bad"),
-    ).collect(engine="streaming")
-    failures = int(frame["bad"].sum())
-    if not failures:
-      return choice, frame["timestamp"]
-    if best is None or failures < best[0]:
-      best = (failures, frame["bad"])
-  _raise_unreadable(log, "timestamp", best[1])
 
 
 def _raise_unreadable(log: pl.LazyFrame, name: str, bad: pl.Series) -> None:
   row = int(bad.arg_max())
   value = log.select(name).slice(row, 1).collect().item()
   expected = {
-    "timestamp": "seconds or milliseconds since 1970, or an ISO date and time",
-    "value": "a number",
+    "timestamp": event_times.EXPECTED,
+    "value": "a finite number",
     "order": "a whole number",
   }.get(name, "text or a whole number")
   raise ValueError(
-    f"cannot read {value!r} as {name} in row {row + 1} (rows from 1, the"
-    f" header not counted); expected {expected}. {int(bad.sum()):,} of"
-    f" {len(bad):,} rows are like that."
+    f"cannot read {short(value)} as {name} in row {row + 1} (rows from 1, the"
+    f" header not counted). {int(bad.sum()):,} of {len(bad):,} rows are like"
+    f" that. Expected is {expected}."
   )
 
 
@@ -217,48 +213,54 @@ def _complete(
   user: Int[np.ndarray, "E"],
   item: Int[np.ndarray, "E"],
   *,
-  drop_missing_timestamps: bool,
+  drop_missing: bool,
+  drop_unreadable: bool,
 ) -> tuple[np.ndarray, dict[str, int]]:
   """Mask of events with user, item and time, and the others by reason."""
-  no_user = user < 0
-  no_item = ~no_user & (item < 0)
-  keep = ~(no_user | no_item)
-  dropped = {NO_USER: int(no_user.sum()), NO_ITEM: int(no_item.sum())}
+  with_user = user >= 0
+  keep = with_user & (item >= 0)
+  dropped = {
+    NO_USER: int((user == ids.NO_ID).sum()),
+    NULL_USER: int((user == ids.NULL_WORD).sum()),
+    NO_ITEM: int((with_user & (item == ids.NO_ID)).sum()),
+    NULL_ITEM: int((with_user & (item == ids.NULL_WORD)).sum()),
+  }
   if "timestamp" in frame.columns and frame["timestamp"].null_count():
     missing = frame["timestamp"].is_null().to_numpy() & keep
-    if missing.any() and not drop_missing_timestamps:
+    if drop_unreadable:
+      unreadable = frame["bad timestamp"].to_numpy() & missing
+      missing &= ~unreadable
+      keep &= ~unreadable
+      dropped[UNREADABLE_TIME] = int(unreadable.sum())
+    if missing.any() and not drop_missing:
       raise ValueError(
         f"{int(missing.sum()):,} of {len(frame):,} events have no timestamp,"
         f" the first in row {int(missing.argmax()) + 1}. Drop them"
         " (--config.filter.drop_missing_timestamps=True), or, if the file is"
-        " in chronological order, leave times out: an empty column name"
-        " (--config.data.timestamp=), and in `order` the column that sorts the"
-        " events, if there is one."
+        " in chronological order, leave all times out"
+        " (--config.filter.ignore_timestamps=True)."
       )
     keep &= ~missing
     dropped[NO_TIME] = int(missing.sum())
   return keep, {reason: n for reason, n in dropped.items() if n}
 
 
-def _microseconds(
-  column: pl.Series, keep: np.ndarray, unit: str | None
-) -> Int[np.ndarray, "E"]:
-  """Times of all rows; 0 at rows that are not kept."""
-  if not column.null_count() and keep.all():
-    values = column.to_numpy()
-    rows = np.arange(1, len(values) + 1)
-    unit = unit or times.unit_of(values, rows)
-    result = times.to_microseconds(values, unit)
-    times.check_known(result, values, rows)
-    return result
-  rows = np.flatnonzero(keep)
-  values = column.gather(rows).to_numpy()
-  unit = unit or times.unit_of(values, rows + 1)
-  microseconds = times.to_microseconds(values, unit)
-  times.check_known(microseconds, values, rows + 1)
-  result = np.zeros(len(column), np.int64)
-  result[rows] = microseconds
-  return result
+def _check_lines(
+  kind: str, codes: Int[np.ndarray, "E"], names: list[str]
+) -> None:
+  """Refuses ids of several lines: rows that a quote has made one field."""
+  wrong = [code for code, name in enumerate(names) if "\n" in name]
+  if wrong:
+    row = int(np.isin(codes, wrong).argmax()) + 1
+    raise ValueError(
+      f"the {kind} id of row {row} holds a line break, and an id is one line."
+      " In a CSV, a quote that is closed rows later does that: if quotes are"
+      " plain text there, set quote='' (--config.data.quote=)."
+    )
+
+
+def _unexplained(error: Exception) -> str:
+  return f"cannot read the log ({type(error).__name__})."
 
 
 def _actions(
@@ -271,7 +273,8 @@ def _actions(
   unknown = sorted(set(names) - set(vocabulary))
   if unknown:
     raise ValueError(
-      f"actions {unknown} are not in the vocabulary {list(vocabulary)}."
+      f"actions {short(unknown)} are not in the vocabulary"
+      f" {short(list(vocabulary))}."
     )
   table = [0, *(1 + vocabulary.index(name) for name in names)]
   return np.array(table, np.int32)[found + 1], ["", *vocabulary]

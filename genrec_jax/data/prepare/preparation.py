@@ -40,7 +40,10 @@ from genrec_jax.data.prepare import encoding
 _SHARD_BYTES = 1 << 28
 # Options that came later: left out of a fingerprint at their default, so that
 # what was prepared before them is still what a config asks for.
-_LATER = ("last_events", "hold_out_items", "hold_out_seed")
+_LATER = (
+  *("last_events", "hold_out_items", "hold_out_seed"),
+  *("drop_unreadable_timestamps", "ignore_timestamps", "keep_null_words"),
+)
 
 
 def prepare(

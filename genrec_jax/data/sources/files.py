@@ -21,6 +21,7 @@ from genrec_jax.core import checksums
 from genrec_jax.data import schema
 from genrec_jax.data.sources import tables
 
+QUOTE_FIX = "quote='' (--config.data.quote=)"
 _ROLES = (
   "user",
   "item",
@@ -101,6 +102,8 @@ class Files:
           f"{name}={getattr(self, name)!r} must name the column of the"
           f" {name} ids."
         )
+    if self.user == self.item:
+      raise ValueError(f"user and item are both the column {self.user!r}.")
     if self.items_path and (self.title or self.attributes):
       raise ValueError(
         "items are described by columns of the log (title, attributes) or by"
@@ -127,6 +130,7 @@ class Files:
       columns=self.columns,
       quote=self.quote,
       nested=self.nested,
+      quote_fix=QUOTE_FIX,
     )
     return schema.RawLog(
       events=log.rows.select(

@@ -15,6 +15,7 @@ import dataclasses
 import glob
 import gzip
 import json
+import math
 import os
 import pathlib
 from typing import Any
@@ -22,7 +23,8 @@ from typing import Any
 import polars as pl
 
 from genrec_jax.core import checksums
-from genrec_jax.core.suggest import choices_hint
+from genrec_jax.core.suggest import choices_hint, short
+from genrec_jax.data.sources import csv_faults
 
 _FORMATS = {
   ".csv": "csv",
@@ -43,6 +45,9 @@ class Table:
   rows: pl.LazyFrame
   paths: list[pathlib.Path]
   format: str
+  separator: str = ","
+  quote: str = '"'
+  quote_fix: str = ""
 
   def collect(self) -> pl.DataFrame:
     """All rows.
@@ -53,11 +58,12 @@ class Table:
     try:
       return self.rows.collect(engine="streaming")
     except pl.exceptions.PolarsError as e:
-      raise ValueError(self.explain(e)) from e
+      # What Polars says may hold rows: nobody is shown it.
+      raise ValueError(self.explain(e)) from None
 
   def explain(self, error: Exception) -> str:
-    """Says which file, and for JSON which line, an error comes from."""
-    return _explain(self.paths, self.format, error)
+    """Says which file, and which line, an error comes from."""
+    return _explain(self, error)
 
 
 def find(pattern: str | os.PathLike) -> list[pathlib.Path]:
@@ -86,6 +92,7 @@ def open_table(
   columns: Sequence[str] | None = None,
   quote: str = '"',
   nested: str | None = None,
+  quote_fix: str = "",
 ) -> Table:
   """Opens files as one table.
 
@@ -97,6 +104,7 @@ def open_table(
     columns: column names of a CSV, which then has no header line.
     quote: quote character of a CSV; '' = quotes are plain text.
     nested: column that lists the events of a row.
+    quote_fix: how a user says that quotes are plain text, for errors.
 
   Raises:
     ValueError: no such file, an empty, truncated or unreadable one, a missing
@@ -109,24 +117,27 @@ def open_table(
       raise ValueError(f"{path} is empty.")
     if path.suffix == ".gz":
       checksums.check_gzip(path)
+  separator = separator or ("\t" if kind == "tsv" else ",")
+  table = Table(pl.LazyFrame(), paths, kind, separator, quote, quote_fix)
   try:
     if kind == "parquet":
       rows = pl.scan_parquet(paths)
     elif kind == "jsonl":
       rows = _scan_json(paths, wanted, nested)
     else:
-      rows = _scan_text(paths, kind, separator, columns, quote)
+      rows = _scan_text(table, columns)
     if nested is not None:
       rows = _unnest(rows, nested, paths[0])
     there = rows.collect_schema().names()
   except pl.exceptions.PolarsError as e:
-    raise ValueError(_explain(paths, kind, e)) from e
+    raise ValueError(table.explain(e)) from None
   for name in wanted:
     if name not in there:
       raise ValueError(
         f"{pattern} has no column {name!r}.{choices_hint(name, there)}"
+        + _other_separator(there)
       )
-  return Table(rows, paths, kind)
+  return dataclasses.replace(table, rows=rows)
 
 
 def _format(path: pathlib.Path, given: str | None) -> str:
@@ -145,26 +156,33 @@ def _format(path: pathlib.Path, given: str | None) -> str:
   return found
 
 
-def _scan_text(
-  paths: list[pathlib.Path],
-  kind: str,
-  separator: str | None,
-  columns: Sequence[str] | None,
-  quote: str,
-) -> pl.LazyFrame:
-  separator = separator or ("\t" if kind == "tsv" else ",")
-  if len(separator.encode()) != 1:
-    raise ValueError(
-      f"separator must be one character of one byte, got {separator!r}."
-    )
-  return pl.scan_csv(
-    paths,
-    separator=separator,
+def _scan_text(table: Table, columns: Sequence[str] | None) -> pl.LazyFrame:
+  for name, text in (("separator", table.separator), ("quote", table.quote)):
+    if len(text.encode()) != 1 and (text or name == "separator"):
+      raise ValueError(
+        f"{name} must be one character of one byte, got {short(text)}."
+      )
+  for path in table.paths:
+    csv_faults.check_head(path, table.separator, columns)
+    csv_faults.check_quotes(path, table.separator, table.quote, table.quote_fix)
+  rows = pl.scan_csv(
+    table.paths,
+    separator=table.separator,
     has_header=columns is None,
     new_columns=None if columns is None else list(columns),
-    quote_char=quote or None,
+    quote_char=table.quote or None,
     infer_schema=False,
   )
+  csv_faults.check_names(table.paths[0], rows.collect_schema().names())
+  return rows
+
+
+def _other_separator(names: Sequence[str]) -> str:
+  """A hint for a header that is one name with separators in it."""
+  found = [
+    s for s in (";", "\t", "|", ",") if len(names) == 1 and s in names[0]
+  ]
+  return f" Are its fields separated by {found[0]!r}?" if found else ""
 
 
 def _scan_json(
@@ -216,19 +234,38 @@ def _unnest(
   )
 
 
-def _explain(paths: Sequence[pathlib.Path], kind: str, error: Exception) -> str:
-  if kind == "jsonl":
-    for path in paths:
+def _explain(table: Table, error: Exception) -> str:
+  for path in table.paths:
+    if table.format == "jsonl":
       damage = _damaged_line(path)
-      if damage:
-        return damage
-  # After a blank line Polars explains its own options.
-  reason, hint = str(error).partition("\n\n")[0], ""
-  if "utf-8" in reason:
-    hint = " Convert it to UTF-8, for example with iconv."
-  elif "more fields" in reason:
-    hint = " Is the separator, or the quote character, another?"
-  return f"cannot read {', '.join(map(str, paths))}: {reason}.{hint}"
+    elif table.format == "parquet":
+      damage = _damaged_parquet(path)
+    else:
+      damage = csv_faults.fault(
+        path, table.separator, table.quote, table.quote_fix
+      )
+    if damage:
+      return damage
+  first, *others = table.paths
+  if not others:
+    return f"cannot read {first} as {table.format} ({type(error).__name__})."
+  if table.format in ("csv", "tsv"):
+    found = csv_faults.other_head(table.paths)
+    if found:
+      return found
+  return (
+    f"cannot read {first} and {len(others)} more as one table"
+    f" ({type(error).__name__}): do all files have the same columns, and every"
+    " column one type?"
+  )
+
+
+def _damaged_parquet(path: pathlib.Path) -> str:
+  try:
+    pl.scan_parquet(path).select(pl.all().len()).collect()
+  except pl.exceptions.PolarsError:
+    return f"cannot read {path}: it is no Parquet file, or is damaged."
+  return ""
 
 
 def _damaged_line(path: pathlib.Path) -> str:
@@ -237,9 +274,30 @@ def _damaged_line(path: pathlib.Path) -> str:
   with opened(path, "rb") as file:
     for number, line in enumerate(file, 1):
       try:
-        value = json.loads(line) if line.strip() else {}
-      except ValueError as e:
+        value = _json.decode(line.decode().strip()) if line.strip() else {}
+      except UnicodeDecodeError:
+        return (
+          f"line {number} of {path} is not UTF-8. Convert it to UTF-8, for"
+          " example with iconv."
+        )
+      except (ValueError, RecursionError) as e:
         return f"line {number} of {path} is not JSON: {e}."
       if not isinstance(value, dict):
         return f"line {number} of {path} is not a JSON object."
   return ""
+
+
+def _no_json(name: str) -> None:
+  raise ValueError(f"{name} is no JSON value; write null")
+
+
+def _in_range(text: str) -> float:
+  value = float(text)
+  if not math.isfinite(value) or abs(value) >= 2**63:
+    raise ValueError(f"{short(text)} is beyond 64 bits; write it as text")
+  return value
+
+
+_json = json.JSONDecoder(
+  parse_constant=_no_json, parse_float=_in_range, parse_int=_in_range
+)

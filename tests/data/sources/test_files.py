@@ -348,7 +348,7 @@ def test_movielens_in_order_without_times(shared):
   ids = ["", *sequences.items["item_id"].to_list()]
   assert [ids[i] for i in record["item"]] == wanted
   with pytest.raises(
-    ValueError, match="512,267 of 999,611.*config.data.timestamp="
+    ValueError, match="512,267 of 999,611.*config.filter.ignore_timestamps"
   ):
     encode(Files(path, order="position", **roles).read())
 
