@@ -18,3 +18,21 @@ def flat(node: Mapping[str, Any]) -> dict[str, Any]:
     else:
       found[key] = value
   return found
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+  """Keys of two flat configs that differ, sorted.
+
+  A switch that only one of them knows came later, and is off (None or False)
+  in the other.
+  """
+  return [
+    key
+    for key in sorted(old.keys() | new.keys())
+    if _value(old, key) != _value(new, key)
+  ]
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+  value = config.get(key)
+  return None if value is False else value

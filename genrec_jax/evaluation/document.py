@@ -17,7 +17,7 @@ import tempfile
 from typing import Any
 
 from genrec_jax.core import atomic
-from genrec_jax.core.dotted import flat
+from genrec_jax.core.dotted import differences, flat
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.evaluation.description import description
 from genrec_jax.evaluation.ranks import check_same_data
@@ -215,8 +215,8 @@ def _check_replaces(path: pathlib.Path, run: Run) -> None:
   new = {"fingerprint": run.histories.manifest.fingerprint, **flat(values)}
   lines = [
     f"  {key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
-    for key in sorted(old.keys() | new.keys())
-    if old.get(key, "absent") != new.get(key, "absent") and key != "title"
+    for key in differences(old, new)
+    if key != "title"
   ]
   if lines:
     raise ValueError(

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from genrec_jax.core import atomic
 from genrec_jax.core.build import to_plain
-from genrec_jax.core.dotted import flat
+from genrec_jax.core.dotted import differences, flat
 from genrec_jax.core.names import check_stored
 from genrec_jax.core.suggest import choices_hint
 
@@ -167,8 +167,8 @@ def check_same(old: Mapping, new: Mapping, path: pathlib.Path) -> None:
   a, b = flat(old), flat(new)
   lines = [
     f"  {key}: {a.get(key, 'absent')!r} there, {b.get(key, 'absent')!r} now"
-    for key in sorted(a.keys() | b.keys())
-    if a.get(key) != b.get(key) and not key.startswith(_FREE)
+    for key in differences(a, b)
+    if not key.startswith(_FREE)
   ]
   if lines:
     raise ValueError(
