@@ -19,7 +19,7 @@ def __getattr__(name: str):
 
     return load
   if name == "load_ranker":
-    from genrec_jax.serving.ranker import load_ranker
+    from genrec_jax.serving.loading import load_ranker
 
     return load_ranker
   raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """From requests to lists: the model's, or what is popular behind no history.
 
-    found = Answering(search, catalog, users).found(requests, k, ...)
+    found = Answering(search, popular, catalog, users).found(requests, k, ...)
 
 A list has fewer than k places where fewer items are left.
 """
 
 import dataclasses
-import functools
 
 import numpy as np
 import polars as pl
 
-from genrec_jax.baselines.most_popular import MostPopular
 from genrec_jax.core.seams import Search
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.requests import Requests, requests_at
@@ -26,11 +24,13 @@ class Answering:
 
   Attributes:
     search: the model's.
+    popular: who answers where there is no history.
     catalog: items of its data set.
     users: users of it.
   """
 
   search: Search
+  popular: Search
   catalog: Catalog
   users: Users
 
@@ -64,7 +64,7 @@ class Answering:
     scores_BK = np.full((len(requests), k), -np.inf, np.float32)
     for rows, search in (
       (np.flatnonzero(by_model_B), self.search),
-      (np.flatnonzero(~by_model_B), self._popular.search),
+      (np.flatnonzero(~by_model_B), self.popular),
     ):
       if len(rows):
         some, mine = requests, allowed
@@ -82,7 +82,3 @@ class Answering:
     table, row = found.table(self.catalog)
     ids = [self.users.ids[user] for user in requests.user[row]]
     return table.insert_column(0, pl.Series("user_id", ids, pl.String)), row
-
-  @functools.cached_property
-  def _popular(self) -> MostPopular:
-    return MostPopular(self.catalog.count)

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a user's id or a list of item ids to what a model is asked.
+"""From a user's id or a history that is given to what a model is asked.
 
 Whoever nothing is known of has an empty record: the caller decides who answers.
 """
 
 from collections.abc import Sequence
 import dataclasses
+import functools
 import warnings
 
 from jaxtyping import Int
 import numpy as np
+from tqdm import tqdm
 
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import Histories
@@ -17,6 +19,7 @@ from genrec_jax.data.dataset.item_lists import record_of_items
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.schema import Record
 from genrec_jax.data.times import int32_seconds
+from genrec_jax.serving.given_history import GivenHistory
 
 _INT32 = np.iinfo(np.int32)
 # The caller of the caller of `Recommender.recommend`'s parts.
@@ -31,44 +34,52 @@ class Asking:
     histories: of the data set.
     catalog: its items.
     users: its users.
+    values_as_actions: what comes of an event is a number (GivenHistory).
+    at_the_end: who has no times is asked for where the data set ends, one
+      median gap after its last event, which reads all histories once; else
+      where it begins. It matters to a model that reads the time of day.
   """
 
   histories: Histories
   catalog: Catalog
   users: Users
+  values_as_actions: bool = False
+  at_the_end: bool = False
 
   def record(
     self,
     user: object = None,
-    history: Sequence[object] | None = None,
+    history: object = None,
     *,
     strict: bool,
+    request_time: int | None = None,
   ) -> Record:
-    """The record of a user, or one made of a list of item ids.
-
-    Events of a list have no times: they are laid one median gap apart.
+    """The record of a user, or of the history that is given in its place.
 
     Args:
-      user: id; or
-      history: ids of items, oldest first.
+      user: id; with a history, what is known of the user beside it counts.
+      history: ids of items, oldest first, or a table (given_history.py).
       strict: an unknown id or an empty history is an error; else what is
         unknown is left out, with a warning, and the record may be empty.
+      request_time: unix seconds at which is asked: a history without times
+        ends one median gap before.
 
     Raises:
-      ValueError: both or neither of user and history, a text for a list, or
+      ValueError: neither of user and history, what GivenHistory refuses, or
         what `strict` says.
     """
-    if (user is None) == (history is None):
-      raise ValueError("give either a user or a history, and not both")
-    if isinstance(history, str):
-      raise ValueError(f"history={history!r} must be a list of item ids")
-    if user is not None:
-      record = self._of_user(user, strict)
+    if user is None and history is None:
+      raise ValueError("give a user, a history, or both")
+    place = -1 if user is None else self._place(user, strict, history is None)
+    if history is not None:
+      record = self._given(history, strict, request_time)
+      record["user"] = np.array(place, np.int32)
+    elif place < 0:
+      record = record_of_items(self.histories.manifest, [])
     else:
-      items = self._items(history, strict)
-      record = record_of_items(self.histories.manifest, items)
+      record = self.histories[place]
     if strict and not len(record["item"]):
-      whose = f"user {user!r}" if user is not None else "the history"
+      whose = "the history" if user is None else f"user {user!r}"
       raise ValueError(f"{whose} has no events to recommend from")
     return record
 
@@ -89,10 +100,7 @@ class Asking:
     count = len(records)
     query_time_B = np.zeros(count, np.int32)
     if "time" in self.histories.manifest.fields:
-      rows = [row for row, r in enumerate(records) if len(r["item"])]
-      if rows:
-        some = [records[row] for row in rows]
-        query_time_B[rows] = self._query_times(some, request_time)
+      query_time_B = self._query_times(records, request_time)
     elif request_time is not None:
       raise ValueError(
         "this data set has no event times, so its model has no use for a"
@@ -106,58 +114,81 @@ class Asking:
       event=np.array([len(r["item"]) for r in records], np.int32),
     )
 
-  def _of_user(self, user: object, strict: bool) -> Record:
+  def _place(self, user: object, strict: bool, alone: bool) -> int:
+    """A user's index; -1 for one of whom nothing is known."""
     try:
-      return self.histories[self.users.index_of(user)]
+      return self.users.index_of(user)
     except ValueError as error:
       if strict:
         raise
+      left = "and there is no history" if alone else "beside the history given"
       warnings.warn(
-        f"{error} Popular items are recommended.", stacklevel=_STACKLEVEL
-      )
-      return record_of_items(self.histories.manifest, [])
-
-  def _items(self, history: Sequence[object], strict: bool) -> list[int]:
-    if strict:
-      return [self.catalog.index_of(item_id) for item_id in history]
-    items = self.catalog.known(history).tolist()
-    if len(items) < len(history):
-      unknown = [x for x in history if not len(self.catalog.known([x]))]
-      shown = ", ".join(map(repr, unknown[:3]))
-      warnings.warn(
-        f"{len(unknown)} of {len(history)} items of a history are not in the"
-        f" catalogue and are skipped: {shown}"
-        + (", ..." if len(unknown) > 3 else ""),
+        f"{error} Nothing is known of this user, {left}.",
         stacklevel=_STACKLEVEL,
       )
-    return items
+      return -1
 
-  def _query_times(
-    self, records: list[Record], request_time: int | None
-  ) -> Int[np.ndarray, "B"]:
-    """Seconds since the epoch at which is asked, int32."""
+  def _given(
+    self, history: object, strict: bool, request_time: int | None
+  ) -> Record:
     manifest = self.histories.manifest
-    epoch, gap = manifest.epoch_seconds or 0, manifest.median_gap_seconds or 0
-    last = np.array([r["time"][-1] for r in records], np.int64)
-    if request_time is None:
-      return int32_seconds(last + gap, "the last event and a gap")
-    asked = request_time - epoch
-    for record, seconds in zip(records, last, strict=True):
-      # A list of items has no times of its own to be later than.
-      if record["user"] >= 0 and asked < seconds:
-        raise ValueError(
-          f"request_time={request_time} lies {seconds - asked} s before the"
-          f" last event ({seconds + epoch})"
-        )
+    given = GivenHistory.of(history).known(self.catalog, strict)
+    ends_at = None
+    if "time" in manifest.fields and len(given.events):
+      gap = manifest.median_gap_seconds or 0
+      if request_time is not None:
+        ends_at = self._asked(request_time) - gap
+      elif self.at_the_end:
+        ends_at = self._last_moment
+    return given.record(
+      manifest,
+      self.catalog,
+      values_as_actions=self.values_as_actions,
+      ends_at=ends_at,
+    )
+
+  def _asked(self, request_time: int) -> int:
+    """Seconds since the epoch."""
+    epoch = self.histories.manifest.epoch_seconds
+    asked = request_time - (epoch or 0)
     if not _INT32.min <= asked <= _INT32.max:
       raise ValueError(
         f"request_time={request_time} must be unix SECONDS within 68 years of"
-        f" the data set's first event ({manifest.epoch_seconds})"
+        f" the data set's first event ({epoch})"
       )
-    for record, seconds in zip(records, asked - last - gap, strict=True):
-      if record["user"] < 0:
-        record["time"] = int32_seconds(
-          record["time"].astype(np.int64) + seconds,
-          f"a history that ends at request_time={request_time}",
+    return asked
+
+  def _query_times(
+    self, records: Sequence[Record], request_time: int | None
+  ) -> Int[np.ndarray, "B"]:
+    """Seconds since the epoch at which is asked, int32."""
+    gap = self.histories.manifest.median_gap_seconds or 0
+    none = [not len(r["item"]) for r in records]
+    if request_time is None:
+      nobody = self._last_moment + gap if self.at_the_end and any(none) else 0
+      last = [
+        nobody if empty else int(r["time"][-1]) + gap
+        for r, empty in zip(records, none, strict=True)
+      ]
+      return int32_seconds(np.array(last), "the last event and a gap")
+    asked = self._asked(request_time)
+    for record, empty in zip(records, none, strict=True):
+      if not empty and asked < record["time"][-1]:
+        last = int(record["time"][-1])
+        raise ValueError(
+          f"request_time={request_time} lies {last - asked} s before the"
+          f" last event ({last + request_time - asked}) of the history: ask at"
+          " that time or later"
         )
     return np.full(len(records), asked, np.int32)
+
+  @functools.cached_property
+  def _last_moment(self) -> int:
+    """Seconds at which the data set ends; reads all histories."""
+    ends = (
+      self.histories[user]["time"][-1:]
+      for user in tqdm(
+        range(len(self.histories)), desc="last event", delay=2, leave=False
+      )
+    )
+    return max((int(end[0]) for end in ends if len(end)), default=0)

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the workdir of a training to a recommender.
+"""From the workdir of a training to a recommender or a ranker.
 
-`load` reads WORKDIR/config.json, the prepared data beside it and the PARAMETERS
-of the best-on-validation checkpoint, onto whatever devices there are.
+Both read WORKDIR/config.json, the prepared data beside it and the PARAMETERS of
+the best-on-validation checkpoint, onto whatever devices there are.
 """
 
 import os
 
+from genrec_jax.core import seams
 from genrec_jax.evaluation.next_item import NextItem
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import load_params
-from genrec_jax.serving.ranker import load_ranker
+from genrec_jax.ranking.candidates import CandidateScorer
+from genrec_jax.ranking.utility import ValueFunction
+from genrec_jax.serving.ranker import Ranker
 from genrec_jax.serving.recommender import Recommender
 from genrec_jax.serving.trained import Trained
 
@@ -58,3 +61,35 @@ def _hides_history(run: Run) -> bool:
   """What the run's evaluation of next items does."""
   found = [e for e in run.evals.values() if isinstance(e, NextItem)]
   return found[0].filter_history if found else True
+
+
+def load_ranker(
+  workdir: str | os.PathLike,
+  *,
+  checkpoint: str = "best",
+  micro_batch: int = 256,
+) -> Ranker:
+  """Returns the ranker of a trained workdir.
+
+  Args:
+    workdir: a folder that scripts/train.py has filled.
+    checkpoint: "best" on validation or the "latest".
+    micro_batch: candidates that are scored at a time.
+
+  Raises:
+    ValueError: no run, no checkpoint, or a model that is no ranker.
+  """
+  run = Run.open(workdir)
+  layout = run.pipeline.layout
+  scores = seams.offers(run.system, seams.ScoreModel)
+  if not (scores and seams.offers(layout, seams.ImpressionLayout)):
+    raise ValueError(
+      f"{workdir} is no ranker: {run.name} is trained to find items"
+      " (scripts/recommend.py --workdir), and says of none what a user would"
+      " do with it."
+    )
+  params = load_params(run, checkpoint).params
+  scorer = CandidateScorer.of(run.system, params, layout, micro_batch)
+  tasks = layout.feedback.tasks
+  value = ValueFunction.of(tasks, run.config["value"])
+  return Ranker(scorer, tasks, run.histories, value)

@@ -7,32 +7,28 @@
     ranker.rank(items, user="42", policy="diverse:attribute=category", k=10)
     ranker.what_if(["50", "181"], user="42", changes="-1=skip")
     ranker.attribution("50", user="42")
+    ranker.rank(["50", "181"], history=["7", "12"])
 
-`load_ranker` reads WORKDIR/config.json, the prepared data beside it and the
-parameters of the best-on-validation checkpoint. Answers are Polars tables, best
-first. Serving knows all events of a user, so the whole record is the history
-here, those that an evaluation asks about included.
+Answers are Polars tables, best first. Serving knows all events of a user, so
+the whole record is the history here, those that an evaluation asks about
+included. A history that is given takes its place: with a user, whose features
+count, or of somebody of whom nothing else is known (given_history.py).
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 import functools
-import os
 from typing import Any
 
 from jaxtyping import Float, Int
 import numpy as np
 import polars as pl
-from tqdm import tqdm
 
-from genrec_jax.core import seams
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.schema import Record
 from genrec_jax.data.times import int32_seconds
-from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.restored import load_params
 from genrec_jax.ranking.actions import Actions
 from genrec_jax.ranking.attribution import attribution
 from genrec_jax.ranking.candidates import CandidateScorer, asked_about
@@ -40,38 +36,7 @@ from genrec_jax.ranking.edits import appended
 from genrec_jax.ranking.slates import Choices, Policy, policy_of
 from genrec_jax.ranking.utility import ValueFunction
 from genrec_jax.ranking.what_if import Change, changed, changes_of
-
-
-def load_ranker(
-  workdir: str | os.PathLike,
-  *,
-  checkpoint: str = "best",
-  micro_batch: int = 256,
-) -> "Ranker":
-  """Returns the ranker of a trained workdir.
-
-  Args:
-    workdir: a folder that scripts/train.py has filled.
-    checkpoint: "best" on validation or the "latest".
-    micro_batch: candidates that are scored at a time.
-
-  Raises:
-    ValueError: no run, no checkpoint, or a model that is no ranker.
-  """
-  run = Run.open(workdir)
-  layout = run.pipeline.layout
-  scores = seams.offers(run.system, seams.ScoreModel)
-  if not (scores and seams.offers(layout, seams.ImpressionLayout)):
-    raise ValueError(
-      f"{workdir} is no ranker: {run.name} is trained to find items"
-      " (scripts/recommend.py --workdir), and says of none what a user would"
-      " do with it."
-    )
-  params = load_params(run, checkpoint).params
-  scorer = CandidateScorer.of(run.system, params, layout, micro_batch)
-  tasks = layout.feedback.tasks
-  value = ValueFunction.of(tasks, run.config["value"])
-  return Ranker(scorer, tasks, run.histories, value)
+from genrec_jax.serving.asking import Asking
 
 
 class Ranker:
@@ -99,29 +64,41 @@ class Ranker:
     self.catalog = Catalog(histories.directory)
     self.users = Users(histories.directory)
 
+  @property
+  def takes_values(self) -> bool:
+    """Whether what comes of an event is a number and no action."""
+    return self.scorer.layout.feedback.min_value is not None
+
   def rank(
     self,
     candidates: Iterable[object],
     user: object = None,
     *,
+    history: object = None,
     weights: str | Mapping[str, int | float] = "",
     policy: str | Policy = "greedy",
     k: int | None = None,
     request_time: int | None = None,
+    strict: bool = False,
   ) -> pl.DataFrame:
     """Returns item_id, title, value and a probability per task, best first.
 
     Args:
       candidates: ids of items.
-      user: id of a user; None = one without history.
+      user: id of a user; None = nobody known. Of one who is not in the data
+        nothing is known either, with a warning.
+      history: in place of the user's events: ids of items, oldest first, or a
+        table with item_id and, where known, action, value and time, as
+        `history` returns it. Unknown items are skipped, with a warning.
       weights: of the value, such as "click=1,like=10" (ranking/utility.py);
         empty = config.value.
       policy: how the list is made (ranking/slates.py); its value and
         probabilities are those that an item was placed by.
       k: places of the list; None = all candidates.
       request_time: unix seconds at which is asked; default: the time of the
-        user's last event (of anybody's, for a user without) and the data set's
-        median gap between events.
+        last event of the history (of anybody's, where that has no times) and
+        the data set's median gap between events.
+      strict: an unknown user or item of the history is an error.
 
     Raises:
       ValueError: an unknown id (names close ones), task, policy or attribute,
@@ -133,8 +110,7 @@ class Ranker:
     k = len(index_N) if k is None else k
     if len(index_N) and k < 1:
       raise ValueError(f"k={k} must be at least 1.")
-    record = self.record(user)
-    time = self._query_time(record, request_time)
+    record, time = self._asked(user, history, request_time, strict)
 
     def after(placed, assumed, seconds):
       longer, at = record, time
@@ -167,6 +143,7 @@ class Ranker:
     user: object,
     changes: str | Sequence[Change],
     *,
+    history: object = None,
     weights: str | Mapping[str, int | float] = "",
     request_time: int | None = None,
   ) -> pl.DataFrame:
@@ -176,8 +153,7 @@ class Ranker:
       candidates: ids of items.
       user: id of a user.
       changes: of the history, such as "-1=skip" (ranking/what_if.py).
-      weights: as in `rank`.
-      request_time: as in `rank`.
+      history, weights, request_time: as in `rank`.
 
     Returns:
       item_id, title, value, value_if, and TASK and TASK_if of every task, in
@@ -187,9 +163,8 @@ class Ranker:
     if isinstance(changes, str):
       changes = changes_of(changes)
     index_N = self._indices(candidates)
-    record = self.record(user)
     # Asked at one time, whatever the change.
-    time = self._query_time(record, request_time)
+    record, time = self._asked(user, history, request_time)
     other = changed(record, changes, self.actions)
     before_NT = self._score(record, index_N, time)
     after_NT = self._score(other, index_N, time)
@@ -206,8 +181,9 @@ class Ranker:
   def attribution(
     self,
     candidate: object,
-    user: object,
+    user: object = None,
     *,
+    history: object = None,
     request_time: int | None = None,
   ) -> pl.DataFrame:
     """Where the attention of a candidate goes (ranking/attribution.py).
@@ -215,7 +191,7 @@ class Ranker:
     Args:
       candidate: id of an item.
       user: id of a user.
-      request_time: as in `rank`.
+      history, request_time: as in `rank`.
 
     Returns:
       The rows of `history` that the model reads, with layer_0, layer_1, ...
@@ -224,19 +200,20 @@ class Ranker:
       ValueError: a model without attention weights to show.
     """
     index_N = self._indices([candidate])
-    record = self.record(user)
-    time = self._query_time(record, request_time)
+    record, time = self._asked(user, history, request_time)
     request = asked_about(record, index_N, time, self.catalog.num_items)
     found = attribution(self.scorer.weights_fn, self.scorer.layout, request)
     layers = {f"layer_{i}": row for i, row in enumerate(found.weights_JE)}
-    history = self.history(user)[found.events_E]
-    return history.with_columns(pl.Series(n, row) for n, row in layers.items())
+    events = self._events(record)[found.events_E]
+    return events.with_columns(pl.Series(n, row) for n, row in layers.items())
 
-  def history(self, user: object) -> pl.DataFrame:
-    """A user's events, oldest first: event (-1 = the last), item_id, title,
-    action ('' = not known) and, where the data set has times, time (UTC; null
-    = not known)."""
-    record = self.record(user)
+  def history(self, user: object, history: object = None) -> pl.DataFrame:
+    """Events, oldest first: event (-1 = the last), item_id, title, action
+    ('' = not known) and, where the data set has them, time (UTC; null = not
+    known), value and request. It may be given back as a history."""
+    return self._events(self.record(user, history, strict=False))
+
+  def _events(self, record: Record) -> pl.DataFrame:
     count = len(record["item"])
     fields = [n for n in ("action", "value") if n in record]
     columns = {
@@ -250,7 +227,21 @@ class Ranker:
     times = self.histories.times(record)
     if times is not None:
       columns["time"] = times
+    if "value" in record:
+      columns["value"] = record["value"]
+    if "request" in record:
+      columns["request"] = record["request"]
     return pl.DataFrame(columns)
+
+  @functools.cached_property
+  def _asking(self) -> Asking:
+    return Asking(
+      self.histories,
+      self.catalog,
+      self.users,
+      values_as_actions=self.takes_values,
+      at_the_end=True,
+    )
 
   @functools.cached_property
   def actions(self) -> Actions:
@@ -262,15 +253,13 @@ class Ranker:
     """By these weights; the ranker's own where there are none."""
     return ValueFunction.of(self.tasks, weights) if weights else self.value
 
-  def record(self, user: object = None) -> Record:
-    """Returns the record of a user; without events for None."""
-    if user is not None:
-      return self.histories[self.users.index_of(user)]
-    nothing = {
-      name: np.zeros(0, dtype)
-      for name, dtype in self.histories.manifest.fields.items()
-    }
-    return {"user": np.array(-1, np.int32), **nothing}
+  def record(
+    self, user: object = None, history: object = None, *, strict: bool = True
+  ) -> Record:
+    """The record of a user, or of a history; without events for neither."""
+    if user is None and history is None:
+      history, strict = (), False
+    return self._asking.record(user, history, strict=strict)
 
   def _indices(self, candidates: Iterable[object]) -> Int[np.ndarray, "N"]:
     if isinstance(candidates, str):
@@ -306,44 +295,24 @@ class Ranker:
     found = table[name][index_N - 1].to_list()
     return [None if x in (None, "") else str(x) for x in found]
 
-  @functools.cached_property
-  def _last_moment(self) -> int:
-    """Seconds at which the data set ends; reads all histories."""
-    ends = (
-      self.histories[user]["time"][-1:]
-      for user in tqdm(
-        range(len(self.histories)), desc="last event", delay=2, leave=False
-      )
-    )
-    return int(max((int(end[0]) for end in ends if len(end)), default=0))
-
-  def _query_time(self, record: Record, request_time: int | None) -> int:
-    """Seconds since the epoch at which is asked."""
-    manifest = self.histories.manifest
-    if "time" not in record:
-      if request_time is not None:
-        raise ValueError(
-          "this data set has no event times, so its model has no use for a"
-          " request time."
-        )
-      return 0
-    epoch = manifest.epoch_seconds or 0
-    if request_time is None:
-      some = len(record["time"]) > 0
-      last = int(record["time"][-1]) if some else self._last_moment
-      asked = last + (manifest.median_gap_seconds or 0)
-    elif request_time < epoch:
+  def _asked(
+    self,
+    user: object,
+    history: object,
+    request_time: int | None,
+    strict: bool = False,
+  ) -> tuple[Record, int]:
+    """Whose request it is, and seconds since the epoch at which."""
+    epoch = self.histories.manifest.epoch_seconds or 0
+    if request_time is not None and request_time < epoch:
       raise ValueError(
         f"request_time={request_time} lies before the data set's first event"
         f" ({epoch}): give unix seconds."
       )
-    else:
-      asked = request_time - epoch
-      if len(record["time"]) and asked < record["time"][-1]:
-        last = int(record["time"][-1])
-        raise ValueError(
-          f"request_time={request_time} lies {last - asked} s before the last"
-          f" event of the history ({last + epoch}): ask at that time or later."
-        )
-    what = f"request_time={request_time} (unix seconds; default: a gap later)"
-    return int(int32_seconds(np.array([asked], np.int64), what)[0])
+    if user is None and history is None:
+      history, strict = (), False
+    record = self._asking.record(
+      user, history, strict=strict, request_time=request_time
+    )
+    requests = self._asking.requests([record], request_time)
+    return record, int(requests.query_time[0])

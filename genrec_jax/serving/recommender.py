@@ -13,6 +13,7 @@ targets of an evaluation included.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+import dataclasses
 import functools
 import os
 from typing import Any
@@ -22,6 +23,7 @@ from jaxtyping import Float
 import numpy as np
 import polars as pl
 
+from genrec_jax.baselines.most_popular import MostPopular
 from genrec_jax.core import seams
 from genrec_jax.core.seams import Search
 from genrec_jax.data.dataset.catalog import Catalog, Users
@@ -75,7 +77,8 @@ class Recommender:
     self.trained: Trained | None = None
     self.filter_history = True
     self._asking = Asking(histories, self.catalog, self.users)
-    self._answering = Answering(search, self.catalog, self.users)
+    popular = MostPopular(self.catalog.count).search
+    self._answering = Answering(search, popular, self.catalog, self.users)
     self._item_vectors = item_vectors
 
   @classmethod
@@ -100,22 +103,28 @@ class Recommender:
     Raises:
       ValueError: a ranker of other data, or weights that it cannot have.
     """
-    search = TwoStage.of(
-      self.search, self.histories, ranker, num_candidates, weights
-    )
+    first = self._answering
+    stages = [
+      TwoStage.of(search, self.histories, ranker, num_candidates, weights)
+      for search in (first.search, first.popular)
+    ]
     both = Recommender(
-      search, self._item_vectors, self.histories, batch_size=self.batch_size
+      stages[0], self._item_vectors, self.histories, batch_size=self.batch_size
     )
     both.filter_history = self.filter_history
+    both._answering = dataclasses.replace(both._answering, popular=stages[1])
+    both._asking = dataclasses.replace(
+      both._asking, values_as_actions=ranker.takes_values, at_the_end=True
+    )
     return both
 
   def recommend(
     self,
     user: object = None,
-    history: Sequence[object] | None = None,
+    history: object = None,
     k: int = 10,
     *,
-    histories: Sequence[Sequence[object]] | None = None,
+    histories: Sequence[object] | None = None,
     allow: Collection[object] | None = None,
     deny: Collection[object] = (),
     where: Mapping[str, Any] | None = None,
@@ -127,15 +136,18 @@ class Recommender:
 
     The source is "model", or "popular" where nothing is known of whom is asked
     for: an unknown user, an empty history, or one of unknown items alone. These
-    get the most popular items, and the score is a count of events.
+    get the most popular items, and the score is a count of events, or the value
+    by which a ranker orders them.
 
     Args:
-      user: id of a user of the data set; or
-      history: ids of the items of a history, oldest first. Unknown ones are
-        skipped, with a warning; or
-      k: rows; fewer where fewer items are left.
-      histories: several of them at once; the answer has columns history (its
-        number, from 0) and rank besides.
+      user: id of a user of the data set.
+      history: in place of the user's events, or of nobody known: ids of items,
+        oldest first, or a table with item_id and, where known, action, value
+        and time (serving/given_history.py). Unknown items are skipped, with a
+        warning.
+      k: rows; fewer where fewer items are left, with a warning that says why.
+      histories: several at once; the answer has columns history (its number,
+        from 0) and rank besides.
       allow: ids of the items that may be recommended; None = all.
       deny: ids of items that may not.
       where: attribute of the items -> a value or several, one of which an item
@@ -147,15 +159,16 @@ class Recommender:
       strict: an unknown user, an unknown item or an empty history is an error.
 
     Raises:
-      ValueError: not one of user, history and histories; a request before the
-        last event; a filter that leaves nothing; with `strict` what it says.
+      ValueError: neither user nor history nor histories, or the last beside
+        others; a request before the last event; a filter that leaves nothing;
+        with `strict` what it says.
     """
-    if sum(x is not None for x in (user, history, histories)) != 1:
-      raise ValueError("give one of user, history and histories, and no other")
-    k, wanted = self._at_most(k), self._wanted(allow, deny, where)
     one = histories is None
+    if one == (user is None and history is None):
+      raise ValueError("give user, history or both, or histories alone")
+    k, wanted = self._at_most(k), self._wanted(allow, deny, where)
     records = [
-      self._asking.record(user, items, strict=strict)
+      self._asking.record(user, items, strict=strict, request_time=request_time)
       for items in ([history] if one else histories)
     ]
     found = []
@@ -173,7 +186,7 @@ class Recommender:
   def history(
     self,
     user: object = None,
-    history: Sequence[object] | None = None,
+    history: object = None,
     *,
     strict: bool = False,
   ) -> pl.DataFrame:
@@ -185,7 +198,7 @@ class Recommender:
       "title": [self.catalog.titles[i] for i in record["item"]],
     }
     # Those of a list are made up.
-    times = None if user is None else self.histories.times(record)
+    times = None if history is not None else self.histories.times(record)
     if times is not None:
       columns["time"] = times
     return pl.DataFrame(columns)
@@ -264,10 +277,8 @@ class Recommender:
       )
     return self.trained
 
-  def record(
-    self, user: object = None, history: Sequence[object] | None = None
-  ) -> Record:
-    """The record of a user, or one of a list of items (serving/asking.py).
+  def record(self, user: object = None, history: object = None) -> Record:
+    """The record of a user, or of a history (serving/asking.py).
 
     Raises:
       ValueError: an unknown id, or no events.

@@ -130,7 +130,7 @@ def test_a_ranker_speaks_of_ids_and_unix_seconds(tmp_path):
     ),
     (([ids[5]], user), {"request_time": 10**12}, "68 years"),
     (([ids[5] + "x"], user), {}, "no item"),
-    (([ids[5]], "nobody"), {}, "no user 'nobody'"),
+    (([ids[5]], "nobody"), {"strict": True}, "no user 'nobody'"),
     ((ids[5], user), {}, "must be a list of item ids"),
     (([], user), {}, "no candidates"),
   ):

@@ -186,8 +186,8 @@ def test_unknown_ids_name_close_ones(made):
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
-    ({}, "one of user, history and histories"),
-    ({"user": "u0", "history": ["film1"]}, "one of user, history and"),
+    ({}, "give user, history or both, or histories alone"),
+    ({"user": "u0", "histories": [["film1"]]}, "or histories alone"),
     ({"history": [], "strict": True}, "has no events to recommend from"),
     ({"history": "film1"}, "must be a list of item ids"),
     ({"histories": []}, "there is nobody to recommend to"),
@@ -214,7 +214,7 @@ def test_what_is_unknown_is_skipped_and_said(made):
 
 def test_who_is_unknown_gets_what_is_popular(made):
   model, _ = made
-  with pytest.warns(UserWarning, match="no user 'u99'.*Popular items"):
+  with pytest.warns(UserWarning, match="no user 'u99'.*Nothing is known"):
     stranger = model.recommend(user="u99", k=3)
   for answer in (stranger, model.recommend(history=[], k=3)):
     assert set(answer["source"]) == {"popular"}

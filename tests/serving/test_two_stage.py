@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two stages are one search: equal to brute force, and of one data set."""
 
+import types
+
 import numpy as np
 import pytest
 
 from configs import hstu_movielens
+from genrec_jax.baselines.most_popular import MostPopular
+from genrec_jax.data.dataset.catalog import Catalog
+from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.requests import iter_requests
 from genrec_jax.data.prepare.preparation import prepare
@@ -13,9 +18,11 @@ from genrec_jax.data.splits import LeaveOneOut
 from genrec_jax.evaluation.full_ranking import evaluate, history_mask
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.ranking.candidates import CandidateScorer
-from genrec_jax.serving.ranker import Ranker, load_ranker
+from genrec_jax.serving.loading import load_ranker
+from genrec_jax.serving.ranker import Ranker
 from genrec_jax.serving.recommender import Recommender
 from genrec_jax.serving.two_stage import TwoStage
+from tests.serving.formula_ranker import formula_ranker
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +64,8 @@ class _Scorer(CandidateScorer):
   """Probabilities of two tasks, without a model."""
 
   def __init__(self):
-    super().__init__(None, lambda batch: batch, None, None, micro_batch=1)
+    layout = types.SimpleNamespace(feedback=Feedback(("cart", "purchase")))
+    super().__init__(layout, lambda batch: batch, None, None, micro_batch=1)
 
   def score(self, request):
     items, user = request.candidates[0], int(request.user[0])
@@ -125,6 +133,33 @@ def test_it_stands_where_a_retriever_does(histories):
   # Nobody knows what came of a list of items.
   listed = both.record(history=[found[0], found[1]])
   assert listed["action"].tolist() == [0, 0]
+
+
+def test_strangers_and_given_histories_are_ranked_too(histories):
+  ranker = formula_ranker(histories)
+  popular = MostPopular(Catalog(histories.directory).count)
+  model = Recommender(popular.search, None, histories, batch_size=5)
+  both = model.ranked_by(ranker, 6, "cart=1")
+  ids = both.catalog.ids[1:4]
+  events = ranker.history(both.users.ids[0])
+  kind = both.catalog.attributes["category"][0]
+  asked = [
+    ({"history": []}, {"history": []}, "popular"),
+    ({"history": ids}, {"history": ids}, "model"),
+    ({"history": events}, {"history": events}, "model"),
+  ]
+  for whom, told, source in asked:
+    for wanted in ({}, {"deny": ids[1:]}, {"where": {"category": kind}}):
+      wanted = {"filter_history": False, **wanted}
+      first = model.recommend(**whom, k=6, **wanted)["item_id"].to_list()
+      table = both.recommend(**whom, k=4, **wanted)
+      expected = ranker.rank(first, **told, weights="cart=1", k=4)
+      assert table["item_id"].to_list() == expected["item_id"].to_list()
+      np.testing.assert_array_equal(table["score"], expected["value"])
+      assert set(table["source"]) == {source}
+  with pytest.warns(UserWarning, match="no user 'new'"):
+    stranger = both.recommend("new", k=4)
+  assert stranger.equals(both.recommend(history=[], k=4))
 
 
 def test_what_does_not_go_together(histories, tmp_path):

@@ -31,7 +31,8 @@ from genrec_jax.report.ranking import figures as ranker_figures
 from genrec_jax.report.ranking.figures import PastEffects
 from genrec_jax.report.ranking.page import Candidate, RankedFor, part
 from genrec_jax.report.ranking.runs import BASELINES
-from genrec_jax.serving.ranker import Ranker, load_ranker
+from genrec_jax.serving.loading import load_ranker
+from genrec_jax.serving.ranker import Ranker
 
 _CANDIDATES, _ROWS, _PLACES, _EVENTS = 40, 10, 8, 10
 _LABEL = 34
