@@ -10,13 +10,16 @@
         --policy=sequential --k=10
     genrec rank --workdir=runs/a --user=42 --candidates=items.txt \\
         --what_if=-1=skip,-4=removed
+    genrec rank --workdir=runs/a --history=7,12 --candidates=50,181,172
 
---candidates is a list of item ids or a file with one id a line. Without --user
-it is somebody of whom nothing is known. The value that orders the items is the
-sum of weight x probability; without --weights those of config.value, and
-without these of all tasks alike. Policies are those of ranking/slates.py;
-`sequential` scores the candidates anew for every place. --what_if changes past
-events (-1 is the last) and prints what that makes of the probabilities.
+--candidates is a list of item ids or a file with one id a line. --history takes
+the place of the user's events: ids, oldest first, or @FILE with one a line, or
+with a table of item_id, action and time (.csv, .parquet, .jsonl). Of a user who
+is not in the data, and without --user, nothing else is known. The value that
+orders the items is the sum of weight x probability; without --weights those of
+config.value, and without these of all tasks alike. Policies are those of
+ranking/slates.py; `sequential` scores the candidates anew for every place.
+--what_if changes past events (-1 is the last) and prints what that makes of the probabilities.
 A flag's name may be written with - or with _.
 """
 
@@ -24,6 +27,7 @@ import pathlib
 
 import polars as pl
 
+from genrec_jax.cli import given
 from genrec_jax.cli.command import Command
 from genrec_jax.core import atomic
 from genrec_jax.experiment.restored import CHECKPOINTS
@@ -33,6 +37,12 @@ from genrec_jax.serving import Ranker, load_ranker
 COMMAND = Command(__doc__)
 _WORKDIR = COMMAND.string("workdir", None, "Folder of a trained run.")
 _USER = COMMAND.string("user", None, "Id of a user of the data set.")
+_HISTORY = COMMAND.list(
+  "history", None, "Item ids, oldest first, or @FILE: in place of the events."
+)
+_STRICT = COMMAND.bool(
+  "strict", False, "An unknown user, or item of the history, is an error."
+)
 _CANDIDATES = COMMAND.string(
   "candidates", None, "Item ids with commas between, or a file of them."
 )
@@ -82,7 +92,12 @@ def read_candidates(text: str) -> list[str]:
 def answer(ranker: Ranker) -> pl.DataFrame:
   """The table that the flags ask for."""
   candidates = read_candidates(_CANDIDATES.value)
-  options = {"weights": _WEIGHTS.value, "request_time": _TIME.value}
+  options = {
+    "history": given.history(_HISTORY.value),
+    "weights": _WEIGHTS.value,
+    "request_time": _TIME.value,
+    "strict": _STRICT.value,
+  }
   if _WHAT_IF.value is not None:
     if _POLICY.value != "greedy":
       raise ValueError(
@@ -105,7 +120,7 @@ def _named(row: dict) -> str:
 
 def print_changes(ranker: Ranker) -> None:
   """Says which events are changed, and to what."""
-  history = ranker.history(_USER.value)
+  history = ranker.history(_USER.value, given.history(_HISTORY.value))
   for change in changes_of(_WHAT_IF.value):
     row = history.row(change.event, named=True)
     before = row["action"] or "nothing known"
@@ -126,6 +141,7 @@ def print_table(table: pl.DataFrame) -> None:
 @COMMAND.does
 def main() -> None:
   """Entry point."""
+  given.warnings_as_notes()
   ranker = load_ranker(
     _WORKDIR.value,
     checkpoint=_CHECKPOINT.value,

@@ -15,22 +15,22 @@ With --ranker, what the first model finds is ordered by what the user would do
 with it, by a second (genrec rank) on the same data, or by the same one if
 it does both. Seen items are left out where the run's evaluation does so, or as
 --keep-seen or --nokeep-seen says; --allow and --deny list item ids, or @FILE
-with one a line, and --where asks for a value of an attribute. Whoever nothing
-is known of gets popular items, marked as such, unless --strict is given.
---all-users writes user_id, rank, item_id, score, title, source to a .parquet,
-.csv or .jsonl file, which appears when it is complete; --as_of=test asks what
-an evaluation asks, and writes what it withheld beside the lists. A flag's name
-may be written with - or with _.
+with one a line, and --where asks for a value of an attribute. --history takes
+the place of the user's events, or stands alone; @FILE may be a table of
+item_id, action and time. Whoever nothing is known of gets popular items, marked
+as such, unless --strict is given. --all-users writes user_id, rank, item_id,
+score, title, source to a .parquet, .csv or .jsonl file, which appears when it
+is complete; --as_of=test asks what an evaluation asks, and writes what it
+withheld beside the lists. A flag's name may be written with - or with _.
 """
 
 import pathlib
-import sys
 from typing import Any
-import warnings
 
 import numpy as np
 from tqdm import tqdm
 
+from genrec_jax.cli import given
 from genrec_jax.cli.command import Command
 from genrec_jax.cli.ending import UsageError
 from genrec_jax.data.dataset.catalog import Users
@@ -44,7 +44,9 @@ from genrec_jax.serving.table_file import TableFile
 COMMAND = Command(__doc__)
 _WORKDIR = COMMAND.string("workdir", None, "Folder of a trained run.")
 _USER = COMMAND.string("user", None, "Id of a user of the data set.")
-_HISTORY = COMMAND.list("history", None, "Item ids, oldest first.")
+_HISTORY = COMMAND.list(
+  "history", None, "Item ids, oldest first, or @FILE: in place of the events."
+)
 _ALL = COMMAND.bool("all_users", False, "Every user, into --output.")
 _LIST = COMMAND.integer("list_users", 0, "Print this many user ids.")
 _OUTPUT = COMMAND.string("output", None, "File of --all-users.")
@@ -93,7 +95,7 @@ COMMAND.require("workdir")
 
 def print_one(model: Recommender) -> None:
   """Prints the history of one user and what follows from it."""
-  user, history = _USER.value, _HISTORY.value
+  user, history = _USER.value, given.history(_HISTORY.value)
   events = model.history(user, history, strict=_STRICT.value)
   answer = model.recommend(
     user,
@@ -104,7 +106,7 @@ def print_one(model: Recommender) -> None:
     **_filters(),
   )
   shown = events.tail(_SHOW.value)
-  whose = "the given list" if user is None else f"user {user}"
+  whose = f"user {user}" if history is None else "the given list"
   print(f"\nHistory of {whose}: the last {len(shown)} of {len(events)} events")
   for row in shown.iter_rows(named=True):
     # As wide without a time, so that titles stay in a column.
@@ -130,24 +132,13 @@ def _filters() -> dict[str, Any]:
       raise ValueError(f"--where={text}: write ATTRIBUTE=VALUE.")
     where.setdefault(name, []).append(value)
   return {
-    "allow": _ids("allow", _ALLOW.value),
-    "deny": _ids("deny", _DENY.value) or [],
+    "allow": given.ids("allow", _ALLOW.value),
+    "deny": given.ids("deny", _DENY.value) or [],
     "where": where,
     "filter_history": None
     if _KEEP_SEEN.value is None
     else not _KEEP_SEEN.value,
   }
-
-
-def _ids(name: str, values: list[str] | None) -> list[str] | None:
-  """Ids of a flag: as written, or the lines of its file."""
-  if not values or not values[0].startswith("@"):
-    return values
-  path = pathlib.Path(",".join(values)[1:])
-  if not path.is_file():
-    raise ValueError(f"--{name}=@{path}: there is no such file.")
-  lines = path.read_text(encoding="utf-8").splitlines()
-  return [line.strip() for line in lines if line.strip()]
 
 
 def _named(row: dict) -> str:
@@ -180,17 +171,13 @@ def write_all(model: Recommender, output: pathlib.Path) -> None:
     print(f"{missing:,} users are not in it: they {why.removeprefix('or ')}")
 
 
-def _print_warning(message, category, filename, lineno, file=None, line=None):
-  print(f"note: {message}", file=sys.stderr)
-
-
 @COMMAND.does
 def main() -> None:
   """Entry point."""
-  wanted = (_USER.value, _HISTORY.value, _ALL.value, _LIST.value)
-  if sum(bool(value) for value in wanted) != 1:
+  one = _USER.value is not None or _HISTORY.value is not None
+  if sum((one, bool(_ALL.value), bool(_LIST.value))) != 1:
     raise UsageError(
-      "give one of --user, --history, --all-users and --list-users"
+      "give --user, --history or both, or --all-users, or --list-users"
     )
   if _ALL.value != (_OUTPUT.value is not None):
     raise UsageError("--all-users and --output belong together")
@@ -199,8 +186,7 @@ def main() -> None:
   for name in ("weights", "candidates"):
     if COMMAND.is_given(name) and not _RANKER.value:
       raise UsageError(f"--{name} belong to --ranker")
-  warnings.showwarning = _print_warning
-  warnings.simplefilter("once", UserWarning)
+  given.warnings_as_notes()
   if _LIST.value:
     users = Users(Run.open(_WORKDIR.value).histories.directory)
     print("\n".join(users.ids[: _LIST.value]))

@@ -146,6 +146,7 @@ class Ranker:
     history: object = None,
     weights: str | Mapping[str, int | float] = "",
     request_time: int | None = None,
+    strict: bool = False,
   ) -> pl.DataFrame:
     """Scores behind the history and behind a changed one, best first.
 
@@ -153,7 +154,7 @@ class Ranker:
       candidates: ids of items.
       user: id of a user.
       changes: of the history, such as "-1=skip" (ranking/what_if.py).
-      history, weights, request_time: as in `rank`.
+      history, weights, request_time, strict: as in `rank`.
 
     Returns:
       item_id, title, value, value_if, and TASK and TASK_if of every task, in
@@ -164,7 +165,7 @@ class Ranker:
       changes = changes_of(changes)
     index_N = self._indices(candidates)
     # Asked at one time, whatever the change.
-    record, time = self._asked(user, history, request_time)
+    record, time = self._asked(user, history, request_time, strict)
     other = changed(record, changes, self.actions)
     before_NT = self._score(record, index_N, time)
     after_NT = self._score(other, index_N, time)
