@@ -19,8 +19,8 @@ is not in the data, and without --user, nothing else is known. The value that
 orders the items is the sum of weight x probability; without --weights those of
 config.value, and without these of all tasks alike. Policies are those of
 ranking/slates.py; `sequential` scores the candidates anew for every place.
---what_if changes past events (-1 is the last) and prints what that makes of the probabilities.
-A flag's name may be written with - or with _.
+--what_if changes past events (-1 is the last) and prints what that makes of the
+probabilities. A flag's name may be written with - or with _.
 """
 
 import pathlib

@@ -6,11 +6,12 @@ What they hold of the items is made once, for the parameters they are given.
 
 from collections.abc import Mapping
 import dataclasses
+import functools
 from typing import Any
 
 import jax
 
-from genrec_jax.core import sharding
+from genrec_jax.core import seams, sharding
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.decoding.trie import Trie
@@ -20,7 +21,7 @@ from genrec_jax.retrieval.brute_force import BruteForce
 from genrec_jax.retrieval.generative import Generative
 from genrec_jax.retrieval.model_search import ModelSearch
 from genrec_jax.retrieval.scann import Scann
-from genrec_jax.retrieval.strategy import SearchItems, needs_vectors
+from genrec_jax.retrieval.strategy import SearchItems, Widening, needs_vectors
 
 RETRIEVERS = {"brute_force": BruteForce, "scann": Scann}
 
@@ -81,17 +82,28 @@ def by_codes(program: Program, params: Any, artifacts: Artifacts) -> Generative:
       vectors_RD = program.items(params)
     items = dataclasses.replace(items, vectors_RD=vectors_RD)
 
-  def decode(batch, items, allowed):
-    if allowed is not None:
-      allowed = sharding.put({"": allowed}, program.request_sharding)[""]
-    with program.in_force():
-      return program.decode(params, batch, items, allowed)
+  def decoding(program):
+    def decode(batch, items, allowed):
+      if allowed is not None:
+        allowed = sharding.put({"": allowed}, program.request_sharding)[""]
+      with program.in_force():
+        return program.decode(params, batch, items, allowed)
 
+    return decode
+
+  @functools.cache
+  def widened(num_results):
+    strategy = program.retrieval.widened(num_results)
+    return decoding(dataclasses.replace(program, retrieval=strategy))
+
+  can_widen = seams.offers(program.retrieval, Widening)
   return Generative(
-    decode_fn=decode,
+    decode_fn=decoding(program),
     request_batch=lambda requests: _request_batch(program, requests),
     items=items,
     batch_size=program.requests.batch_size,
+    num_results=program.retrieval.num_results,
+    widened=widened if can_widen else None,
   )
 
 

@@ -11,6 +11,7 @@ all codes share a score, as vectors that are equal would.
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import functools
 from typing import Any, ClassVar
 
 import jax
@@ -58,6 +59,10 @@ class Beam:
     bits = _bits(items.trie, allowed_BW)
     return beam_search(decoder, items.trie, self.num_beams, bits)
 
+  def widened(self, num_results: int) -> "Beam":
+    """As many beams as results: each ends at an item of its own."""
+    return dataclasses.replace(self, num_beams=num_results)
+
 
 @dataclasses.dataclass(frozen=True)
 class Exact:
@@ -87,6 +92,10 @@ class Exact:
       _bits(items.trie, allowed_BW),
       chunk=self.chunk,
     )
+
+  def widened(self, num_results: int) -> "Exact":
+    """See Widening."""
+    return dataclasses.replace(self, num_results=num_results)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +130,10 @@ class BestFirst:
       allowed=_bits(items.trie, allowed_BW),
     )
     return found.ids_Bk, found.scores_Bk, found.codes_BkM
+
+  def widened(self, num_results: int) -> Beam:
+    """Beams, which no budget ends: its queue would grow with the budget."""
+    return Beam(num_results)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +186,10 @@ class PrefixMatch:
       share=self.share,
     )
 
+  def widened(self, num_results: int) -> "PrefixMatch":
+    """See Widening."""
+    return dataclasses.replace(self, num_beams=num_results)
+
 
 def _bits(trie, allowed_BW):
   return None if allowed_BW is None else of_ids(trie, allowed_BW)
@@ -188,12 +205,17 @@ class Generative:
     request_batch: Requests -> batch of arrays with fixed shapes.
     items: that are searched.
     batch_size: rows of every batch that decode_fn sees.
+    num_results: items that decode_fn returns; None = as many as it does.
+    widened: number of results -> a decode_fn that fills so many places, as
+      long as there are items; None where the strategy cannot.
   """
 
   decode_fn: Callable[..., Found]
   request_batch: Callable[[Requests], Mapping[str, Any]]
   items: SearchItems
   batch_size: int
+  num_results: int | None = None
+  widened: Callable[[int], Callable[..., Found]] | None = None
 
   def __call__(
     self,
@@ -203,17 +225,46 @@ class Generative:
   ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Returns ids (B, k) and scores (B, k) on the host, and {"codes"}.
 
-    Places beyond what the strategy returns, or beyond the allowed items, hold
-    id 0 and score -inf.
+    Places beyond the allowed items hold id 0 and score -inf, and those beyond
+    what the strategy returns where it cannot be widened.
     """
     count = len(requests)
     requests, allowed = padded(requests, allowed, self.batch_size)
     words_BW = None if allowed is None else allowed.words_BW
-    found = self.decode_fn(self.request_batch(requests), self.items, words_BW)
-    ids, scores, codes = (x[:count, :k] for x in jax.device_get(found))
+    batch = self.request_batch(requests)
+    if self.num_results is not None and self.num_results < k and self.widened:
+      decode_fn = self.widened(self._wide(k))
+      found = jax.device_get(decode_fn(batch, self.items, words_BW))
+    else:
+      found = jax.device_get(self.decode_fn(batch, self.items, words_BW))
+      if self.widened and self._is_short(found[0][:count], k, allowed):
+        decode_fn = self.widened(self._wide(k))
+        found = jax.device_get(decode_fn(batch, self.items, words_BW))
+    ids, scores, codes = (x[:count, :k] for x in found)
     missing = ((0, 0), (0, max(0, k - ids.shape[1])))
     return (
       np.pad(ids, missing),
       np.pad(scores, missing, constant_values=-np.inf),
       {"codes": np.pad(codes, (*missing, (0, 0)))},
     )
+
+  def _wide(self, k: int) -> int:
+    """Places to ask for: of a few sizes, so that few programs compile."""
+    size = self.num_results or 1
+    while size < k:
+      size *= 2
+    return size
+
+  def _is_short(
+    self, ids: np.ndarray, k: int, allowed: ItemMask | None
+  ) -> bool:
+    """Whether a list lacks items that it could have."""
+    possible = self._searchable.count()
+    if allowed is not None:
+      possible = (allowed[slice(len(ids))] & self._searchable).count()
+    return bool(((ids[:, :k] > 0).sum(axis=1) < np.minimum(k, possible)).any())
+
+  @functools.cached_property
+  def _searchable(self) -> ItemMask:
+    """One row: items that the trie leads to."""
+    return ItemMask.of(np.asarray(self.items.trie.place_V1)[None] >= 0)

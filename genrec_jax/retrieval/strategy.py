@@ -101,6 +101,14 @@ class Strategy(Protocol):
     """
 
 
+@runtime_checkable
+class Widening(Strategy, Protocol):
+  """A strategy that can be asked for more items than it is set to return."""
+
+  def widened(self, num_results: int) -> Strategy:
+    """One that fills so many places, as long as there are allowed items."""
+
+
 def needs_vectors(strategy: Strategy) -> bool:
   """Whether a strategy asks for the vectors of the items."""
   return any(issubclass(need, seams.VectorModel) for need in strategy.needs)

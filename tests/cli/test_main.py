@@ -10,7 +10,15 @@ import pytest
 from genrec_jax.cli import main
 
 _CLI = pathlib.Path(main.__file__).parent
-_OWN = {"__init__", "__main__", "main", "command", "config_flag", "ending"}
+_OWN = {
+  "__init__",
+  "__main__",
+  "main",
+  "command",
+  "config_flag",
+  "ending",
+  "given",
+}
 
 
 def test_every_command_is_listed_with_a_line(capsys):

@@ -24,13 +24,16 @@ from tests.decoding import cases
 _BATCH = 4
 
 
-def _search(strategy, case):
+def _search(strategy, case, widens=False):
   cold = jnp.zeros(len(case.codes), bool)
 
-  @functools.partial(jax.jit)
-  def decode(batch, items, allowed):
-    decoder = cases.HashDecoder(batch["request"], case.decoder.level_sizes)
-    return strategy(decoder, items, allowed)
+  def decoding(strategy):
+    @jax.jit
+    def decode(batch, items, allowed):
+      decoder = cases.HashDecoder(batch["request"], case.decoder.level_sizes)
+      return strategy(decoder, items, allowed)
+
+    return decode
 
   def request_batch(requests):
     # A request is known by its first item.
@@ -38,7 +41,16 @@ def _search(strategy, case):
     return {"request": jnp.asarray(np.array(first, np.uint32))}
 
   items = SearchItems(case.trie, cold)
-  return Generative(decode, request_batch, items, _BATCH)
+  return Generative(
+    decoding(strategy),
+    request_batch,
+    items,
+    _BATCH,
+    strategy.num_results,
+    functools.cache(lambda n: decoding(strategy.widened(n)))
+    if widens
+    else None,
+  )
 
 
 def _requests(count):
@@ -80,6 +92,33 @@ def test_more_places_than_beams_stay_empty():
   ids, scores, aux = _search(Beam(3), case)(_requests(2), 10)
   assert ids.shape == (2, 10) and aux["codes"].shape == (2, 10, 3)
   assert not ids[:, 3:].any() and (scores[:, 3:] == -np.inf).all()
+
+
+@pytest.mark.parametrize(
+  ("strategy", "k"),
+  [
+    (Beam(3), 14),
+    pytest.param(Exact(3, chunk=4), 14, marks=pytest.mark.slow),
+    # A budget that ends before three items are found.
+    (BestFirst(3, budget=1, width=1), 3),
+    pytest.param(PrefixMatch(3, depth=2), 14, marks=pytest.mark.slow),
+  ],
+)
+def test_a_search_fills_the_places_that_can_be_filled(strategy, k):
+  case = _case(2)
+  mask = ItemMask.of(case.allowed)
+  search = _search(strategy, case, widens=True)
+  short = _search(strategy, case)
+  for allowed, own in ((None, None), (case.allowed, mask)):
+    expected = case.scores(allowed)
+    possible = np.minimum(k, np.isfinite(expected).sum(axis=1))
+    assert possible.min() < possible.max() or allowed is None
+    ids, scores, aux = search(_requests(2), k, own)
+    assert ((ids > 0).sum(axis=1) == possible).all()
+    if isinstance(strategy, Beam | Exact):
+      cases.assert_best(case, ids, scores, aux["codes"], expected)
+  narrow = short(_requests(2), k)[0]
+  assert ((narrow > 0).sum(axis=1) < np.isfinite(case.scores()).sum(1)).all()
 
 
 def test_fewer_places_than_beams_are_the_first():

@@ -13,7 +13,7 @@ from genrec_jax.experiment.experiment import Run
 from genrec_jax.ranking.candidates import CandidateScorer
 from genrec_jax.serving.ranker import Ranker
 
-_SEQUENCES = ("genrank_kuairand", "hstu_joint_movielens")
+_SEQUENCES = ("genrank_kuairand",)
 
 
 @pytest.mark.slow
