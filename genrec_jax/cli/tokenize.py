@@ -16,6 +16,7 @@ recommended, their codes stay theirs; --stop_after=vectors makes no tokens.
 import pathlib
 
 from genrec_jax.cli.command import Command
+from genrec_jax.content.item_vectors import ItemVectors
 from genrec_jax.core.build import build, to_plain
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.prepare.preparation import prepare
@@ -58,6 +59,18 @@ def _summary(report: dict, directory: pathlib.Path) -> str:
   return "\n".join(lines)
 
 
+def _zeros(vectors: ItemVectors) -> str:
+  """How many items have no direction, and why."""
+  counts = vectors.manifest["counts"]
+  without, zero = counts["without_text"], counts.get("zero", 0)
+  if not without + zero:
+    return ""
+  return (
+    f"\n{without + zero:,} of them are 0: {without:,} items without text,"
+    f" {zero:,} without a word that the encoder knows"
+  )
+
+
 def _data(config: dict, workdir: pathlib.Path) -> pathlib.Path:
   """The prepared data set, prepared where it is not."""
   if config.get("prepared"):
@@ -77,7 +90,10 @@ def _run(config: dict, workdir: pathlib.Path) -> str:
   if _STOP_AFTER.value == "vectors":
     catalog = Catalog(_data(config, workdir))
     vectors = stages.make_vectors(config, catalog, workdir)
-    return f"vectors of {catalog.num_items:,} items: version {vectors.version}"
+    return (
+      f"vectors of {catalog.num_items:,} items: version {vectors.version}"
+      + _zeros(vectors)
+    )
   directory = stages.directory_of(config, "tokens", workdir)
   catalog = Catalog(_data(config, workdir))
   if _ASSIGN.value and directory.exists():
@@ -85,7 +101,8 @@ def _run(config: dict, workdir: pathlib.Path) -> str:
   stages.make_tokens(config, catalog, workdir)
   if _RETIRE.value:
     stages.retire(config, workdir, pathlib.Path(_RETIRE.value))
-  return _summary(make_quality(config, catalog, workdir), directory)
+  summary = _summary(make_quality(config, catalog, workdir), directory)
+  return summary + _zeros(stages.make_vectors(config, catalog, workdir))
 
 
 @COMMAND.does

@@ -11,8 +11,8 @@
 alone: vectors of one space may be compared, whatever the items. An encoder
 with `fit` (TF-IDF) is fitted on the texts and kept in encoder/; what others
 encoded is kept in WORKDIR/vectors_cache (content/text_cache.py). Equal texts
-are encoded once. Items without text have the vector 0; the manifest counts
-them.
+are encoded once. Items without text, or without a word that the encoder knows,
+have the vector 0; the manifest counts both.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,7 +50,13 @@ class ContentEncoder(Protocol):
 
 @runtime_checkable
 class LearningEncoder(Protocol):
-  """An encoder that is fitted to the texts of a catalogue."""
+  """An encoder that is fitted to the texts of a catalogue.
+
+  Attributes:
+    path: a folder that a fit was saved to: then `fit` reads it; '' = none.
+  """
+
+  path: str
 
   def fit(self, texts: Sequence[str]) -> Any:
     """The fitted encoder, which has save(directory)."""
@@ -68,6 +74,7 @@ class ItemVectors:
     version: names encoder, template and texts.
     space: names encoder and template.
     manifest: the whole manifest: encoder, template, counts of texts.
+    encoder: where the fitted encoder is kept; None where it was not fitted.
   """
 
   vectors: Float[np.ndarray, "V1 D"]
@@ -75,6 +82,7 @@ class ItemVectors:
   version: str
   space: str
   manifest: dict[str, Any]
+  encoder: pathlib.Path | None = None
 
   @classmethod
   def make(
@@ -83,6 +91,8 @@ class ItemVectors:
     encoder: Any,
     template: str,
     directory: str | os.PathLike,
+    *,
+    cache: str | os.PathLike | None = None,
   ) -> "ItemVectors":
     """Encodes the items of a catalogue, or finds them encoded.
 
@@ -91,6 +101,8 @@ class ItemVectors:
       encoder: see ContentEncoder.
       template: see content/item_texts.py.
       directory: the artifact's folder.
+      cache: folder of what an encoder without a fit has encoded; None =
+        directory_cache.
 
     Raises:
       ValueError: items without any text, or `directory` holds other vectors
@@ -105,21 +117,25 @@ class ItemVectors:
     }
     if directory.exists():
       return cls._found(directory, asked)
-    counts = _report(count_texts(texts))
+    counts = count_texts(texts)
     learns = seams.offers(encoder, LearningEncoder)
     if learns:
       encoder = encoder.fit(_distinct(texts))
       encode = encoder.encode
     else:
-      cache = TextCache(directory.with_name(directory.name + "_cache"))
-      encode = functools.partial(cache.encode, encoder)
+      folder = cache or directory.with_name(directory.name + "_cache")
+      encode = functools.partial(TextCache(folder).encode, encoder)
     vectors = _by_item(encode, texts)
+    unknown = [
+      t for t, v in zip(texts, vectors, strict=True) if t and not v.any()
+    ]
+    _report(counts, unknown)
     space = artifact.content_hash(encoder.fingerprint, template)
     values = {
       "version": artifact.content_hash(space, asked["texts"]),
       "space": space,
       **asked,
-      "counts": dataclasses.asdict(counts),
+      "counts": {**dataclasses.asdict(counts), "zero": len(unknown)},
       "width": vectors.shape[1],
     }
     files = ["vectors.npy", "item_ids.json"]
@@ -144,12 +160,14 @@ class ItemVectors:
     manifest = artifact.load_manifest(directory, _KIND)
     vectors = artifact.load_array(directory / "vectors.npy")
     ids = json.loads((directory / "item_ids.json").read_text("utf-8"))
+    encoder = directory / "encoder"
     return cls(
       vectors=vectors,
       item_ids=ids,
       version=manifest["version"],
       space=manifest["space"],
       manifest=manifest,
+      encoder=encoder if encoder.is_dir() else None,
     )
 
   @classmethod
@@ -165,8 +183,10 @@ class ItemVectors:
     if lines:
       raise ValueError(
         f"{directory} holds vectors of another encoder, template or catalogue:"
-        "\n" + "\n".join(lines) + "\nDelete it, or set config.content.directory"
-        " or --workdir to another folder."
+        "\n"
+        + "\n".join(lines)
+        + "\nSet --config.content.directory or --workdir"
+        " to another folder."
       )
     return found
 
@@ -195,7 +215,7 @@ class ItemVectors:
     return self.vectors[self.rows(item_ids)]
 
 
-def _report(counts: TextCounts) -> TextCounts:
+def _report(counts: TextCounts, unknown: Sequence[str]) -> None:
   for text, number in counts.examples[:3]:
     logging.warning("%d items have one text: %r", number, text[:80])
   if counts.without_text:
@@ -204,7 +224,14 @@ def _report(counts: TextCounts) -> TextCounts:
       counts.without_text,
       counts.items,
     )
-  return counts
+  if unknown:
+    logging.warning(
+      "%d of %d items have a text without a word that the encoder knows, such"
+      " as %r: their vector is 0",
+      len(unknown),
+      counts.items,
+      unknown[0][:80],
+    )
 
 
 def _distinct(texts: Sequence[str]) -> list[str]:

@@ -29,6 +29,10 @@ from genrec_jax.core.names import public_name
 
 SCHEMA_VERSION = 1
 _MANIFEST = "manifest.json"
+# Trained models may read it, and what is made anew may mean something else.
+_MEND = (
+  "restore the folder from a copy, or make the artifact anew in another one."
+)
 
 
 def content_hash(*parts: Any) -> str:
@@ -74,7 +78,7 @@ def new_folder(directory: str | os.PathLike) -> Iterator[pathlib.Path]:
     ValueError: `directory` is there already.
   """
   if pathlib.Path(directory).exists():
-    raise ValueError(f"{directory} exists. Delete it or name another folder.")
+    raise ValueError(f"{directory} exists: name another folder.")
   with atomic.new_folder(directory) as partial:
     partial.mkdir()
     yield partial
@@ -165,9 +169,7 @@ def load_manifest(directory: str | os.PathLike, kind: str) -> dict[str, Any]:
     found = values["kind"], values["schema_version"]
     files = dict(values["files"])
   except (ValueError, KeyError, TypeError) as e:
-    raise ValueError(
-      f"{path} is damaged ({e!r}). Delete {directory} and make it again."
-    ) from e
+    raise ValueError(f"{path} is damaged ({e!r}): {_MEND}") from e
   if found != (kind, SCHEMA_VERSION):
     raise ValueError(
       f"{path} describes {found[0]!r} of schema version {found[1]!r}; wanted"
@@ -176,10 +178,10 @@ def load_manifest(directory: str | os.PathLike, kind: str) -> dict[str, Any]:
   for name, wanted in files.items():
     file = directory / name
     if not file.is_file():
-      raise ValueError(f"{file} is missing. Delete {directory}, make it again.")
+      raise ValueError(f"{file} is missing: {_MEND}")
     if checksums.sha256([file])[file.name] != wanted:
       raise ValueError(
         f"{file} is not what the manifest describes: it is truncated or was"
-        f" changed. Delete {directory} and make it again."
+        f" changed: {_MEND}"
       )
   return values

@@ -11,6 +11,7 @@
       history.jsonl   one line per revision, each naming the one before
       revisions/      000001.npz: item_ids, codes; then what each one changed
       tokenizer/      the fitted tokenizer, for assign
+      encoder/        the fitted text encoder, where it was fitted
 
 `version` names the meaning of codes: vectors, tokenizer, uniqueness rule and
 the first revision. A model is trained for one version and refuses another;
@@ -25,6 +26,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import shutil
 from typing import Any
 
 from absl import logging
@@ -103,7 +105,7 @@ class ItemTokens:
     directory = pathlib.Path(directory)
     # Before the fit, which may take long.
     if directory.exists():
-      raise ValueError(f"{directory} exists: load it, or delete it.")
+      raise ValueError(f"{directory} exists: load it, or name another folder.")
     ids = _kept(vectors, hold_out)
     _check_made_from(tokenizer, vectors)
     vectors_ND = vectors.for_catalog(ids)
@@ -134,7 +136,13 @@ class ItemTokens:
       fitted.save(folder / "tokenizer")
       (folder / "revisions").mkdir()
       revisions.append(folder, [], "made", ids, codes_NM, vectors.version)
-      files = sorted(f"tokenizer/{f.name}" for f in folder.glob("tokenizer/*"))
+      if vectors.encoder is not None:
+        shutil.copytree(vectors.encoder, folder / "encoder")
+      files = sorted(
+        str(file.relative_to(folder))
+        for part in ("tokenizer", "encoder")
+        for file in folder.glob(f"{part}/*")
+      )
       artifact.save_manifest(
         folder,
         _KIND,
@@ -322,6 +330,13 @@ class ItemTokens:
   def live_for(self, item_ids: Sequence[str]) -> Bool[np.ndarray, "N"]:
     """Which of the items are in the table and not retired."""
     return self.live[[self._row.get(name, 0) for name in item_ids]]
+
+  @property
+  def encoder(self) -> pathlib.Path | None:
+    """Where the text encoder of its vectors is kept; None where it was not
+    fitted."""
+    folder = self.directory / "encoder"
+    return folder if folder.is_dir() else None
 
   def tokenizer(self) -> Any:
     """The fitted tokenizer."""

@@ -14,7 +14,8 @@ naming what differs: an artifact is never overwritten. The sections of a config:
                     codes by ItemTokens.assign, as if they came later)
 
 A table may be older than the catalogue: items that it lacks are an error until
-`assign_new` has given them codes. A tokenizer with an empty `workdir` is the
+`assign_new` has given them codes, from vectors by the encoder that the table's
+were made with, which it keeps. A tokenizer with an empty `workdir` is the
 run that config.before names, in WORKDIR.
 """
 
@@ -26,7 +27,8 @@ from typing import Any
 from absl import logging
 import numpy as np
 
-from genrec_jax.content.item_vectors import ItemVectors
+from genrec_jax.content.item_texts import item_texts
+from genrec_jax.content.item_vectors import ItemVectors, LearningEncoder
 from genrec_jax.core import artifact, atomic, seams
 from genrec_jax.core.build import build
 from genrec_jax.core.suggest import choices_hint
@@ -71,18 +73,60 @@ def make_vectors(
 ) -> ItemVectors:
   """Vectors of a catalogue's items, made where they are not there.
 
+  Where there is a table of tokens, its encoder is taken, and vectors of an
+  earlier catalogue stay: those of this one go into a folder beside them.
+
   Raises:
     ValueError: a bad section, or a folder with other vectors.
   """
   directory = directory_of(config, "content", workdir)
+  node = config["content"]
+  encoder = build(node["encoder"], where="config.content.encoder")
+  tokens = None
+  if config.get("tokens"):
+    place = directory_of(config, "tokens", workdir)
+    tokens = ItemTokens.load(place) if place.exists() else None
+  if tokens is not None:
+    made = tokens.manifest["vectors"]
+    asked = encoder.describe(), node["template"]
+    if asked == (made["encoder"], made["template"]):
+      return _vectors_of_table(config, catalog, directory, tokens)
   if directory.exists():
     logging.info("%s is there", directory)
-  return ItemVectors.make(
-    catalog,
-    build(config["content"]["encoder"], where="config.content.encoder"),
-    config["content"]["template"],
-    directory,
-  )
+  return ItemVectors.make(catalog, encoder, node["template"], directory)
+
+
+def _vectors_of_table(
+  config: Mapping[str, Any],
+  catalog: Catalog,
+  directory: pathlib.Path,
+  tokens: ItemTokens,
+) -> ItemVectors:
+  """Vectors in the space of a table's, whatever the catalogue is now."""
+  node, template = config["content"]["encoder"], config["content"]["template"]
+  texts = artifact.content_hash(catalog.ids, item_texts(catalog, template))
+  place = directory
+  if directory.exists():
+    found = ItemVectors.load(directory)
+    same_space = found.space == tokens.manifest["vectors"]["space"]
+    if same_space and found.manifest["texts"] == texts:
+      return found
+    place = directory.with_name(f"{directory.name}-{texts}")
+  encoder = build(node, where="config.content.encoder")
+  if seams.offers(encoder, LearningEncoder) and not encoder.path:
+    kept = tokens.encoder
+    if kept is None and directory.exists() and same_space:
+      kept = found.encoder
+    if kept is None:
+      raise ValueError(
+        f"{tokens.directory} does not hold the encoder of its vectors: let path"
+        " of config.content.encoder be the folder encoder/ of those that it was"
+        f" made from (version {tokens.manifest['vectors']['version']})."
+      )
+    encoder = build({**node, "path": str(kept)}, where="config.content.encoder")
+  logging.info("vectors of the catalogue, by the table's encoder: %s", place)
+  cache = directory.with_name(f"{directory.name}_cache")
+  return ItemVectors.make(catalog, encoder, template, place, cache=cache)
 
 
 def make_tokens(
@@ -251,6 +295,6 @@ def _check_same(tokens: ItemTokens, wanted: Mapping[str, Any]) -> None:
   if lines:
     raise ValueError(
       f"{tokens.directory} holds tokens (version {tokens.version}) of another"
-      " kind:\n" + "\n".join(lines) + "\nDelete it, or set"
-      " config.tokens.directory or --workdir to another folder."
+      " kind:\n" + "\n".join(lines) + "\nSet"
+      " --config.tokens.directory or --workdir to another folder."
     )
