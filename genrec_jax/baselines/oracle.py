@@ -68,12 +68,13 @@ class TrueModel:
         off whole histories.
     """
     path = pathlib.Path(directory) / world_lib.TRUTH_FILE
+    manifest = schema.Manifest.load(directory)
+    manifest.check_files(directory, [world_lib.TRUTH_FILE])
     if not path.is_file():
       raise ValueError(
         f"there is no {path}: only a data set of simulator.Synthetic has"
         " a true model."
       )
-    manifest = schema.Manifest.load(directory)
     users = catalog_lib.Users(directory)
     world = world_lib.World.from_file(path)
     user_numbers = _numbers(world.user_ids, users.ids, path)

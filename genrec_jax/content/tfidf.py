@@ -22,7 +22,7 @@ from typing import Any
 from jaxtyping import Float
 import numpy as np
 
-from genrec_jax.core import artifact, atomic
+from genrec_jax.core import artifact, atomic, sealed
 
 _ARRAYS, _WORDS = "tfidf.npz", "words.json"
 
@@ -165,16 +165,20 @@ class FittedTfidf:
     directory = pathlib.Path(directory)
     arrays = artifact.load_arrays(directory / _ARRAYS)
     path = directory / _WORDS
+    if not path.is_file():
+      raise ValueError(f"{path} is missing: make the vectors again.")
+    # Its fingerprint is its checksum.
+    values = sealed.read_json(path, "Make the vectors again.")
     try:
-      values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-      raise ValueError(f"{path} is missing or damaged ({e}).") from e
-    fitted = cls(
-      words={word: i for i, word in enumerate(values["words"])},
-      idf=arrays["idf"],
-      directions=arrays["directions"],
-      pairs=values["pairs"],
-    )
-    if fitted.fingerprint != values["fingerprint"]:
+      fitted = cls(
+        words={word: i for i, word in enumerate(values["words"])},
+        idf=arrays["idf"],
+        directions=arrays["directions"],
+        pairs=values["pairs"],
+      )
+      fingerprint = values["fingerprint"]
+    except KeyError as e:
+      raise ValueError(f"{path} is damaged: it lacks {e}.") from e
+    if fitted.fingerprint != fingerprint:
       raise ValueError(f"{directory} is not what was saved: make it again.")
     return fitted

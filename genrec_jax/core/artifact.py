@@ -24,14 +24,14 @@ from typing import Any
 from jaxtyping import Shaped
 import numpy as np
 
-from genrec_jax.core import atomic, checksums
+from genrec_jax.core import atomic, checksums, sealed
 from genrec_jax.core.names import public_name
 
 SCHEMA_VERSION = 1
 _MANIFEST = "manifest.json"
 # Trained models may read it, and what is made anew may mean something else.
 _MEND = (
-  "restore the folder from a copy, or make the artifact anew in another one."
+  "Restore the folder from a copy, or make the artifact anew in another one."
 )
 
 
@@ -135,19 +135,16 @@ def save_manifest(
 ) -> None:
   """Writes manifest.json with checksums of `files`, names in the folder."""
   directory = pathlib.Path(directory)
-  text = json.dumps(
-    {
-      "kind": kind,
-      "schema_version": SCHEMA_VERSION,
-      **values,
-      "files": {
-        name: next(iter(checksums.sha256([directory / name]).values()))
-        for name in sorted(files)
-      },
+  written = {
+    "kind": kind,
+    "schema_version": SCHEMA_VERSION,
+    **values,
+    "files": {
+      name: next(iter(checksums.sha256([directory / name]).values()))
+      for name in sorted(files)
     },
-    indent=2,
-    ensure_ascii=False,
-  )
+  }
+  text = json.dumps(sealed.seal(written), indent=2, ensure_ascii=False)
   atomic.write_text(directory / _MANIFEST, text + "\n")
 
 
@@ -164,24 +161,25 @@ def load_manifest(directory: str | os.PathLike, kind: str) -> dict[str, Any]:
       f"{directory} holds no {kind}: {_MANIFEST} is missing. Run"
       " scripts/tokenize_items.py with this --config and --workdir."
     )
+  values = sealed.read_json(path, _MEND)
   try:
-    values = json.loads(path.read_text(encoding="utf-8"))
     found = values["kind"], values["schema_version"]
     files = dict(values["files"])
-  except (ValueError, KeyError, TypeError) as e:
-    raise ValueError(f"{path} is damaged ({e!r}): {_MEND}") from e
+  except (KeyError, TypeError) as e:
+    raise ValueError(f"{path} is damaged ({e!r}). {_MEND}") from e
   if found != (kind, SCHEMA_VERSION):
     raise ValueError(
       f"{path} describes {found[0]!r} of schema version {found[1]!r}; wanted"
-      f" {kind!r}, {SCHEMA_VERSION}."
+      f" {kind!r}, {SCHEMA_VERSION}. {_MEND}"
     )
+  values = sealed.unseal(values, path, _MEND)
   for name, wanted in files.items():
     file = directory / name
     if not file.is_file():
-      raise ValueError(f"{file} is missing: {_MEND}")
+      raise ValueError(f"{file} is missing. {_MEND}")
     if checksums.sha256([file])[file.name] != wanted:
       raise ValueError(
         f"{file} is not what the manifest describes: it is truncated or was"
-        f" changed: {_MEND}"
+        f" changed. {_MEND}"
       )
   return values

@@ -15,7 +15,7 @@ On disk it is a uint32 header, the user, and the arrays end to end, little
 endian, four bytes an element; the length follows from the byte count.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import json
 import os
@@ -26,7 +26,7 @@ import zlib
 import numpy as np
 import polars as pl
 
-from genrec_jax.core import atomic
+from genrec_jax.core import atomic, crc, sealed
 
 SCHEMA_VERSION = 1
 FIELDS = {
@@ -114,6 +114,8 @@ class Manifest:
     actions: vocabulary; index 0 is '' (none).
     options: source, split and filter as configured; what fingerprint hashes
       together with the checksums.
+    files: name -> size and CRC-32 of every other file (core/crc.py); empty in
+      data sets from before there were any.
   """
 
   source: str
@@ -133,11 +135,36 @@ class Manifest:
   fingerprint: str
   sort_rule: str = SORT_RULE
   schema_version: int = SCHEMA_VERSION
+  files: dict[str, str] = dataclasses.field(default_factory=dict)
 
   def save(self, directory: str | os.PathLike) -> None:
-    """Writes manifest.json atomically."""
-    text = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
+    """Writes manifest.json atomically, with its own checksum."""
+    values = sealed.seal(dataclasses.asdict(self))
+    text = json.dumps(values, indent=2, ensure_ascii=False)
     atomic.write_text(pathlib.Path(directory) / "manifest.json", text + "\n")
+
+  def check_files(
+    self,
+    directory: str | os.PathLike,
+    names: Iterable[str] | None = None,
+    *,
+    size_only: bool = False,
+  ) -> None:
+    """Raises a ValueError where files are not what was written.
+
+    Args:
+      directory: the prepared data set.
+      names: of the files to check; None = all. Those without a checksum are
+        not checked.
+      size_only: look at their sizes alone.
+    """
+    names = self.files if names is None else names
+    sums = {name: self.files[name] for name in names if name in self.files}
+    wrong = crc.changed(directory, sums, size_only=size_only)
+    if wrong:
+      raise ValueError(
+        f"{crc.said(directory, wrong)}. {prepare_again(directory)}"
+      )
 
   @classmethod
   def load(cls, directory: str | os.PathLike) -> "Manifest":
@@ -153,26 +180,27 @@ class Manifest:
         " written last, is missing. Run scripts/prepare_data.py with this"
         " --workdir."
       )
-    try:
-      values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as e:
-      raise ValueError(
-        f"{path} is damaged ({e}). Delete {path.parent} and prepare again."
-      ) from e
+    fix = prepare_again(directory)
+    values = sealed.read_json(path, fix)
     version = values.get("schema_version")
     if version != SCHEMA_VERSION:
       raise ValueError(
         f"{path} has schema version {version!r}, this code reads"
-        f" {SCHEMA_VERSION}. Delete {path.parent} and prepare again."
+        f" {SCHEMA_VERSION}. {fix}"
       )
+    values = sealed.unseal(values, path, fix)
     names = {f.name for f in dataclasses.fields(cls)}
-    if set(values) != names:
+    if set(values) | {"files"} != names:
       raise ValueError(
         f"{path} is damaged: missing {sorted(names - set(values))}, unknown"
-        f" {sorted(set(values) - names)}. Delete {path.parent} and prepare"
-        " again."
+        f" {sorted(set(values) - names)}. {fix}"
       )
     return cls(**values)
+
+
+def prepare_again(directory: str | os.PathLike) -> str:
+  """What to do about a damaged data set."""
+  return f"Delete {directory} and run scripts/prepare_data.py again."
 
 
 class Codec:

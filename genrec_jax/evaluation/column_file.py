@@ -14,7 +14,7 @@ import pathlib
 from jaxtyping import Shaped
 import numpy as np
 
-from genrec_jax.core import atomic
+from genrec_jax.core import artifact, atomic
 
 Columns = Mapping[str, Shaped[np.ndarray, "..."]]
 
@@ -34,15 +34,20 @@ def save(
 def load(
   path: str | os.PathLike,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-  """Facts and columns of a file; ValueError where there is none."""
+  """Facts and columns of a file; ValueError where none is, or a damaged one."""
   path = pathlib.Path(path)
   if not path.is_file():
     raise ValueError(
       f"there is no {path}: run scripts/evaluate.py --workdir={path.parent}"
     )
-  with np.load(path, allow_pickle=False) as arrays:
-    facts = {n: arrays[n] for n in arrays.files if "/" not in n}
-    return facts, {n: arrays[n] for n in arrays.files if "/" in n}
+  try:
+    arrays = artifact.load_arrays(path)
+  except ValueError as error:
+    raise ValueError(
+      f"{error} Run scripts/evaluate.py --workdir={path.parent} again."
+    ) from error
+  facts = {n: x for n, x in arrays.items() if "/" not in n}
+  return facts, {n: x for n, x in arrays.items() if "/" in n}
 
 
 def parts(columns: Iterable[str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import pathlib
 import tempfile
 from typing import Any
 
-from genrec_jax.core import atomic
+from genrec_jax.core import atomic, sealed
 from genrec_jax.core.dotted import differences, flat
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.evaluation.description import description
@@ -141,13 +141,14 @@ def read(workdir: pathlib.Path) -> dict[str, Any]:
     raise ValueError(
       f"there is no {path}: run scripts/evaluate.py --workdir={workdir}"
     )
-  document = json.loads(path.read_text("utf-8"))
+  fix = f"Run scripts/evaluate.py --workdir={workdir} again."
+  document = sealed.read_json(path, fix)
   if document.get("format") != FORMAT:
     raise ValueError(
       f"{path} has format {document.get('format', 1)}, and this version reads"
-      f" {FORMAT}: run scripts/evaluate.py --workdir={workdir} again."
+      f" {FORMAT}. {fix}"
     )
-  return document
+  return sealed.unseal(document, path, fix)
 
 
 def check_writable(folder: pathlib.Path) -> None:
@@ -163,9 +164,13 @@ def check_writable(folder: pathlib.Path) -> None:
     ) from error
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
-  """Writes a file as a whole or not at all; NaN is an error."""
-  text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+def write_json(path: pathlib.Path, document: Mapping[str, Any]) -> None:
+  """Writes a document with its checksum, whole or not at all.
+
+  NaN is an error.
+  """
+  values = sealed.seal(document)
+  text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
   path.parent.mkdir(parents=True, exist_ok=True)
   atomic.write_text(path, text + "\n")
 
@@ -208,7 +213,7 @@ def check_publishable(
 
 def _check_replaces(path: pathlib.Path, run: Run) -> None:
   """Raises where the result at `path` is of other data or another config."""
-  there = json.loads(path.read_text(encoding="utf-8"))
+  there = sealed.read_sealed(path, "Bring it back, or delete it.")
   # JSON has no tuples: compare what would be read back.
   values = json.loads(json.dumps(run.config))
   old = {"fingerprint": there["fingerprint"], **flat(there["config_values"])}

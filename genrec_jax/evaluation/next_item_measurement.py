@@ -116,6 +116,8 @@ def baseline_searches(
   options = ", ".join(f"{key} {value}" for key, value in knn.options.items())
   notes = [f"item-kNN tuned on validation: {options}"]
   directory = pathlib.Path(run.histories.directory)
+  # Damage is an error, and no reason to do without.
+  run.histories.manifest.check_files(directory, [TRUTH_FILE])
   if (directory / TRUTH_FILE).is_file():
     try:
       found["oracle"] = TrueModel.from_directory(directory).search

@@ -9,7 +9,7 @@ best: then the latest is taken, and stderr says so. Everything that measures or
 serves a run gets its parameters here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import pathlib
 import sys
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from genrec_jax.core import sharding
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.train.checkpoints import Checkpoints
+from genrec_jax.train.checkpoints import Checkpoints, DamagedCheckpoint
 
 CHECKPOINTS = {"best": "best", "latest": "checkpoints"}
 
@@ -76,9 +76,11 @@ def load_params(run: Run, checkpoint: str = "best") -> Loaded:
   progress = read_progress(run)
   run.artifacts.check(progress.get("artifacts", {}))
   everywhere = sharding.local().replicated
-  with Checkpoints(folders[checkpoint], read_only=True) as checkpoints:
-    step = checkpoints.latest_step
-    params = checkpoints.restore_params(run.abstract_params(), everywhere)
+  like = run.abstract_params()
+  step, params = _of_newest(
+    folders[checkpoint],
+    lambda found, step: found.restore_params(like, everywhere, step),
+  )
   damaged = _not_finite(params)
   if damaged:
     raise ValueError(
@@ -99,8 +101,24 @@ def read_progress(run: Run) -> Mapping[str, Any]:
     ValueError: the run has none.
   """
   folder = pathlib.Path(run.workdir) / CHECKPOINTS["latest"]
+  return _of_newest(folder, lambda found, step: found.progress(step))[1]
+
+
+def _of_newest(
+  folder: pathlib.Path, read: Callable[[Checkpoints, int | None], Any]
+) -> tuple[int | None, Any]:
+  """The step of a folder's newest checkpoint, and what is read of it.
+
+  A training may delete it meanwhile: then there is a newer one, which is read.
+  """
   with Checkpoints(folder, read_only=True) as checkpoints:
-    return checkpoints.progress()
+    while True:
+      step = checkpoints.latest_step
+      try:
+        return step, read(checkpoints, step)
+      except DamagedCheckpoint:
+        if checkpoints.latest_step == step:
+          raise
 
 
 def _not_finite(params: Any) -> list[str]:

@@ -22,7 +22,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from genrec_jax.core import atomic
+from genrec_jax.core import atomic, sealed
 from genrec_jax.core.build import to_plain
 from genrec_jax.core.dotted import differences, flat
 from genrec_jax.core.names import check_stored
@@ -109,18 +109,15 @@ def read_config(path: pathlib.Path) -> dict[str, Any]:
   Raises:
     ValueError: damaged, or written by an earlier or a newer version.
   """
-  try:
-    config = json.loads(path.read_text(encoding="utf-8"))
-  except ValueError as error:
-    raise ValueError(
-      f"{path} is damaged ({error}): start again in another --workdir, or bring"
-      " the file back from a checkpoint's config."
-    ) from error
-  written = config.pop("format", 1) if isinstance(config, dict) else None
+  fix = (
+    "Delete it and start scripts/train.py again with the --config that the run"
+    " was trained with, which writes it anew."
+  )
+  config = sealed.read_json(path, fix)
+  written = config.get("format", 1)
   if not isinstance(written, int):
     raise ValueError(
-      f"{path} is no config of a workdir, or its format is no number: bring it"
-      " back from a checkpoint's config, or start in another --workdir."
+      f"{path} is no config of a workdir: its format is no number. {fix}"
     )
   if written > FORMAT:
     raise ValueError(
@@ -134,12 +131,17 @@ def read_config(path: pathlib.Path) -> dict[str, Any]:
       f" {written}; this one reads {FORMAT}): train again in another --workdir,"
       " or go on with the version that made it."
     )
-  return check_config(config)
+  config = sealed.unseal(config, path, fix)
+  del config["format"]
+  try:
+    return check_config(config)
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error
 
 
 def write_config(path: pathlib.Path, config: Mapping[str, Any]) -> None:
   """Writes a workdir's config, whole or not at all."""
-  text = json.dumps({"format": FORMAT, **config}, indent=2)
+  text = json.dumps(sealed.seal({"format": FORMAT, **config}), indent=2)
   atomic.write_text(path, text + "\n")
 
 

@@ -16,10 +16,10 @@ what they leave on disk, and each skips what is up to date.
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import importlib
-import json
 import pathlib
 from typing import Any
 
+from genrec_jax.core import sealed
 from genrec_jax.core.build import to_plain
 from genrec_jax.core.dotted import flat
 from genrec_jax.experiment.experiment import Run
@@ -114,8 +114,7 @@ def _data_flags(config: Mapping[str, Any], file: str) -> list[str]:
 def _is_evaluated(job: StageJob) -> bool:
   """Whether the evaluation is of what would be evaluated now."""
   try:
-    text = (job.workdir / "evaluation.json").read_text(encoding="utf-8")
-    there = json.loads(text)
+    there = sealed.read_sealed(job.workdir / "evaluation.json", "")
   except (OSError, ValueError):
     return False
   run = Run.open(job.workdir)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import contextlib
 import os
 import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -65,7 +66,11 @@ def _initial_params(run: Run):
 
 
 def _start(
-  run: Run, program: Program, checkpoints: Checkpoints, batches: Readers
+  run: Run,
+  program: Program,
+  checkpoints: Checkpoints,
+  best: Checkpoints,
+  batches: Readers,
 ):
   """The state and bookkeeping to go on from: restored, or fresh."""
   manifest = run.histories.manifest
@@ -75,6 +80,9 @@ def _start(
     )
     return program.init_state(load_parts(run, _initial_params(run))), progress
   restored = _newest_intact(program, checkpoints)
+  if jax.process_index() == 0:
+    checkpoints.seal()
+    best.seal()
   progress = Progress(**restored.progress)
   if progress.fingerprint != manifest.fingerprint:
     raise ValueError(
@@ -103,14 +111,16 @@ def _newest_intact(program: Program, checkpoints: Checkpoints) -> Restored:
   like, shardings = program.abstract_state(), program.state_shardings
   damaged = []
   for step in checkpoints.steps:
-    restored, said = None, ""
-    try:
-      restored = checkpoints.restore(like, shardings, step)
-    except DamagedCheckpoint as error:
-      said = str(error)
-    if not processes.any_process(bool(said)):
+    # All compare before any reads: reading is a matter of all processes.
+    share = jax.process_index(), jax.process_count()
+    _, said = _everywhere(checkpoints.check, step, *share)
+    if not said:
+      restored, said = _everywhere(
+        checkpoints.restore, like, shardings, step, checked=True
+      )
+    if not said:
       break
-    print(said or f"step {step} is damaged elsewhere.", file=sys.stderr)
+    print(said, file=sys.stderr)
     damaged.append(step)
   else:
     raise ValueError(
@@ -125,8 +135,19 @@ def _newest_intact(program: Program, checkpoints: Checkpoints) -> Restored:
     )
   if damaged:
     processes.any_process(False)  # Nobody looks before all are set aside.
-    checkpoints.reload()
   return restored
+
+
+def _everywhere(read: Callable, *arguments, **options) -> tuple[Any, str]:
+  """What it returns, and what is damaged, here or elsewhere; '' = nothing."""
+  found, said = None, ""
+  try:
+    found = read(*arguments, **options)
+  except DamagedCheckpoint as error:
+    said = str(error)
+  if processes.any_process(bool(said)):
+    return None, said or "another process found the checkpoint damaged."
+  return found, ""
 
 
 def _open_readers(run: Run, rows: np.ndarray) -> Readers:
@@ -162,6 +183,7 @@ def train(
   placement, size = program.placement, run.pipeline.batch_size
   placement.check_batch_size(size, "config.pipeline.batch_size")
   run.check_evals()
+  run.histories.verify()
   rows = sharding.rows_of_process(placement.by_rows, size)
   batches = _open_readers(run, rows)
   checkpoints = Checkpoints(
@@ -174,7 +196,7 @@ def train(
     contextlib.closing(batches),
     program.in_force(),
   ):
-    state, progress = _start(run, program, checkpoints, batches)
+    state, progress = _start(run, program, checkpoints, best, batches)
     writer = Writer(run.workdir, int(state.step), jax.process_index() == 0)
     manifest = run.histories.manifest
     names = run.pipeline.layout.names(run.users, run.catalog)

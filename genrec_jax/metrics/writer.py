@@ -19,18 +19,29 @@ from genrec_jax.core import atomic
 
 
 def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
-  """The rows of a metrics.jsonl; a last line cut off by a kill is left out."""
+  """The rows of a metrics.jsonl; a last line cut off by a kill is left out.
+
+  Raises:
+    ValueError: a line that is no row (names it).
+  """
   path = pathlib.Path(path)
   if not path.is_file():
     return []
+  lines = path.read_bytes().split(b"\n")
   rows = []
-  lines = path.read_text(encoding="utf-8").splitlines()
   for number, line in enumerate(lines, 1):
     try:
-      rows.append(json.loads(line))
-    except ValueError as e:
+      row = json.loads(line)
+      if not isinstance(row["step"], int):
+        raise ValueError("no step")
+      rows.append(row)
+    except (ValueError, KeyError, TypeError) as e:
+      # Behind the last end of a line there is nothing, or what was cut off.
       if number < len(lines):
-        raise ValueError(f"{path}, line {number}: not JSON ({e}).") from e
+        raise ValueError(
+          f"{path}, line {number} is damaged ({str(e)[:80]}): delete that line"
+          " of the log. Nothing else depends on it."
+        ) from e
   return rows
 
 

@@ -10,11 +10,11 @@ split are comparable and make one table.
 
 from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
-import json
 import pathlib
 import statistics
 from typing import Any
 
+from genrec_jax.core import sealed
 from genrec_jax.evaluation.document import of_section
 from genrec_jax.metrics.seeds import over_seeds
 from genrec_jax.report import format_1
@@ -138,14 +138,11 @@ class Summary:
 
 
 def read_json(path: str | pathlib.Path) -> dict[str, Any]:
-  """Reads one document; ValueError where there is none."""
+  """Reads one document; ValueError where there is none, or it is damaged."""
   path = pathlib.Path(path)
   if not path.is_file():
     raise ValueError(f"there is no {path}: run scripts/evaluate.py first")
-  try:
-    return json.loads(path.read_text())
-  except json.JSONDecodeError as error:
-    raise ValueError(f"{path} is not JSON: {error}") from error
+  return sealed.read_sealed(path, "Run scripts/evaluate.py again.")
 
 
 def read_result(path: str | pathlib.Path) -> dict[str, Any]:

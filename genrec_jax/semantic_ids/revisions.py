@@ -5,9 +5,10 @@
     revisions/000001.npz    item_ids, and codes unless items were retired
 
 A line holds the hash of the line before and of its revision's content, so that
-a history that was changed, or a revision of another table, is noticed. The file
-of a revision is written first and the history replaced last: a process that
-dies between the two has changed nothing. Writers take turns by a lock.
+a history that was changed, or a revision of another table, is noticed; a line
+has a checksum as well. The file of a revision is written first and the history
+replaced last: a process that dies between the two has changed nothing. Writers
+take turns by a lock.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from typing import Any
 from jaxtyping import Int
 import numpy as np
 
-from genrec_jax.core import artifact, atomic
+from genrec_jax.core import artifact, atomic, sealed
 
 HISTORY = "history.jsonl"
 FOLDER = "revisions"
@@ -47,14 +48,18 @@ def read_history(directory: pathlib.Path) -> list[dict[str, Any]]:
     raise ValueError(f"{path} is missing or damaged ({e}).") from e
   if not entries:
     raise ValueError(f"{path} is empty.")
-  before = ""
+  before, fix = "", "Bring a copy of the table back, or make it again."
   for number, entry in enumerate(entries, 1):
+    if not isinstance(entry, dict):
+      raise ValueError(f"line {number} of {path} is damaged. {fix}")
     if entry.get("revision") != number or entry.get("previous") != before:
       raise ValueError(
         f"line {number} of {path} does not follow from the one before: the"
         " history is append-only, and was changed."
       )
     before = line_hash(entry)
+  # The last line has none behind it that would tell.
+  sealed.unseal(entries[-1], path, fix)
   return entries
 
 
@@ -94,15 +99,18 @@ def append(
   arrays = {"item_ids": np.array(item_ids, str)}
   if codes_NM is not None:
     arrays["codes"] = codes_NM
-  entry = {
-    "revision": len(history) + 1,
-    "kind": kind,
-    "items": len(item_ids),
-    "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    "vectors": vectors_version,
-    "content": _content(arrays),
-    "previous": line_hash(history[-1]) if history else "",
-  }
+  now = datetime.datetime.now(datetime.UTC)
+  entry = sealed.seal(
+    {
+      "revision": len(history) + 1,
+      "kind": kind,
+      "items": len(item_ids),
+      "time": now.isoformat(timespec="seconds"),
+      "vectors": vectors_version,
+      "content": _content(arrays),
+      "previous": line_hash(history[-1]) if history else "",
+    }
+  )
   (directory / FOLDER).mkdir(exist_ok=True)
   artifact.save_arrays(directory / FOLDER / _name(entry), arrays)
   text = "".join(_line(e) + "\n" for e in [*history, entry])

@@ -7,15 +7,16 @@ One checkpoint holds, each restorable alone:
     data                state of the data iterator, JSON, one per reader
     progress            bookkeeping of the loop, JSON
     config              what the run was started with, JSON
-    checksums           of all others, JSON (train/checksums.py)
 
 Orbax writes beside the final name and renames, so a killed save is never
-read. Shapes are compared before arrays are read: Orbax's own error hides
-which ones differ. What is read is compared with its checksum; checkpoints from
-before there were any have none.
+read. Then checksums.json is written beside the parts: size and CRC-32 of every
+file. They are compared before Orbax opens anything. A checkpoint without it is
+of before there were any, or of a process that was killed between the two: it
+is read as it is, and `seal` makes up for it. Shapes are compared before arrays
+are read: Orbax's own error hides which ones differ.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 import contextlib
 import dataclasses
 import json
@@ -23,17 +24,16 @@ import logging
 import os
 import pathlib
 from typing import Any
-import zlib
 
 import jax
-import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from genrec_jax.train.checksums import checksums, differing
+from genrec_jax.core import atomic, crc, sealed
 from genrec_jax.train.state import TrainState
 
-_SUMS = "checksums"
-_JSON = ("data", "progress", "config", _SUMS)
+_SUMS = "checksums.json"
+_JSON = ("data", "progress", "config")
+_PARTS = ("params", "optimizer", *_JSON)
 
 
 class DamagedCheckpoint(ValueError):
@@ -78,15 +78,6 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
   }
 
 
-def _sums(part: Any) -> dict[str, int]:
-  """Checksums of a part: of every array, or of a JSON document as a whole."""
-  kinds = (jax.Array, np.ndarray, np.generic)
-  arrays = [isinstance(x, kinds) for x in jax.tree.leaves(part)]
-  if arrays and all(arrays):
-    return checksums(part)
-  return {"": zlib.crc32(json.dumps(part, sort_keys=True).encode())}
-
-
 class Checkpoints:
   """The checkpoints of one directory, oldest deleted first."""
 
@@ -106,22 +97,44 @@ class Checkpoints:
         there. Otherwise what a killed save left behind is removed.
     """
     self.directory = pathlib.Path(directory).absolute()
+    self._keep = keep
     self._read_only = read_only
-    self._checkpointer = None
-    if not read_only or self.directory.is_dir():
-      self._checkpointer = ocp.training.Checkpointer(
-        self.directory,
-        context=_context(),
-        preservation_policy=ocp.training.preservation_policies.LatestN(keep),
-        cleanup_tmp_directories=not read_only,
-      )
+    self._checkpointer: ocp.training.Checkpointer | None = None
 
   @property
   def steps(self) -> list[int]:
     """Steps of all checkpoints, the newest first."""
-    if self._checkpointer is None:
+    try:
+      names = os.listdir(self.directory)
+    except FileNotFoundError:
       return []
-    return sorted(int(c.step) for c in self._checkpointer.checkpoints)[::-1]
+    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+  @property
+  def latest_step(self) -> int | None:
+    """Step of the newest checkpoint; None where there is none."""
+    return next(iter(self.steps), None)
+
+  def check(self, step: int, share: int = 0, shares: int = 1) -> None:
+    """Compares all files of a checkpoint with their checksums.
+
+    Args:
+      step: which one.
+      share: of the files to read, from 0.
+      shares: among so many.
+
+    Raises:
+      DamagedCheckpoint: one is not what was written.
+    """
+    sums = self._sums(step)
+    names = sorted(sums)[share::shares]
+    self._compare(step, {name: sums[name] for name in names})
+
+  def seal(self) -> None:
+    """Writes the checksums of the newest checkpoint where it has none."""
+    step = self.latest_step
+    if step is not None and not self._is_sealed(step):
+      self._seal(step)
 
   def set_aside(self, step: int) -> pathlib.Path:
     """Renames the checkpoint of a step, out of the way; returns where it is.
@@ -133,16 +146,6 @@ class Checkpoints:
       place = place.with_name(f"{place.name}-again")
     os.rename(self.directory / str(step), place)
     return place
-
-  def reload(self) -> None:
-    """Looks anew which checkpoints there are."""
-    self._checkpointer.reload()
-
-  @property
-  def latest_step(self) -> int | None:
-    """Step of the newest checkpoint; None where there is none."""
-    latest = None if self._checkpointer is None else self._checkpointer.latest
-    return None if latest is None else int(latest.step)
 
   def save(
     self,
@@ -165,13 +168,27 @@ class Checkpoints:
       "progress": dict(progress),
       "config": dict(config),
     }
-    sums = {name: _sums(part) for name, part in parts.items()}
-    self._checkpointer.save_checkpointables(
-      step, {**parts, _SUMS: sums}, force=True
-    )
+    if self._checkpointer is None:
+      # Now, for it looks only once at what is there.
+      self._checkpointer = ocp.training.Checkpointer(
+        self.directory,
+        context=_context(),
+        preservation_policy=ocp.training.preservation_policies.LatestN(
+          self._keep
+        ),
+        cleanup_tmp_directories=True,
+      )
+    self._checkpointer.save_checkpointables(step, parts, force=True)
+    if jax.process_index() == 0:
+      self._seal(step)
 
   def restore(
-    self, like: TrainState, shardings: Any, step: int | None = None
+    self,
+    like: TrainState,
+    shardings: Any,
+    step: int | None = None,
+    *,
+    checked: bool = False,
   ) -> Restored:
     """Reads a checkpoint into the shapes of `like`.
 
@@ -180,6 +197,7 @@ class Checkpoints:
       shardings: where its arrays go, whatever mesh they were saved from: a
         TrainState of shardings, or one for all arrays.
       step: which one; None = the newest.
+      checked: whether `check` has compared its files already.
 
     Raises:
       ValueError: no checkpoint, or one of another architecture (names the
@@ -187,6 +205,8 @@ class Checkpoints:
       DamagedCheckpoint: it cannot be read, or is not what was written.
     """
     step = self._require_step() if step is None else step
+    if not checked:
+      self.check(step)
     self._check_shapes(step, "params", like.params)
     like = _abstract(like, shardings)
     read = self._read(
@@ -205,24 +225,41 @@ class Checkpoints:
     )
     return Restored(state, read["data"], read["progress"])
 
-  def restore_params(self, like: Any, sharding: jax.sharding.Sharding) -> Any:
-    """Reads only the parameters of the newest checkpoint.
+  def restore_params(
+    self,
+    like: Any,
+    sharding: jax.sharding.Sharding,
+    step: int | None = None,
+  ) -> Any:
+    """Reads only the parameters of a checkpoint.
 
     Args:
       like: arrays or shapes of the parameters.
       sharding: where they go, whatever they were saved from.
+      step: which one; None = the newest.
 
     Raises:
       ValueError: as in restore.
     """
-    step = self._require_step()
+    step = self._require_step() if step is None else step
+    self._check_parts(step, ["params"])
     self._check_shapes(step, "params", like)
     return self._read(step, {"params": _abstract(like, sharding)})["params"]
 
-  def progress(self) -> Mapping[str, Any]:
-    """The bookkeeping of the newest checkpoint."""
-    step = self._require_step()
+  def progress(self, step: int | None = None) -> Mapping[str, Any]:
+    """The bookkeeping of a checkpoint, the newest one; raises as `restore`."""
+    step = self._require_step() if step is None else step
+    self._check_parts(step, ["progress"])
     return self._read(step, {"progress": None})["progress"]
+
+  def contents(self, step: int | None = None) -> dict[str, Any]:
+    """All parts of a checkpoint, whatever is in them; raises as `restore`.
+
+    The arrays are NumPy's, in dicts of their own.
+    """
+    step = self._require_step() if step is None else step
+    self.check(step)
+    return jax.device_get(self._read(step, None))
 
   def close(self) -> None:
     """Waits for what is being written."""
@@ -235,23 +272,58 @@ class Checkpoints:
   def __exit__(self, *unused) -> None:
     self.close()
 
-  def _read(self, step: int, parts: dict[str, Any]) -> dict[str, Any]:
-    """Parts of a checkpoint, compared with their checksums."""
-    summed = (self.directory / str(step) / _SUMS).is_dir()
-    wanted = {**parts, _SUMS: None} if summed else parts
-    with self._naming_damage(step):
-      read = self._checkpointer.load_checkpointables(step, wanted)
-    if not summed:
-      return read
-    for name in parts:
-      wrong = differing(_sums(read[name]), read[_SUMS].get(name, {}))
-      if wrong:
+  def _read(self, step: int, parts: dict[str, Any] | None) -> dict[str, Any]:
+    """Parts of a checkpoint whose files have been compared."""
+    with self._naming_damage(step), _context():
+      return ocp.load_checkpointables(self.directory / str(step), parts)
+
+  def _sums(self, step: int) -> dict[str, str]:
+    """Checksums of a checkpoint's files; empty where it has none."""
+    path = self.directory / str(step) / _SUMS
+    if not self._is_sealed(step):
+      if any(self._is_sealed(s) for s in self.steps if s > step):
         raise DamagedCheckpoint(
-          f"the checkpoint {self.directory / str(step)} is damaged: {name} is"
-          f" not what was written ({', '.join(wrong[:3])}"
-          + (f" and {len(wrong) - 3} more)." if len(wrong) > 3 else ").")
+          f"the checkpoint {path.parent} lacks {_SUMS}: a process was killed"
+          " when it deleted it."
         )
-    return read
+      return {}
+    try:
+      return sealed.read_sealed(path, "")["files"]
+    except (ValueError, KeyError) as error:
+      raise DamagedCheckpoint(
+        f"the checkpoint {path.parent} is damaged: {_SUMS} cannot be read."
+      ) from error
+
+  def _is_sealed(self, step: int) -> bool:
+    return (self.directory / str(step) / _SUMS).is_file()
+
+  def _compare(self, step: int, sums: Mapping[str, str]) -> None:
+    folder = self.directory / str(step)
+    wrong = crc.changed(folder, sums)
+    if wrong:
+      raise DamagedCheckpoint(
+        f"the checkpoint {folder} is damaged: {crc.said(folder, wrong)}."
+      )
+
+  def _check_parts(self, step: int, parts: Collection[str]) -> None:
+    """Compares the files of some parts, and those that belong to all."""
+    others = set(_PARTS) - set(parts)
+    sums = {
+      name: value
+      for name, value in self._sums(step).items()
+      if name.split("/")[0] not in others
+    }
+    self._compare(step, sums)
+
+  def _seal(self, step: int) -> None:
+    folder = self.directory / str(step)
+    names = sorted(
+      path.relative_to(folder).as_posix()
+      for path in folder.rglob("*")
+      if path.is_file()
+    )
+    text = json.dumps(sealed.seal({"files": crc.file_sums(folder, names)}))
+    atomic.write_text(folder / _SUMS, text + "\n")
 
   @contextlib.contextmanager
   def _naming_damage(self, step: int) -> Iterator[None]:
@@ -275,18 +347,16 @@ class Checkpoints:
       )
     return step
 
-  def _written(self, step: int, name: str) -> set[str]:
-    """Paths of a part's arrays by its checksums; none where there are none."""
-    if not (self.directory / str(step) / _SUMS).is_dir():
-      return set()
-    with self._naming_damage(step):
-      read = self._checkpointer.load_checkpointables(step, {_SUMS: None})
-    return set(read[_SUMS][name])
-
   def _check_shapes(self, step: int, name: str, like: Any) -> None:
     with self._naming_damage(step):
-      found = self._checkpointer.checkpointables_metadata(step)
+      with _context():
+        found = ocp.checkpointables_metadata(self.directory / str(step))
       saved = _shapes(found.metadata[name])
+    if not saved:
+      raise DamagedCheckpoint(
+        f"the checkpoint {self.directory / str(step)} cannot be read: its"
+        f" metadata knows no array of {name}."
+      )
     wanted = _shapes(like)
     lines = [
       f"  {path}: checkpoint {saved.get(path, 'absent')}, config"
@@ -294,11 +364,6 @@ class Checkpoints:
       for path in sorted(saved.keys() | wanted.keys())
       if saved.get(path) != wanted.get(path)
     ]
-    if lines and self._written(step, name) - saved.keys():
-      raise DamagedCheckpoint(
-        f"the checkpoint {self.directory / str(step)} is damaged: its metadata"
-        f" does not say what was written:\n{lines[0]}"
-      )
     if lines:
       raise ValueError(
         f"the checkpoint in {self.directory} (step {step}) is of another"

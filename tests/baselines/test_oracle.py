@@ -19,6 +19,7 @@ from genrec_jax.data.dataset.requests import (
 )
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.prepare.preparation import prepare
+from genrec_jax.data.schema import Manifest
 from genrec_jax.data.simulator.synthetic import Synthetic
 from genrec_jax.data.simulator.world import World
 from genrec_jax.data.splits import LeaveOneOut
@@ -253,6 +254,9 @@ def test_what_it_cannot_answer_is_said(directory, tmp_path, requests, model):
   copy = tmp_path / "copy"
   shutil.copytree(directory, copy)
   (copy / "truth.npz").unlink()
+  with pytest.raises(ValueError, match=r"truth\.npz is missing"):
+    TrueModel.from_directory(copy)
+  dataclasses.replace(Manifest.load(copy), files={}).save(copy)
   with pytest.raises(ValueError, match=r"no .*truth\.npz"):
     TrueModel.from_directory(copy)
 

@@ -5,7 +5,7 @@ Each test starts scripts/train.py as a user does, on a simulated data set that
 is prepared once.
 """
 
-import json
+import dataclasses
 import pathlib
 import shutil
 import signal
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genrec_jax.data.schema import Manifest
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import load_params
 from genrec_jax.experiment.sections import read_config, write_config
@@ -70,9 +71,9 @@ def _newest(workdir):
   """Everything in the newest checkpoint, as arrays and JSON."""
   with Checkpoints(workdir / "checkpoints") as checkpoints:
     step = checkpoints.latest_step
-    read = checkpoints._checkpointer.load_checkpointables(step)
+    read = checkpoints.contents(step)
   arrays = {k: read[k] for k in ("params", "optimizer")}
-  return step, jax.device_get(arrays), read["data"], read["progress"]
+  return step, arrays, read["data"], read["progress"]
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def test_damage_is_named_and_training_goes_on_before_it(finished, tmp_path):
       path.write_bytes(path.read_bytes()[:-500])
   done = _train(workdir, "--config.train.steps=20")
   assert done.returncode == 0, done.stderr
-  assert f"the checkpoint {newest} " in done.stderr
+  assert f"the checkpoint {newest} is damaged: {newest}/params/" in done.stderr
   assert "Traceback" not in done.stderr
   assert "going on from step 15" in done.stderr
   assert (workdir / "damaged-checkpoints-20" / "params").is_dir()
@@ -312,9 +313,8 @@ def test_what_cannot_train_is_said_before_it_does(prepared, argument, message):
 
 def test_a_checkpoint_of_another_data_set_is_an_error(finished, tmp_path):
   workdir = shutil.copytree(finished, tmp_path / "run")
-  manifest = json.loads((workdir / "data" / "manifest.json").read_text())
-  manifest["fingerprint"] = "another"
-  (workdir / "data" / "manifest.json").write_text(json.dumps(manifest))
+  manifest = Manifest.load(workdir / "data")
+  dataclasses.replace(manifest, fingerprint="another").save(workdir / "data")
   config = read_config(workdir / "config.json")
   config["prepared"] = str(workdir / "data")
   write_config(workdir / "config.json", config)

@@ -25,7 +25,7 @@ def test_a_result_without_a_key_is_named_with_the_key(make_run, write_runs):
 def test_a_damaged_result_is_named(make_run, write_runs):
   path = write_runs(make_run()) / "hstu_synthetic" / "0.json"
   path.write_text(path.read_text()[:40])
-  with pytest.raises(ValueError, match=r"0\.json is not JSON"):
+  with pytest.raises(ValueError, match=r"0\.json is damaged"):
     runs_lib.read_runs(path.parents[1])
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: bitwise, parameters alone, and clear about what differs."""
 
-import gc
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,6 @@ import optax
 import pytest
 
 from genrec_jax.train.checkpoints import Checkpoints, DamagedCheckpoint
-from genrec_jax.train.checksums import checksums
 from genrec_jax.train.state import TrainState, init_state
 
 
@@ -108,26 +107,82 @@ def test_reading_leaves_a_save_in_progress_alone(tmp_path):
   assert not (tmp_path / "none").exists()
 
 
-def test_values_that_are_not_those_written_are_named(tmp_path, monkeypatch):
-  with Checkpoints(tmp_path) as checkpoints:
-    with monkeypatch.context() as patch:
-      name = "genrec_jax.train.checkpoints.checksums"
-      patch.setattr(name, lambda tree: checksums(tree) | {"a/kernel": 1})
-      _save(checkpoints, _state(7))
-    with pytest.raises(DamagedCheckpoint, match=r"written \(a/kernel\)"):
-      checkpoints.restore_params(_state().params, _one())
+def _files(folder):
+  return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-# Orbax leaves tasks behind that nobody awaits.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_part_that_is_cut_off_or_gone_is_named(tmp_path):
+def _flip(path):
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 8
+  path.write_bytes(data)
+
+
+def _cut(path):
+  data = path.read_bytes()
+  path.write_bytes(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("damage", [_flip, _cut, pathlib.Path.unlink])
+def test_damage_to_any_file_is_named_before_anything_is_read(damage, tmp_path):
+  with Checkpoints(tmp_path / "a") as checkpoints:
+    _save(checkpoints, _state(7))
+  files = _files(tmp_path / "a" / "7")
+  assert {p.parent.name for p in files} >= {"data", "progress", "config", "7"}
+  checkpoints = Checkpoints(tmp_path / "a", read_only=True)
+  for path in files:
+    if damage is pathlib.Path.unlink and path.name == "checksums.json":
+      continue
+    part = path.relative_to(tmp_path / "a" / "7").parts[0]
+    written = path.read_bytes()
+    damage(path)
+    with pytest.raises(DamagedCheckpoint) as found:
+      checkpoints.restore(_state(), _one())
+    assert str(tmp_path / "a" / "7") in str(found.value)
+    assert path.name in str(found.value)
+    assert "\n" not in str(found.value)
+    if part in ("params", "_CHECKPOINT_METADATA"):
+      with pytest.raises(DamagedCheckpoint, match=path.name):
+        checkpoints.restore_params(_state().params, _one())
+    path.write_bytes(written)
+  checkpoints.restore(_state(), _one())
+
+
+def test_a_checkpoint_without_checksums_is_read_and_gets_them(tmp_path):
   with Checkpoints(tmp_path) as checkpoints:
-    _save(checkpoints, _state(7, width=64))
-  files = [p for p in (tmp_path / "7" / "params").rglob("*") if p.is_file()]
-  largest = max(files, key=lambda path: path.stat().st_size)
-  for change in (lambda: largest.write_bytes(b"x"), largest.unlink):
-    change()
-    with Checkpoints(tmp_path, read_only=True) as checkpoints:
-      with pytest.raises(DamagedCheckpoint, match=r"checkpoint .*/7 "):
-        checkpoints.restore(_state(width=64), _one())
-  gc.collect()
+    _save(checkpoints, _state(7))
+    written = (tmp_path / "7" / "checksums.json").read_text()
+    (tmp_path / "7" / "checksums.json").unlink()
+    back = checkpoints.restore(_state(), _one())
+    jax.tree.map(np.testing.assert_array_equal, back.state, _state(7))
+    checkpoints.seal()
+  assert (tmp_path / "7" / "checksums.json").read_text() == written
+
+
+def test_what_a_killed_deletion_left_is_not_taken_for_a_checkpoint(tmp_path):
+  with Checkpoints(tmp_path) as checkpoints:
+    _save(checkpoints, _state(7))
+    _save(checkpoints, _state(8))
+    (tmp_path / "7" / "checksums.json").unlink()
+    with pytest.raises(DamagedCheckpoint, match="7 lacks checksums.json"):
+      checkpoints.restore(_state(), _one(), 7)
+
+
+def test_what_orbax_cannot_read_is_named(tmp_path):
+  with Checkpoints(tmp_path) as checkpoints:
+    _save(checkpoints, _state(7))
+    (tmp_path / "7" / "checksums.json").unlink()
+    (tmp_path / "7" / "params" / "_METADATA").write_text("{")
+    with pytest.raises(DamagedCheckpoint, match="checkpoint .*/7 cannot be"):
+      checkpoints.restore(_state(), _one())
+
+
+@pytest.mark.parametrize("damage", [_flip, _cut, pathlib.Path.unlink])
+def test_an_older_one_that_is_damaged_does_not_stop_a_save(damage, tmp_path):
+  with Checkpoints(tmp_path) as checkpoints:
+    _save(checkpoints, _state(7))
+    _save(checkpoints, _state(8))
+  for path in _files(tmp_path / "7"):
+    damage(path)
+  with Checkpoints(tmp_path) as checkpoints:
+    _save(checkpoints, _state(9))
+    assert checkpoints.steps == [9, 8]

@@ -26,7 +26,7 @@ class Catalog:
 
   def __init__(self, directory: str | os.PathLike):
     manifest = schema.Manifest.load(directory)
-    table = _read(directory, "catalog.parquet", manifest.num_items)
+    table = _read(directory, "catalog.parquet", manifest, manifest.num_items)
     self.num_items: int = manifest.num_items
     self.ids: list[str] = ["", *table["item_id"].to_list()]
     self.titles: list[str] = ["", *table["title"].to_list()]
@@ -59,7 +59,7 @@ class Users:
 
   def __init__(self, directory: str | os.PathLike):
     manifest = schema.Manifest.load(directory)
-    table = _read(directory, "users.parquet", manifest.num_users)
+    table = _read(directory, "users.parquet", manifest, manifest.num_users)
     self.num_users: int = manifest.num_users
     self.ids: list[str] = table["user_id"].to_list()
     self.events: Int[np.ndarray, "U"] = table["events"].to_numpy()
@@ -75,18 +75,23 @@ class Users:
     return _lookup(self._index, user_id, "user")
 
 
-def _read(directory: str | os.PathLike, name: str, rows: int) -> pl.DataFrame:
-  path = pathlib.Path(directory) / name
+def _read(
+  directory: str | os.PathLike,
+  name: str,
+  manifest: schema.Manifest,
+  rows: int,
+) -> pl.DataFrame:
+  path, fix = pathlib.Path(directory) / name, schema.prepare_again(directory)
   if not path.is_file():
-    raise ValueError(
-      f"{path} is missing. Delete {directory} and run scripts/prepare_data.py"
-      " again."
-    )
-  table = pl.read_parquet(path)
+    raise ValueError(f"{path} is missing. {fix}")
+  manifest.check_files(directory, [name])
+  try:
+    table = pl.read_parquet(path)
+  except (pl.exceptions.PolarsError, OSError) as error:
+    raise ValueError(f"{path} is damaged ({str(error)[:80]}). {fix}") from error
   if len(table) != rows:
     raise ValueError(
-      f"{path} has {len(table)} rows, the manifest says {rows}. Delete"
-      f" {directory} and run scripts/prepare_data.py again."
+      f"{path} has {len(table)} rows, the manifest says {rows}. {fix}"
     )
   return table
 

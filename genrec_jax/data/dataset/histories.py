@@ -6,8 +6,13 @@
 
 Record number = user index. It is a source for Grain's Dataset API: len,
 indexing, and it can be sent to worker processes (files open there again).
+
+Sizes of the files are compared when they are opened, and every record with its
+hash when it is read; `verify` reads whole files.
 """
 
+from collections.abc import Iterator
+import contextlib
 import os
 import pathlib
 from typing import Any, Protocol, runtime_checkable
@@ -49,31 +54,49 @@ class Histories:
       self.directory / shard_name(i, self.manifest.num_shards)
       for i in range(self.manifest.num_shards)
     ]
+    self._paths = paths
     missing = [p.name for p in paths if not p.is_file()]
     if missing:
       raise ValueError(
-        f"{self.directory} lacks {', '.join(missing)} of"
-        f" {len(paths)} history files. Delete it and run"
-        " scripts/prepare_data.py again."
+        f"{self.directory} lacks {', '.join(missing)} of {len(paths)} history"
+        f" files. {schema.prepare_again(self.directory)}"
       )
-    self._records = sources.ArrayRecordDataSource([str(p) for p in paths])
+    names = [path.name for path in paths]
+    self.manifest.check_files(self.directory, names, size_only=True)
+    with self._naming_damage():
+      self._records = sources.ArrayRecordDataSource([str(p) for p in paths])
     if len(self._records) != self.manifest.num_users:
       raise ValueError(
         f"{self.directory} holds {len(self._records)} records, its manifest"
-        f" says {self.manifest.num_users} users. Delete it and run"
-        " scripts/prepare_data.py again."
+        f" says {self.manifest.num_users} users."
+        f" {schema.prepare_again(self.directory)}"
       )
+
+  def verify(self) -> None:
+    """Reads all files of histories and compares their checksums.
+
+    Raises:
+      ValueError: one is not what was written.
+    """
+    names = [path.name for path in self._paths]
+    self.manifest.check_files(self.directory, names)
 
   def __len__(self) -> int:
     return self.manifest.num_users
 
   def __getitem__(self, index: int) -> schema.Record:
-    """The record of a user index, 0 <= index < len."""
+    """The record of a user index, 0 <= index < len.
+
+    Raises:
+      ValueError: it is damaged.
+    """
     if not 0 <= index < len(self):
       raise IndexError(
         f"user index {index} is out of range: there are {len(self)} users."
       )
-    return self._codec.decode(self._records[index])
+    with self._naming_damage(index):
+      data = self._records[index]
+    return self._codec.decode(data)
 
   def times(self, record: schema.Record) -> pl.Series | None:
     """When a record's events were (UTC), null for those without a time.
@@ -88,6 +111,20 @@ class Histories:
       return times
     untimed = np.array(untimed_actions(self.manifest.actions), bool)
     return times.set(pl.Series(untimed[record["action"]]), None)
+
+  @contextlib.contextmanager
+  def _naming_damage(self, index: int | None = None) -> Iterator[None]:
+    """ArrayRecord compares a hash of every record; its error names no file."""
+    try:
+      yield
+    except RuntimeError as error:
+      one = len(self._paths) == 1
+      place = self._paths[0] if one else f"a history file in {self.directory}"
+      user = "" if index is None else f" at user {index}"
+      raise ValueError(
+        f"{place} is damaged{user} ({str(error)[:80]})."
+        f" {schema.prepare_again(self.directory)}"
+      ) from error
 
   def __repr__(self) -> str:
     # Grain compares it when it restores an iterator.

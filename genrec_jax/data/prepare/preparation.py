@@ -29,7 +29,7 @@ import numpy as np
 import polars as pl
 from tqdm import tqdm
 
-from genrec_jax.core import atomic, seams
+from genrec_jax.core import atomic, crc, seams
 from genrec_jax.core.checksums import MissingSource
 from genrec_jax.core.dotted import flat
 from genrec_jax.core.names import public_name
@@ -84,13 +84,15 @@ def prepare(
       _write_tables(sequences, train_end, partial)
       for name, data in raw.extras.items():
         (partial / name).write_bytes(data)
-      manifest.save(partial)
+      names = sorted(path.name for path in partial.iterdir())
+      sums = crc.file_sums(partial, names)
+      dataclasses.replace(manifest, files=sums).save(partial)
   except OSError as e:
     if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
       raise
     # Another process, perhaps of another host, was faster.
     return _already_prepared(directory, settings, source)
-  return manifest
+  return schema.Manifest.load(directory)
 
 
 def check_prepared(

@@ -28,6 +28,8 @@ import os
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
+from genrec_jax.core import artifact
+
 # Rows of World.moves_33: what came before the request.
 # The file beside a simulated data set that holds its World.
 TRUTH_FILE = "truth.npz"
@@ -84,20 +86,20 @@ class World:
 
   @classmethod
   def from_file(cls, path: str | os.PathLike) -> "World":
-    """Reads truth.npz; ValueError when it is of another make."""
+    """Reads truth.npz; ValueError when it is damaged, or of another make."""
     names = {field.name: field.type for field in dataclasses.fields(cls)}
-    with np.load(path, allow_pickle=False) as arrays:
-      if set(arrays.files) != set(names):
-        raise ValueError(
-          f"{path} holds {sorted(arrays.files)}, not the arrays of this"
-          f" version's simulator {sorted(names)}: prepare the data set again"
-        )
-      return cls(
-        **{
-          name: arrays[name] if type_ is np.ndarray else type_(arrays[name])
-          for name, type_ in names.items()
-        }
+    arrays = artifact.load_arrays(path)
+    if set(arrays) != set(names):
+      raise ValueError(
+        f"{path} holds {sorted(arrays)}, not the arrays of this version's"
+        f" simulator {sorted(names)}: prepare the data set again"
       )
+    return cls(
+      **{
+        name: arrays[name] if type_ is np.ndarray else type_(arrays[name])
+        for name, type_ in names.items()
+      }
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from absl import logging
 import numpy as np
 
 from genrec_jax.content.item_vectors import ItemVectors
-from genrec_jax.core import atomic
+from genrec_jax.core import atomic, sealed
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.report.semantic_ids import page as token_page
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
@@ -45,7 +45,7 @@ def make_quality(
   path = tokens.directory / "quality.json"
   page = path.with_suffix(".html")
   if path.is_file() and page.is_file():
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = sealed.read_sealed(path, "Delete it: it is made again.")
     if {key: found.get(key) for key in stamp} == stamp:
       logging.info("%s is up to date", path)
       return found
@@ -59,7 +59,7 @@ def make_quality(
     _facts(name, tokens, vectors),
   )
   atomic.write_text(page, html)
-  atomic.write_text(path, json.dumps(report, indent=1) + "\n")
+  atomic.write_text(path, json.dumps(sealed.seal(report), indent=1) + "\n")
   return report
 
 

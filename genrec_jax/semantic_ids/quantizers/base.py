@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 import numpy as np
 from tqdm import tqdm
 
-from genrec_jax.core import atomic
+from genrec_jax.core import atomic, sealed
 from genrec_jax.core.checksums import sha256
 from genrec_jax.core.names import public_name, resolve
 
@@ -109,7 +109,7 @@ class Fitted:
       "fingerprint": self.fingerprint,
       "sha256": sha256([directory / _ARRAYS]),
     }
-    text = json.dumps(manifest, indent=2) + "\n"
+    text = json.dumps(sealed.seal(manifest), indent=2) + "\n"
     atomic.write_text(directory / _MANIFEST, text)
 
   @classmethod
@@ -205,12 +205,13 @@ def load(directory: str | os.PathLike) -> Any:
   directory = pathlib.Path(directory)
   if not (directory / _MANIFEST).is_file():
     raise ValueError(f"{directory} holds no tokenizer: {_MANIFEST} is missing.")
-  manifest = json.loads((directory / _MANIFEST).read_text())
+  path, fix = directory / _MANIFEST, "Make the tokens again."
+  manifest = sealed.read_sealed(path, fix)
   found = sha256([directory / _ARRAYS])
   if found != manifest["sha256"]:
     raise ValueError(
       f"{directory / _ARRAYS} is damaged: its checksum is not the one in"
-      f" {_MANIFEST}. Make the tokens again."
+      f" {_MANIFEST}. {fix}"
     )
   kind = resolve(manifest["kind"], f"{directory / _MANIFEST}: kind")
   with np.load(directory / _ARRAYS, allow_pickle=False) as file:

@@ -131,6 +131,7 @@ def test_files_that_are_missing_or_do_not_fit_are_refused(directory):
   path = directory / "manifest.json"
   text = path.read_text()
   values = json.loads(text)
+  del values["checksum"]
   path.write_text(json.dumps({**values, "num_users": 4, "num_items": 9}))
   with pytest.raises(ValueError, match="holds 3 records, its manifest says 4"):
     Histories(directory)
@@ -143,3 +144,61 @@ def test_files_that_are_missing_or_do_not_fit_are_refused(directory):
   next(directory.glob("histories-*")).unlink()
   with pytest.raises(ValueError, match="lacks histories-00000-of-00001"):
     Histories(directory)
+
+
+def _read_all(directory):
+  """Everything that a prepared data set says."""
+  histories = Histories(directory)
+  histories.verify()
+  records = [histories[user] for user in range(len(histories))]
+  catalog, users = Catalog(directory), Users(directory)
+  return repr([records, catalog.ids, catalog.count, users.ids, users.events])
+
+
+def test_a_flipped_bit_or_a_cut_in_any_file_is_named(directory):
+  _read_all(directory)
+  for path in directory.iterdir():
+    written = path.read_bytes()
+    flipped = bytearray(written)
+    flipped[len(written) // 3] ^= 4
+    for damage in (bytes(flipped), written[: len(written) // 2], b""):
+      path.write_bytes(damage)
+      with pytest.raises(ValueError) as found:
+        _read_all(directory)
+      said = str(found.value)
+      assert str(path) in said and "\n" not in said
+      assert f"Delete {directory} and run scripts/prepare_data.py" in said
+    path.write_bytes(written)
+
+
+def test_a_flipped_bit_of_a_record_is_named_when_it_is_read(directory):
+  want = [Histories(directory)[user]["item"].tolist() for user in range(3)]
+  (path,) = directory.glob("histories-*")
+  written = path.read_bytes()
+  refused = 0
+  # Most of a small file is padding, which means nothing.
+  for place in np.flatnonzero(np.frombuffer(written, np.uint8))[::37]:
+    flipped = bytearray(written)
+    flipped[place] ^= 1
+    path.write_bytes(flipped)
+    try:
+      histories = Histories(directory)
+      found = [histories[user]["item"].tolist() for user in range(3)]
+    except ValueError as error:
+      assert f"{path} is damaged" in str(error)
+      refused += 1
+    else:
+      assert found == want
+  assert refused > 5
+
+
+def test_a_data_set_of_before_there_were_checksums_is_read(directory):
+  path, want = directory / "manifest.json", _read_all(directory)
+  values = json.loads(path.read_text())
+  assert len(values["files"]) == 3
+  path.write_text(
+    json.dumps(
+      {k: v for k, v in values.items() if k not in ("files", "checksum")}
+    )
+  )
+  assert _read_all(directory) == want
