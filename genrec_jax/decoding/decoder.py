@@ -48,7 +48,7 @@ def log_probs(
   """Log-probabilities (float32) over all codes of the level.
 
   Not renormalised over codes that can be continued: sums over levels are the
-  model's own log p(codes).
+  model's own log p(codes). Where the logits are no numbers it is +inf.
 
   Raises:
     ValueError: the decoder has another number of codes at this level.
@@ -59,4 +59,7 @@ def log_probs(
       f" level sizes are {level_sizes}: the model and the item tokens do not"
       " belong together"
     )
-  return jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+  found = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+  # A top-k would take NaN for -inf, and nobody would know. This comes first
+  # everywhere, and who reads the scores refuses it (core/finite.py).
+  return jnp.where(jnp.isnan(found), jnp.inf, found)

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 import numpy as np
 from tqdm import tqdm
 
-from genrec_jax.core import sharding
+from genrec_jax.core import finite, sharding
 from genrec_jax.data.dataset.impressions import Impressions
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.metrics.auc import AucMetrics
@@ -67,7 +67,9 @@ def scorer(run: Run, params: Any, program: Any = None) -> Scorer:
     batch = sharding.put(batch, program.request_sharding)
     with program.in_force():
       logits = jax.device_get(program.score(params, batch))
-    return logits[: len(impressions)].astype(np.float32)
+    logits = logits[: len(impressions)].astype(np.float32)
+    finite.check_scores(np.abs(logits))
+    return logits
 
   return score
 

@@ -21,7 +21,7 @@ import jax
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from genrec_jax.core import processes, rng, seams, sharding
+from genrec_jax.core import finite, processes, rng, seams, sharding
 from genrec_jax.core.build import build, build_options
 from genrec_jax.core.seams import Evaluator, Search
 from genrec_jax.core.sharding import MeshOptions, Placement
@@ -272,6 +272,7 @@ class Run:
       params: parameters on this process's devices.
     """
     vectors = self.program().items(params)
+    finite.check_vectors(vectors, "the item vectors")
     return vectors[: self.histories.manifest.num_items + 1]
 
   def search(

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from genrec_jax.core import seams, sharding
+from genrec_jax.core import finite, seams, sharding
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.decoding.trie import Trie
@@ -44,10 +44,10 @@ def by_vectors(program: Program, params: Any, index: Any = None) -> ModelSearch:
   """
   if index is None:
     with program.in_force():
+      vectors = program.items(params)
+      finite.check_vectors(vectors, "the item vectors")
       index = BruteForce(
-        program.items(params),
-        program.placement.mesh,
-        program.system.num_items,
+        vectors, program.placement.mesh, program.system.num_items
       )
 
   def query(batch):

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 import numpy as np
 
-from genrec_jax.core import seams
+from genrec_jax.core import finite, seams
 from genrec_jax.data.dataset.impressions import Impressions
 from genrec_jax.data.schema import Record
 
@@ -150,6 +150,7 @@ class CandidateScorer:
     )
     parts = self._kept(request) if self.start_fn else self._whole(request)
     logits_NT = np.concatenate([np.asarray(p)[0] for p in parts])[:shown]
+    finite.check_scores(np.abs(np.asarray(logits_NT, np.float32)))
     return np.asarray(jax.nn.sigmoid(jnp.asarray(logits_NT, jnp.float32)))
 
   def _kept(self, request: Impressions) -> list[Any]:

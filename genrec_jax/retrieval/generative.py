@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, UInt32
 import numpy as np
 
-from genrec_jax.core import seams
+from genrec_jax.core import finite, seams
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.decoding.beam import beam_search
@@ -227,6 +227,9 @@ class Generative:
 
     Places beyond the allowed items hold id 0 and score -inf, and those beyond
     what the strategy returns where it cannot be widened.
+
+    Raises:
+      ValueError: scores that are not finite.
     """
     count = len(requests)
     requests, allowed = padded(requests, allowed, self.batch_size)
@@ -241,6 +244,7 @@ class Generative:
         decode_fn = self.widened(self._wide(k))
         found = jax.device_get(decode_fn(batch, self.items, words_BW))
     ids, scores, codes = (x[:count, :k] for x in found)
+    finite.check_scores(scores)
     missing = ((0, 0), (0, max(0, k - ids.shape[1])))
     return (
       np.pad(ids, missing),

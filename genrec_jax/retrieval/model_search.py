@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genrec_jax.core import finite
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.item_mask import ItemMask
 
@@ -44,12 +45,19 @@ class ModelSearch:
     k: int,
     allowed: ItemMask | None = None,
   ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Returns ids (B, k) and scores (B, k) on the host."""
+    """Returns ids (B, k) and scores (B, k) on the host.
+
+    Raises:
+      ValueError: queries or scores that are not finite.
+    """
     count = len(requests)
     requests, allowed = padded(requests, allowed, self.batch_size)
     query = self.query_fn(self.request_batch(requests))
     ids, scores, aux = self.index.search(query.astype(jnp.float32), k, allowed)
-    ids, scores = jax.device_get((ids, scores))
+    fine = jnp.isfinite(query).all()
+    ids, scores, fine = jax.device_get((ids, scores, fine))
+    finite.check(fine, "the queries")
+    finite.check_scores(scores)
     return ids[:count], scores[:count], aux
 
 

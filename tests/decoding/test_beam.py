@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A wide beam is an enumeration; a narrow one never leaves the catalogue."""
 
+import dataclasses
 import functools
 
 from hypothesis import given, settings, strategies as st
@@ -147,3 +148,32 @@ def test_a_model_that_excludes_codes_or_breaks_returns_no_such_item():
   found = set(np.asarray(ids[1]).tolist()) - {0}
   possible = case.live & (case.codes[:, 1:] > 0).all(axis=1)
   assert found == set(np.flatnonzero(possible).tolist()) and found
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Broken:
+  """A decoder one of whose logits of a level is NaN for the last request."""
+
+  whole: cases.HashDecoder
+  level: int = dataclasses.field(metadata={"static": True})
+
+  def start(self):
+    cache, logits = self.whole.start()
+    return cache, self._broken(logits, 0)
+
+  def step(self, cache, level, codes_BK, parents_BK):
+    cache, logits = self.whole.step(cache, level, codes_BK, parents_BK)
+    return cache, self._broken(logits, level)
+
+  def _broken(self, logits, level):
+    return logits.at[-1].set(jnp.nan) if level == self.level else logits
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_logits_that_are_no_numbers_show_in_the_scores(level):
+  case = cases.make(0, 0)
+  broken = _Broken(case.decoder, level)
+  _, scores, _ = _search(broken, case.trie, 40)
+  assert np.isposinf(scores[-1]).any()
+  assert not np.isposinf(scores[:-1]).any()

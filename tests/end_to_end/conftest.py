@@ -15,6 +15,7 @@ import subprocess
 
 import pytest
 
+from genrec_jax.evaluation.document import write_json
 from tests import commands
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -56,7 +57,7 @@ def results(trained: pathlib.Path) -> pathlib.Path:
   path = trained.parent / "results" / "hstu_movielens" / "0.json"
   path.parent.mkdir(parents=True)
   values = json.loads((trained / "evaluation.json").read_text())
-  path.write_text(json.dumps(values | {"config": "hstu_movielens"}))
+  write_json(path, values | {"config": "hstu_movielens"})
   return path.parents[1]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import genrec_jax
 from genrec_jax.data.dataset.histories import Histories
-from genrec_jax.evaluation.document import of_section, read
+from genrec_jax.evaluation.document import of_section, read, write_json
 from genrec_jax.evaluation.ranks import Ranks
 from genrec_jax.metrics.ranking import per_request
 from genrec_jax.report.page import page_of
@@ -59,7 +59,7 @@ def test_a_run_that_also_ranks_has_the_sections_of_both(workdir, monkeypatch):
   own = {k: v for k, v in ranker_document().items() if k not in OF_THE_RUN}
   shown = {"evaluator": "evaluation.ShownItems", **own}
   sections = {**found["sections"], "shown_items": shown}
-  path.write_text(json.dumps({**found, "sections": sections}))
+  write_json(path, {**found, "sections": sections})
   ranker = formula_ranker(Histories(workdir / "data"))
   monkeypatch.setattr(
     ranker_workdir, "load_ranker", lambda *_, **options: ranker
@@ -84,7 +84,7 @@ def test_a_run_that_also_ranks_has_the_sections_of_both(workdir, monkeypatch):
   ids = re.findall(r'\bid="([^"]+)"', page)
   assert len(ids) == len(set(ids))
   # Without the part there is nothing of it.
-  path.write_text(json.dumps(found))
+  write_json(path, found)
   assert "shown items" not in page_of(workdir)[0]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import genrec_jax
 from genrec_jax.data.dataset.requests import iter_requests
-from genrec_jax.evaluation.document import of_section, read
+from genrec_jax.evaluation.document import of_section, read, write_json
 from genrec_jax.evaluation.full_ranking import evaluate
 from genrec_jax.evaluation.next_item_measurement import measure
 from genrec_jax.evaluation.ranks import Ranks
@@ -311,7 +311,7 @@ def test_against_other_data_is_refused(workdir, trained, script, tmp_path):
   other = shutil.copytree(trained, tmp_path / "other")
   path = other / "evaluation.json"
   values = json.loads(path.read_text()) | {"fingerprint": "0" * 16}
-  path.write_text(json.dumps(values))
+  write_json(path, values)
   (workdir / "evaluation.json").unlink()
   done = script(
     "evaluate", f"--workdir={workdir}", f"--against={other}", "--nobaselines"

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A fake query function shows what a batch holds and that sizes are fixed."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,3 +58,20 @@ def test_small_batches_equal_one_row_at_a_time_and_compile_once():
 def test_sizes_beyond_the_batch_are_refused(count):
   with pytest.raises(ValueError, match=f"{count} requests"):
     _model([])(_requests(count), 3)
+
+
+def test_queries_that_are_no_numbers_are_refused():
+  model = _model([])
+
+  def broken(value):
+    rows = {"query_fn": lambda batch: model.query_fn(batch).at[1].set(value)}
+    return dataclasses.replace(model, **rows)
+
+  for value in (np.nan, np.inf, -np.inf):
+    with pytest.raises(
+      ValueError, match="the queries .*not finite.*--checkpoi"
+    ):
+      broken(value)(_requests(2), 3)
+  broken(1.0)(_requests(2), 3)
+  with pytest.raises(ValueError, match="the scores .*not finite"):
+    broken(3e38)(_requests(2), 12)
