@@ -129,7 +129,7 @@ def test_another_encoder_is_refused_and_nothing_is_to_be_deleted(
   vectors = ItemVectors.load(live / "vectors")
   path = live / "vectors" / "vectors.npy"
   path.write_bytes(path.read_bytes()[:-4])
-  with pytest.raises(ValueError, match="restore the folder") as damaged:
+  with pytest.raises(ValueError, match="Restore the folder") as damaged:
     ItemVectors.load(live / "vectors")
   with pytest.raises(ValueError, match="name another folder") as there:
     ItemTokens.make(live / "tokens", vectors, None)
