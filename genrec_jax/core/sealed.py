@@ -6,7 +6,7 @@
 
 It is the CRC-32 of all other keys, so that layout and order do not matter. An
 object without the key was written before there were any, or by hand, and is
-taken as it is: who edits such a file deletes the line.
+taken as it is: who edits such a file takes the line out.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ def unseal(
   if values.get(_KEY, _checksum(rest)) != _checksum(rest):
     raise ValueError(
       f"{path} is damaged: it is not what was written. {fix} If it was edited"
-      f' on purpose, delete its line "{_KEY}".'
+      f' on purpose, take its line "{_KEY}" out.'
     )
   return rest
 

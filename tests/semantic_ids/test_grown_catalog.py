@@ -81,6 +81,7 @@ def test_new_items_are_coded_in_the_space_of_the_live_table(
     shutil.rmtree(live / "tokens" / "encoder")
     path = live / "tokens" / "manifest.json"
     manifest = json.loads(path.read_text())
+    del manifest["checksum"]
     manifest["files"] = {
       name: value
       for name, value in manifest["files"].items()
