@@ -18,6 +18,7 @@ import pathlib
 import zlib
 
 _PIECE = 1 << 24
+_BUFFER = 1 << 18
 _THREADS = 8
 
 
@@ -97,9 +98,14 @@ def _piece(piece: tuple[pathlib.Path, int]) -> bytes:
   """CRC-32 of the bytes from a place on."""
   path, start = piece
   try:
-    with open(path, "rb") as file:
+    crc, left = 0, _PIECE
+    # A buffer that stays in the cache.
+    buffer = memoryview(bytearray(min(_BUFFER, _PIECE)))
+    with open(path, "rb", buffering=0) as file:
       file.seek(start)
-      return zlib.crc32(file.read(_PIECE)).to_bytes(4, "little")
+      while left and (count := file.readinto(buffer[:left])):
+        crc, left = zlib.crc32(buffer[:count], crc), left - count
+    return crc.to_bytes(4, "little")
   except OSError as error:
     # That of a read names no file.
     raise OSError(error.errno, error.strerror, str(path)) from error
