@@ -43,6 +43,7 @@ class Command:
     self.values = flags.FlagValues()
     self.config: ConfigFlag | None = None
     self._required: tuple[str, ...] = ()
+    self._collects: str | None = None
     self._main: Callable[[], int | None] | None = None
     own = {"flag_values": self.values}
     self.string = functools.partial(flags.DEFINE_string, **own)
@@ -61,6 +62,10 @@ class Command:
   def require(self, *names: str) -> None:
     """Flags without which the command does not start."""
     self._required = names
+
+  def collects(self, name: str) -> None:
+    """Lets a flag that is a list take the words behind it: --NAME A B."""
+    self._collects = name
 
   def does(self, main: Callable[[], int | None]) -> Callable[[], int | None]:
     """Decorates what it does; that returns the exit status, None for 0."""
@@ -116,7 +121,9 @@ class Command:
       raise UsageError(f"unknown flag --{error.flagname}.{hint}") from error
     except flags.Error as error:
       raise UsageError(str(error)) from error
-    if rest:
+    if rest and self._collects and self.is_given(self._collects):
+      self.values[self._collects].value += rest
+    elif rest:
       raise UsageError(
         f"{rest[0]!r} is no flag; genrec {name} takes --NAME=VALUE alone."
         + choices_hint(rest[0], self.names)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""By how much one system is better than another, over users and over seeds.
+"""By how much one system is better than another, or how their configs differ.
 
     genrec compare --ours=runs/a0,runs/a1 --theirs=runs/b0,runs/b1
     genrec compare --results=results \\
         --ours=genrank_kuairand --theirs=hstu_ranking_kuairand
+    genrec compare --configs hstu_movielens hstu_movielens:no_time
 
 Of workdirs it reads what genrec evaluate left there: scores of shown items,
 ranks of next items, or both, on the same prepared data; several of a side are
@@ -17,12 +18,19 @@ and over both, and which side is ahead by those over seeds
 (--primary=long_view/auc); all others are corrected for how many they are, fewer
 with --metrics=auc,ne. --json prints one line. --ranker=model_frozen compares
 what rankers say behind histories that end where the part begins.
+
+--configs prints what differs between two configs, by name or FILE.py, node by
+node (genrec_jax/report/config_differences.py).
 """
 
 from genrec_jax.cli.command import Command
+from genrec_jax.cli.config_flag import load_config
+from genrec_jax.cli.ending import UsageError
+from genrec_jax.core.build import to_plain
 from genrec_jax.data.splits import PARTS
 from genrec_jax.evaluation.shown_items_measurement import MODEL
 from genrec_jax.report import comparison, sides
+from genrec_jax.report.config_differences import differences
 
 COMMAND = Command(__doc__)
 _OURS = COMMAND.list("ours", None, "Evaluated workdirs, or a config.")
@@ -44,7 +52,22 @@ _PRIMARY = COMMAND.string(
 )
 _METRICS = COMMAND.list("metrics", [], "Only these; default: all.")
 _JSON = COMMAND.bool("json", False, "One line of JSON instead of a table.")
-COMMAND.require("ours", "theirs")
+_CONFIGS = COMMAND.list("configs", None, "Two configs: what differs in them.")
+COMMAND.collects("configs")
+
+
+def print_differences(arguments: list[str]) -> None:
+  """Says how two configs differ."""
+  if len(arguments) != 2:
+    raise UsageError(
+      f"--configs compares two configs, and was given {len(arguments)}: write"
+      " --configs A B."
+    )
+  nodes = [
+    to_plain(load_config(a).copy_and_resolve_references()) for a in arguments
+  ]
+  print(f"- {arguments[0]}\n+ {arguments[1]}\n")
+  print(differences(*nodes) or "They are equal.")
 
 
 def compared(
@@ -77,6 +100,13 @@ def compared(
 @COMMAND.does
 def main() -> None:
   """Entry point."""
+  if _CONFIGS.value is not None:
+    if _OURS.value or _THEIRS.value:
+      raise UsageError("--configs stands alone, without --ours and --theirs")
+    print_differences(_CONFIGS.value)
+    return
+  if not (_OURS.value and _THEIRS.value):
+    raise UsageError("give --ours and --theirs, or --configs A B")
   found = compared(
     _OURS.value,
     _THEIRS.value,
