@@ -116,7 +116,6 @@ def print_one(model: Recommender) -> None:
   print(
     f"\nRecommended next ({len(answer)} items"
     + (", the most popular ones" if popular else "")
-    + (f" of {_K.value}: no others are left" * (len(answer) < _K.value))
     + ")"
   )
   for place, row in enumerate(answer.iter_rows(named=True), start=1):

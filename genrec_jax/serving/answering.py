@@ -73,7 +73,10 @@ class Answering:
           mine = None if allowed is None else allowed[rows]
         ids, scores, _ = search(some, k, mine)
         ids_BK[rows], scores_BK[rows] = np.asarray(ids), np.asarray(scores)
-    return Found(ids_BK, scores_BK, by_model_B)
+    left_B = np.full(len(requests), self.catalog.num_items)
+    if allowed is not None:
+      left_B = allowed.count()
+    return Found(ids_BK, scores_BK, by_model_B, left_B)
 
   def of_users(
     self, requests: Requests, found: Found

@@ -25,4 +25,5 @@ class Neighbours:
     ids, scores, _ = self._index.search(
       self._unit_vectors[item : item + 1], k, allowed
     )
-    return Found(np.asarray(ids), np.asarray(scores), np.ones(1, bool))
+    left = np.array([self._index.num_items - 1])
+    return Found(np.asarray(ids), np.asarray(scores), np.ones(1, bool), left)

@@ -17,6 +17,7 @@ import dataclasses
 import functools
 import os
 from typing import Any
+import warnings
 
 import jax
 from jaxtyping import Float
@@ -34,7 +35,7 @@ from genrec_jax.data.schema import Record
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.serving.answering import Answering
 from genrec_jax.serving.asking import Asking
-from genrec_jax.serving.found import Found
+from genrec_jax.serving.found import Found, Shortage
 from genrec_jax.serving.item_filter import ItemFilter
 from genrec_jax.serving.neighbours import Neighbours
 from genrec_jax.serving.ranker import Ranker
@@ -166,7 +167,8 @@ class Recommender:
     one = histories is None
     if one == (user is None and history is None):
       raise ValueError("give user, history or both, or histories alone")
-    k, wanted = self._at_most(k), self._wanted(allow, deny, where)
+    asked, wanted = k, self._wanted(allow, deny, where)
+    k = self._at_most(k)
     records = [
       self._asking.record(user, items, strict=strict, request_time=request_time)
       for items in ([history] if one else histories)
@@ -176,11 +178,13 @@ class Recommender:
       batch = records[start : start + self.batch_size]
       requests = self._asking.requests(batch, request_time)
       found.append(self._found(requests, k, filter_history, wanted))
-    if one:
-      return found[0].one(self.catalog)
     if not found:
       raise ValueError("histories is empty: there is nobody to recommend to")
-    table, number = Found.of(found).table(self.catalog)
+    whole = Found.of(found)
+    self._say_why([whole.shortage()], asked, wanted)
+    if one:
+      return whole.one(self.catalog)
+    table, number = whole.table(self.catalog)
     return table.insert_column(0, pl.Series("history", number))
 
   def history(
@@ -232,23 +236,28 @@ class Recommender:
         and withheld_item_id are added; a user has a list for each.
       allow, deny, where, filter_history: as in `recommend`.
     """
-    k, wanted = self._at_most(k), self._wanted(allow, deny, where)
+    asked, wanted = k, self._wanted(allow, deny, where)
+    k, short = self._at_most(k), []
     if as_of is not None:
       for requests in iter_requests(self.histories, as_of, self.batch_size):
         found = self._found(requests, k, filter_history, wanted, always=True)
+        short.append(found.shortage())
         table, row = self._answering.of_users(requests, found)
         items = [self.catalog.ids[i] for i in requests.target[row]]
         yield table.with_columns(
           event=pl.Series(requests.event[row]),
           withheld_item_id=pl.Series(items, dtype=pl.String),
         )
+      self._say_why(short, asked, wanted)
       return
     for start in range(0, len(self.histories), self.batch_size):
       stop = min(start + self.batch_size, len(self.histories))
       records = [self.histories[user] for user in range(start, stop)]
       requests = self._asking.requests(records)
       found = self._found(requests, k, filter_history, wanted)
+      short.append(found.shortage())
       yield self._answering.of_users(requests, found)[0]
+    self._say_why(short, asked, wanted)
 
   def evaluate(self) -> pl.DataFrame:
     """Returns part, method and metrics of the model and its baselines.
@@ -284,6 +293,22 @@ class Recommender:
       ValueError: an unknown id, or no events.
     """
     return self._asking.record(user, history, strict=True)
+
+  def _say_why(
+    self, parts: Sequence[Shortage], k: int, wanted: ItemMask | None
+  ) -> None:
+    """Warns of lists with fewer than k items."""
+    if not parts:
+      return
+    whole = Shortage(
+      np.concatenate([part.count_B for part in parts]),
+      np.concatenate([part.left_B for part in parts]),
+    )
+    num_items = self.catalog.num_items
+    left = num_items if wanted is None else int(wanted.count()[0])
+    why = whole.why(k, num_items, left)
+    if why:
+      warnings.warn(why, stacklevel=3)
 
   def _at_most(self, k: int) -> int:
     if k < 1:

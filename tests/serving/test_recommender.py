@@ -17,8 +17,13 @@ from genrec_jax.data.schema import RawLog
 from genrec_jax.data.splits import LeaveOneOut
 from genrec_jax.report.retrieval.workdir import example_of
 from genrec_jax.retrieval.brute_force import BruteForce
+from genrec_jax.serving.found import Shortage
 from genrec_jax.serving.recommender import Recommender
 
+# Nine items are few for most of what is asked here.
+pytestmark = pytest.mark.filterwarnings(
+  "ignore:[0-9]+ of (k=|[0-9]+ lists):UserWarning"
+)
 _START = 1_600_000_000
 _V = 9
 
@@ -270,6 +275,41 @@ def test_lists_as_of_an_evaluation_withhold_its_targets(made):
       (withheld,) = set(rows["withheld_item_id"])
       assert withheld == items[events]
       assert not set(rows["item_id"]) & set(items[:events])
+
+
+@pytest.mark.parametrize(
+  ("asked", "why"),
+  [
+    (
+      {"k": 50},
+      "8 of k=50 items: the catalogue has 9 items, it",
+    ),
+    ({"k": 9}, "8 of k=9 items: items of the history are left"),
+    (
+      {"k": 4, "where": {"size": 2}},
+      "2 of k=4 items: the filters leave 3, items of the hist",
+    ),
+    (
+      {"k": 4, "allow": ["film1", "film2"]},
+      "2 of k=4 .*filters leave 2[.]$",
+    ),
+  ],
+)
+def test_fewer_than_k_say_why(made, asked, why):
+  model, _ = made
+  with pytest.warns(UserWarning, match=why):
+    model.recommend(history=["film5"], **asked)
+  with pytest.warns(UserWarning, match="1 of 2 lists have fewer than k=9"):
+    asked = {"k": 9, "filter_history": True}
+    model.recommend(histories=[["film5"], []], **asked)
+  with pytest.warns(UserWarning, match="6 of 6 lists have fewer than k=9"):
+    list(model.recommend_all(k=9))
+
+
+def test_a_search_that_finds_no_others_is_named(made):
+  shown = Shortage(np.array([2, 5]), np.array([9, 9]))
+  assert "the search found no others" in shown.why(5, 9, 9)
+  assert shown.why(2, 9, 9) == ""
 
 
 def test_whoever_has_had_everything_gets_nothing(made):

@@ -135,6 +135,7 @@ def test_it_stands_where_a_retriever_does(histories):
   assert listed["action"].tolist() == [0, 0]
 
 
+@pytest.mark.filterwarnings("ignore:1 of k=")
 def test_strangers_and_given_histories_are_ranked_too(histories):
   ranker = formula_ranker(histories)
   popular = MostPopular(Catalog(histories.directory).count)

@@ -13,6 +13,7 @@ every bar is over the same requests; intervals resample users.
 from collections.abc import Mapping, Sequence
 import pathlib
 from typing import Any
+import warnings
 
 from jaxtyping import Bool, Float, Int
 import numpy as np
@@ -217,10 +218,14 @@ def example_of(model: Recommender, user: str | None, k: int = 10) -> Example:
     )
     for row in history.iter_rows(named=True)
   ]
+  with warnings.catch_warnings():
+    # The page says itself where there are fewer.
+    warnings.simplefilter("ignore", UserWarning)
+    answer = model.recommend(user=user, k=k)
   suggestions = [
     Suggestion(
       row["title"], _detail(model.catalog, row["item_id"]), row["score"]
     )
-    for row in model.recommend(user=user, k=k).iter_rows(named=True)
+    for row in answer.iter_rows(named=True)
   ]
   return Example(user, events, suggestions)
