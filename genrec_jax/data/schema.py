@@ -74,6 +74,15 @@ class RawLog:
   explain: Callable[[Exception], str] | None = None
 
 
+def later(default: Any) -> Any:
+  """A field of a source that came after data had been prepared with it.
+
+  At its default it says nothing of the source, so that data prepared before it
+  are still what a config asks for.
+  """
+  return dataclasses.field(default=default, metadata={"later": True})
+
+
 @runtime_checkable
 class Source(Protocol):
   """Where a log comes from; it may be a FileSource or a RemoteSource too."""

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Features of items, users and moments, as rows of tables."""
 
-from genrec_jax.data.features.encoders import Hashed, Percentiles, Vocabulary
+from genrec_jax.data.features.encoders import (
+  ByType,
+  Hashed,
+  Percentiles,
+  Vocabulary,
+)
 from genrec_jax.data.features.feature_set import FeatureSet
 from genrec_jax.data.features.features import Feature
 
 __all__ = [
+  "ByType",
   "Feature",
   "FeatureSet",
   "Hashed",

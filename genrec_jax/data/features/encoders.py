@@ -4,6 +4,7 @@
     Vocabulary    0 missing   1 unseen or rare   2.. the most common values
     Hashed        0 missing   1 + crc32(text) mod size
     Percentiles   0 missing   1 + floor(buckets F(x))   last: one heavy value
+    ByType        Percentiles of numbers, Vocabulary of text
 
 F(x) is the share of training values below x, so equal values share a bucket
 and every order-preserving change of scale leaves the buckets as they are. A
@@ -56,6 +57,11 @@ def missing(values: np.ndarray) -> Bool[np.ndarray, "n"]:
   if values.dtype == object:
     return np.array([value is None for value in values], bool)
   return np.isnan(values)
+
+
+def _example(values: np.ndarray) -> str:
+  """A text among values, in few characters."""
+  return next((value for value in values if value is not None), "")[:40]
 
 
 def _positive(name: str, value: int, least: int = 1) -> None:
@@ -178,8 +184,8 @@ class Percentiles:
     """
     if values.dtype == object:
       raise ValueError(
-        "percentiles need numbers, and this feature is text: use a Vocabulary"
-        " or Hashed for it."
+        "percentiles need numbers, and this is text, such as"
+        f" {_example(values)!r}: use a Vocabulary or Hashed for it."
       )
     there = ~np.isnan(values) & (counts > 0)
     found, place = np.unique(values[there], return_inverse=True)
@@ -196,6 +202,45 @@ class Percentiles:
     ends = np.arange(1, self.buckets) * weight.sum()
     edges = found[np.searchsorted(at, ends, side="left")]
     return FittedPercentiles(edges, heavy, self.buckets)
+
+
+@dataclasses.dataclass(frozen=True)
+class ByType:
+  """Numbers and truth values by percentile, text by vocabulary.
+
+  For a column whose type only the data know: the table has rows for either.
+
+  Attributes:
+    size, min_count: see Vocabulary.
+    buckets: see Percentiles.
+  """
+
+  size: int = 8192
+  min_count: int = 1
+  buckets: int = 100
+
+  def __post_init__(self):
+    self._of_text, self._of_numbers  # noqa: B018 (both check their options)
+
+  @property
+  def _of_text(self) -> Vocabulary:
+    return Vocabulary(self.size, self.min_count)
+
+  @property
+  def _of_numbers(self) -> Percentiles:
+    return Percentiles(self.buckets)
+
+  @property
+  def rows(self) -> int:
+    """Of the larger of the two."""
+    return max(self._of_text.rows, self._of_numbers.rows)
+
+  def fit(
+    self, values: np.ndarray, counts: Int[np.ndarray, "n"]
+  ) -> FittedEncoder:
+    """By the type of the values."""
+    is_text = values.dtype == object
+    return (self._of_text if is_text else self._of_numbers).fit(values, counts)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -165,7 +165,10 @@ def _rows(features, own, attributes, counts):
   unseen = {}
   for place, feature in enumerate(features):
     values = _values(pl.Series(_named(feature, columns)))
-    fitted = feature.encoder.fit(values, counts)
+    try:
+      fitted = feature.encoder.fit(values, counts)
+    except ValueError as error:
+      raise ValueError(f"feature {feature.of!r}: {error}") from error
     rows[1:, place] = fitted.ids(values)
     unseen[feature.of] = fitted.num_unseen(values)
   return rows, unseen

@@ -171,7 +171,11 @@ def _describe(thing: Any) -> dict[str, Any]:
   """
   kind = type(thing)
   if dataclasses.is_dataclass(thing):
-    values = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
+    values = {
+      f.name: getattr(thing, f.name)
+      for f in dataclasses.fields(thing)
+      if not (f.metadata.get("later") and getattr(thing, f.name) == f.default)
+    }
   else:
     values = {k: v for k, v in vars(thing).items() if not k.startswith("_")}
   if seams.offers(thing, schema.FileSource):

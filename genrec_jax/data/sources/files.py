@@ -9,7 +9,8 @@
 One event a row, or, with `nested`, one session a line with a list of events.
 See data/sources/tables.py for formats, data/ids.py and data/times.py for what
 ids and times may be. Titles and attributes of items come from columns of the
-log (the first value that is there) or from an item file of its own.
+log (the first value that is there) or from an item file of its own, those of
+users from a user file; column_types.py says what types attributes have.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ import polars as pl
 
 from genrec_jax.core import checksums
 from genrec_jax.data import schema
-from genrec_jax.data.sources import tables
+from genrec_jax.data.sources import column_types, tables
 
 QUOTE_FIX = "quote='' (--config.data.quote=)"
 _ROLES = (
@@ -68,6 +69,9 @@ class Files:
     actions: vocabulary in a fixed order; None takes the sorted ones.
     items_path, items_item, items_title, items_attributes: an item file in any
       of the formats, its columns, and which others to keep (None = all).
+    items_types: types of attributes, such as "price=float" (text, int, float
+      or bool); of others they are those of the file, see column_types.py.
+    users_path, users_user, users_attributes, users_types: a user file likewise.
   """
 
   path: str
@@ -91,6 +95,11 @@ class Files:
   items_item: str = "item"
   items_title: str | None = "title"
   items_attributes: Sequence[str] | None = None
+  items_types: Sequence[str] = schema.later(())
+  users_path: str = schema.later("")
+  users_user: str = schema.later("user")
+  users_attributes: Sequence[str] | None = schema.later(None)
+  users_types: Sequence[str] = schema.later(())
 
   def __post_init__(self):
     # A command line has no None: --config.data.timestamp= gives ''.
@@ -113,12 +122,15 @@ class Files:
       raise ValueError(
         f"unit must be 's', 'ms', 'us', 'ns' or None, got {self.unit!r}."
       )
+    self._types("items")
+    self._types("users")
 
   def read(self) -> schema.RawLog:
     """Opens the log; rows are read later, as a stream.
 
     Raises:
-      ValueError: no such file, an empty or damaged one, a missing column.
+      ValueError: no such file, an empty or damaged one, a missing column, or an
+        attribute that does not fit its declared type.
     """
     roles = {role: getattr(self, role) for role in _ROLES}
     roles = {role: column for role, column in roles.items() if column}
@@ -137,6 +149,7 @@ class Files:
         pl.col(column).alias(role) for role, column in roles.items()
       ),
       items=self._item_file() if self.items_path else self._items(log),
+      users=self._user_file() if self.users_path else None,
       sources=self.checksums(),
       actions=None if self.actions is None else list(self.actions),
       timestamp_unit=self.unit,
@@ -144,11 +157,17 @@ class Files:
     )
 
   def checksums(self) -> dict[str, str]:
-    """File name -> sha256 of the log's files and of the item file."""
+    """File name -> sha256 of the log's files and of item and user files."""
     paths = tables.find(self.path)
-    if self.items_path:
-      paths += tables.find(self.items_path)
+    for path in (self.items_path, self.users_path):
+      if path:
+        paths += tables.find(path)
     return checksums.sha256(paths)
+
+  def _types(self, kind: str) -> dict[str, str]:
+    """Declared types of 'items' or 'users'."""
+    name = f"{kind}_types"
+    return column_types.declared(getattr(self, name), name)
 
   def _described(self) -> list[str]:
     """Columns of the log that describe the item."""
@@ -168,20 +187,48 @@ class Files:
     grouped = log.rows.group_by(
       pl.col(self.item).alias("item"), maintain_order=True
     ).agg(firsts)
-    return dataclasses.replace(log, rows=grouped).collect()
+    rows = dataclasses.replace(log, rows=grouped).collect()
+    return column_types.typed(log, rows, self.attributes, self._types("items"))
 
   def _item_file(self) -> pl.DataFrame:
     wanted = {"item": self.items_item}
     if self.items_title is not None:
       wanted["title"] = self.items_title
-    wanted |= {name: name for name in self.items_attributes or ()}
-    table = tables.open_table(self.items_path, wanted.values())
-    if self.items_attributes is None:
-      taken = set(wanted.values())
-      for name in table.rows.collect_schema().names():
-        if name not in taken:
-          wanted[name] = name
-    rows = table.rows.select(
-      pl.col(column).alias(name) for name, column in wanted.items()
+    return _described_by(
+      self.items_path, wanted, self.items_attributes, self._types("items")
     )
-    return dataclasses.replace(table, rows=rows).collect()
+
+  def _user_file(self) -> pl.DataFrame:
+    return _described_by(
+      self.users_path,
+      {"user": self.users_user},
+      self.users_attributes,
+      self._types("users"),
+    )
+
+
+def _described_by(
+  path: str,
+  roles: dict[str, str],
+  attributes: Sequence[str] | None,
+  types: dict[str, str],
+) -> pl.DataFrame:
+  """A file of items or users: its roles, and attributes in their types.
+
+  Args:
+    path: of the file.
+    roles: role -> column.
+    attributes: other columns to keep; None = all.
+    types: declared types of attributes.
+  """
+  table = tables.open_table(path, [*roles.values(), *(attributes or ())])
+  if attributes is None:
+    taken = set(roles.values())
+    names = table.rows.collect_schema().names()
+    attributes = [name for name in names if name not in taken]
+  wanted = {**roles, **{name: name for name in attributes}}
+  rows = table.rows.select(
+    pl.col(column).alias(name) for name, column in wanted.items()
+  )
+  collected = dataclasses.replace(table, rows=rows).collect()
+  return column_types.typed(table, collected, list(attributes), types)

@@ -26,7 +26,7 @@ import polars as pl
 from genrec_jax.core import checksums
 from genrec_jax.data import schema
 from genrec_jax.data.dataset.feedback import SEPARATOR, SKIP, UNTIMED
-from genrec_jax.data.sources import tables
+from genrec_jax.data.sources import column_types, tables
 
 # Column of the log -> action.
 SIGNALS = {
@@ -74,8 +74,8 @@ class KuaiRand:
     videos = _open(self._files("video_features_basic"), ("video_id",))
     return schema.RawLog(
       events=pl.concat(parts),
-      items=_numbers(videos).rename({"video_id": "item"}),
-      users=_numbers(users).rename({"user_id": "user"}),
+      items=_typed(videos).rename({"video_id": "item"}),
+      users=_typed(users).rename({"user_id": "user"}),
       sources=self.checksums(),
       dropped=dropped,
       timestamp_unit="us",
@@ -101,16 +101,13 @@ def _open(pattern: str, wanted: tuple[str, ...]) -> pl.DataFrame:
   return tables.open_table(pattern, wanted).collect()
 
 
-def _numbers(table: pl.DataFrame) -> pl.DataFrame:
-  """Columns of text as numbers, where all of their values are."""
-  for column in table:
-    for dtype in (pl.Int64, pl.Float64):
-      if column.dtype == pl.String:
-        parsed = column.cast(dtype, strict=False)
-        if parsed.null_count() == column.null_count():
-          table = table.with_columns(parsed)
-          break
-  return table
+def _typed(table: pl.DataFrame) -> pl.DataFrame:
+  """Columns of text as what their values are."""
+  return table.with_columns(
+    column_types.guessed(column)
+    for column in table
+    if column.dtype == pl.String
+  )
 
 
 def _joined(actions: list[pl.Expr]) -> pl.Expr:

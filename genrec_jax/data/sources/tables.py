@@ -48,6 +48,22 @@ class Table:
   separator: str = ","
   quote: str = '"'
   quote_fix: str = ""
+  columns: Sequence[str] | None = None
+  nested: str | None = None
+
+  def kinds(self) -> dict[str, Any]:
+    """Type of every column that the files give it; reads JSON lines once."""
+    try:
+      if self.format != "jsonl":
+        return dict(self.rows.collect_schema())
+      found = pl.scan_ndjson(self.paths, infer_schema_length=None)
+      types = dict(found.collect_schema())
+    except pl.exceptions.PolarsError as e:
+      raise ValueError(self.explain(e)) from None
+    inner = {}
+    if self.nested is not None:
+      inner = _inner(types, self.nested, self.paths[0])
+    return {**inner, **types}
 
   def collect(self) -> pl.DataFrame:
     """All rows.
@@ -118,7 +134,9 @@ def open_table(
     if path.suffix == ".gz":
       checksums.check_gzip(path)
   separator = separator or ("\t" if kind == "tsv" else ",")
-  table = Table(pl.LazyFrame(), paths, kind, separator, quote, quote_fix)
+  table = Table(
+    pl.LazyFrame(), paths, kind, separator, quote, quote_fix, columns, nested
+  )
   try:
     if kind == "parquet":
       rows = pl.scan_parquet(paths)

@@ -147,7 +147,7 @@ def test_an_item_file_gives_titles_and_attributes(tmp_path, name):
     {
       "sku": ["2", "007", "9"],
       "label": ["Two", "Bond", "Nine"],
-      "price": ["1", "2", "3"],
+      "price": [1, 2, 3],
       "colour": ["r", "g", "b"],
     }
   )
@@ -161,7 +161,7 @@ def test_an_item_file_gives_titles_and_attributes(tmp_path, name):
   source = Files(str(log), timestamp=None, items_path=str(path), **roles)
   table = encode(source.read()).items
   assert table["title"].to_list() == ["Bond", "Two", ""]
-  assert table["price"].to_list() == ["2", "1", None]
+  assert table["price"].to_list() == [2, 1, None]
   assert table["colour"].to_list() == ["g", "r", None]
   assert set(source.checksums()) == {"log.csv", name}
   narrow = Files(
