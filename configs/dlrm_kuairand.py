@@ -31,7 +31,7 @@ from genrec_jax.core.build import build
 _VARIANTS = ("quicktest", "no_history", "affinity", "fm")
 
 
-def _match(c: ConfigDict) -> None:
+def match_features(c: ConfigDict) -> None:
   """Makes the system's tables those of the layout's features."""
   layout = build(c.pipeline.layout)
   for name in (
@@ -85,7 +85,7 @@ def kuairand_rows(name: str, variants: Set[str], system: dict) -> ConfigDict:
   c.train = kuairand.train_options(steps=1000, half_epoch=80)
   if "quicktest" in variants:
     _quicktest(c)
-  _match(c)
+  match_features(c)
   return c
 
 

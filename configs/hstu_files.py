@@ -18,9 +18,8 @@ hstu_movielens.py those that switch biases and `global_time`.
 """
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 
-from configs import common, hstu_movielens
+from configs import common, files, hstu_movielens
 
 _VARIANTS = (
   "quicktest",
@@ -38,35 +37,12 @@ def get_config(arg: str = "") -> ConfigDict:
   shared = variants - {"quicktest", "small"}
   c = hstu_movielens.get_config("-".join(shared))
   c.name = "-".join(["hstu_files", *sorted(variants - {"quicktest"})])
-  c.data = {
-    "name": "sources.Files",
-    "path": "",
-    "user": "user",
-    "item": "item",
-    "timestamp": "timestamp",
-    "action": placeholder(str),
-    "value": placeholder(str),
-    "request": placeholder(str),
-    "order": placeholder(str),
-    "title": placeholder(str),
-    "attributes": (),
-    "unit": placeholder(str),
-    "nested": placeholder(str),
-    "format": placeholder(str),
-    "separator": placeholder(str),
-    "columns": placeholder(tuple),
-    "quote": '"',
-    "actions": placeholder(tuple),
-    "items_path": "",
-    "items_item": "item",
-    "items_title": "title",
-    "items_attributes": placeholder(tuple),
-  }
+  c.data = files.data()
   c.objective.negatives = {
     "name": "objectives.UniformShared",
     "count": 1024,
   }
-  c.train = common.train_options(steps=20_000, eval_every_steps=250, patience=5)
+  c.train = files.long_training()
   if "small" in variants:
     _small(c)
   if "quicktest" in variants:
@@ -77,17 +53,10 @@ def get_config(arg: str = "") -> ConfigDict:
 def _small(c: ConfigDict) -> None:
   """A model that learns something within a minute on two CPU cores."""
   c.title = "HSTU (small)"
-  length, width = 64, 32
-  c.pipeline.layout.max_length = c.pipeline.row_length = length
-  c.pipeline.batch_size = 32
-  c.system.width = width
-  c.system.num_positions = c.system.backbone.num_positions = length
+  files.small_next_item(c)
+  length, width = c.system.num_positions, c.system.width
   c.system.backbone.update(
-    num_heads=1, key_width=width, value_width=width, num_layers=2
+    num_positions=length, key_width=width, value_width=width
   )
   if "normalizer" in c.system.backbone.attention:
     c.system.backbone.attention.normalizer = float(length)
-  c.objective.negatives.count = 256
-  c.optimizer.update(learning_rate=3e-3, warmup_steps=50)
-  c.train.update(steps=300, eval_every_steps=100)
-  c.train.eval_users = 1_000

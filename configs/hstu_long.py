@@ -23,7 +23,7 @@ configs/hstu_files.py.
 
 from ml_collections import ConfigDict
 
-from configs import common, hstu_files
+from configs import common, files
 
 _VARIANTS = ("quicktest", "whole")
 
@@ -68,7 +68,7 @@ def get_config(arg: str = "") -> ConfigDict:
   c.title = common.title("HSTU", variants, {"whole": "whole histories"})
   c.seed = 0
   c.prepared = ""
-  c.data = hstu_files.get_config().data
+  c.data = files.data()
   c.split = common.leave_one_out()
   c.filter = common.filter_options()
   c.pipeline = {

@@ -22,7 +22,7 @@ which is no sensible way to make a log of that size.
 
 from ml_collections import ConfigDict
 
-from configs import common, hstu_files
+from configs import common, files
 
 _VARIANTS = ("quicktest", "files")
 
@@ -75,7 +75,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "seed": 0,
   }
   if "files" in variants:
-    c.data = hstu_files.get_config().data
+    c.data = files.data()
   c.split = common.global_time()
   c.filter = common.filter_options()
   c.pipeline = {

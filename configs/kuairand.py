@@ -36,7 +36,8 @@ _AFFINITY = (
 )
 
 
-def _feature(of: str, encoder: str, **options) -> dict:
+def feature(of: str, encoder: str, **options) -> dict:
+  """A feature by name, and what makes rows of its values."""
   return {
     "name": "features.Feature",
     "of": of,
@@ -49,22 +50,22 @@ def feature_list(affinity: bool = False) -> tuple[dict, ...]:
   numbers = (*_NUMBERS, *_COUNTS, *(_AFFINITY if affinity else ()))
   # A value that training met once teaches the row of the unseen.
   return (
-    *(_feature(of, "Vocabulary", size=8192, min_count=2) for of in _IDS),
-    _feature("user.id", "Vocabulary", size=32_768, min_count=2),
-    *(_feature(of, "Vocabulary", size=128) for of in _CATEGORIES),
-    *(_feature(of, "Percentiles", buckets=100) for of in numbers),
+    *(feature(of, "Vocabulary", size=8192, min_count=2) for of in _IDS),
+    feature("user.id", "Vocabulary", size=32_768, min_count=2),
+    *(feature(of, "Vocabulary", size=128) for of in _CATEGORIES),
+    *(feature(of, "Percentiles", buckets=100) for of in numbers),
   )
 
 
 def quick_feature_list() -> tuple[dict, ...]:
   """The same of the simulator's items, users and actions."""
   return (
-    _feature("item.id", "Vocabulary", size=100),
-    _feature("item.category", "Vocabulary", size=32),
-    _feature("item.price", "Percentiles", buckets=20),
-    _feature("user.id", "Hashed", size=64),
-    _feature("context.hour", "Vocabulary", size=24),
-    _feature("context.past_cart", "Percentiles", buckets=20),
+    feature("item.id", "Vocabulary", size=100),
+    feature("item.category", "Vocabulary", size=32),
+    feature("item.price", "Percentiles", buckets=20),
+    feature("user.id", "Hashed", size=64),
+    feature("context.hour", "Vocabulary", size=24),
+    feature("context.past_cart", "Percentiles", buckets=20),
   )
 
 

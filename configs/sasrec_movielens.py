@@ -26,7 +26,14 @@ def get_config(arg: str = "") -> ConfigDict:
   c = hstu_movielens.get_config("-".join(variants - {"quicktest"}))
   c.name = "-".join(["sasrec_movielens", *sorted(variants - {"quicktest"})])
   c.title = common.title("SASRec", variants, {"20m": "4 layers"})
-  width, layers, heads = (256, 4, 4) if "20m" in variants else (50, 2, 1)
+  sasrec(c, *((256, 4, 4) if "20m" in variants else (50, 2, 1)))
+  if "quicktest" in variants:
+    common.quicktest(c)
+  return c
+
+
+def sasrec(c: ConfigDict, width: int, layers: int, heads: int) -> None:
+  """Makes the backbone of a config SASRec's."""
   c.system.position_init_std = width**-0.5
   c.system.backbone = ConfigDict(
     {
@@ -38,6 +45,3 @@ def get_config(arg: str = "") -> ConfigDict:
     }
   )
   common.share_dtype(c)
-  if "quicktest" in variants:
-    common.quicktest(c)
-  return c

@@ -16,7 +16,7 @@ import numpy as np
 
 from genrec_jax.bench.decoding import skewed_codes
 from genrec_jax.bench.pipeline import EPOCH_SECONDS, SimulatedHistories
-from genrec_jax.data.dataset.feedback import SKIP
+from genrec_jax.data.action_text import SKIP
 from genrec_jax.data.layouts.next_item import NextItem
 from genrec_jax.data.layouts.ranking import RequestLayout
 from genrec_jax.data.layouts.semantic_id_prefixes import TokenPrefixes

@@ -27,6 +27,7 @@ import numpy as np
 import polars as pl
 
 from genrec_jax.core import atomic, crc, sealed
+from genrec_jax.data.action_log import ActionLog
 
 SCHEMA_VERSION = 1
 FIELDS = {
@@ -57,6 +58,8 @@ class RawLog:
     actions: vocabulary in a fixed order; None takes the sorted ones.
     extras: file name -> bytes to lay beside the histories.
     timestamp_unit: 's', 'ms', 'us', 'ns', or None to recognise it.
+    action_log: the rule by which rows of actions become impressions; None
+      leaves them as they are.
     explain: turns an error met while events are read into a message that says
       where.
   """
@@ -72,6 +75,7 @@ class RawLog:
   users: pl.DataFrame | None = None
   timestamp_unit: str | None = None
   explain: Callable[[Exception], str] | None = None
+  action_log: ActionLog | None = None
 
 
 def later(default: Any) -> Any:
@@ -113,7 +117,8 @@ class Manifest:
   Attributes:
     counts: {"in": rows read, "out": events kept, "dropped": {reason: n},
       ...}, where in = out + sum of dropped; "user_table" is there where the
-      source has one, with the same keys as item_table has for items.
+      source has one, with the same keys as item_table has for items;
+      "impressions" where rows of actions became some (data/prepare/labels.py).
     fields: name -> dtype of the arrays of a record, in their order on disk.
     epoch_seconds: unix seconds at time 0 = the earliest event, or 29 years
       before the last one where that is later; None where the source has no

@@ -16,7 +16,8 @@ from jaxtyping import Bool, Float
 import numpy as np
 
 from genrec_jax.core.suggest import choices_hint
-from genrec_jax.data.dataset.feedback import SEPARATOR, SKIP, UNTIMED, Feedback
+from genrec_jax.data.action_text import MARKS, SEPARATOR, SKIP, UNTIMED
+from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.schema import Record
 
 Fields = Mapping[str, int | float]
@@ -98,9 +99,9 @@ class Actions:
       )
 
     def key(index):
-      did_T = bound.masks[index] >> np.arange(bound.num_tasks) & 1
+      did_T = bound.done_masks[index] >> np.arange(bound.num_tasks) & 1
       likelihood = np.where(did_T, probabilities_T, 1 - probabilities_T).prod()
-      said = _single(self.vocabulary[index]) - {SKIP, UNTIMED}
+      said = _single(self.vocabulary[index]) - MARKS
       return float(likelihood), -len(said)
 
     return {"action": max(fits, key=key)}

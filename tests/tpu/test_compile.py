@@ -16,11 +16,13 @@ from tests import commands
 from tests.config_parts import with_every_part
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Shared parts; codes and no system; and what is another config on other data.
+_NOTHING_NEW = (
+  *("__init__", "common", "files", "kuairand", "rqkmeans_amazon"),
+  *("ranker_files", "sasrec_files", "tiger_files"),
+)
 _CONFIGS = sorted(
-  p.stem
-  for p in (_ROOT / "configs").glob("*.py")
-  # The last has nothing to compile: it makes codes, and trains no system.
-  if p.stem not in ("__init__", "common", "kuairand", "rqkmeans_amazon")
+  p.stem for p in (_ROOT / "configs").glob("*.py") if p.stem not in _NOTHING_NEW
 )
 _VECTORS = {"train", "query", "items", "retrieve"}
 # All that is trained on this log scores its impressions.

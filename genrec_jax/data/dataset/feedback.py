@@ -8,8 +8,11 @@ A record's `action` is everything the user did with an item, actions joined by
 "|"; index 0 is the empty text, nothing known. An impression without any signal
 has an action of its own ("skip"), so that it differs from what nobody observed.
 The action "untimed" marks an event whose time is not known: it may be read as
-history and is never asked about. Where the log has a number and no actions
-(ratings), `min_value` makes one task of it: bit 0 is value >= min_value.
+history and is never asked about; so does "unasked" of one at a known time.
+"view|later:cart" is an impression that a cart followed: a label, but not what
+was done at the time, so whoever reads a history before the cart must not see
+it. Where the log has a number and no actions (ratings), `min_value` makes one
+task of it: bit 0 is value >= min_value.
 """
 
 from collections.abc import Sequence
@@ -19,11 +22,15 @@ from jaxtyping import Bool, Int
 import numpy as np
 
 from genrec_jax.core.suggest import choices_hint
+from genrec_jax.data.action_text import (
+  LATER,
+  MARKS,
+  SEPARATOR,
+  UNASKED,
+  UNTIMED,
+)
 from genrec_jax.data.schema import Record
 
-SEPARATOR = "|"
-SKIP = "skip"
-UNTIMED = "untimed"
 # An int32 mask has a sign bit.
 _MAX_TASKS = 31
 
@@ -39,14 +46,18 @@ class BoundFeedback:
 
   Attributes:
     tasks: bit t of a mask is tasks[t].
-    masks: of every action index.
+    masks: of every action index, what followed included.
+    done_masks: of what was done at the time alone.
     untimed_actions: whether an action index says "untimed".
+    unasked_actions: likewise "unasked".
     min_value: see Feedback.
   """
 
   tasks: tuple[str, ...]
   masks: tuple[int, ...]
+  done_masks: tuple[int, ...]
   untimed_actions: tuple[bool, ...]
+  unasked_actions: tuple[bool, ...]
   min_value: float | None = None
 
   @property
@@ -55,9 +66,18 @@ class BoundFeedback:
     return len(self.tasks)
 
   def bits(self, record: Record) -> Int[np.ndarray, "L"]:
-    """Bit mask of the tasks of every event; 0 where nothing is known."""
+    """Labels of every event as a bit mask; 0 where nothing is known."""
+    return self._bits(record, self.masks)
+
+  def done(self, record: Record) -> Int[np.ndarray, "L"]:
+    """Likewise what was done at the event's own time: all a history shows."""
+    return self._bits(record, self.done_masks)
+
+  def _bits(
+    self, record: Record, masks: tuple[int, ...]
+  ) -> Int[np.ndarray, "L"]:
     if self.min_value is None:
-      return np.array(self.masks, np.int32)[_action(record)]
+      return np.array(masks, np.int32)[_action(record)]
     # A missing value is NaN, which is at least nothing.
     return (_value(record) >= self.min_value).astype(np.int32)
 
@@ -75,7 +95,10 @@ class BoundFeedback:
 
   def asked(self, record: Record) -> Bool[np.ndarray, "L"]:
     """Whether an event can be asked about: labelled, and at a known time."""
-    return self.known(record) & ~self.untimed(record)
+    asked = self.known(record) & ~self.untimed(record)
+    if "action" in record:
+      asked &= ~np.array(self.unasked_actions, bool)[record["action"]]
+    return asked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,8 +138,11 @@ class Feedback:
     Raises:
       ValueError: a task that is none of the actions.
     """
-    single = [set(action.split(SEPARATOR)) for action in actions]
-    known = sorted(set().union(*single) - {"", SKIP, UNTIMED})
+    done = [frozenset(action.split(SEPARATOR)) for action in actions]
+    single = [
+      frozenset(name.removeprefix(LATER) for name in found) for found in done
+    ]
+    known = sorted(frozenset().union(*single) - MARKS)
     if self.min_value is None:
       for task in self.tasks:
         if task not in known:
@@ -124,12 +150,17 @@ class Feedback:
           raise ValueError(f"the data set has no action {task!r}.{hint}")
     return BoundFeedback(
       tasks=self.tasks,
-      masks=tuple(
-        sum((task in found) << bit for bit, task in enumerate(self.tasks))
-        for found in single
-      ),
+      masks=self._masks(single),
+      done_masks=self._masks(done),
       untimed_actions=untimed_actions(actions),
+      unasked_actions=tuple(UNASKED in found for found in done),
       min_value=self.min_value,
+    )
+
+  def _masks(self, names: Sequence[frozenset[str]]) -> tuple[int, ...]:
+    return tuple(
+      sum((task in found) << bit for bit, task in enumerate(self.tasks))
+      for found in names
     )
 
 

@@ -64,7 +64,7 @@ def affinity(
     over_NL = np.arange(len(theirs_L))[None, :] < moments.ends[:, None]
     same_NL = over_NL & (theirs_L[None, :] == mine_N[:, None])
     if task is not None:
-      same_NL &= (feedback.bits(moments.record) >> task & 1 > 0)[None, :]
+      same_NL &= (feedback.done(moments.record) >> task & 1 > 0)[None, :]
     return np.where(mine_N > 0, same_NL.sum(axis=1), np.nan)
 
   return count

@@ -125,7 +125,7 @@ def _events(moments, clock, feedback):
 def _past(task: int):
   def count(moments, clock, feedback):
     del clock
-    has = feedback.bits(moments.record) >> task & 1
+    has = feedback.done(moments.record) >> task & 1
     return np.concatenate([[0.0], np.cumsum(has)])[moments.ends]
 
   return count

@@ -232,7 +232,7 @@ class PointwiseRows(BaseLayout):
   def _before(self, rows: np.ndarray, moments: Moments) -> None:
     """Fills in the columns after the shared ones: what came before."""
     length = self.history_length
-    bits = self.bound_shown.bits(moments.record)
+    bits = self.bound_shown.done(moments.record)
     for row, end in zip(rows, moments.ends, strict=True):
       last = slice(max(0, end - length), end)
       count = last.stop - last.start

@@ -105,7 +105,7 @@ class RequestEvents:
     gap[: base + 1] = UNKNOWN_GAP
     return cls(
       item=record["item"],
-      shown=shown.bits(record) if known else nothing,
+      shown=shown.done(record) if known else nothing,
       label=feedback.bits(record) if known else nothing,
       asked=feedback.asked(record) if known else nothing > 0,
       time=time[start:].astype(np.int32),

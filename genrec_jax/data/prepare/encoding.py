@@ -21,7 +21,12 @@ import polars as pl
 from tqdm import tqdm
 
 from genrec_jax.data import schema
-from genrec_jax.data.prepare import attributes, events as events_lib, filters
+from genrec_jax.data.prepare import (
+  attributes,
+  events as events_lib,
+  filters,
+  labels,
+)
 
 _INT32_MAX = 2**31 - 1
 # 29 years, and two more until request_events' times end.
@@ -141,6 +146,8 @@ def encode(
 
     _next(bar, "filter")
     log, counts["duplicates"] = _without_copies(log, dropped, deduplicate)
+    if raw.action_log is not None:
+      log, counts["impressions"] = labels.labelled(log, raw.action_log)
     keep, rare = filters.frequent(
       log.user,
       log.item,

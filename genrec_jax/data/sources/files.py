@@ -20,7 +20,8 @@ import polars as pl
 
 from genrec_jax.core import checksums
 from genrec_jax.data import schema
-from genrec_jax.data.sources import column_types, tables
+from genrec_jax.data.action_log import ActionLog
+from genrec_jax.data.sources import column_types, signals, tables
 
 QUOTE_FIX = "quote='' (--config.data.quote=)"
 _ROLES = (
@@ -72,6 +73,11 @@ class Files:
     items_types: types of attributes, such as "price=float" (text, int, float
       or bool); of others they are those of the file, see column_types.py.
     users_path, users_user, users_attributes, users_types: a user file likewise.
+    signals: columns of a log of impressions, each true or above 0 where the
+      user did what its name says; they take the place of `action`.
+    impressions: actions of a log with a row per action, the weakest first: its
+      rows become impressions, and stronger actions on the same item within
+      window_hours are their labels (data/action_log.py; visit_minutes too).
   """
 
   path: str
@@ -100,6 +106,10 @@ class Files:
   users_user: str = schema.later("user")
   users_attributes: Sequence[str] | None = schema.later(None)
   users_types: Sequence[str] = schema.later(())
+  signals: Sequence[str] = schema.later(())
+  impressions: Sequence[str] = schema.later(())
+  window_hours: float = schema.later(24.0)
+  visit_minutes: float = schema.later(30.0)
 
   def __post_init__(self):
     # A command line has no None: --config.data.timestamp= gives ''.
@@ -124,6 +134,17 @@ class Files:
       )
     self._types("items")
     self._types("users")
+    if self.signals and (self.action or self.impressions):
+      raise ValueError(
+        f"signals={tuple(self.signals)} say what came of an impression, so that"
+        " there is no `action`, nor are there `impressions` to make: drop one."
+      )
+    if self.impressions and not (self.action and self.timestamp):
+      raise ValueError(
+        "impressions are made of rows of actions: `action` and `timestamp` must"
+        " name their columns."
+      )
+    self._action_log()
 
   def read(self) -> schema.RawLog:
     """Opens the log; rows are read later, as a stream.
@@ -136,7 +157,7 @@ class Files:
     roles = {role: column for role, column in roles.items() if column}
     log = tables.open_table(
       self.path,
-      [*roles.values(), *self._described()],
+      [*roles.values(), *self.signals, *self._described()],
       format=self.format,
       separator=self.separator,
       columns=self.columns,
@@ -144,16 +165,18 @@ class Files:
       nested=self.nested,
       quote_fix=QUOTE_FIX,
     )
+    events = {role: pl.col(column) for role, column in roles.items()}
+    if self.signals:
+      events["action"] = signals.action_of(log, self.signals)
     return schema.RawLog(
-      events=log.rows.select(
-        pl.col(column).alias(role) for role, column in roles.items()
-      ),
+      events=log.rows.select(**events),
       items=self._item_file() if self.items_path else self._items(log),
       users=self._user_file() if self.users_path else None,
       sources=self.checksums(),
       actions=None if self.actions is None else list(self.actions),
       timestamp_unit=self.unit,
       explain=log.explain,
+      action_log=self._action_log(),
     )
 
   def checksums(self) -> dict[str, str]:
@@ -163,6 +186,13 @@ class Files:
       if path:
         paths += tables.find(path)
     return checksums.sha256(paths)
+
+  def _action_log(self) -> ActionLog | None:
+    if not self.impressions:
+      return None
+    return ActionLog(
+      tuple(self.impressions), self.window_hours, self.visit_minutes
+    )
 
   def _types(self, kind: str) -> dict[str, str]:
     """Declared types of 'items' or 'users'."""

@@ -25,8 +25,9 @@ import polars as pl
 
 from genrec_jax.core import checksums
 from genrec_jax.data import schema
-from genrec_jax.data.dataset.feedback import SEPARATOR, SKIP, UNTIMED
+from genrec_jax.data.action_text import SKIP, UNTIMED
 from genrec_jax.data.sources import column_types, tables
+from genrec_jax.data.sources.signals import joined
 
 # Column of the log -> action.
 SIGNALS = {
@@ -110,11 +111,6 @@ def _typed(table: pl.DataFrame) -> pl.DataFrame:
   )
 
 
-def _joined(actions: list[pl.Expr]) -> pl.Expr:
-  """The actions that are there, as one text."""
-  return pl.concat_str(actions, separator=SEPARATOR, ignore_nulls=True)
-
-
 def _impressions(log: pl.DataFrame) -> pl.DataFrame:
   actions = [
     pl.when(pl.col(column).cast(pl.Int64) > 0).then(pl.lit(action))
@@ -127,7 +123,7 @@ def _impressions(log: pl.DataFrame) -> pl.DataFrame:
     user="user_id",
     item="video_id",
     timestamp=time * 1000,
-    action=_joined(actions).replace({"": SKIP}),
+    action=joined(actions).replace({"": SKIP}),
     value=pl.when(duration > 0).then(played).cast(pl.Float32),
     request=time,
   )
@@ -174,7 +170,7 @@ def _events_of_lists(
     user="user_id",
     item="video_id",
     timestamp=pl.col("end") - pl.col("back") + 1,
-    action=_joined([*actions, pl.lit(UNTIMED)]),
+    action=joined([*actions, pl.lit(UNTIMED)]),
     value=pl.lit(None, pl.Float32),
     # No impression has it: they are in milliseconds since 1970.
     request=pl.lit(0, pl.Int64),
