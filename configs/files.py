@@ -84,7 +84,7 @@ def long_training() -> dict:
 
 
 def short_training(c: ConfigDict) -> None:
-  """Learns something within a minute on two CPU cores, if the model is small."""
+  """300 steps: a small model learns something within a minute on a CPU."""
   c.train.update(steps=300, eval_every_steps=100, eval_users=1_000)
 
 

@@ -2,7 +2,7 @@
 """Rankers on your own event log: what a user does with an item that is shown.
 
     python scripts/run.py --workdir=runs/own \
-        --config=configs/ranker_files.py:din/shown=view/tasks=cart,buy/items=price,brand \
+        --config=configs/ranker_files.py:din/shown=view/tasks=cart,buy \
         --config.data.path=events.csv --config.data.user=visitor \
         --config.data.item=sku --config.data.timestamp=when \
         --config.data.action=what \

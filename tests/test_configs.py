@@ -98,10 +98,8 @@ def test_every_field_of_files_is_there_at_its_default():
   module = importlib.import_module("configs.hstu_files")
   node = check_config(module.get_config())["data"]
   assert node.pop("name") == "sources.Files"
-  assert {**node, "attributes": tuple(node["attributes"])} == {
-    **_fields(Files),
-    "path": "",
-  }
+  plain = {k: tuple(v) if isinstance(v, list) else v for k, v in node.items()}
+  assert plain == {**_fields(Files), "path": ""}
 
 
 @pytest.mark.parametrize(

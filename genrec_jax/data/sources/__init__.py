@@ -5,10 +5,12 @@ from genrec_jax.data.sources.amazon import Amazon2014
 from genrec_jax.data.sources.files import Files
 from genrec_jax.data.sources.kuairand import KuaiRand
 from genrec_jax.data.sources.movielens import MovieLens
+from genrec_jax.data.sources.tfds_dataset import TfdsDataset
 
 __all__ = [
   "Amazon2014",
   "Files",
   "KuaiRand",
   "MovieLens",
+  "TfdsDataset",
 ]

@@ -6,9 +6,9 @@
 
 Every rating is an event, whatever its value; value = the rating. Ratings keep
 their order in the file, which breaks ties in time. Titles and genres become
-the item table. With a path, the files are parsed here, by Polars. Without one,
-prepare() has TFDS download and prepare the set under WORKDIR/tfds (the builder
-in movielens_tfds.py, which parses by movielens_files.py too) and reads that.
+the item table. Both ways are one: prepare() has TFDS prepare the set under
+WORKDIR/tfds (the builder in movielens_tfds.py, which parses by
+movielens_files.py), from the file that is given or downloaded, and reads that.
 
 Source: F. M. Harper and J. A. Konstan, The MovieLens Datasets, 2015;
 https://grouplens.org/datasets/movielens/ (research use, no redistribution).
@@ -20,7 +20,7 @@ import pathlib
 
 from genrec_jax.core import checksums
 from genrec_jax.data import schema
-from genrec_jax.data.sources.movielens_files import FORMATS, parse, sources_of
+from genrec_jax.data.sources.movielens_files import FORMATS, sources_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,28 +43,24 @@ class MovieLens:
       )
 
   def read(self) -> schema.RawLog:
-    """Reads ratings and movies from `path`."""
-    if not self.path:
-      raise ValueError(
-        "MovieLens without a path is downloaded first: call"
-        " fetch(directory).read(), as prepare() does, or give path= a"
-        " GroupLens zip or folder."
-      )
-    ratings, movies = parse(self.variant, self.path)
-    return schema.RawLog(events=ratings, items=movies, sources=self.checksums())
+    """Never: TFDS prepares the set first."""
+    raise ValueError(
+      "MovieLens is prepared by TFDS first: call fetch(directory).read(), as"
+      " prepare() does."
+    )
 
   def fetch(self, directory: str | os.PathLike) -> schema.Source:
-    """The source to read: itself, or a download under `directory`/tfds.
+    """The source to read: what TFDS prepared under `directory`/tfds.
 
     Raises:
-      ValueError: the publisher cannot be reached; says how to give a path.
+      ValueError: a file that is not there, damaged or another; or the publisher
+        cannot be reached (says how to give a path).
     """
-    if self.path:
-      return self
-    # Imported here: it takes half a second, and most sources are paths.
+    # Imported here: it takes half a second.
     from genrec_jax.data.sources import movielens_tfds
 
-    return movielens_tfds.fetch(self.variant, pathlib.Path(directory) / "tfds")
+    place = pathlib.Path(directory) / "tfds"
+    return movielens_tfds.fetch(self.variant, place, self.path)
 
   def checksums(self) -> dict[str, str]:
     """File name -> sha256 of the zip, or of the two files in a folder."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files of MovieLens, as GroupLens packs them: found and parsed by Polars.
 
-`parse` gives ratings in file order and movies; MovieLens (movielens.py) and the
-TFDS builder (movielens_tfds.py) read by it.
+`parse` gives ratings in file order and movies; the TFDS builder
+(movielens_tfds.py) reads by it.
 """
 
 import dataclasses

@@ -210,20 +210,35 @@ class Prepared:
     )
 
 
-def fetch(variant: str, directory: str | os.PathLike) -> Prepared:
-  """Downloads a variant and prepares it with TFDS, unless that was done.
+def fetch(
+  variant: str, directory: str | os.PathLike, path: str | os.PathLike = ""
+) -> Prepared:
+  """Prepares a variant with TFDS, unless that was done.
+
+  Args:
+    variant: of movielens_files.FORMATS.
+    directory: TFDS's data_dir.
+    path: a GroupLens zip or folder; '' downloads.
 
   Raises:
-    ValueError: the publisher cannot be reached, or delivers something else.
+    ValueError: a file that is not there, damaged or another; the publisher
+      cannot be reached, or delivers something else.
   """
+  if path:
+    wanted = checksums.sha256(movielens_files.sources_of(variant, path))
+  else:
+    wanted = published_checksums(variant)
   for kind in ("ratings", "movies"):
-    builder = MovieLensHistories(config=f"{variant}-{kind}", data_dir=directory)
+    builder = MovieLensHistories(
+      config=f"{variant}-{kind}", data_dir=directory, path=path
+    )
     builder.download_and_prepare()
     found = dict(builder.info.metadata["checksums"])
-    if found != published_checksums(variant):
+    if found != wanted:
       raise ValueError(
-        f"{builder.data_path} was prepared from {found} and not from the"
-        " publisher's file. Delete it, or use another --workdir."
+        f"{builder.data_path} was prepared from {found} and not from"
+        f" {path or 'the publisher'}'s file. Delete it, or use another"
+        " --workdir."
       )
   return Prepared(variant, os.fspath(directory))
 

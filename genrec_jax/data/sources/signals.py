@@ -43,8 +43,8 @@ def action_of(table: Table, columns: Sequence[str]) -> pl.Expr:
         text = str(row[name])
         raise ValueError(
           f"{place_of(table, name, text, row['row'])}: column {name!r} is one"
-          f" of the signals, and holds {text[:40]!r}: expected a number, true or"
-          " false."
+          f" of the signals, and holds {text[:40]!r}; expected is a number,"
+          " true or false."
         )
   done = [
     pl.when(number > 0).then(pl.lit(name)) for name, number in numbers.items()

@@ -6,6 +6,7 @@ import functools
 import http.server
 import subprocess
 import sys
+import tempfile
 import threading
 import zipfile
 
@@ -19,7 +20,7 @@ from genrec_jax.core import checksums
 from genrec_jax.data import LeaveOneOut
 from genrec_jax.data.dataset import Catalog, Histories
 from genrec_jax.data.prepare import encode, prepare
-from genrec_jax.data.sources import MovieLens, movielens_tfds
+from genrec_jax.data.sources import MovieLens, movielens_files, movielens_tfds
 
 RATINGS = [(5, 1, 3.0, 100), (5, 2, 4.5, 90), (7, 1, 1.0, 50), (5, 3, 2, 100)]
 FLAGS_100K = "|".join(["0"] * 5 + ["1"] + ["0"] * 12 + ["1"])
@@ -70,7 +71,7 @@ def test_every_layout_gives_the_same_log(tmp_path, variant, form):
       archive.extractall(tmp_path)
     path = tmp_path if form == "parent" else tmp_path / f"ml-{variant}"
   source = MovieLens(variant, str(path))
-  sequences = encode(source.read())
+  sequences = encode(source.fetch(tmp_path / "w").read())
   assert sequences.user_ids == ["5", "7"]
   # 50: item 1; 90: item 2; 100: 1 again and 3, in the order of the file.
   assert sequences.record(0)["item"].tolist() == [2, 1, 3]
@@ -82,23 +83,29 @@ def test_every_layout_gives_the_same_log(tmp_path, variant, form):
   assert len(source.checksums()) == (1 if form == "zip" else 2)
 
 
+def _read(variant, path):
+  """In a folder of its own, as nothing is prepared from what is wrong."""
+  with tempfile.TemporaryDirectory() as folder:
+    return MovieLens(variant, str(path)).fetch(folder).read()
+
+
 def test_zips_that_are_damaged_or_something_else_are_named(tmp_path):
   path = _zip(tmp_path / "ml.zip", "1m")
   whole = path.read_bytes()
   path.write_bytes(whole[: len(whole) // 2])
   with pytest.raises(ValueError, match="ml.zip is truncated or no zip file"):
-    MovieLens("1m", str(path)).read()
+    _read("1m", str(path))
   start = whole.index(b"ratings.dat") + 20
   path.write_bytes(whole[:start] + b"\0\0\0\0" + whole[start + 4 :])
   with pytest.raises(ValueError, match="ratings.dat in .*ml.zip is truncated"):
-    MovieLens("1m", str(path)).read()
+    _read("1m", str(path))
   path.write_bytes(whole)
   with pytest.raises(ValueError, match="ml.zip holds no u.data.*ratings.dat"):
-    MovieLens("100k", str(path)).read()
-  with pytest.raises(ValueError, match="there is no file or folder nowhere"):
-    MovieLens("1m", "nowhere").read()
+    _read("100k", str(path))
+  with pytest.raises(ValueError, match="there is no file.* nowhere"):
+    _read("1m", "nowhere")
   with pytest.raises(ValueError, match="holds no ratings.dat and movies.dat"):
-    MovieLens("1m", str(tmp_path)).read()
+    _read("1m", str(tmp_path))
   with pytest.raises(ValueError, match="100k, 1m, 20m, got '25m'"):
     MovieLens("25m")
 
@@ -107,7 +114,7 @@ def test_text_that_is_no_rating_is_named(tmp_path):
   (tmp_path / "ratings.dat").write_text("1::2::3::4\n1::two::3::4\n")
   (tmp_path / "movies.dat").write_text("1::A::War\n")
   with pytest.raises(ValueError, match="does not read as MovieLens 1m.*two"):
-    MovieLens("1m", str(tmp_path)).read()
+    _read("1m", str(tmp_path))
 
 
 def test_movielens_100k(shared, tmp_path):
@@ -147,11 +154,11 @@ def test_tfds_reads_what_it_prepared(
       split="train",
     )
     assert len(source) == length
-  direct = MovieLens(variant, str(path)).read()
-  through = movielens_tfds.Prepared(variant, str(tmp_path)).read()
-  assert through.events.drop("order").equals(direct.events)
-  assert through.items["title"].equals(direct.items["title"])
-  assert through.sources == direct.sources
+  ratings, parsed = movielens_files.parse(variant, path)
+  through = movielens_tfds.fetch(variant, tmp_path, path).read()
+  assert through.events.drop("order").equals(ratings)
+  assert through.items["title"].equals(parsed["title"])
+  assert through.sources == checksums.sha256([path])
   # A folder prepared from another file is never taken for the publisher's.
   with pytest.raises(ValueError, match="not from the publisher's file"):
     movielens_tfds.fetch(variant, tmp_path)
@@ -203,9 +210,20 @@ def test_a_download_is_prepared_under_the_workdir(tmp_path, monkeypatch):
   assert prepare(MovieLens("1m"), LeaveOneOut(), workdir / "data") == manifest
   again = prepare(MovieLens("1m"), LeaveOneOut(), workdir / "other")
   assert again.num_events == 4
-  # The same file by path has the same fingerprint.
+  # The same file by path has the same fingerprint, and gives the same data.
   by_path = MovieLens("1m", str(path))
   assert prepare(by_path, LeaveOneOut(), workdir / "data") == manifest
+  elsewhere = tmp_path / "elsewhere"
+  assert prepare(by_path, LeaveOneOut(), elsewhere / "data") == manifest
+  for name in ("catalog.parquet", "users.parquet"):
+    ours, theirs = (w / "data" / name for w in (workdir, elsewhere))
+    assert pl.read_parquet(ours).equals(pl.read_parquet(theirs))
+  # What was prepared from it is not taken for another file's.
+  other = _zip(tmp_path / "other.zip", "1m")
+  with zipfile.ZipFile(other, "a") as archive:
+    archive.writestr("more", "")
+  with pytest.raises(ValueError, match="not from .*other.zip's file"):
+    MovieLens("1m", str(other)).fetch(elsewhere)
 
 
 def test_a_download_of_something_else_is_refused(tmp_path, monkeypatch):
@@ -250,10 +268,11 @@ print(len(builder.as_data_source("train")), "tensorflow" in sys.modules)
 
 def test_ratings_keep_their_types(tmp_path):
   path = _zip(tmp_path / "ml.zip", "20m")
-  events = MovieLens("20m", str(path)).read().events
+  events = _read("20m", str(path)).events
   assert events.schema == {
     "user": pl.Int32,
     "item": pl.Int32,
     "value": pl.Float32,
     "timestamp": pl.Int64,
+    "order": pl.Int32,
   }
