@@ -11,6 +11,7 @@ no data yet.
 """
 
 import pathlib
+from typing import Any
 
 from absl import logging
 
@@ -23,6 +24,22 @@ COMMAND = Command(__doc__)
 _CONFIG = COMMAND.config_file("What to prepare.")
 _WORKDIR = COMMAND.string("workdir", None, "Where data/ is written.")
 COMMAND.require("config", "workdir")
+
+
+def _impressions(counts: dict[str, Any]) -> list[str]:
+  """What rows of actions became, see data/prepare/labels.py."""
+  return [
+    f"  shown      {counts['impressions']:,} impressions of"
+    f" {counts['rows']:,} rows (before rare users and items go);"
+    f" {counts['repeated']:,} more views in their visits",
+    *(
+      f"             {number:,} were followed by {name},"
+      f" {counts['unseen'][name]:,} rows of which follow none in the window"
+      for name, number in counts["labels"].items()
+    ),
+    f"             {counts['open']:,} have a window that outlasts the log:"
+    " labels may be missing",
+  ]
 
 
 def _summary(manifest: Manifest, directory: pathlib.Path) -> str:
@@ -59,6 +76,8 @@ def _summary(manifest: Manifest, directory: pathlib.Path) -> str:
       f" {users['duplicate_rows']:,} repeated,"
       f" {users['users_without_row']:,} users without a row"
     )
+  if "impressions" in counts:
+    lines += _impressions(counts["impressions"])
   lines += [
     f"  fields     {', '.join(manifest.fields)}",
     f"  split      {', '.join(f'{v}' for v in manifest.split.values())}",

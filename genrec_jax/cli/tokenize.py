@@ -17,9 +17,7 @@ import pathlib
 
 from genrec_jax.cli.command import Command
 from genrec_jax.content.item_vectors import ItemVectors
-from genrec_jax.core.build import build, to_plain
-from genrec_jax.data.dataset.catalog import Catalog
-from genrec_jax.data.prepare.preparation import prepare
+from genrec_jax.core.build import to_plain
 from genrec_jax.report.semantic_ids.quality import make_quality
 from genrec_jax.semantic_ids import stages
 
@@ -71,31 +69,18 @@ def _zeros(vectors: ItemVectors) -> str:
   )
 
 
-def _data(config: dict, workdir: pathlib.Path) -> pathlib.Path:
-  """The prepared data set, prepared where it is not."""
-  if config.get("prepared"):
-    return pathlib.Path(config["prepared"])
-  prepare(
-    build(config["data"], where="config.data"),
-    build(config["split"], where="config.split"),
-    workdir / "data",
-    **config.get("filter", {}),
-  )
-  return workdir / "data"
-
-
 def _run(config: dict, workdir: pathlib.Path) -> str:
   """Makes what is asked for; returns what to print."""
   stages.directory_of(config, "content", workdir)
   if _STOP_AFTER.value == "vectors":
-    catalog = Catalog(_data(config, workdir))
+    catalog = stages.prepared(config, workdir)
     vectors = stages.make_vectors(config, catalog, workdir)
     return (
       f"vectors of {catalog.num_items:,} items: version {vectors.version}"
       + _zeros(vectors)
     )
   directory = stages.directory_of(config, "tokens", workdir)
-  catalog = Catalog(_data(config, workdir))
+  catalog = stages.prepared(config, workdir)
   if _ASSIGN.value and directory.exists():
     stages.assign_new(config, catalog, workdir)
   stages.make_tokens(config, catalog, workdir)

@@ -33,6 +33,7 @@ from genrec_jax.core import artifact, atomic, seams
 from genrec_jax.core.build import build
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.catalog import Catalog
+from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
 from genrec_jax.semantic_ids.quantizers.base import MadeByRun
 
@@ -66,6 +67,32 @@ def directory_of(
   default = {"content": "vectors", "tokens": "tokens"}[section]
   named = config[section].get("directory")
   return pathlib.Path(named) if named else pathlib.Path(workdir) / default
+
+
+def prepared(config: Mapping[str, Any], workdir: str | os.PathLike) -> Catalog:
+  """The items of a config's data, prepared where they are not."""
+  if config.get("prepared"):
+    return Catalog(config["prepared"])
+  directory = pathlib.Path(workdir) / "data"
+  prepare(
+    build(config["data"], where="config.data"),
+    build(config["split"], where="config.split"),
+    directory,
+    **config.get("filter", {}),
+  )
+  return Catalog(directory)
+
+
+def make_all(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:
+  """Makes the vectors and the tokens that a config has sections of.
+
+  Raises:
+    ValueError: as make_vectors and make_tokens.
+  """
+  if config.get("tokens"):
+    make_tokens(config, prepared(config, workdir), workdir)
+  elif config.get("content"):
+    make_vectors(config, prepared(config, workdir), workdir)
 
 
 def make_vectors(

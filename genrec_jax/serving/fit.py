@@ -19,12 +19,16 @@ from typing import Any
 from ml_collections import ConfigDict
 import polars as pl
 
+from genrec_jax.core.build import to_plain
 from genrec_jax.core.dotted import flat
+from genrec_jax.core.names import public_name
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.sources import frames
 from genrec_jax.data.sources.tables import open_table
+from genrec_jax.evaluation.next_item import NextItem
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.training import alone, train
+from genrec_jax.semantic_ids.stages import make_all
 from genrec_jax.serving.loading import load
 from genrec_jax.serving.recommender import Recommender
 from genrec_jax.train.termination import Termination
@@ -33,6 +37,10 @@ from genrec_jax.train.termination import Termination
 CONFIGS: Mapping[str, tuple[str, str]] = {
   "hstu": ("configs.hstu_files", ""),
   "hstu_small": ("configs.hstu_files", "small"),
+  "sasrec": ("configs.sasrec_files", ""),
+  "sasrec_small": ("configs.sasrec_files", "small"),
+  "tiger": ("configs.tiger_files", ""),
+  "tiger_small": ("configs.tiger_files", "small"),
 }
 
 
@@ -55,7 +63,9 @@ def fit(
       row, with a user and an item, and a time and an action where there are.
     items: likewise, one item a row: its id, a title, and other columns, which
       become attributes.
-    config: "hstu", "hstu_small", or a config of one's own for sources.Files.
+    config: "hstu", "sasrec" or "tiger" (semantic IDs of the items' titles,
+      made first), their small forms such as "hstu_small", or a config of one's
+      own for sources.Files that evaluates next items.
     workdir: where the run lives; None makes a folder for temporary files.
     columns: role -> column of events, for user, item, timestamp and action;
       what is not said is guessed from usual names.
@@ -77,9 +87,11 @@ def fit(
     made.data.update(_of_items(tables[-1], item_columns))
   for name, value in flat(overrides).items():
     _override(made, name, value)
+  _check(made)
   with alone(place) as check:
     for table in tables:
       table.write()
+    make_all(to_plain(made), place)
     train(Run.start(made, place), Termination(), check)
   return load(place)
 
@@ -114,6 +126,22 @@ def _config(config: str | ConfigDict) -> ConfigDict:
     )
   module, argument = CONFIGS[config]
   return importlib.import_module(module).get_config(argument)
+
+
+def _check(config: ConfigDict) -> None:
+  """Raises where no recommender would come of a config, or not in one call."""
+  kinds = [node["name"] for node in config.evals.values()]
+  if public_name(NextItem) not in kinds:
+    raise ValueError(
+      f"fit returns a recommender, and the config {config.name!r} is of a"
+      " ranker: train it with scripts/run.py, and open its workdir with"
+      " genrec_jax.load_ranker."
+    )
+  if config.get("before"):
+    raise ValueError(
+      f"fit trains one model, and the config {config.name!r} has"
+      f" {', '.join(config.before)} trained first: use scripts/run.py."
+    )
 
 
 def _of_events(

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from configs import files, ranker_files, tiger_amazon
 import genrec_jax
 from genrec_jax.serving.fit import CONFIGS
 from tests import commands
@@ -150,4 +151,37 @@ def test_bad_calls_are_clear_and_leave_nothing(
 
 
 def test_every_name_is_a_config():
-  assert set(CONFIGS) == {"hstu", "hstu_small"}
+  kinds = ("hstu", "sasrec", "tiger")
+  assert set(CONFIGS) == {*kinds, *(f"{kind}_small" for kind in kinds)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("config", "options"),
+  [
+    ("sasrec_small", {"objective.negatives.count": 8}),
+    ("tiger_small", {"tokens.tokenizer.level_sizes": (8, 8, 8),
+                     "system.level_sizes": (8, 8, 8, 64)}),
+  ],
+)  # fmt: skip
+def test_other_models_are_fitted_in_the_same_call(
+  events, items, config, options, tmp_path
+):
+  steps = {n: v for n, v in _SMALL.items() if n.startswith("train.")}
+  model = genrec_jax.fit(
+    events, items, config, tmp_path / "run", **steps, **options
+  )
+  answer = model.recommend(user="v3", k=5)
+  assert len(answer) == 5 and set(answer["source"]) == {"model"}
+  assert (tmp_path / "run" / "tokens").exists() == ("tiger" in config)
+
+
+def test_a_ranker_is_not_fitted(events, tmp_path):
+  config = ranker_files.get_config("din/tasks=buy")
+  with pytest.raises(ValueError, match="is of a ranker.*load_ranker"):
+    genrec_jax.fit(events, config=config, workdir=tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+  config = tiger_amazon.get_config("rqvae")
+  config.data = files.data()
+  with pytest.raises(ValueError, match="has rqvae trained first"):
+    genrec_jax.fit(events, config=config, workdir=tmp_path / "run")

@@ -179,7 +179,9 @@ def _describe(thing: Any) -> dict[str, Any]:
   else:
     values = {k: v for k, v in vars(thing).items() if not k.startswith("_")}
   if seams.offers(thing, schema.FileSource):
-    values = {k: v for k, v in values.items() if not k.endswith(("path", "_dir"))}
+    values = {
+      k: v for k, v in values.items() if not k.endswith(("path", "_dir"))
+    }
   return json.loads(json.dumps({"name": public_name(kind), **values}))
 
 

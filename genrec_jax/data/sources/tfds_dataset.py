@@ -157,7 +157,9 @@ def _reader(features: Any, path: str, role: str) -> Any:
   there = _leaves(features)
   if path not in there:
     hint = choices_hint(path, list(there)[:_MOST])
-    raise ValueError(f"columns says {role}={path!r}, which is no feature.{hint}")
+    raise ValueError(
+      f"columns says {role}={path!r}, which is no feature.{hint}"
+    )
   parts, found = path.split("/"), there[path]
   label = found if isinstance(found, tfds.features.ClassLabel) else None
 

@@ -194,7 +194,11 @@ def test_random_logs_agree_with_the_words_of_the_rule(tmp_path, seed):
 
 
 def test_no_label_looks_past_the_window(tmp_path):
-  for hours, found in ((23.0, {"cart", "buy"}), (22.99, {"cart"}), (0.01, set())):
+  for hours, found in (
+    (23.0, {"cart", "buy"}),
+    (22.99, {"cart"}),
+    (0.01, set()),
+  ):
     _, labels, _ = _prepared(tmp_path, LOG, window_hours=hours)
     assert labels["u", "a", 0] == found
 
