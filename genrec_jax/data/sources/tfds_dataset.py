@@ -40,7 +40,7 @@ class TfdsDataset:
   """A split of a prepared data set.
 
   Attributes:
-    name: of the data set, with its config and version where it has them.
+    dataset: its name, with config and version where it has them.
     split: such as "train" or "train[:10%]".
     columns: role -> feature. Roles are user, item (both needed), timestamp,
       action, value, request, order; title, of the item; and item.NAME and
@@ -50,7 +50,7 @@ class TfdsDataset:
     unit: of the timestamps: 's', 'ms', 'us' or 'ns'; None recognises it.
   """
 
-  name: str
+  dataset: str
   split: str
   columns: Mapping[str, str]
   data_dir: str = ""
@@ -114,14 +114,14 @@ class TfdsDataset:
 
     where = {"data_dir": self.data_dir} if self.data_dir else {}
     try:
-      return read_only_builder.builder_from_files(self.name, **where)
+      return read_only_builder.builder_from_files(self.dataset, **where)
     except registered.DatasetNotFoundError as error:
       folder = self._looked_in()
       there = sorted(p.name for p in folder.glob("*") if p.is_dir())[:_MOST]
       raise MissingSource(
-        f"TFDS has prepared no data set {self.name!r} in {folder}, which"
+        f"TFDS has prepared no data set {self.dataset!r} in {folder}, which"
         f" holds {', '.join(there) or 'none'}. Prepare it, with its config"
-        f' where it has several: tfds.builder("{self.name}",'
+        f' where it has several: tfds.builder("{self.dataset}",'
         f' data_dir="{folder}", file_format="array_record")'
         ".download_and_prepare(); or set data_dir= of the source."
       ) from error
@@ -135,7 +135,7 @@ class TfdsDataset:
     for part in name.split("+"):
       if part.strip() not in builder.info.splits:
         raise ValueError(
-          f"{self.name} has no split {part!r}."
+          f"{self.dataset} has no split {part!r}."
           + choices_hint(part, list(builder.info.splits))
         )
     try:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets that TFDS has prepared are sources, without TensorFlow."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from genrec_jax.core.build import build
 from genrec_jax.data import LeaveOneOut
 from genrec_jax.data.prepare import encode, prepare
 from genrec_jax.data.sources import TfdsDataset
@@ -125,6 +127,12 @@ def test_events_or_users_are_the_same_log(folder, kind):
   assert sequences.users["age"].to_list() == [25.0, 40.0]
   assert sequences.record(0)["item"].tolist() == [1, 2, 3]
   assert sequences.record(0)["time"].tolist() == [10, 20, 30]
+
+
+def test_a_config_builds_it(folder):
+  source = _source(folder)
+  node = {"name": "sources.TfdsDataset", **dataclasses.asdict(source)}
+  assert build(node) == source
 
 
 def test_it_is_prepared_and_known_by_its_files(folder, tmp_path):
