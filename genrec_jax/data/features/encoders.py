@@ -23,6 +23,8 @@ import zlib
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
+from genrec_jax.core.suggest import short
+
 MISSING = 0
 UNSEEN = 1
 
@@ -60,8 +62,8 @@ def missing(values: np.ndarray) -> Bool[np.ndarray, "n"]:
 
 
 def _example(values: np.ndarray) -> str:
-  """A text among values, in few characters."""
-  return next((value for value in values if value is not None), "")[:40]
+  """A text among values."""
+  return next((value for value in values if value is not None), "")
 
 
 def _positive(name: str, value: int, least: int = 1) -> None:
@@ -185,7 +187,7 @@ class Percentiles:
     if values.dtype == object:
       raise ValueError(
         "percentiles need numbers, and this is text, such as"
-        f" {_example(values)!r}: use a Vocabulary or Hashed for it."
+        f" {short(_example(values))}: use a Vocabulary or Hashed for it."
       )
     there = ~np.isnan(values) & (counts > 0)
     found, place = np.unique(values[there], return_inverse=True)

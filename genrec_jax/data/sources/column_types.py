@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from genrec_jax.core.suggest import choices_hint
+from genrec_jax.core.suggest import choices_hint, short
 from genrec_jax.data.sources.places import place_of
 from genrec_jax.data.sources.tables import Table
 
@@ -29,8 +29,6 @@ _BOOLS = {
   **dict.fromkeys(("false", "f", "no", "n", "0"), False),
 }
 TYPES = ("text", "int", "float", "bool")
-# Characters of a value that an error shows.
-_SHOWN = 40
 
 
 def declared(options: Sequence[str], where: str) -> dict[str, str]:
@@ -143,11 +141,10 @@ def _as_declared(table: Table, column: pl.Series, kind: str) -> pl.Series:
   if wrong.any():
     row = int(wrong.arg_max())
     value = text[row]
-    shown = value if len(value) <= _SHOWN else value[:_SHOWN] + "..."
     more = int(wrong.sum()) - 1
     raise ValueError(
       f"{place_of(table, column.name, value, row)}: column {column.name!r} is"
-      f" declared as {kind}, and holds {shown!r}"
+      f" declared as {kind}, and holds {short(value)}"
       + (f" ({more:,} more rows are like that)." if more else ".")
     )
   return found

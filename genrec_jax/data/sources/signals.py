@@ -6,9 +6,11 @@ import dataclasses
 
 import polars as pl
 
+from genrec_jax.core.suggest import short
 from genrec_jax.data.action_text import SEPARATOR, SKIP
 from genrec_jax.data.ids import Types
-from genrec_jax.data.sources.tables import Table, place_of
+from genrec_jax.data.sources.places import place_of
+from genrec_jax.data.sources.tables import Table
 
 
 def joined(actions: Sequence[pl.Expr]) -> pl.Expr:
@@ -43,7 +45,7 @@ def action_of(table: Table, columns: Sequence[str]) -> pl.Expr:
         text = str(row[name])
         raise ValueError(
           f"{place_of(table, name, text, row['row'])}: column {name!r} is one"
-          f" of the signals, and holds {text[:40]!r}; expected is a number,"
+          f" of the signals, and holds {short(text)}; expected is a number,"
           " true or false."
         )
   done = [

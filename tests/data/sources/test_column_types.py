@@ -127,7 +127,7 @@ def test_an_error_shows_one_value_and_a_short_one(tmp_path, value, kind):
     source.read()
   text = text.replace(value, "z" * 900)
   source = _source(tmp_path, "items.csv", text, items_types=(f"x={kind}",))
-  with pytest.raises(ValueError, match="holds 'z{40}...'") as error:
+  with pytest.raises(ValueError, match=r"holds 'z+\.\.\.") as error:
     source.read()
   assert len(str(error.value)) < 300
 
