@@ -66,7 +66,7 @@ def _small(c: ConfigDict) -> None:
   c.tokens.tokenizer.level_sizes = sizes
   c.tokens.unique.size = 64
   c.system.level_sizes = (*sizes, 64)
-  length, width = 20, 64
+  length, width = 32, 64
   c.pipeline.layout.max_length = c.pipeline.row_length = length
   c.pipeline.batch_size = 32
   c.system.update(width=width, num_positions=length, dropout=0.1)

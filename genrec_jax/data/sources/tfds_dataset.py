@@ -187,7 +187,7 @@ def _leaves(features: Any, before: str = "") -> dict[str, Any]:
 
   while isinstance(features, tfds.features.Sequence):
     features = features.feature
-  if not isinstance(features, Mapping):
+  if not isinstance(features, tfds.features.FeaturesDict):
     return {before.rstrip("/"): features}
   found = {}
   for name, inner in features.items():
