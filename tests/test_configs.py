@@ -51,8 +51,9 @@ _LATER = [
 # They make item tokens, and train nothing.
 _TOKENS_ONLY = ("rqkmeans_amazon",)
 _TRACED = of_different_parts(_FORMS)
-# tests/end_to_end trains them, and evaluates what comes of it.
-_END_TO_END = ("hstu_joint_movielens", "tiger_amazon")
+# tests/end_to_end trains the first two, and evaluates what comes of it, and
+# tests/serving/test_fit.py the last.
+_END_TO_END = ("hstu_joint_movielens", "tiger_amazon", "tiger_files")
 _TRAINED = [n for n in _NAMES if n not in (*_TOKENS_ONLY, *_END_TO_END)]
 _OF_THE_DATA = ("data", "split", "filter")
 

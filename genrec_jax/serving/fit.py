@@ -19,7 +19,6 @@ from typing import Any
 from ml_collections import ConfigDict
 import polars as pl
 
-from genrec_jax.core.build import to_plain
 from genrec_jax.core.dotted import flat
 from genrec_jax.core.names import public_name
 from genrec_jax.core.suggest import choices_hint
@@ -27,6 +26,7 @@ from genrec_jax.data.sources import frames
 from genrec_jax.data.sources.tables import open_table
 from genrec_jax.evaluation.next_item import NextItem
 from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.sections import check_config
 from genrec_jax.experiment.training import alone, train
 from genrec_jax.semantic_ids.stages import make_all
 from genrec_jax.serving.loading import load
@@ -87,11 +87,12 @@ def fit(
     made.data.update(_of_items(tables[-1], item_columns))
   for name, value in flat(overrides).items():
     _override(made, name, value)
-  _check(made)
+  checked = check_config(made)
+  _check(checked)
   with alone(place) as check:
     for table in tables:
       table.write()
-    make_all(to_plain(made), place)
+    make_all(checked, place)
     train(Run.start(made, place), Termination(), check)
   return load(place)
 
@@ -128,19 +129,19 @@ def _config(config: str | ConfigDict) -> ConfigDict:
   return importlib.import_module(module).get_config(argument)
 
 
-def _check(config: ConfigDict) -> None:
+def _check(config: Mapping[str, Any]) -> None:
   """Raises where no recommender would come of a config, or not in one call."""
-  kinds = [node["name"] for node in config.evals.values()]
+  kinds = [node.get("name") for node in config["evals"].values()]
   if public_name(NextItem) not in kinds:
     raise ValueError(
-      f"fit returns a recommender, and the config {config.name!r} is of a"
-      " ranker: train it with scripts/run.py, and open its workdir with"
-      " genrec_jax.load_ranker."
+      f"fit returns a recommender, and the config {config['name']!r} has no"
+      " evaluation.NextItem in config.evals: train a ranker with"
+      " scripts/run.py, and open its workdir with genrec_jax.load_ranker."
     )
-  if config.get("before"):
+  if config["before"]:
     raise ValueError(
-      f"fit trains one model, and the config {config.name!r} has"
-      f" {', '.join(config.before)} trained first: use scripts/run.py."
+      f"fit trains one model, and the config {config['name']!r} has"
+      f" {', '.join(config['before'])} trained first: use scripts/run.py."
     )
 
 

@@ -80,17 +80,17 @@ def typed(
         f" {table.paths[0]}.{choices_hint(name, names)}"
       )
   kinds = table.kinds() if set(names) - set(types) else {}
+  text = table.format in ("csv", "tsv")
   columns = []
   for name in names:
     column = rows[name]
     if name in types:
-      columns.append(_as_declared(table, column, types[name]))
-    elif column.dtype == pl.String and table.format in ("csv", "tsv"):
-      columns.append(guessed(column))
-    elif column.dtype == pl.String and kinds.get(name) != pl.String:
-      columns.append(guessed(column))
-    else:
-      columns.append(column)
+      column = _as_declared(table, column, types[name])
+    elif column.dtype == pl.String and (text or kinds[name] != pl.String):
+      column = guessed(column)
+      if column.dtype == pl.Int64 and kinds[name] == pl.Float64:
+        column = column.cast(pl.Float64)
+    columns.append(column)
   return rows.with_columns(columns)
 
 
