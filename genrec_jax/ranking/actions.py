@@ -16,7 +16,14 @@ from jaxtyping import Bool, Float
 import numpy as np
 
 from genrec_jax.core.suggest import choices_hint
-from genrec_jax.data.action_text import MARKS, SEPARATOR, SKIP, UNTIMED
+from genrec_jax.data.action_text import (
+  LATER,
+  MARKS,
+  SEPARATOR,
+  SKIP,
+  UNASKED,
+  UNTIMED,
+)
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.schema import Record
 
@@ -58,9 +65,10 @@ class Actions:
     if untimed:
       wanted = wanted - {SKIP} | {UNTIMED}
       text = SEPARATOR.join(sorted(wanted))
-    for index, action in enumerate(self.vocabulary):
-      if index and _single(action) == wanted:
-        return {"action": index}
+    for said in (_single, _done):
+      for index, action in enumerate(self.vocabulary):
+        if index and said(action) == wanted:
+          return {"action": index}
     raise ValueError(
       f"the data set has no action {text!r}."
       + choices_hint(text, self.vocabulary[1:])
@@ -121,3 +129,9 @@ class Actions:
 def _single(joined: str) -> frozenset[str]:
   """The actions of a text."""
   return frozenset(action.strip() for action in joined.split(SEPARATOR))
+
+
+def _done(joined: str) -> frozenset[str]:
+  """Those that were done at the time, where a text says more than that."""
+  later = {name for name in _single(joined) if name.startswith(LATER)}
+  return _single(joined) - later - {UNASKED}
