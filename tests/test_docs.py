@@ -10,6 +10,7 @@ import importlib
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 
@@ -20,6 +21,7 @@ from genrec_jax.report import tables
 from genrec_jax.report.ranking.runs import read_ranker_runs
 from genrec_jax.report.runs import read_runs
 from genrec_jax.report.summary import summary_markdown
+from tests import commands
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = {
@@ -142,8 +144,9 @@ def _write_log(path: pathlib.Path, header: list[str]) -> None:
   path.write_text("\n".join(lines) + "\n")
 
 
-@pytest.mark.slow
-def test_bring_your_own_data_runs_as_it_stands(tmp_path):
+@pytest.fixture
+def shop(tmp_path):
+  """A folder with the files that docs/your_data.md shows."""
   csvs = _blocks("docs/your_data.md", "csv")
   log_header = csvs[0].splitlines()[0].split(",")
   assert len(log_header) == 4
@@ -153,18 +156,25 @@ def test_bring_your_own_data_runs_as_it_stands(tmp_path):
   items = csvs[1].splitlines()[0]
   rows = [f"sku-{i},Thing {i},kind {i % 4},{i / 4}" for i in range(40)]
   (shop / "items.csv").write_text("\n".join([items, *rows]) + "\n")
-  commands = "\n".join(_blocks("docs/your_data.md", "bash"))
-  quick = "--config.train.steps=3 --config.train.eval_every_steps=3"
-  commands = commands.replace("items_title=name", f"items_title=name {quick}")
-  assert commands.count(quick) == 3
-  # How they end is tested elsewhere, and takes as long as the rest.
-  commands = commands.replace("run.py ", "run.py --stop_after=training ")
+  return shop
+
+
+_QUICK = ("--config.train.steps=3", "--config.train.eval_every_steps=3")
+
+
+@pytest.mark.slow
+def test_bring_your_own_data_runs_as_it_stands(shop):
+  blocks = _blocks("docs/your_data.md", "bash")
+  text = "\n".join(b for b in blocks if "scripts/run.py" not in b)
+  quick = " ".join([*_QUICK, "--config.system.backbone.num_layers=1"])
+  text = text.replace("items_title=name", f"items_title=name {quick}")
+  assert quick in text
   result = subprocess.run(
-    ["bash", "-euo", "pipefail", "-c", commands],
+    ["bash", "-euo", "pipefail", "-c", text],
     cwd=ROOT,
     env={
       **os.environ,
-      "HOME": str(tmp_path),
+      "HOME": str(shop.parent),
       "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
       "JAX_PLATFORMS": "cpu",
     },
@@ -176,6 +186,30 @@ def test_bring_your_own_data_runs_as_it_stands(tmp_path):
   assert result.stdout.count("Thing") >= 10
   lists = (shop / "test.csv").read_text().splitlines()
   assert lists[0].endswith("source,event,withheld_item_id") and len(lists) > 60
-  assert (shop / "tiger" / "tokens" / "quality.html").is_file()
-  assert "cart" in result.stdout.split("sku-7")[0]
   assert "Thing" in (shop / "run" / "report.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("config", "stages", "said"),
+  [
+    ("ranker_files", ("train.py",), ["Thing 4", "Thing 7"]),
+    ("tiger_files", ("tokenize_items.py", "train.py"), ["Thing"]),
+  ],
+)
+def test_a_ranker_and_semantic_ids_by_the_commands_of_the_page(
+  shop, config, stages, said
+):
+  (block,) = (b for b in _blocks("docs/your_data.md", "bash") if config in b)
+  text = block.replace("\\\n", " ").replace("$HOME", str(shop.parent))
+  train, ask = (shlex.split(line)[1:] for line in text.splitlines())
+  assert train[0] == "scripts/run.py"
+  # One stage after the other, in processes that start quickly;
+  # tests/scripts/test_run.py is about running all by one command.
+  for stage in stages:
+    quick = _QUICK if stage == "train.py" else ()
+    done = commands.run([str(ROOT / "scripts" / stage), *train[1:], *quick])
+    assert done.returncode == 0, done.stderr
+  done = commands.run(ask)
+  assert done.returncode == 0, done.stderr
+  assert all(title in done.stdout for title in said), done.stdout
