@@ -144,8 +144,9 @@ def test_features_of_a_moment_count_no_later_label(tmp_path):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_order_of_rows_is_irrelevant(tmp_path, seed):
   rows = list(LOG)
-  # Ties of time, too.
+  # Ties of time too, before a request that reads them.
   rows += [("x", item, 9, did) for item in "ba" for did in ("buy", "view")]
+  rows.append(("x", "c", 20, "view"))
   order = np.random.default_rng(seed).permutation(len(rows))
   manifest, *found = _prepared(tmp_path, rows)
   other, *shuffled = _prepared(tmp_path, [rows[i] for i in order])
