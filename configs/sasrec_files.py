@@ -9,8 +9,7 @@
 Data, loss, negatives and training are those of configs/hstu_files.py, and only
 the backbone differs (that of configs/sasrec_movielens.py): it reads the order
 of events and no times. A table of items (`items_path`) gives titles.
-docs/your_data.md shows the columns whole. A step takes about as long as HSTU's
-there on 2 CPU cores.
+docs/your_data.md shows the columns whole; 2 CPU cores will do.
 
 Variants: `quicktest`; `small` (a notebook's: width 32, 300 steps);
 `global_time` splits at two moments instead of leaving one out.
