@@ -24,7 +24,7 @@ def _imported() -> set[str]:
       elif isinstance(node, ast.ImportFrom):
         found.add(node.module)
   names = {name.partition(".")[0] for name in found}
-  return names - set(sys.stdlib_module_names) - {"genrec_jax"}
+  return names - set(sys.stdlib_module_names) - {"genrec_jax", "configs"}
 
 
 def _normal(name: str) -> str:

@@ -15,6 +15,7 @@ process otherwise). A flag's name may be written with - or with _.
 
 from collections.abc import Callable, Sequence
 import functools
+import re
 import textwrap
 
 from absl import flags, logging
@@ -120,7 +121,7 @@ class Command:
       hint = choices_hint(error.flagname, self.names)
       raise UsageError(f"unknown flag --{error.flagname}.{hint}") from error
     except flags.Error as error:
-      raise UsageError(str(error)) from error
+      raise UsageError(self._illegal(str(error))) from error
     if rest and self._collects and self.is_given(self._collects):
       self.values[self._collects].value += rest
     elif rest:
@@ -140,7 +141,27 @@ class Command:
   def _has(self, name: str) -> bool:
     if name == "config":
       return self.config.argument is not None
-    return self.values[name].value is not None
+    return self.values[name].value not in (None, "", [])
+
+  def _illegal(self, text: str) -> str:
+    """What absl says of a value, with what it may be."""
+    found = re.match(r"flag --(\w+)=(.*?): ", text, re.DOTALL)
+    if found is None:
+      return text
+    name, value = found.groups()
+    parser = self.values[name].parser
+    if isinstance(parser, flags.EnumParser):
+      hint = choices_hint(value, parser.enum_values)
+      return f"--{name}={value} is no choice.{hint}"
+    if isinstance(parser, flags.IntegerParser):
+      low = parser.lower_bound
+      least = "" if low is None else f" of at least {low}"
+      return f"--{name}={value} must be a whole number{least}."
+    if isinstance(parser, flags.FloatParser):
+      return f"--{name}={value} must be a number."
+    if isinstance(parser, flags.BooleanParser):
+      return f"--{name}={value} must be true or false."
+    return text
 
   def help(self, name: str) -> str:
     """What the command is for, and its flags."""

@@ -141,11 +141,11 @@ def load_config(argument: str) -> ConfigDict:
     UsageError: see ConfigFlag.load.
   """
   file, colon, variants = argument.partition(":")
-  path = pathlib.Path(file)
+  path = pathlib.Path(file).absolute()
   if not path.is_file() and file in shipped():
     path = _file(file)
   if not path.is_file():
-    near = path.parent.glob("*.py") if path.parent.is_dir() else ()
+    near = pathlib.Path(file).parent.glob("*.py")
     hint = choices_hint(file, {*shipped(), *map(str, near)})
     raise UsageError(f"--config={argument}: there is no file {file}.{hint}")
   module = _module(path)
@@ -187,8 +187,8 @@ def _module(path: pathlib.Path) -> ModuleType:
   try:
     spec.loader.exec_module(module)
   except SyntaxError as error:
-    where = f"{error.filename or path}, line {error.lineno}"
-    raise UsageError(f"{where}: {error.msg}: {error.text or ''}") from error
+    where = f"{path}, line {error.lineno}" if error.lineno else str(path)
+    raise UsageError(f"{where}: {error.msg}") from error
   except Exception as error:
     raise UsageError(_failed(path, error)) from error
   return module
