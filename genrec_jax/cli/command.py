@@ -18,10 +18,10 @@ import functools
 import re
 import textwrap
 
-from absl import flags, logging
+from absl import flags
 
 from genrec_jax.cli.config_flag import ConfigFlag
-from genrec_jax.cli.ending import UsageError
+from genrec_jax.cli.ending import UsageError, silence
 from genrec_jax.core.flag_names import with_underscores
 from genrec_jax.core.suggest import choices_hint
 
@@ -100,8 +100,7 @@ class Command:
     # Libraries have flags of their own, which keep their defaults.
     if not flags.FLAGS.is_parsed():
       flags.FLAGS([f"genrec {name}"])
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.WARNING)
+    silence()
     return self._main() or 0
 
   def parse(self, name: str, arguments: Sequence[str]) -> None:

@@ -11,13 +11,24 @@ Where the message is not enough, GENREC_TRACEBACK=1 in the environment adds one.
 """
 
 from collections.abc import Callable
+import logging
 import os
 import pathlib
+import re
 import sys
 import traceback
 
+from absl import logging as absl_logging
+
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 TRACEBACK = "GENREC_TRACEBACK"
+# As the system words them, also in errors of TensorStore.
+_DISK = (
+  "No space left on device",
+  "Disk quota exceeded",
+  "File too large",
+  "Read-only file system",
+)
 _LINES, _CHARACTERS = 20, 1000
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 
@@ -47,6 +58,8 @@ def ended(command: Callable[[], int]) -> int:
 def said(error: Exception) -> str:
   """The message of an error, for whoever typed the command."""
   text = str(error)
+  if disk := _of_disk(error):
+    return disk
   if isinstance(error, MemoryError):
     return (
       "out of memory (RAM)" + (f": {text}" if text else "") + "; smaller"
@@ -66,6 +79,37 @@ def said(error: Exception) -> str:
     f"{type(error).__name__}: {text} ({_place(error)}). This is a fault of the"
     f" library; {TRACEBACK}=1 in the environment shows where it comes from."
   )
+
+
+def _of_disk(error: Exception) -> str:
+  """What is to be said of a disk that takes no more; '' of other errors."""
+  text = str(error)
+  for reason in _DISK:
+    if reason in text:
+      found = re.search(r"""["'](/[^"']+)["']""", text)
+      path = f"{found[1]} cannot be written" if found else "nothing is written"
+      path = path.replace(".orbax-checkpoint-tmp", "")
+      return (
+        f"{reason.lower()}: {path}. Make room and start the same command"
+        " again: a training goes on from its last checkpoint."
+      )
+  return ""
+
+
+def silence() -> None:
+  """Keeps libraries from logging what `ended` says, with their tracebacks.
+
+  Orbax logs errors of its threads, then raises them; asyncio, tasks that nobody
+  waits for after the first has failed.
+  """
+  absl_logging.use_absl_handler()
+  absl_logging.set_verbosity(absl_logging.WARNING)
+  absl_logging.get_absl_logger().addFilter(_is_of_no_library)
+  logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+
+def _is_of_no_library(record: logging.LogRecord) -> bool:
+  return "orbax" not in pathlib.PurePath(record.pathname).parts
 
 
 def short(text: str) -> str:

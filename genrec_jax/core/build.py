@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from ml_collections import ConfigDict
 
 from genrec_jax.core import seams
+from genrec_jax.core.limits import check_numbers
 from genrec_jax.core.names import resolve
 from genrec_jax.core.suggest import choices_hint
 
@@ -87,8 +88,9 @@ def build(
     **extra: arguments that the config cannot know, such as num_items.
 
   Raises:
-    ValueError: unknown name, unknown or missing key (with the choices), or a
-      key that is set in the config and by the caller.
+    ValueError: unknown name, unknown or missing key (with the choices), a key
+      that is set in the config and by the caller, or a number that cannot be
+      (core/limits.py).
   """
   node = to_plain(node)
   named = isinstance(node, Mapping) and isinstance(node.get("name"), str)
@@ -111,6 +113,7 @@ def build(
   if not callable(target):
     raise ValueError(f"{where}.name={node['name']!r} is nothing to be built.")
   _check_keywords(target, kwargs, where)
+  check_numbers(kwargs, where)
   _check_parts(target, kwargs, where)
   return target(**kwargs)
 
@@ -126,6 +129,7 @@ def build_options(
     for key, value in to_plain(node).items()
   }
   _check_keywords(cls, kwargs, where)
+  check_numbers(kwargs, where)
   _check_parts(cls, kwargs, where)
   return cls(**kwargs)
 

@@ -14,6 +14,7 @@ not).
 from collections.abc import Callable, Iterator, Mapping
 import dataclasses
 import math
+import sys
 import time
 from typing import Any, Protocol, runtime_checkable
 
@@ -29,6 +30,9 @@ from genrec_jax.train.checkpoints import Checkpoints
 from genrec_jax.train.parameter_source import ParameterSource
 from genrec_jax.train.state import TrainState
 from genrec_jax.train.termination import Termination
+
+# Losses of a training that learns fall; noise does not make three times of one.
+_RISE = 3.0
 
 HostBatch = dict[str, np.ndarray]
 
@@ -113,6 +117,7 @@ class Progress:
     finished: why the run needs no more training; '' while it does.
     fingerprint: of the data set trained on.
     artifacts: kind -> version of what else was read (experiment/artifacts.py).
+    first_loss: of the first step; what later ones are compared with.
   """
 
   best: float | None = None
@@ -123,6 +128,7 @@ class Progress:
   finished: str = ""
   fingerprint: str = ""
   artifacts: dict[str, str] = dataclasses.field(default_factory=dict)
+  first_loss: float | None = None
 
 
 @dataclasses.dataclass
@@ -168,6 +174,8 @@ class Loop:
     step = int(state.step)
     self._started = time.perf_counter() - self.progress.seconds
     self._window: dict[str, Mean] = {}
+    self._losses: list[float] = []
+    self._warned = False
     self._logged = (self.progress.seconds, self.progress.examples)
     self._users = 0
     self.progress.finished = self._finished(step)
@@ -234,11 +242,27 @@ class Loop:
         f" last checkpoint is of step {self.checkpoints.latest_step}; lower"
         " the learning rate, clip gradients, or look at these users' events."
       )
+    if step == 1:
+      self.progress.first_loss = loss
+    self._losses.append(loss)
     one = np.float32(1.0)
     means = {"grad_norm": Mean(np.float32(norm), one), **metrics["parts"]}
     for name, mean in means.items():
       before = self._window.get(name)
       self._window[name] = mean if before is None else before.merge(mean)
+
+  def _warn_of_divergence(self, step: int) -> None:
+    """Says once that the loss has risen far above where it began."""
+    first, loss = self.progress.first_loss, float(np.mean(self._losses))
+    self._losses = []
+    if self._warned or first is None or not loss > _RISE * first > 0:
+      return
+    self._warned = True
+    tqdm.write(
+      f"warning: at step {step} the loss is {loss:.4g}, {first:.4g} at step 1:"
+      " the training diverges. Try a lower optimizer.learning_rate.",
+      file=sys.stderr,
+    )
 
   def _pause(self, step, state, stop, bar) -> None:
     """Logs, validates and saves, as far as they are due."""
@@ -249,6 +273,7 @@ class Loop:
     if step % options.log_every_steps == 0 or step == options.steps:
       scalars = {n: float(m.compute()) for n, m in self._window.items()}
       self._window = {}
+      self._warn_of_divergence(step)
       seconds, examples = self._logged
       self._logged = (progress.seconds, progress.examples)
       rate = (progress.examples - examples) / (progress.seconds - seconds)

@@ -251,7 +251,7 @@ def test_warm_start_of_a_larger_catalogue(finished, tmp_path):
     workdir,
     "--config.train.steps=1",
     "--config.data.num_items=120",
-    "--config.optimizer.learning_rate=0.0",
+    "--config.optimizer.learning_rate=1e-30",
     f"--config.train.warm_start={finished}",
   )
   assert done.returncode == 0, done.stderr
@@ -281,7 +281,7 @@ def test_sigterm_before_the_first_step_exits_0(finished, tmp_path):
 def test_early_stopping_waits_and_can_be_extended(finished, prepared):
   # A learning rate of 0 never improves on the first validation.
   common = (
-    "--config.optimizer.learning_rate=0.0",
+    "--config.optimizer.learning_rate=1e-30",
     "--config.train.steps=100",
   )
   done = _train(prepared, *common, "--config.train.patience=1")
