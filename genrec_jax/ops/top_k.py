@@ -32,11 +32,8 @@ def top_k(
   k may exceed N. The columns of places scored -inf mean nothing.
   """
   missing = max(k - scores_BN.shape[1], 0)
-  scores_BN = jnp.where(jnp.isnan(scores_BN), -jnp.inf, scores_BN)
-  # lax.top_k places -0.0 below 0.0; as scores they are a tie.
-  scores_BN = jnp.where(scores_BN == 0, 0.0, scores_BN)
   scores_BN = jnp.pad(
-    scores_BN, ((0, 0), (0, missing)), constant_values=-jnp.inf
+    _ordered(scores_BN), ((0, 0), (0, missing)), constant_values=-jnp.inf
   )
   scores_BK, columns_BK = jax.lax.top_k(scores_BN, k)
   return columns_BK.astype(jnp.int32), scores_BK
@@ -70,24 +67,17 @@ def blockwise_top_k(
   """
   num_rows = items_ND.shape[0]
   block = min(block, num_rows)
-  # A slice that reached beyond the end would be moved, not cut.
-  words_BW = allowed_BW
-  if allowed_BW is not None:
-    words_BW = jnp.pad(allowed_BW, ((0, 0), (0, 2)))
 
   def step(best, index):
-    # The last block may reach back into the one before it.
-    start = jnp.minimum(index * block, num_rows - block)
-    items_nD = jax.lax.dynamic_slice_in_dim(items_ND, start, block)
-    scores_Bn = jnp.einsum(
-      "BD,nD->Bn", query_BD, items_nD, precision=SCORES
-    ).astype(jnp.float32)
-    ids_n = first_id + start + jnp.arange(block, dtype=jnp.int32)
-    new_n = ids_n >= first_id + index * block
-    keep_Bn = (new_n & (ids_n > 0) & (ids_n < num_valid))[None]
-    if words_BW is not None:
-      keep_Bn = keep_Bn & _bits(words_BW, start, block)
-    scores_Bn = jnp.where(keep_Bn, scores_Bn, -jnp.inf)
+    scores_Bn, start = block_scores(
+      query_BD,
+      items_ND,
+      index,
+      block=block,
+      num_valid=num_valid,
+      first_id=first_id,
+      allowed_BW=allowed_BW,
+    )
     columns_BK, scores_BK = top_k(scores_Bn, k)
     ids_BK = first_id + start + columns_BK
     return merge_top_k(
@@ -105,6 +95,44 @@ def blockwise_top_k(
     return step(best, jnp.int32(0))[0]
   indices = jnp.arange(-(-num_rows // block), dtype=jnp.int32)
   return jax.lax.scan(step, best, indices)[0]
+
+
+def block_scores(
+  query_BD: Float[Array, "B D"],
+  items_ND: Float[Array, "N D"],
+  index: int | Int[Array, ""],
+  *,
+  block: int,
+  num_valid: int,
+  first_id: int | Int[Array, ""] = 0,
+  allowed_BW: UInt32[Array, "B W"] | None = None,
+) -> tuple[Float[Array, "B n"], Int[Array, ""]]:
+  """Scores of block `index` of the items, and the row that it starts at.
+
+  The last block may reach back into the one before it. What stands there, what
+  is not allowed and no item is -inf; so is NaN, and -0.0 is 0.0, which it ties
+  with. Arguments as in blockwise_top_k; block may not exceed N.
+  """
+  num_rows = items_ND.shape[0]
+  start = jnp.minimum(index * block, num_rows - block)
+  items_nD = jax.lax.dynamic_slice_in_dim(items_ND, start, block)
+  scores_Bn = jnp.einsum(
+    "BD,nD->Bn", query_BD, items_nD, precision=SCORES
+  ).astype(jnp.float32)
+  ids_n = first_id + start + jnp.arange(block, dtype=jnp.int32)
+  new_n = ids_n >= first_id + index * block
+  keep_Bn = (new_n & (ids_n > 0) & (ids_n < num_valid))[None]
+  if allowed_BW is not None:
+    # A slice that reached beyond the end would be moved, not cut.
+    words_BW = jnp.pad(allowed_BW, ((0, 0), (0, 2)))
+    keep_Bn = keep_Bn & _bits(words_BW, start, block)
+  return _ordered(jnp.where(keep_Bn, scores_Bn, -jnp.inf)), start
+
+
+def _ordered(scores: Float[Array, "..."]) -> Float[Array, "..."]:
+  """NaN as -inf, and no -0.0, which lax.top_k places below 0.0."""
+  scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
+  return jnp.where(scores == 0, 0.0, scores)
 
 
 def _bits(

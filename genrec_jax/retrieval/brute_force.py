@@ -6,7 +6,8 @@
 Item vectors (V + 1, D) go to the devices once, in `build`; row 0 is the pad
 and is never returned. With several devices each holds an equal share of the
 rows, finds its own k best, and the shares are merged: ids, scores and the order
-of ties (lower id first) are those of one device.
+of ties (lower id first) are those of one device. Where the one device is the
+host's CPU, the host sorts what its scores leave (ops/host_top_k.py).
 
 Memory: scores live (B, block_items) float32 at a time, whatever V is; a mask of
 allowed items is B V / 8 bytes on the host and, split, on the devices: 256
@@ -23,6 +24,7 @@ from jaxtyping import Array, Float, Int, UInt32
 import numpy as np
 
 from genrec_jax.data.item_mask import BITS, ItemMask
+from genrec_jax.ops.host_top_k import host_top_k
 from genrec_jax.ops.top_k import sharded_top_k
 
 _AXIS = "items"
@@ -86,7 +88,11 @@ class BruteForce:
     query: Float[Array, "B D"] | Float[np.ndarray, "B D"],
     k: int,
     allowed: ItemMask | None = None,
-  ) -> tuple[Int[Array, "B K"], Float[Array, "B K"], dict[str, Any]]:
+  ) -> tuple[
+    Int[Array, "B K"] | Int[np.ndarray, "B K"],
+    Float[Array, "B K"] | Float[np.ndarray, "B K"],
+    dict[str, Any],
+  ]:
     """Returns ids and scores of the k best allowed items per query, and {}.
 
     Places beyond the number of allowed items hold id 0 and score -inf.
@@ -109,16 +115,24 @@ class BruteForce:
       else np.asarray(query, np.float32),
       NamedSharding(self._mesh, PartitionSpec()),
     )
-    ids, scores = sharded_top_k(
-      query,
-      self._items,
-      None if allowed is None else self._words(allowed),
-      k=k,
-      num_valid=self.num_items + 1,
-      block=self._block_items,
-      mesh=self._mesh,
-    )
+    words = None if allowed is None else self._words(allowed)
+    sizes = {
+      "k": k,
+      "num_valid": self.num_items + 1,
+      "block": self._block_items,
+    }
+    if self._is_host:
+      ids, scores = host_top_k(query, self._items, words, **sizes)
+    else:
+      ids, scores = sharded_top_k(
+        query, self._items, words, mesh=self._mesh, **sizes
+      )
     return ids, scores, {}
+
+  @property
+  def _is_host(self) -> bool:
+    """Whether the one device is the host's CPU."""
+    return self._mesh.size == 1 and self._mesh.devices.item().platform == "cpu"
 
   def _words(self, allowed: ItemMask) -> UInt32[Array, "B W"]:
     """Each device's words, bit 0 of the first being its first row."""

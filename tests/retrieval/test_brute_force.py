@@ -82,3 +82,34 @@ def test_eight_devices_equal_one(num_rows, block_items):
     assert len(got[0].sharding.device_set) == 8
     np.testing.assert_array_equal(got[0], expected[0])
     np.testing.assert_array_equal(got[1], expected[1])
+
+
+@pytest.mark.parametrize("block_items", [48, 100, 65_536])
+def test_the_host_s_selection_equals_enumeration(block_items):
+  rng = np.random.default_rng(1)
+  # Exact products of few values: nearly all scores tie.
+  query = rng.integers(-1, 2, (9, 3)).astype(np.float32)
+  items = rng.integers(-1, 2, (501, 3)).astype(np.float32)
+  items[0] = 9.0
+  allowed = rng.random((9, 501)) < 0.9
+  allowed[3, 40:] = False
+  index = BruteForce.build(
+    items, devices=jax.devices()[:1], block_items=block_items
+  )
+  for k in (1, 20, 200, 600):
+    expected = _numpy_search(query, items, k, allowed)
+    ids, scores, _ = index.search(query, k, ItemMask.of(allowed))
+    assert isinstance(ids, np.ndarray)
+    np.testing.assert_array_equal(ids, expected[0])
+    np.testing.assert_array_equal(scores, expected[1])
+
+
+def test_no_score_is_lost_to_nan_infinity_or_the_sign_of_zero():
+  query = np.array([[1.0]], np.float32)
+  values = [0, -0.0, 0.0, np.nan, 1.0, -np.inf, 1.0, np.inf, -2.0]
+  items = np.array(values, np.float32)[:, None]
+  index = BruteForce.build(items, devices=jax.devices()[:1])
+  ids, scores, _ = index.search(query, 8)
+  assert ids.tolist() == [[7, 4, 6, 1, 2, 8, 0, 0]]
+  expected = [np.inf, 1.0, 1.0, 0.0, 0.0, -2.0, -np.inf, -np.inf]
+  assert scores.tolist() == [expected]
