@@ -20,14 +20,15 @@ the place of the user's events, or stands alone; @FILE may be a table of
 item_id, action and time. Whoever nothing is known of gets popular items, marked
 as such, unless --strict is given. --all-users writes user_id, rank, item_id,
 score, title, source to a .parquet, .csv or .jsonl file, which appears when it
-is complete; --as_of=test asks what an evaluation asks, and writes what it
-withheld beside the lists. A flag's name may be written with - or with _.
+is complete; --notitles leaves the titles out, and --as_of=test asks what an
+evaluation asks, and writes what it withheld beside the lists. A flag's name may
+be written with - or with _.
 """
 
 import pathlib
 from typing import Any
 
-import numpy as np
+import polars as pl
 from tqdm import tqdm
 
 from genrec_jax.cli import given
@@ -39,6 +40,7 @@ from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import CHECKPOINTS
 from genrec_jax.experiment.searches import RETRIEVERS
 from genrec_jax.serving import Recommender, load
+from genrec_jax.serving.found import POPULAR
 from genrec_jax.serving.table_file import TableFile
 
 COMMAND = Command(__doc__)
@@ -70,6 +72,9 @@ _TIME = COMMAND.integer(
 )
 _KEEP_SEEN = COMMAND.bool(
   "keep_seen", None, "Do not hide seen items; default: as it was evaluated."
+)
+_TITLES = COMMAND.bool(
+  "titles", True, "Of --all-users: write the items' titles beside their ids."
 )
 _SHOW = COMMAND.integer("show_events", 10, "Last events printed.")
 _RETRIEVER = COMMAND.enum(
@@ -148,17 +153,23 @@ def _named(row: dict) -> str:
 
 def write_all(model: Recommender, output: pathlib.Path) -> None:
   """Writes everyone's recommendations, batch by batch, and says of whom."""
-  users, popular = 0, 0
+  users, popular, last = 0, 0, None
   bar = tqdm(total=len(model.histories), unit="user", desc="recommend")
-  lists = model.recommend_all(_K.value, as_of=_AS_OF.value, **_filters())
+  lists = model.recommend_all(
+    _K.value, as_of=_AS_OF.value, titles=_TITLES.value, **_filters()
+  )
   with TableFile(output) as file, bar:
     for table in lists:
       file.write(table)
-      names = table["user_id"].to_numpy()
-      users += len(np.unique(names))
-      is_popular = table["source"].to_numpy() != "model"
-      popular += len(np.unique(names[is_popular]))
-      bar.update(len(np.unique(names)))
+      first = table.filter(pl.col("rank") == 1)
+      if not len(first):
+        continue
+      # Several lists of one user may begin in one table and end in the next.
+      new = first["user_id"].n_unique() - (first["user_id"][0] == last)
+      last = first["user_id"][-1]
+      users += new
+      popular += (first["source"] == POPULAR).sum()
+      bar.update(new)
   print(f"wrote {file.rows:,} rows of {users:,} users to {output}")
   if popular:
     print(f"{popular:,} of them have no events: they got popular items")

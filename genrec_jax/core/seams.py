@@ -134,6 +134,9 @@ class RetrievalLayout(Protocol):
   def request_batch(self, requests: Any) -> dict[str, np.ndarray]:
     """One row per request: what is known of the user."""
 
+  def shortened(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A batch of requests in rows as short as its histories, or as it is."""
+
 
 @runtime_checkable
 class ImpressionLayout(Protocol):

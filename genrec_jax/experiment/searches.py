@@ -4,7 +4,6 @@
 What they hold of the items is made once, for the parameters they are given.
 """
 
-from collections.abc import Mapping
 import dataclasses
 import functools
 from typing import Any
@@ -13,7 +12,6 @@ import jax
 
 from genrec_jax.core import finite, seams, sharding
 from genrec_jax.core.suggest import choices_hint
-from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.decoding.trie import Trie
 from genrec_jax.experiment.artifacts import Artifacts
 from genrec_jax.experiment.program import Program
@@ -50,13 +48,18 @@ def by_vectors(program: Program, params: Any, index: Any = None) -> ModelSearch:
         vectors, program.placement.mesh, program.system.num_items
       )
 
+  def request_batch(requests):
+    layout = program.pipeline.layout
+    batch = layout.shortened(layout.request_batch(requests))
+    return sharding.put(batch, program.request_sharding)
+
   def query(batch):
     with program.in_force():
       return program.query(params, batch)
 
   return ModelSearch(
     query_fn=query,
-    request_batch=lambda requests: _request_batch(program, requests),
+    request_batch=request_batch,
     index=index,
     batch_size=program.requests.batch_size,
   )
@@ -82,6 +85,10 @@ def by_codes(program: Program, params: Any, artifacts: Artifacts) -> Generative:
       vectors_RD = program.items(params)
     items = dataclasses.replace(items, vectors_RD=vectors_RD)
 
+  def request_batch(requests):
+    batch = program.pipeline.layout.request_batch(requests)
+    return sharding.put(batch, program.request_sharding)
+
   def decoding(program):
     def decode(batch, items, allowed):
       if allowed is not None:
@@ -99,14 +106,9 @@ def by_codes(program: Program, params: Any, artifacts: Artifacts) -> Generative:
   can_widen = seams.offers(program.retrieval, Widening)
   return Generative(
     decode_fn=decoding(program),
-    request_batch=lambda requests: _request_batch(program, requests),
+    request_batch=request_batch,
     items=items,
     batch_size=program.requests.batch_size,
     num_results=program.retrieval.num_results,
     widened=widened if can_widen else None,
   )
-
-
-def _request_batch(program: Program, requests: Requests) -> Mapping[str, Any]:
-  batch = program.pipeline.layout.request_batch(requests)
-  return sharding.put(batch, program.request_sharding)

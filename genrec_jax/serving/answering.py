@@ -79,9 +79,9 @@ class Answering:
     return Found(ids_BK, scores_BK, by_model_B, left_B)
 
   def of_users(
-    self, requests: Requests, found: Found
+    self, requests: Requests, found: Found, titles: bool = True
   ) -> tuple[pl.DataFrame, np.ndarray]:
     """A table with the users' ids in front, and each row's request."""
-    table, row = found.table(self.catalog)
-    ids = [self.users.ids[user] for user in requests.user[row]]
-    return table.insert_column(0, pl.Series("user_id", ids, pl.String)), row
+    table, row = found.table(self.catalog, titles)
+    ids = self.users.id_column.gather(requests.user[row])
+    return table.insert_column(0, ids.alias("user_id")), row

@@ -11,6 +11,7 @@ import polars as pl
 from genrec_jax.data.dataset.catalog import Catalog
 
 MODEL, POPULAR = "model", "popular"
+_SOURCES = pl.Series([POPULAR, MODEL])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +78,11 @@ class Found:
     names = [field.name for field in dataclasses.fields(cls)]
     return cls(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
 
+  def at(self, rows: slice | Int[np.ndarray, "n"]) -> "Found":
+    """Some of the lists."""
+    names = [field.name for field in dataclasses.fields(self)]
+    return Found(*(getattr(self, name)[rows] for name in names))
+
   def shortage(self) -> "Shortage":
     """What is to be said where lists are shorter than was asked."""
     return Shortage((self.ids_BK > 0).sum(axis=1), self.left_B)
@@ -87,20 +93,22 @@ class Found:
     return table.select("item_id", "title", "score", "source")
 
   def table(
-    self, catalog: Catalog
+    self, catalog: Catalog, titles: bool = True
   ) -> tuple[pl.DataFrame, Int[np.ndarray, "n"]]:
-    """Rank (from 1), item_id, score, title, source; and each row's list."""
+    """Rank (from 1), item_id, score, title, source; and each row's list.
+
+    Args:
+      catalog: of the items.
+      titles: have the column title.
+    """
     row, place = np.nonzero(self.ids_BK)
     found = self.ids_BK[row, place]
-    names = np.where(self.by_model_B[row], MODEL, POPULAR)
-    table = pl.DataFrame(
-      {
-        "rank": (place + 1).astype(np.int32),
-        "item_id": [catalog.ids[i] for i in found],
-        "score": self.scores_BK[row, place],
-        "title": [catalog.titles[i] for i in found],
-        "source": names.tolist(),
-      },
-      schema_overrides=dict.fromkeys(("item_id", "title", "source"), pl.String),
-    )
-    return table, row
+    columns = {
+      "rank": (place + 1).astype(np.int32),
+      "item_id": catalog.id_column.gather(found),
+      "score": self.scores_BK[row, place],
+    }
+    if titles:
+      columns["title"] = catalog.title_column.gather(found)
+    columns["source"] = _SOURCES.gather(self.by_model_B[row].astype(np.uint32))
+    return pl.DataFrame(columns), row

@@ -35,6 +35,7 @@ from genrec_jax.data.schema import Record
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.serving.answering import Answering
 from genrec_jax.serving.asking import Asking
+from genrec_jax.serving.everyone import Everyone, ahead
 from genrec_jax.serving.found import Found, Shortage
 from genrec_jax.serving.item_filter import ItemFilter
 from genrec_jax.serving.neighbours import Neighbours
@@ -223,10 +224,11 @@ class Recommender:
     deny: Collection[object] = (),
     where: Mapping[str, Any] | None = None,
     filter_history: bool | None = None,
+    titles: bool = True,
   ) -> Iterator[pl.DataFrame]:
     """Yields user_id, rank (from 1), item_id, score, title, source of everyone.
 
-    One table per batch of users.
+    A table is of some of the users, in their order.
 
     Args:
       k: rows of a user; fewer where fewer items are left.
@@ -235,29 +237,36 @@ class Recommender:
         scored. Columns event (place of what was withheld in the user's record)
         and withheld_item_id are added; a user has a list for each.
       allow, deny, where, filter_history: as in `recommend`.
+      titles: have the column title.
     """
-    asked, wanted = k, self._wanted(allow, deny, where)
+    places, wanted = k, self._wanted(allow, deny, where)
     k, short = self._at_most(k), []
-    if as_of is not None:
-      for requests in iter_requests(self.histories, as_of, self.batch_size):
-        found = self._found(requests, k, filter_history, wanted, always=True)
+    if as_of is None:
+      everyone = Everyone(
+        self.histories,
+        self._asking.requests,
+        lambda requests: self._found(requests, k, filter_history, wanted),
+        self.batch_size,
+      )
+      for requests, found in ahead(iter(everyone)):
         short.append(found.shortage())
-        table, row = self._answering.of_users(requests, found)
-        items = [self.catalog.ids[i] for i in requests.target[row]]
-        yield table.with_columns(
-          event=pl.Series(requests.event[row]),
-          withheld_item_id=pl.Series(items, dtype=pl.String),
-        )
-      self._say_why(short, asked, wanted)
+        yield self._answering.of_users(requests, found, titles)[0]
+      self._say_why(short, places, wanted)
       return
-    for start in range(0, len(self.histories), self.batch_size):
-      stop = min(start + self.batch_size, len(self.histories))
-      records = [self.histories[user] for user in range(start, stop)]
-      requests = self._asking.requests(records)
-      found = self._found(requests, k, filter_history, wanted)
+    asked = iter_requests(self.histories, as_of, self.batch_size)
+    lists = (
+      (requests, self._found(requests, k, filter_history, wanted, always=True))
+      for requests in asked
+    )
+    for requests, found in ahead(lists):
       short.append(found.shortage())
-      yield self._answering.of_users(requests, found)[0]
-    self._say_why(short, asked, wanted)
+      table, row = self._answering.of_users(requests, found, titles)
+      withheld = self.catalog.id_column.gather(requests.target[row])
+      yield table.with_columns(
+        event=pl.Series(requests.event[row]),
+        withheld_item_id=withheld,
+      )
+    self._say_why(short, places, wanted)
 
   def evaluate(self) -> pl.DataFrame:
     """Returns part, method and metrics of the model and its baselines.

@@ -4,10 +4,12 @@
     with TableFile("recs.parquet") as file:      .parquet, .csv or .jsonl
       file.write(table)
 
-The file appears when it is complete.
+A thread writes a part while the caller makes the next. The file appears when it
+is complete.
 """
 
 from collections.abc import Callable
+import concurrent.futures
 import contextlib
 import os
 import pathlib
@@ -37,21 +39,38 @@ class TableFile:
     self._writer = _WRITERS[kind]
     self._stack = contextlib.ExitStack()
     self._write: Callable[[pl.DataFrame], None] | None = None
+    self._writing: concurrent.futures.Future | None = None
     self.rows = 0
 
   def __enter__(self) -> "TableFile":
     self._temporary = self._stack.enter_context(atomic.replacing(self._path))
+    self._pool = self._stack.enter_context(
+      concurrent.futures.ThreadPoolExecutor(1)
+    )
     return self
 
   def __exit__(self, *error: Any) -> bool | None:
+    if not any(error):
+      self._stack.callback(self._wait)
+    elif self._writing is not None:
+      concurrent.futures.wait([self._writing])
     return self._stack.__exit__(*error)
 
   def write(self, table: pl.DataFrame) -> None:
-    """Appends rows; every table has the columns of the first."""
+    """Appends rows; every table has the columns of the first.
+
+    An error in writing it is raised by the next call, or at the end.
+    """
+    self._wait()
     if self._write is None:
       self._write = self._writer(self._stack, self._temporary, table)
-    self._write(table)
+    self._writing = self._pool.submit(self._write, table)
     self.rows += len(table)
+
+  def _wait(self) -> None:
+    if self._writing is not None:
+      writing, self._writing = self._writing, None
+      writing.result()
 
 
 def _parquet(stack, path, first):

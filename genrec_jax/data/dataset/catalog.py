@@ -5,12 +5,14 @@
     catalog.ids[i], catalog.titles[i], catalog.count[i]      # i in 1..V
     catalog.index_of("B004756YJA")
 
-Row 0 is padding: id '', title '', count 0. `count` counts events of the
-training part only, so that popularity never sees a target.
+`id_column` and `title_column` are the same as Polars columns, for tables of
+many rows. Row 0 is padding: id '', title '', count 0. `count` counts events of
+the training part only, so that popularity never sees a target.
 """
 
 from collections.abc import Iterable, Sequence
 import difflib
+import functools
 import os
 import pathlib
 
@@ -28,13 +30,26 @@ class Catalog:
     manifest = schema.Manifest.load(directory)
     table = _read(directory, "catalog.parquet", manifest, manifest.num_items)
     self.num_items: int = manifest.num_items
-    self.ids: list[str] = ["", *table["item_id"].to_list()]
-    self.titles: list[str] = ["", *table["title"].to_list()]
+    self.id_column: pl.Series = pl.Series([""]).extend(table["item_id"])
+    self.title_column: pl.Series = pl.Series([""]).extend(table["title"])
     self.count: Int[np.ndarray, "rows"] = np.concatenate(
       [np.zeros(1, np.int64), table["count"].to_numpy()]
     )
     self.attributes = table.drop("item_id", "title", "count")
-    self._index = {name: i for i, name in enumerate(self.ids) if i}
+
+  @functools.cached_property
+  def ids(self) -> list[str]:
+    """Of every item index."""
+    return self.id_column.to_list()
+
+  @functools.cached_property
+  def titles(self) -> list[str]:
+    """Of every item index."""
+    return self.title_column.to_list()
+
+  @functools.cached_property
+  def _index(self) -> dict[str, int]:
+    return {name: i for i, name in enumerate(self.ids) if i}
 
   def index_of(self, item_id: object) -> int:
     """Item index of an id (its text counts: 1 and '1' are one id).
@@ -61,10 +76,18 @@ class Users:
     manifest = schema.Manifest.load(directory)
     table = _read(directory, "users.parquet", manifest, manifest.num_users)
     self.num_users: int = manifest.num_users
-    self.ids: list[str] = table["user_id"].to_list()
+    self.id_column: pl.Series = table["user_id"]
     self.events: Int[np.ndarray, "U"] = table["events"].to_numpy()
     self.attributes = table.drop("user_id", "events")
-    self._index = {name: i for i, name in enumerate(self.ids)}
+
+  @functools.cached_property
+  def ids(self) -> list[str]:
+    """Of every user index."""
+    return self.id_column.to_list()
+
+  @functools.cached_property
+  def _index(self) -> dict[str, int]:
+    return {name: i for i, name in enumerate(self.ids)}
 
   def index_of(self, user_id: object) -> int:
     """User index of an id.

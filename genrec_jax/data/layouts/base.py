@@ -62,6 +62,13 @@ class BaseLayout:
   def check_system(self, system: Model) -> None:
     """Raises a ValueError where a system does not fit; here, anything does."""
 
+  def shortened(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A batch of requests in rows as short as its histories; here: as it is.
+
+    A model must answer the same, whichever of the two it gets.
+    """
+    return batch
+
   def names(self, users: Users, catalog: Catalog) -> list[str]:
     """What the numbers of a batch's user_BL are called, in messages."""
     return users.ids

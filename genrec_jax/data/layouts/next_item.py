@@ -24,6 +24,8 @@ from genrec_jax.data.layouts.base import BaseLayout, named_columns
 from genrec_jax.data.layouts.stochastic_length import StochasticLength
 from genrec_jax.data.schema import Record
 
+# Rows of requests are this long, or this times as long, or its square, ...
+_SHORTEST, _LONGER = 16, 4
 _COLUMNS = ("item", "label", "time", "query_time", "user")
 
 
@@ -111,3 +113,21 @@ class NextItem(BaseLayout):
       batch["segment_ids_BL"] > 0, positions[None, :], 0
     ).astype(np.int32)
     return batch
+
+  def shortened(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The batch in rows of 16, 64, 256, ... or max_length, the shortest that
+    hold its histories.
+
+    Few lengths: each is compiled once, which takes as long as some thousand
+    requests. Padding is at the end, where no event sees it.
+    """
+    longest = (batch["segment_ids_BL"] > 0).sum(axis=1).max(initial=0)
+    length = _SHORTEST
+    while length < longest:
+      length *= _LONGER
+    if length >= self.max_length:
+      return batch
+    return {
+      name: np.ascontiguousarray(x_BL[:, :length])
+      for name, x_BL in batch.items()
+    }

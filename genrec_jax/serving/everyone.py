@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists of all users: asked in the order of their length, told in their own.
+
+    for requests, found in Everyone(histories, requests_of, found_of, 128): ...
+
+Most histories are short. Of a window of some batches the users are sorted by
+the length of their histories and asked in that order, so that a layout can make
+short rows of most batches (`shortened`); then they are put back. The next
+lists are searched for in a thread while the caller has the last ones. Memory is
+that of two windows, however many users there are.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+import concurrent.futures
+import dataclasses
+from typing import TypeVar
+
+import numpy as np
+
+from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.data.dataset.requests import (
+  Requests,
+  join_requests,
+  requests_at,
+)
+from genrec_jax.data.schema import Record
+from genrec_jax.serving.found import Found
+
+# Batches of a window, and rows of a table.
+_WINDOW = 32
+_ROWS = 100_000
+_T = TypeVar("_T")
+_END = object()
+
+
+@dataclasses.dataclass(frozen=True)
+class Everyone:
+  """See the module docstring.
+
+  Attributes:
+    histories: of all users.
+    requests_of: records -> what is asked behind them.
+    found_of: up to batch_size requests -> their lists.
+    batch_size: requests at a time.
+  """
+
+  histories: Histories
+  requests_of: Callable[[Sequence[Record]], Requests]
+  found_of: Callable[[Requests], Found]
+  batch_size: int
+
+  def __iter__(self) -> Iterator[tuple[Requests, Found]]:
+    """Requests and lists of some users, by user index."""
+    size = _WINDOW * self.batch_size
+    for first in range(0, len(self.histories), size):
+      stop = min(first + size, len(self.histories))
+      requests, found = self._window(self.histories.many(range(first, stop)))
+      step = max(1, _ROWS // max(1, found.ids_BK.shape[1]))
+      for start in range(0, len(requests), step):
+        rows = np.arange(start, min(start + step, len(requests)))
+        yield requests_at(requests, rows), found.at(rows)
+
+  def _window(self, records: Sequence[Record]) -> tuple[Requests, Found]:
+    lengths = np.array([len(record["item"]) for record in records])
+    order = np.argsort(lengths, kind="stable")
+    asked, lists = [], []
+    for start in range(0, len(records), self.batch_size):
+      rows = order[start : start + self.batch_size]
+      requests = self.requests_of([records[row] for row in rows])
+      asked.append(requests)
+      lists.append(self.found_of(requests))
+    back = np.argsort(order)
+    return join_requests(asked, back), Found.of(lists).at(back)
+
+
+def ahead(items: Iterator[_T]) -> Iterator[_T]:
+  """The same items; a thread makes the next one while the last is used."""
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    coming = pool.submit(next, items, _END)
+    while (item := coming.result()) is not _END:
+      coming = pool.submit(next, items, _END)
+      yield item
