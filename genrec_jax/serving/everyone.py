@@ -10,14 +10,13 @@ lists are searched for in a thread while the caller has the last ones. Memory is
 that of two windows, however many users there are.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import concurrent.futures
 import dataclasses
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.requests import (
   Requests,
   join_requests,
@@ -33,6 +32,15 @@ _T = TypeVar("_T")
 _END = object()
 
 
+@runtime_checkable
+class ReadTogether(Protocol):
+  """Histories of users by index, several at once."""
+
+  def __len__(self) -> int: ...
+
+  def many(self, users: Iterable[int]) -> list[Record]: ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Everyone:
   """See the module docstring.
@@ -44,7 +52,7 @@ class Everyone:
     batch_size: requests at a time.
   """
 
-  histories: Histories
+  histories: ReadTogether
   requests_of: Callable[[Sequence[Record]], Requests]
   found_of: Callable[[Requests], Found]
   batch_size: int

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The published models: parity, parameter counts, causality, packing."""
 
+import dataclasses
 import pathlib
 
 import jax
@@ -10,6 +11,8 @@ import pytest
 
 from configs import hstu_movielens, sasrec_movielens
 from genrec_jax.core.build import build
+from genrec_jax.data.dataset.requests import Requests
+from genrec_jax.data.layouts.next_item import NextItem
 from genrec_jax.golden import compare
 from genrec_jax.train.state import num_parameters
 
@@ -232,6 +235,39 @@ def test_the_last_query_is_that_of_the_last_event(model):
   every = apply(batch).query
   np.testing.assert_allclose(last[0], every[0, 11], atol=1e-6)
   np.testing.assert_allclose(last[2], every[2, 8], atol=1e-6)
+
+
+def test_short_rows_of_requests_ask_the_same(model):
+  system, params, _ = model
+  layout = NextItem(max_length=40)
+  rng = np.random.default_rng(0)
+  lengths = (0, 1, 7, 16, 0)
+  times = [np.sort(rng.integers(0, 10**6, n, np.int32)) for n in lengths]
+  records = [
+    {
+      "user": np.array(0, np.int32),
+      "item": rng.integers(1, _V, len(time), np.int32),
+      "time": time,
+    }
+    for time in times
+  ]
+  zeros = np.zeros(len(records), np.int32)
+  asked = Requests(zeros, zeros, records, zeros + 2 * 10**6, zeros)
+  whole = layout.request_batch(asked)
+  short = layout.shortened(whole)
+  assert whole["item_BL"].shape == (5, 40) and short["item_BL"].shape == (5, 16)
+  queries = [
+    system.apply(params, jax.tree.map(jnp.asarray, x), method="query")
+    for x in (whole, short)
+  ]
+  np.testing.assert_allclose(*queries, atol=1e-6)
+  records[1] = {name: np.repeat(x, 17) for name, x in records[1].items()}
+  records[1]["user"] = np.array(0, np.int32)
+  longer = layout.request_batch(dataclasses.replace(asked, history=records))
+  assert layout.shortened(longer)["item_BL"].shape == (5, 40)
+  layout = NextItem(max_length=100)
+  longer = layout.request_batch(dataclasses.replace(asked, history=records))
+  assert layout.shortened(longer)["item_BL"].shape == (5, 64)
 
 
 def test_only_the_time_bias_reads_times(model):

@@ -332,6 +332,14 @@ def test_all_users_equal_one_at_a_time(made):
     assert mine["rank"].to_list() == list(range(1, len(one) + 1))
 
 
+def test_titles_may_be_left_out(made):
+  model, _ = made
+  for as_of in (None, "test"):
+    full = pl.concat(model.recommend_all(k=3, as_of=as_of))
+    short = pl.concat(model.recommend_all(k=3, as_of=as_of, titles=False))
+    assert short.equals(full.drop("title"))
+
+
 def test_similar_items_leave_out_the_item(made):
   model, _ = made
   found = model.similar_items("film4", k=3)

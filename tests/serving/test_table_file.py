@@ -37,6 +37,21 @@ def test_an_error_leaves_nothing(kind, tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_what_cannot_be_written_is_raised_and_leaves_nothing(
+  kind, tmp_path, monkeypatch
+):
+  def fail(*_):
+    raise OSError("no space left")
+
+  path = tmp_path / f"a.{kind}"
+  with pytest.raises(OSError, match="no space"), TableFile(path) as file:
+    file.write(_PARTS[0])
+    monkeypatch.setattr(file, "_write", fail)
+    file.write(_PARTS[2])
+  assert not list(tmp_path.iterdir())
+
+
 def test_another_format_is_refused():
   with pytest.raises(ValueError, match=r"ends in .parquet, .csv, .jsonl"):
     TableFile("recs.xlsx")

@@ -54,6 +54,19 @@ def directory(tmp_path):
   return tmp_path / "data"
 
 
+def test_many_records_are_those_read_one_by_one(tmp_path):
+  directory = tmp_path / "data"
+  prepare(_Source(), LeaveOneOut(), directory)
+  histories = Histories(directory)
+  wanted = [2, 0, 0, 1]
+  for user, record in zip(wanted, histories.many(wanted), strict=True):
+    assert int(record["user"]) == user
+    np.testing.assert_array_equal(record["item"], histories[user]["item"])
+  for user in (-1, 3):
+    with pytest.raises(IndexError, match=f"user index {user} is out of range"):
+      histories.many([0, user])
+
+
 def test_records_come_by_user_index(directory):
   histories = Histories(directory)
   record = histories[0]
