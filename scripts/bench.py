@@ -8,6 +8,9 @@
         [--peer_python=...]
     python scripts/bench.py candidates [--layout=interleaved]
     python scripts/bench.py layouts
+    python scripts/bench.py recommend --workdir=... [--peer_python=... \
+        --peer_model=...]
+    python scripts/bench.py events --workdir=... --output=events.parquet
 
 train_step: the very step that scripts/train.py runs, on full rows of random
 events (no data is needed; --num_items, --events and --row_length set sizes).
@@ -24,6 +27,10 @@ candidates: --candidates items behind a history of --events (1,024), in one pass
 against the kept history and each alone.
 layouts: training steps and requests of one and of two tokens an event, with
 learned biases and with slopes, histories of --events (512), --batch_size rows.
+recommend: users per second of whole processes that write lists of --k (200) for
+all users of a run; with --peer_python RecTools takes turns, by a model that
+scripts/peer_rectools.py has trained.
+events: writes the events of a run's data set for that script.
 """
 
 from collections.abc import Mapping
@@ -66,7 +73,10 @@ _SPLASH_BLOCK = flags.DEFINE_integer(
 )
 _BEAMS = flags.DEFINE_integer("beams", 20, "decoding: beams.")
 _PEER_PYTHON = flags.DEFINE_string(
-  "peer_python", None, "decoding: interpreter that runs scripts/peer_t5.py."
+  "peer_python",
+  None,
+  "decoding: interpreter that runs scripts/peer_t5.py; recommend: one that runs"
+  " scripts/peer_rectools.py.",
 )
 # decoding: requests at a time, and items of their histories.
 _DECODED, _HISTORY = 64, 20
@@ -86,6 +96,11 @@ _LAYOUT = flags.DEFINE_enum(
 # layouts: rows of a step.
 _LAYOUT_ROWS = 4
 _LAYERS = flags.DEFINE_integer("layers", 3, "layouts: of the stack.")
+_K = flags.DEFINE_integer("k", 200, "recommend: places of a list.")
+_PEER_MODEL = flags.DEFINE_string(
+  "peer_model", None, "recommend: file that scripts/peer_rectools.py wrote."
+)
+_OUTPUT = flags.DEFINE_string("output", None, "events: file to write.")
 _JSON = flags.DEFINE_bool("json", False, "attention: one JSON line, no table.")
 
 
@@ -211,6 +226,34 @@ def layouts() -> dict[str, Any]:
   return {"device": _device()} | result
 
 
+def recommend() -> dict[str, Any]:
+  """Users per second of whole processes."""
+  from genrec_jax.bench.recommend import time_recommend
+
+  if not _WORKDIR.value:
+    raise app.UsageError("recommend needs --workdir.")
+  if (_PEER_PYTHON.value is None) != (_PEER_MODEL.value is None):
+    raise app.UsageError("--peer_python and --peer_model belong together.")
+  peer = None
+  if _PEER_PYTHON.value:
+    script = pathlib.Path(__file__).with_name("peer_rectools.py")
+    peer = [_PEER_PYTHON.value, str(script), "recommend"]
+    peer.append(f"--load={_PEER_MODEL.value}")
+  result = time_recommend(
+    _WORKDIR.value, k=_K.value, pairs=_STEPS.value, peer=peer
+  )
+  return {"device": _device()} | result
+
+
+def events() -> dict[str, Any]:
+  """Writes the events of a run's data set."""
+  from genrec_jax.bench.recommend import write_events
+
+  if not (_WORKDIR.value and _OUTPUT.value):
+    raise app.UsageError("events needs --workdir and --output.")
+  return write_events(Histories(f"{_WORKDIR.value}/data"), _OUTPUT.value)
+
+
 _PARTS = {
   "train_step": train_step,
   "pipeline": pipeline,
@@ -218,6 +261,8 @@ _PARTS = {
   "decoding": decoding,
   "candidates": candidates,
   "layouts": layouts,
+  "recommend": recommend,
+  "events": events,
 }
 
 
