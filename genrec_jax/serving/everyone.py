@@ -27,7 +27,7 @@ from genrec_jax.serving.found import Found
 
 # Batches of a window, and rows of a table.
 _WINDOW = 32
-_ROWS = 100_000
+_ROWS = 50_000
 _T = TypeVar("_T")
 _END = object()
 
