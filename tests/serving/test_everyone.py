@@ -47,7 +47,8 @@ def test_everyone_is_told_in_order_whatever_the_window(
   def found_of(requests):
     asked.append([len(r["item"]) for r in requests.history])
     ids_BK = np.repeat(requests.user[:, None] + 1, 2, axis=1)
-    return Found(ids_BK, ids_BK.astype(np.float32), requests.user % 2 == 0)
+    scores_BK = ids_BK.astype(np.float32)
+    return Found(ids_BK, scores_BK, requests.user % 2 == 0, requests.user)
 
   told = list(Everyone(_Histories(), _requests_of, found_of, 3))
   users = np.concatenate([requests.user for requests, _ in told])
