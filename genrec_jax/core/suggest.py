@@ -11,10 +11,10 @@ _MOST_CHOICES = 40
 _MOST_CHARACTERS = 60
 
 
-def choices_hint(wrong: str, choices: Iterable[str]) -> str:
+def choices_hint(wrong: object, choices: Iterable[str]) -> str:
   """Returns " Did you mean 'x'? Choices: x, y.", a space first."""
-  choices = sorted(choices)
-  close = difflib.get_close_matches(wrong[:1000], choices, n=1)
+  choices = sorted(map(str, choices))
+  close = difflib.get_close_matches(str(wrong)[:1000], choices, n=1)
   hint = f" Did you mean {short(close[0])}?" if close else ""
   shown = ", ".join(map(_cut, choices[:_MOST_CHOICES]))
   more = len(choices) - _MOST_CHOICES

@@ -8,11 +8,13 @@ It does what scripts/train.py does with the same config, to the bit: the table
 becomes a file in the workdir, and everything else is the config's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import dataclasses
 import importlib
 import os
 import pathlib
+import shutil
 import tempfile
 from typing import Any
 
@@ -21,8 +23,9 @@ import polars as pl
 
 from genrec_jax.core.dotted import flat
 from genrec_jax.core.names import public_name
-from genrec_jax.core.suggest import choices_hint
+from genrec_jax.core.suggest import choices_hint, short
 from genrec_jax.data.sources import frames
+from genrec_jax.data.sources.files import QUOTE_FIX
 from genrec_jax.data.sources.tables import open_table
 from genrec_jax.evaluation.next_item import NextItem
 from genrec_jax.experiment.experiment import Run
@@ -33,6 +36,16 @@ from genrec_jax.serving.loading import load
 from genrec_jax.serving.recommender import Recommender
 from genrec_jax.train.termination import Termination
 
+# Values of config.data that say how a file is opened.
+_FORM = ("format", "separator", "columns", "nested")
+# Type of a value in the config -> what may take its place.
+_KINDS = (
+  (bool, bool, "True or False"),
+  (int, int, "a whole number"),
+  (float, int | float, "a number"),
+  (str, str | None, "a text"),
+  (list | tuple, list | tuple | None, "a list"),
+)
 # What `config` may say beside a ConfigDict of one's own.
 CONFIGS: Mapping[str, tuple[str, str]] = {
   "hstu": ("configs.hstu_files", ""),
@@ -47,11 +60,11 @@ CONFIGS: Mapping[str, tuple[str, str]] = {
 def fit(
   events: Any,
   items: Any = None,
-  config: str | ConfigDict = "hstu",
-  workdir: str | os.PathLike | None = None,
+  config: Any = "hstu",
+  workdir: Any = None,
   *,
-  columns: Mapping[str, str] | None = None,
-  item_columns: Mapping[str, str] | None = None,
+  columns: Any = None,
+  item_columns: Any = None,
   **overrides: Any,
 ) -> Recommender:
   """Prepares a log of events, trains on it, and returns the recommender.
@@ -77,24 +90,46 @@ def fit(
     ValueError: a table that cannot be read (as for files), columns that nobody
       knows, an unknown config or key of it, or a workdir of another run.
   """
+  if not isinstance(workdir, str | os.PathLike | None):
+    raise ValueError(f"workdir={short(workdir)} must be a path.")
+  made, changes = _config(config), flat(overrides)
+  _apply(made, changes)
   place = pathlib.Path(workdir or tempfile.mkdtemp(prefix="genrec-"))
-  made = _config(config)
-  log = _Input.of(events, place / "input" / "events.parquet")
-  made.data.update(_of_events(log, columns))
-  tables = [log]
-  if items is not None:
-    tables.append(_Input.of(items, place / "input" / "items.parquet"))
-    made.data.update(_of_items(tables[-1], item_columns))
-  for name, value in flat(overrides).items():
-    _override(made, name, value)
-  checked = check_config(made)
-  _check(checked)
-  with alone(place) as check:
-    for table in tables:
-      table.write()
-    make_all(checked, place)
-    train(Run.start(made, place), Termination(), check)
+  with _nothing_left(place):
+    log = _Input.of(events, "events", place, made.data)
+    made.data.update(_of_events(log, columns, changes))
+    tables = [log]
+    if items is not None:
+      tables.append(_Input.of(items, "items", place, {}))
+      made.data.update(_of_items(tables[-1], item_columns))
+    _apply(made, changes)
+    checked = check_config(made)
+    _check(checked)
+    with alone(place) as check:
+      for table in tables:
+        table.write()
+      make_all(checked, place)
+      train(Run.start(made, place), Termination(), check)
   return load(place)
+
+
+@contextlib.contextmanager
+def _nothing_left(place: pathlib.Path) -> Iterator[None]:
+  """Takes back the data of a call that is refused before there is a run."""
+  before = set(place.glob("input/*.parquet"))
+  prepared = (place / "data").exists()
+  try:
+    yield
+  except BaseException:
+    if not (place / "config.json").exists():
+      if not prepared:
+        shutil.rmtree(place / "data", ignore_errors=True)
+      for path in set(place.glob("input/*.parquet")) - before:
+        path.unlink()
+      for folder in (place / "input", place):
+        with contextlib.suppress(OSError):
+          folder.rmdir()
+    raise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,11 +141,29 @@ class _Input:
   table: pl.DataFrame | None
 
   @classmethod
-  def of(cls, thing: Any, path: pathlib.Path) -> "_Input":
+  def of(
+    cls, thing: Any, what: str, place: pathlib.Path, options: Any
+  ) -> "_Input":
+    """A table of `what`, which a run in `place` keeps if it is no file.
+
+    Raises:
+      ValueError: no table, or a file that cannot be opened.
+    """
     if isinstance(thing, str | os.PathLike):
-      rows = open_table(thing, []).rows
-      return cls(str(thing), rows.collect_schema().names(), None)
-    table = frames.as_polars(thing)
+      given = {name: options[name] or None for name in _FORM if name in options}
+      table = open_table(
+        thing,
+        [],
+        **given,
+        quote=options.get("quote", '"'),
+        quote_fix=QUOTE_FIX,
+      )
+      return cls(str(thing), table.rows.collect_schema().names(), None)
+    try:
+      table = frames.as_polars(thing)
+    except ValueError as error:
+      raise ValueError(f"{what}: {error}") from None
+    path = place / "input" / f"{what}.parquet"
     return cls(str(path), table.columns, table)
 
   def write(self) -> None:
@@ -118,12 +171,12 @@ class _Input:
       frames.write_frame(self.table, self.path)
 
 
-def _config(config: str | ConfigDict) -> ConfigDict:
+def _config(config: Any) -> ConfigDict:
   if isinstance(config, ConfigDict):
     return config.copy_and_resolve_references()
-  if config not in CONFIGS:
+  if not isinstance(config, str) or config not in CONFIGS:
     raise ValueError(
-      f"config={config!r} is unknown.{choices_hint(config, CONFIGS)}"
+      f"config={short(config)} is unknown.{choices_hint(config, CONFIGS)}"
     )
   module, argument = CONFIGS[config]
   return importlib.import_module(module).get_config(argument)
@@ -146,20 +199,26 @@ def _check(config: Mapping[str, Any]) -> None:
 
 
 def _of_events(
-  log: _Input, columns: Mapping[str, str] | None
+  log: _Input, columns: Any, changes: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """Values of config.data for a log."""
+  """Values of config.data for a log; `changes` may name columns too."""
+  if isinstance(columns, Mapping | None):
+    said = {role: changes.get(f"data.{role}") for role in frames.EVENT_ROLES}
+    columns = {r: name for r, name in said.items() if name} | (columns or {})
   roles = frames.guess_columns(log.names, frames.EVENT_ROLES, columns)
   return {"path": log.path, "timestamp": "", **roles}
 
 
-def _of_items(
-  table: _Input, columns: Mapping[str, str] | None
-) -> dict[str, Any]:
+def _of_items(table: _Input, columns: Any) -> dict[str, Any]:
   """Values of config.data for a table of items."""
   roles = frames.guess_columns(table.names, frames.ITEM_ROLES, columns)
   named = {f"items_{role}": column for role, column in roles.items()}
   return {"items_path": table.path, "items_title": "", **named}
+
+
+def _apply(config: ConfigDict, changes: Mapping[str, Any]) -> None:
+  for name, value in changes.items():
+    _override(config, name, value)
 
 
 def _override(config: ConfigDict, name: str, value: Any) -> None:
@@ -171,5 +230,21 @@ def _override(config: ConfigDict, name: str, value: Any) -> None:
       raise ValueError(f"config has no {name!r}.{choices_hint(parent, known)}")
     if parent is not last:
       node = node[parent]
+  _check_kind(name, node[last], value)
   with node.ignore_type():
     node[last] = value
+
+
+def _check_kind(name: str, old: Any, value: Any) -> None:
+  """Raises a ValueError where a value cannot stand for the old one."""
+  if isinstance(old, Mapping | ConfigDict):
+    raise ValueError(
+      f"{name}={short(value)}: {name} is a section of the config with the keys"
+      f" {', '.join(old)}."
+    )
+  for kind, allowed, what in _KINDS:
+    if isinstance(old, kind):
+      wrong = isinstance(value, bool) and kind is not bool
+      if wrong or not isinstance(value, allowed):
+        raise ValueError(f"{name}={short(value)} must be {what}.")
+      return

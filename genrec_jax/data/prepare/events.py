@@ -156,6 +156,9 @@ def _collect(
       number = pl.col(name).cast(dtype, strict=False)
       if dtype.is_float():
         number = pl.when(~number.is_infinite()).then(number)
+      elif types[name].is_float():
+        whole = pl.col(name) == pl.col(name).floor()
+        number = pl.when(whole).then(number)
       wanted.append(number.alias(name))
       marks.append(_unread(name, types, number).alias(f"bad {name}"))
   reading = None

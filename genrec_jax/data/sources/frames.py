@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from genrec_jax.core import atomic
+from genrec_jax.core.suggest import choices_hint, short
 
 # By role, what columns are usually called; the first that is there is taken.
 EVENT_ROLES: Mapping[str, Sequence[str]] = {
@@ -47,42 +48,52 @@ _NEEDED = ("user", "item")
 def guess_columns(
   names: Sequence[str],
   roles: Mapping[str, Sequence[str]],
-  given: Mapping[str, str] | None = None,
+  given: Any = None,
 ) -> dict[str, str]:
   """The column of each role that there is one for.
 
   Args:
     names: columns of a table.
     roles: usual names by role, EVENT_ROLES or ITEM_ROLES.
-    given: columns that the caller named, by role.
+    given: role -> column, for columns that the caller named.
 
   Raises:
-    ValueError: a column that is named and not there, an unknown role, or a
-      user or item that nothing is known of (names what was looked for).
+    ValueError: no mapping, a column that is named and not there, an unknown
+      role, two roles of one column, or a user or item that nothing is known of
+      (names what was looked for).
   """
+  if not isinstance(given, Mapping | None):
+    raise ValueError(
+      f"columns={short(given)} must be roles and their columns, such as"
+      ' {"user": "who"}.'
+    )
   given = dict(given or {})
   for role, column in given.items():
     if role not in roles:
       raise ValueError(
-        f"columns names the role {role!r}; roles are {', '.join(roles)}."
+        f"columns names the role {short(role)}; roles are {', '.join(roles)}."
       )
     if column not in names:
       raise ValueError(
-        f"columns says {role}={column!r}, which is no column. There are"
-        f" {', '.join(map(repr, names))}."
+        f"columns says {role}={short(column)}, which is no column."
+        + choices_hint(column, names)
       )
+  twice = [c for c in given.values() if list(given.values()).count(c) > 1]
+  if twice:
+    raise ValueError(f"columns gives two roles to {short(twice[0])}.")
   plain = {_plain(name): name for name in reversed(names)}
   found = {}
   for role, usual in roles.items():
     known = [plain[_plain(n)] for n in usual if _plain(n) in plain]
+    known = [name for name in known if name not in given.values()]
     column = given.get(role, known[0] if known else None)
     if column is not None:
       found[role] = column
     elif role in _NEEDED:
       raise ValueError(
-        f"no column of {', '.join(map(repr, names))} looks like the {role}"
-        f" (looked for {', '.join(usual[:6])}, ...). Say which it is:"
-        f' columns={{"{role}": ...}}.'
+        f"no column looks like the {role} (looked for {', '.join(usual[:6])},"
+        f' ...). Say which it is: columns={{"{role}": ...}}.'
+        + choices_hint("", names)
       )
   return found
 
@@ -105,19 +116,23 @@ def as_polars(frame: Any) -> pl.DataFrame:
     frame: a Polars DataFrame or LazyFrame, or a pandas DataFrame.
 
   Raises:
-    ValueError: another type, no rows, or column names that repeat.
+    ValueError: another type, no rows, column names that repeat, or a column
+      of objects that are no values of one type.
   """
   if isinstance(frame, pl.LazyFrame):
-    frame = frame.collect()
-  if isinstance(frame, pl.DataFrame):
+    try:
+      table = frame.collect()
+    except (pl.exceptions.PolarsError, OSError) as e:
+      raise ValueError(
+        f"the LazyFrame cannot be collected ({type(e).__name__}); call its"
+        " collect() to see why."
+      ) from None
+  elif isinstance(frame, pl.DataFrame):
     table = frame
-  elif type(frame).__module__.partition(".")[0] == "pandas":
-    names = [str(name) for name in frame.columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-      raise ValueError(f"the columns {', '.join(twice)} are there twice.")
-    # Whatever its index is, rows are rows.
-    table = pl.from_pandas(frame.set_axis(names, axis=1), include_index=False)
+  elif type(frame).__module__.partition(".")[0] == "pandas" and hasattr(
+    frame, "columns"
+  ):
+    table = _of_pandas(frame)
   else:
     raise ValueError(
       f"a {type(frame).__module__}.{type(frame).__qualname__} is no table: give"
@@ -125,6 +140,9 @@ def as_polars(frame: Any) -> pl.DataFrame:
     )
   if not len(table):
     raise ValueError("the table has no rows.")
+  for name, dtype in table.schema.items():
+    if dtype == pl.Object:
+      raise ValueError(_mixed(name))
   return table.with_columns(
     # An id is its text, not its place in a dictionary.
     pl.col(pl.Categorical, pl.Enum).cast(pl.String),
@@ -132,6 +150,30 @@ def as_polars(frame: Any) -> pl.DataFrame:
     pl.col(name).dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     for name, dtype in table.schema.items()
     if isinstance(dtype, pl.Datetime) and dtype.time_zone
+  )
+
+
+def _of_pandas(frame: Any) -> pl.DataFrame:
+  names = [str(name) for name in frame.columns]
+  twice = sorted({name for name in names if names.count(name) > 1})
+  if twice:
+    raise ValueError(f"the columns {short(', '.join(twice))} are there twice.")
+  # Whatever its index is, rows are rows.
+  frame = frame.set_axis(names, axis=1).reset_index(drop=True)
+  columns = {}
+  for name in names:
+    try:
+      columns[name] = pl.from_pandas(frame[name])
+    except (TypeError, ValueError, pl.exceptions.PolarsError, OverflowError):
+      # What these say may hold rows.
+      raise ValueError(_mixed(name)) from None
+  return pl.DataFrame(columns)
+
+
+def _mixed(name: str) -> str:
+  return (
+    f"column {short(name)} holds objects of several types, or of none that a"
+    " file could hold: make it text, as with astype(str), or leave it out."
   )
 
 
