@@ -14,7 +14,7 @@ the data set would have of which the log says nothing. Without a time events lie
 one median gap apart.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 import dataclasses
 import os
 import warnings
@@ -23,7 +23,7 @@ from jaxtyping import Int
 import numpy as np
 import polars as pl
 
-from genrec_jax.core.suggest import choices_hint
+from genrec_jax.core.suggest import choices_hint, short
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.dataset.feedback import (
   SEPARATOR,
@@ -61,13 +61,15 @@ class GivenHistory:
     """
     if isinstance(history, cls):
       return history
-    if isinstance(history, str | bytes):
-      raise ValueError(f"history={history!r} must be a list of item ids")
+    if isinstance(history, str | bytes | Mapping | Set):
+      raise ValueError(
+        f"history={short(history)} must be a list of item ids, oldest first"
+      )
     if isinstance(history, pl.DataFrame) and not len(history):
       return cls(pl.DataFrame({"item_id": []}, {"item_id": pl.String}))
     if isinstance(history, pl.Series) or not _is_table(history):
       if not isinstance(history, Iterable):
-        raise ValueError(f"history={history!r} must be a list of item ids")
+        raise ValueError(f"history={short(history)} must be a list of item ids")
       ids = [str(item_id) for item_id in history]
       return cls(pl.DataFrame({"item_id": ids}, {"item_id": pl.String}))
     table = frames.as_polars(history)
@@ -102,7 +104,7 @@ class GivenHistory:
       return self
     if strict:
       catalog.index_of(unknown[0])
-    shown = ", ".join(map(repr, unknown[:3]))
+    shown = ", ".join(map(short, unknown[:3]))
     warnings.warn(
       f"{len(unknown)} of {len(ids)} items of a history are not in the"
       f" catalogue and are skipped: {shown}"

@@ -15,8 +15,9 @@ from jaxtyping import Bool
 import numpy as np
 import polars as pl
 
-from genrec_jax.core.suggest import choices_hint
+from genrec_jax.core.suggest import choices_hint, short
 from genrec_jax.data.dataset.catalog import Catalog
+from genrec_jax.serving import arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,20 +32,23 @@ class ItemFilter:
       out.
   """
 
-  allow: Collection[object] | None = None
-  deny: Collection[object] = ()
-  where: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  allow: Any = None
+  deny: Any = ()
+  where: Any = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
-    for name in ("allow", "deny"):
-      if isinstance(getattr(self, name), str | bytes):
-        raise ValueError(
-          f"{name}={getattr(self, name)!r} must be a list of item ids"
-        )
+    if self.allow is not None:
+      arguments.several("allow", self.allow, "item ids")
+    arguments.several("deny", self.deny, "item ids")
+    if not isinstance(self.where, Mapping):
+      raise ValueError(
+        f"where={short(self.where)} must map attributes to values, such as"
+        ' {"colour": "red"}'
+      )
 
   def __bool__(self) -> bool:
     """Whether it asks for anything."""
-    return self.allow is not None or bool(self.deny) or bool(self.where)
+    return self.allow is not None or len(self.deny) > 0 or len(self.where) > 0
 
   def of(self, catalog: Catalog) -> Bool[np.ndarray, "V1"]:
     """Allowed items by index; False for padding.
@@ -62,7 +66,7 @@ class ItemFilter:
       has_V1 = _having(catalog, name, values)
       allowed_V1 &= has_V1
       self._check(
-        allowed_V1, f"where {name}={values!r}: no item that has it is"
+        allowed_V1, f"where {name}={short(values)}: no item that has it is"
       )
     if self.deny:
       allowed_V1 &= ~_among(catalog, self.deny)
@@ -87,11 +91,11 @@ def _among(catalog: Catalog, ids: Collection[object]) -> np.ndarray:
   return mask
 
 
-def _having(catalog: Catalog, name: str, values: Any) -> np.ndarray:
+def _having(catalog: Catalog, name: Any, values: Any) -> np.ndarray:
   """Items one of whose values of an attribute is wanted."""
   if name not in catalog.attributes.columns:
     raise ValueError(
-      f"where has {name!r}, which is no attribute of the items."
+      f"where has {short(name)}, which is no attribute of the items."
       + choices_hint(name, catalog.attributes.columns)
     )
   if isinstance(values, str | bytes) or not isinstance(values, Collection):
@@ -104,9 +108,9 @@ def _having(catalog: Catalog, name: str, values: Any) -> np.ndarray:
   elif column.dtype.is_numeric():
     try:
       numbers = [float(value) for value in values]
-    except ValueError:
+    except (TypeError, ValueError):
       raise ValueError(
-        f"where {name}={values!r}: {name} is a number in the item table."
+        f"where {name}={short(values)}: {name} is a number in the item table."
       ) from None
     found = column.cast(pl.Float64).is_in(numbers)
   else:

@@ -12,10 +12,9 @@ Serving knows all events of a user, so the whole record is the history here, the
 targets of an evaluation included.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 import dataclasses
 import functools
-import os
 from typing import Any
 import warnings
 
@@ -27,12 +26,14 @@ import polars as pl
 from genrec_jax.baselines.most_popular import MostPopular
 from genrec_jax.core import seams
 from genrec_jax.core.seams import Search
+from genrec_jax.core.suggest import short
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.requests import Requests, iter_requests
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.schema import Record
 from genrec_jax.experiment.experiment import Run
+from genrec_jax.serving import arguments
 from genrec_jax.serving.answering import Answering
 from genrec_jax.serving.asking import Asking
 from genrec_jax.serving.everyone import Everyone, ahead
@@ -124,14 +125,14 @@ class Recommender:
     self,
     user: object = None,
     history: object = None,
-    k: int = 10,
+    k: Any = 10,
     *,
-    histories: Sequence[object] | None = None,
-    allow: Collection[object] | None = None,
-    deny: Collection[object] = (),
-    where: Mapping[str, Any] | None = None,
-    filter_history: bool | None = None,
-    request_time: int | None = None,
+    histories: Any = None,
+    allow: Any = None,
+    deny: Any = (),
+    where: Any = None,
+    filter_history: Any = None,
+    request_time: Any = None,
     strict: bool = False,
   ) -> pl.DataFrame:
     """Returns item_id, title, score and source of the k best, best first.
@@ -168,8 +169,12 @@ class Recommender:
     one = histories is None
     if one == (user is None and history is None):
       raise ValueError("give user, history or both, or histories alone")
-    asked, wanted = k, self._wanted(allow, deny, where)
-    k = self._at_most(k)
+    k, asked = self._at_most(k), k
+    wanted = self._wanted(allow, deny, where)
+    if request_time is not None:
+      request_time = arguments.whole("request_time", request_time)
+    if not one:
+      histories = arguments.in_order("histories", histories, "histories")
     records = [
       self._asking.record(user, items, strict=strict, request_time=request_time)
       for items in ([history] if one else histories)
@@ -208,22 +213,24 @@ class Recommender:
       columns["time"] = times
     return pl.DataFrame(columns)
 
-  def similar_items(self, item_id: object, k: int = 10) -> pl.DataFrame:
+  def similar_items(self, item_id: object, k: Any = 10) -> pl.DataFrame:
     """Returns item_id, title, score of the k items of highest cosine."""
     if self._item_vectors is None:
       raise ValueError("this model generates items and has no item vectors")
-    found = self._neighbours.of(self.catalog.index_of(item_id), k)
+    found = self._neighbours.of(
+      self.catalog.index_of(item_id), self._at_most(k)
+    )
     return found.one(self.catalog).drop("source")
 
   def recommend_all(
     self,
-    k: int = 10,
+    k: Any = 10,
     *,
-    as_of: str | None = None,
-    allow: Collection[object] | None = None,
-    deny: Collection[object] = (),
-    where: Mapping[str, Any] | None = None,
-    filter_history: bool | None = None,
+    as_of: Any = None,
+    allow: Any = None,
+    deny: Any = (),
+    where: Any = None,
+    filter_history: Any = None,
     titles: bool = True,
   ) -> Iterator[pl.DataFrame]:
     """Yields user_id, rank (from 1), item_id, score, title, source of everyone.
@@ -239,8 +246,13 @@ class Recommender:
       allow, deny, where, filter_history: as in `recommend`.
       titles: have the column title.
     """
-    places, wanted = k, self._wanted(allow, deny, where)
-    k, short = self._at_most(k), []
+    k, places, shortages = self._at_most(k), k, []
+    wanted = self._wanted(allow, deny, where)
+    arguments.switch("filter_history", filter_history)
+    if as_of not in (None, "validation", "test"):
+      raise ValueError(
+        f"as_of={short(as_of)} must be 'validation', 'test' or None"
+      )
     if as_of is None:
       everyone = Everyone(
         self.histories,
@@ -249,9 +261,9 @@ class Recommender:
         self.batch_size,
       )
       for requests, found in ahead(iter(everyone)):
-        short.append(found.shortage())
+        shortages.append(found.shortage())
         yield self._answering.of_users(requests, found, titles)[0]
-      self._say_why(short, places, wanted)
+      self._say_why(shortages, places, wanted)
       return
     asked = iter_requests(self.histories, as_of, self.batch_size)
     lists = (
@@ -259,14 +271,14 @@ class Recommender:
       for requests in asked
     )
     for requests, found in ahead(lists):
-      short.append(found.shortage())
+      shortages.append(found.shortage())
       table, row = self._answering.of_users(requests, found, titles)
       withheld = self.catalog.id_column.gather(requests.target[row])
       yield table.with_columns(
         event=pl.Series(requests.event[row]),
         withheld_item_id=withheld,
       )
-    self._say_why(short, places, wanted)
+    self._say_why(shortages, places, wanted)
 
   def evaluate(self) -> pl.DataFrame:
     """Returns part, method and metrics of the model and its baselines.
@@ -279,13 +291,13 @@ class Recommender:
     """
     return self._behind("evaluate").evaluate()
 
-  def save(self, directory: str | os.PathLike) -> None:
+  def save(self, directory: Any) -> None:
     """Copies the run to a new folder, from which `genrec_jax.load` reads it.
 
     Raises:
       ValueError: the folder is there, or no run stands behind this.
     """
-    self._behind("save").save(directory)
+    self._behind("save").save(arguments.path("directory", directory))
 
   def _behind(self, what: str) -> Trained:
     if self.trained is None:
@@ -319,26 +331,24 @@ class Recommender:
     if why:
       warnings.warn(why, stacklevel=3)
 
-  def _at_most(self, k: int) -> int:
-    if k < 1:
-      raise ValueError(f"k={k} must be at least 1")
-    return min(k, self.catalog.num_items)
+  def _at_most(self, k: Any) -> int:
+    return min(arguments.whole("k", k, least=1), self.catalog.num_items)
 
   def _wanted(self, *lists: Any) -> ItemMask | None:
     """One row of what a filter allows; None where it asks for nothing."""
     allow, deny, where = lists
-    wanted = ItemFilter(allow, deny, where or {})
+    wanted = ItemFilter(allow, deny, {} if where is None else where)
     return ItemMask.of(wanted.of(self.catalog)[None, :]) if wanted else None
 
   def _found(
     self,
     requests: Requests,
     k: int,
-    filter_history: bool | None,
+    filter_history: Any,
     wanted: ItemMask | None,
     always: bool = False,
   ) -> Found:
-    if filter_history is None:
+    if arguments.switch("filter_history", filter_history) is None:
       filter_history = self.filter_history
     return self._answering.found(requests, k, filter_history, wanted, always)
 

@@ -20,7 +20,13 @@ def check(text: str, words: str) -> None:
   assert re.search(words, text, re.DOTALL), text
   assert len(text.splitlines()) <= 20, text
   assert len(text) <= 2000, text
-  for word in (SECRET, "Traceback", "fault of the library", "polars.exceptions", "pyo3"):
+  for word in (
+    SECRET,
+    "Traceback",
+    "fault of the library",
+    "polars.exceptions",
+    "pyo3",
+  ):
     assert word not in text, text
 
 

@@ -20,6 +20,7 @@ from jaxtyping import Int
 import numpy as np
 import polars as pl
 
+from genrec_jax.core.suggest import short
 from genrec_jax.data import schema
 
 
@@ -125,11 +126,11 @@ def _lookup(index: dict[str, int], wanted: object, kind: str) -> int:
   if found is not None:
     return found
   close = difflib.get_close_matches(text, _near(text, index), n=3)
-  hint = f" Close: {', '.join(map(repr, close))}." if close else ""
+  hint = f" Close: {', '.join(map(short, close))}." if close else ""
   example = next(iter(index), None)
   raise ValueError(
-    f"no {kind} {text!r} among {len(index):,} {kind}s.{hint}"
-    f" Ids look like {example!r}."
+    f"no {kind} {short(text)} among {len(index):,} {kind}s.{hint}"
+    f" Ids look like {short(example)}."
   )
 
 

@@ -68,11 +68,12 @@ def prepare(
   settings = _settings(source, split, options)
   if directory.exists():
     return _already_prepared(directory, settings, source)
-  directory.parent.mkdir(parents=True, exist_ok=True)
   if seams.offers(source, schema.RemoteSource):
+    directory.parent.mkdir(parents=True, exist_ok=True)
     source = source.fetch(directory.parent)
   raw = source.read()
   sequences = encoding.encode(raw, **options)
+  directory.parent.mkdir(parents=True, exist_ok=True)
   shards = _shards(sequences)
   manifest = _manifest(raw, sequences, split, settings, len(shards))
   try:

@@ -164,8 +164,8 @@ def _of_pandas(frame: Any) -> pl.DataFrame:
   for name in names:
     try:
       columns[name] = pl.from_pandas(frame[name])
-    except (TypeError, ValueError, pl.exceptions.PolarsError, OverflowError):
-      # What these say may hold rows.
+    except Exception:
+      # Arrow, NumPy and Polars each raise their own, and may show rows.
       raise ValueError(_mixed(name)) from None
   return pl.DataFrame(columns)
 

@@ -325,3 +325,50 @@ def test_a_mark_of_an_unknown_time_is_refused_or_dropped_when_empty(unit):
   log = _log(("", "a", MOMENT), ("u", "b", MOMENT), ("u", "c", 0))
   with pytest.raises(ValueError, match="1 of 2 timestamps.*is 0 in row 3"):
     _encode(log, raw={"timestamp_unit": unit})
+
+
+def test_words_for_none_are_no_ids_and_are_counted():
+  words = ["nan", "NaN", "NULL", "None", "N/A", "<NA>"]
+  users = [*words, "u", "u", "u", None]
+  items = ["i"] * 6 + ["null", "i", "nano", "i"]
+  table = {"item": ["i", "None"], "title": ["I", "N"]}
+  found = _encode({"user": users, "item": items}, table)
+  assert found.user_ids == ["u"]
+  assert found.items["item_id"].to_list() == ["i", "nano"]
+  dropped = found.counts["dropped"]
+  assert sorted(dropped.values()) == [1, 1, 6]
+  assert dropped["no user id"] == 1
+  assert any("user id is a word for none" in reason for reason in dropped)
+  assert found.item_table["rows_without_id"] == 1
+  kept = _encode({"user": users, "item": items}, table, keep_null_words=True)
+  assert kept.user_ids == [*words, "u"]
+  assert kept.counts["dropped"] == {"no user id": 1}
+  assert kept.items["item_id"].to_list() == ["i", "null", "nano"]
+  assert kept.item_table["rows_without_id"] == 0
+
+
+def test_times_that_nobody_can_read_are_dropped_where_that_is_wanted():
+  log = _log(
+    ("u", "a", "2023-11-18 11:29:17 UTC"),
+    ("u", "b", "soon"),
+    ("u", "c", ""),
+    ("u", "d", "2023-11-18T13:29:18+02:00"),
+    ("u", "e", "1970-01-01"),
+  )
+  wanted = {"drop_unreadable_timestamps": True}
+  with pytest.raises(ValueError, match="'soon' as timestamp in row 2"):
+    _encode(log)
+  with pytest.raises(ValueError, match="1 of 5 events have no timestamp"):
+    _encode(log, **wanted)
+  found = _encode(log, **wanted, drop_missing_timestamps=True)
+  assert _histories(found) == {
+    "u": [("a", 1_700_306_957), ("d", 1_700_306_958)]
+  }
+  assert found.counts["dropped"] == {
+    "unreadable timestamp": 1,
+    "no timestamp": 1,
+    "timestamp of 1970 or before, others of 1971 or later": 1,
+  }
+  untimed = _encode(log, ignore_timestamps=True)
+  assert untimed.epoch_seconds is None and set(untimed.fields) == {"item"}
+  assert untimed.fields["item"].tolist() == [1, 2, 3, 4, 5]

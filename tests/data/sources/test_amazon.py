@@ -98,3 +98,19 @@ def test_the_compact_files(shared):
   row = sequences.items.row(by_predicate=None, index=int(record["item"][0]) - 1)
   assert row[1].startswith("OPI Nail Lacquer, Simmer and Shimmer")
   assert row[2] == ["Beauty > Makeup > Nails > Nail Polish"]
+
+
+def test_positions_alone_where_the_file_has_no_times(tmp_path):
+  rows = [("R1", 1, "A1"), ("R1", 0, "A2"), ("R2", 0, "A1")]
+  text = "reviewer_id,pos,asin,unix_time\n"
+  text += "".join(f"{u},{p},{i},\n" for u, p, i in rows)
+  with gzip.open(tmp_path / "Toys.interactions.csv.gz", "wt") as file:
+    file.write(text)
+  with gzip.open(tmp_path / "Toys.items.jsonl.gz", "wt") as file:
+    file.writelines(json.dumps(row) + "\n" for row in META)
+  source = Amazon2014("Toys", str(tmp_path))
+  with pytest.raises(ValueError, match="config.filter.ignore_timestamps=True"):
+    encode(source.read())
+  found = encode(source.read(), ignore_timestamps=True)
+  ids = ["", *found.items["item_id"]]
+  assert [ids[i] for i in found.record(0)["item"]] == ["A2", "A1"]

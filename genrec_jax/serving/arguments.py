@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arguments that people give, checked where they enter.
+
+Each function returns the value, or raises a ValueError that names the argument
+and says what it must be.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+import numbers
+import os
+from typing import Any
+
+from genrec_jax.core.suggest import short
+
+
+def whole(name: str, value: Any, least: int | None = None) -> int:
+  """A whole number, of at least so much."""
+  if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    raise ValueError(f"{name}={short(value)} must be a whole number")
+  if least is not None and value < least:
+    raise ValueError(f"{name}={value} must be at least {least}")
+  return int(value)
+
+
+def switch(name: str, value: Any) -> bool | None:
+  """True or False, or None for what is usual."""
+  if value is not None and not isinstance(value, bool):
+    raise ValueError(f"{name}={short(value)} must be True, False or None")
+  return value
+
+
+def several(name: str, value: Any, what: str) -> Collection[Any]:
+  """A collection that is no text and no mapping."""
+  if isinstance(value, str | bytes | Mapping) or not isinstance(
+    value, Collection
+  ):
+    raise ValueError(f"{name}={short(value)} must be a list of {what}")
+  return value
+
+
+def in_order(name: str, value: Any, what: str) -> Sequence[Any]:
+  """A list, whose places count."""
+  if isinstance(value, set | frozenset):
+    raise ValueError(f"{name}={short(value)} has no order; give a list")
+  return list(several(name, value, what))
+
+
+def path(name: str, value: Any) -> str | os.PathLike:
+  """A path."""
+  if not isinstance(value, str | os.PathLike):
+    raise ValueError(f"{name}={short(value)} must be a path")
+  return value
