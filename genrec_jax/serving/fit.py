@@ -44,7 +44,7 @@ _KINDS = (
   (int, int, "a whole number"),
   (float, int | float, "a number"),
   (str, str | None, "a text"),
-  (list | tuple, list | tuple | None, "a list"),
+  ((list, tuple), list | tuple | None, "a list"),
 )
 # What `config` may say beside a ConfigDict of one's own.
 CONFIGS: Mapping[str, tuple[str, str]] = {
@@ -230,20 +230,23 @@ def _override(config: ConfigDict, name: str, value: Any) -> None:
       raise ValueError(f"config has no {name!r}.{choices_hint(parent, known)}")
     if parent is not last:
       node = node[parent]
-  _check_kind(name, node[last], value)
+  _check_kind(name, node, last, value)
   with node.ignore_type():
     node[last] = value
 
 
-def _check_kind(name: str, old: Any, value: Any) -> None:
-  """Raises a ValueError where a value cannot stand for the old one."""
+def _check_kind(name: str, node: ConfigDict, key: str, value: Any) -> None:
+  """Raises a ValueError where a value cannot stand for the one in the node."""
+  old = node[key]
   if isinstance(old, Mapping | ConfigDict):
     raise ValueError(
       f"{name}={short(value)}: {name} is a section of the config with the keys"
       f" {', '.join(old)}."
     )
+  if value is None and old is None:
+    return
   for kind, allowed, what in _KINDS:
-    if isinstance(old, kind):
+    if issubclass(node.get_type(key), kind):
       wrong = isinstance(value, bool) and kind is not bool
       if wrong or not isinstance(value, allowed):
         raise ValueError(f"{name}={short(value)} must be {what}.")

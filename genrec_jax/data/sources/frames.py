@@ -129,8 +129,9 @@ def as_polars(frame: Any) -> pl.DataFrame:
       ) from None
   elif isinstance(frame, pl.DataFrame):
     table = frame
-  elif type(frame).__module__.partition(".")[0] == "pandas" and hasattr(
-    frame, "columns"
+  elif (type(frame).__module__.partition(".")[0], type(frame).__name__) == (
+    "pandas",
+    "DataFrame",
   ):
     table = _of_pandas(frame)
   else:
