@@ -48,7 +48,7 @@ _LINES = [
   ("evaluate --workdir=w --sectoin=x", 2, "unknown flag --sectoin"),
   ("report --workdir=w", 1, "w"),
   ("rank --workdir=w --user=1", 2, "rank|items|give"),
-  ("compare", 2, "needs|compare"),
+  ("compare", 2, "give --ours"),
 ]
 
 
