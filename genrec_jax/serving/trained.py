@@ -18,6 +18,13 @@ from genrec_jax.core import atomic
 from genrec_jax.evaluation import document as documents
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import Loaded
+from genrec_jax.train import workdir_lock
+
+
+# The lock of one that runs, and what it has not finished writing.
+_OF_A_TRAINING = shutil.ignore_patterns(
+  workdir_lock.NAME, "*.tmp-*", "*.orbax-checkpoint-tmp*"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,4 +69,4 @@ class Trained:
     if place.exists():
       raise ValueError(f"{place} is there: name a new folder.")
     with atomic.new_folder(place) as partial:
-      shutil.copytree(self.run.workdir, partial)
+      shutil.copytree(self.run.workdir, partial, ignore=_OF_A_TRAINING)

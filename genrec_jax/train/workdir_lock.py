@@ -24,9 +24,9 @@ import uuid
 
 from genrec_jax.core import atomic
 
+NAME = "training.lock"
 STALE_SECONDS = 60.0
 _BEAT_SECONDS = 10.0
-_NAME = "training.lock"
 
 
 class WorkdirLock:
@@ -47,7 +47,7 @@ class WorkdirLock:
       beat_seconds: between two touches.
     """
     self._workdir = pathlib.Path(workdir)
-    self._path = self._workdir / _NAME
+    self._path = self._workdir / NAME
     self._stale, self._beat = stale_seconds, beat_seconds
     self._mine = {
       "host": socket.gethostname(),
@@ -121,7 +121,7 @@ class WorkdirLock:
         f" gone, try again in {self._stale - age:.0f} s."
       )
     # Of several that find it, one may follow.
-    claim = self._path.with_name(f".{_NAME}.{holder.get('token', 'unnamed')}")
+    claim = self._path.with_name(f".{NAME}.{holder.get('token', 'unnamed')}")
     try:
       os.close(os.open(claim, os.O_CREAT | os.O_EXCL, 0o644))
     except FileExistsError:

@@ -11,6 +11,7 @@ import pytest
 from configs import files, ranker_files, tiger_amazon
 import genrec_jax
 from genrec_jax.serving.fit import CONFIGS
+from genrec_jax.train.workdir_lock import WorkdirLock
 from tests import commands
 
 _SMALL = {
@@ -122,7 +123,16 @@ def test_evaluate_and_save(fitted, tmp_path):
   table = model.evaluate()
   assert {"HSTU (small)", "item_knn", "most_popular"} <= set(table["method"])
   assert (workdir / "evaluation.json").is_file()
-  model.save(tmp_path / "copy")
+  # What a training leaves there while it runs is not part of a copy.
+  unfinished = model.trained.run.workdir / "checkpoints" / "9.tmp-1"
+  unfinished.mkdir()
+  try:
+    with WorkdirLock(model.trained.run.workdir):
+      model.save(tmp_path / "copy")
+  finally:
+    unfinished.rmdir()
+  assert not list((tmp_path / "copy").rglob("*.lock"))
+  assert not list((tmp_path / "copy").rglob("*.tmp-*"))
   copy = genrec_jax.load(tmp_path / "copy")
   assert copy.recommend(user="v3").equals(model.recommend(user="v3"))
   with pytest.raises(ValueError, match="is there: name a new folder"):

@@ -236,6 +236,7 @@ def test_many_histories_are_each_alone(made):
     mine = table.filter(pl.col("history") == number)
     alone = model.recommend(history=history, k=3)
     assert mine["item_id"].to_list() == alone["item_id"].to_list()
+    np.testing.assert_allclose(mine["score"], alone["score"], rtol=1e-6)
     assert set(mine["source"]) == ({"model"} if history else {"popular"})
 
 
