@@ -244,7 +244,7 @@ def test_lengths_fit_in_full_size_too(name, form):
 
 def test_a_config_that_trains_nothing_says_what_it_is_for():
   config = importlib.import_module("configs.rqkmeans_amazon").get_config()
-  with pytest.raises(ValueError, match="use scripts/tokenize_items.py or"):
+  with pytest.raises(ValueError, match="use genrec tokenize or"):
     check_config(config)
 
 

@@ -159,7 +159,7 @@ def load_manifest(directory: str | os.PathLike, kind: str) -> dict[str, Any]:
   if not path.is_file():
     raise ValueError(
       f"{directory} holds no {kind}: {_MANIFEST} is missing. Run"
-      " scripts/tokenize_items.py with this --config and --workdir."
+      " genrec tokenize with this --config and --workdir."
     )
   values = sealed.read_json(path, _MEND)
   try:

@@ -191,7 +191,7 @@ class Manifest:
     if not path.is_file():
       raise ValueError(
         f"no prepared data set in {path.parent}: manifest.json, which is"
-        " written last, is missing. Run scripts/prepare_data.py with this"
+        " written last, is missing. Run genrec prepare with this"
         " --workdir."
       )
     fix = prepare_again(directory)
@@ -214,7 +214,7 @@ class Manifest:
 
 def prepare_again(directory: str | os.PathLike) -> str:
   """What to do about a damaged data set."""
-  return f"Delete {directory} and run scripts/prepare_data.py again."
+  return f"Delete {directory} and run genrec prepare again."
 
 
 class Codec:

@@ -38,13 +38,13 @@ def load(
   path = pathlib.Path(path)
   if not path.is_file():
     raise ValueError(
-      f"there is no {path}: run scripts/evaluate.py --workdir={path.parent}"
+      f"there is no {path}: run genrec evaluate --workdir={path.parent}"
     )
   try:
     arrays = artifact.load_arrays(path)
   except ValueError as error:
     raise ValueError(
-      f"{error} Run scripts/evaluate.py --workdir={path.parent} again."
+      f"{error} Run genrec evaluate --workdir={path.parent} again."
     ) from error
   facts = {n: x for n, x in arrays.items() if "/" not in n}
   return facts, {n: x for n, x in arrays.items() if "/" in n}

@@ -139,9 +139,9 @@ def read(workdir: pathlib.Path) -> dict[str, Any]:
   path = workdir / "evaluation.json"
   if not path.is_file():
     raise ValueError(
-      f"there is no {path}: run scripts/evaluate.py --workdir={workdir}"
+      f"there is no {path}: run genrec evaluate --workdir={workdir}"
     )
-  fix = f"Run scripts/evaluate.py --workdir={workdir} again."
+  fix = f"Run genrec evaluate --workdir={workdir} again."
   document = sealed.read_json(path, fix)
   if document.get("format") != FORMAT:
     raise ValueError(
@@ -204,7 +204,7 @@ def check_publishable(
   if not finished:
     raise ValueError(
       f"the training in {run.workdir} has not finished, so this is no result"
-      " yet: start the same scripts/train.py command again, or leave --results"
+      " yet: start the same genrec train command again, or leave --results"
       " out"
     )
   if path.is_file():

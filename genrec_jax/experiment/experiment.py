@@ -117,7 +117,7 @@ class Run:
     if not path.is_file():
       raise ValueError(
         f"{workdir} holds no run: config.json is missing. Train first: python"
-        f" scripts/train.py --config=... --workdir={workdir}"
+        f" genrec train --config=... --workdir={workdir}"
       )
     return cls._build(read_config(path), workdir, prepare_data=False)
 

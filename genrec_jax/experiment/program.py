@@ -6,7 +6,7 @@
       state = program.init_state()
       state, metrics = program.train_step(state, batch)
 
-It needs no data. scripts/train.py runs these functions; scripts/compile_tpu.py
+It needs no data. genrec train runs these functions; genrec compile
 compiles the same ones from `abstract_state` and `abstract_batch`, for devices
 that nobody has.
 """

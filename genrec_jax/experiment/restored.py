@@ -71,7 +71,7 @@ def load_params(run: Run, checkpoint: str = "best") -> Loaded:
   if steps[checkpoint] is None:
     raise ValueError(
       f"there is no checkpoint in {folders[checkpoint]}. Train first: python"
-      f" scripts/train.py --config=... --workdir={run.workdir}"
+      f" genrec train --config=... --workdir={run.workdir}"
     )
   progress = read_progress(run)
   run.artifacts.check(progress.get("artifacts", {}))

@@ -5,7 +5,7 @@
                                     model's published name
     data, split, filter             what histories are made from
     content, tokens, before         vectors and codes of items, and what is
-                                    trained first (scripts/run.py)
+                                    trained first (genrec run)
     pipeline, system, objective, optimizer, mesh, retrieval
     train                           how long, and what is watched
     requests, evals                 what is asked at a time, and measured
@@ -95,7 +95,7 @@ def check_config(config: Mapping[str, Any] | ConfigDict) -> dict[str, Any]:
       f"the config lacks {', '.join(missing)}."
       + (
         " It makes item tokens and trains nothing: use"
-        " scripts/tokenize_items.py or scripts/run.py."
+        " genrec tokenize or genrec run."
         if "system" in missing and config["tokens"]
         else ""
       )
@@ -110,7 +110,7 @@ def read_config(path: pathlib.Path) -> dict[str, Any]:
     ValueError: damaged, or written by an earlier or a newer version.
   """
   fix = (
-    "Delete it and start scripts/train.py again with the --config that the run"
+    "Delete it and start genrec train again with the --config that the run"
     " was trained with, which writes it anew."
   )
   config = sealed.read_json(path, fix)

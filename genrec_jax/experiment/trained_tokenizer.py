@@ -62,7 +62,7 @@ class TrainedTokenizer:
     if not progress["finished"]:
       raise ValueError(
         f"the run in {self.workdir} is not finished. Resume it: python"
-        f" scripts/train.py --config=... --workdir={self.workdir}"
+        f" genrec train --config=... --workdir={self.workdir}"
       )
     params = load_params(self._run, self.checkpoint).params
     fitted = self._run.system.tokenizer(jax.device_get(params))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains the run of a workdir from where it stands, as scripts/train.py does.
+"""Trains the run of a workdir from where it stands, as genrec train does.
 
 with alone(workdir) as check:
   train(Run.start(config, workdir), Termination(), check)

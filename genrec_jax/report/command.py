@@ -63,7 +63,7 @@ def _nameless(value: Any) -> Any:
 
 
 def command(run: Finished) -> str:
-  """The arguments of scripts/train.py, without --workdir and the seed."""
+  """The arguments of genrec train, without --workdir and the seed."""
   changed = changes(run)
   argument = f"--config={config_argument(run.config)}"
   if changed is None:

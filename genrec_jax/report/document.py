@@ -16,7 +16,7 @@ import json
 from typing import Any
 
 # A page is of one training. What other seeds would do, none of its intervals
-# knows (scripts/compare.py does, of several).
+# knows (genrec compare does, of several).
 ONE_SEED = "One seed: no verdict over seeds."
 
 

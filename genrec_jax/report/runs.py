@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finished runs as they stand on disk: results/<config>/<seed>.json.
 
-One file per finished run, written by scripts/evaluate.py, is all that tables
+One file per finished run, written by genrec evaluate, is all that tables
 and figures know of it; evaluation/document.py says what each key holds. A part
 is "test" or "validation", or one of these with a suffix for what was changed.
 Runs of one config differ in their seed; runs of one data set, its size and its
@@ -141,8 +141,8 @@ def read_json(path: str | pathlib.Path) -> dict[str, Any]:
   """Reads one document; ValueError where there is none, or it is damaged."""
   path = pathlib.Path(path)
   if not path.is_file():
-    raise ValueError(f"there is no {path}: run scripts/evaluate.py first")
-  return sealed.read_sealed(path, "Run scripts/evaluate.py again.")
+    raise ValueError(f"there is no {path}: run genrec evaluate first")
+  return sealed.read_sealed(path, "Run genrec evaluate again.")
 
 
 def read_result(path: str | pathlib.Path) -> dict[str, Any]:
@@ -159,8 +159,7 @@ def finished(
   missing = sorted(names - values.keys())
   if missing:
     raise ValueError(
-      f"{path} lacks {', '.join(missing)}: write it anew with"
-      " scripts/evaluate.py"
+      f"{path} lacks {', '.join(missing)}: write it anew with genrec evaluate"
     )
   return kind(**{name: values[name] for name in names})
 

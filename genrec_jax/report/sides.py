@@ -96,7 +96,7 @@ def _say_what_is_there(ours, theirs, part, ranker, known) -> None:
   raise ValueError(
     "these workdirs have no evaluation in common:\n"
     + "\n".join(lines)
-    + "\nscripts/evaluate.py --workdir=... writes ranks.npz for what finds"
+    + "\ngenrec evaluate --workdir=... writes ranks.npz for what finds"
     " items, scores.npz for what ranks shown ones."
   )
 

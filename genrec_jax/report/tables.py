@@ -120,7 +120,7 @@ def _commands(seeds: Sequence[Finished]) -> list[str]:
 def runs_table(runs: Sequence[Finished]) -> str:
   """How each row was made: command, parameters, device, time, date, commit."""
   header = [
-    "`scripts/train.py --workdir=... --config.seed=...` and",
+    "`genrec train --workdir=... --config.seed=...` and",
     "parameters",
     "device",
     "training",

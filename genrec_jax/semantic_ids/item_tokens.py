@@ -322,7 +322,7 @@ class ItemTokens:
       raise ValueError(
         f"{len(lacking)} of {len(item_ids)} items have no codes in"
         f" {self.directory}, such as {', '.join(map(repr, lacking[:3]))}. Give"
-        " them some: scripts/tokenize_items.py --assign, or"
+        " them some: genrec tokenize --assign, or"
         " ItemTokens.assign(ids, vectors)."
       )
     return self.codes[[self._row.get(name, 0) for name in item_ids]]

@@ -4,7 +4,7 @@
     model = genrec_jax.fit(events)
     model.recommend(user="v17")
 
-It does what scripts/train.py does with the same config, to the bit: the table
+It does what genrec train does with the same config, to the bit: the table
 becomes a file in the workdir, and everything else is the config's.
 """
 
@@ -189,12 +189,12 @@ def _check(config: Mapping[str, Any]) -> None:
     raise ValueError(
       f"fit returns a recommender, and the config {config['name']!r} has no"
       " evaluation.NextItem in config.evals: train a ranker with"
-      " scripts/run.py, and open its workdir with genrec_jax.load_ranker."
+      " genrec run, and open its workdir with genrec_jax.load_ranker."
     )
   if config["before"]:
     raise ValueError(
       f"fit trains one model, and the config {config['name']!r} has"
-      f" {', '.join(config['before'])} trained first: use scripts/run.py."
+      f" {', '.join(config['before'])} trained first: use genrec run."
     )
 
 

@@ -30,7 +30,7 @@ def load(
   """Returns the recommender of a trained workdir.
 
   Args:
-    workdir: a folder that scripts/train.py has filled.
+    workdir: a folder that genrec train has filled.
     retriever: "brute_force" (exact, on the devices) or "scann" (approximate);
       None takes the config's, or else brute force.
     checkpoint: "best" on validation or the "latest", which is also taken, with
@@ -72,7 +72,7 @@ def load_ranker(
   """Returns the ranker of a trained workdir.
 
   Args:
-    workdir: a folder that scripts/train.py has filled.
+    workdir: a folder that genrec train has filled.
     checkpoint: "best" on validation or the "latest".
     micro_batch: candidates that are scored at a time.
 
@@ -85,7 +85,7 @@ def load_ranker(
   if not (scores and seams.offers(layout, seams.ImpressionLayout)):
     raise ValueError(
       f"{workdir} is no ranker: {run.name} is trained to find items"
-      " (scripts/recommend.py --workdir), and says of none what a user would"
+      " (genrec recommend --workdir), and says of none what a user would"
       " do with it."
     )
   params = load_params(run, checkpoint).params

@@ -283,7 +283,7 @@ class Recommender:
   def evaluate(self) -> pl.DataFrame:
     """Returns part, method and metrics of the model and its baselines.
 
-    It is what scripts/evaluate.py measures of finding the next item, and is
+    It is what genrec evaluate measures of finding the next item, and is
     written to WORKDIR/evaluation.json with all else that config.evals names.
 
     Raises:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The run that something in use comes from: measured and copied.
 
-    trained.evaluate()        what scripts/evaluate.py measures, as a table
+    trained.evaluate()        what genrec evaluate measures, as a table
     trained.save("folder")    a copy, from which genrec_jax.load reads
 
 A recommender that was put together by hand has none.
@@ -19,7 +19,6 @@ from genrec_jax.evaluation import document as documents
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import Loaded
 from genrec_jax.train import workdir_lock
-
 
 # The lock of one that runs, and what it has not finished writing.
 _OF_A_TRAINING = shutil.ignore_patterns(

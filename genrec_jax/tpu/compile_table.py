@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What compiled steps take, as a table for the terminal and docs/tpu.md.
 
-Markdown out of the JSON of scripts/compile_tpu.py: one row per quantity, one
+Markdown out of the JSON of genrec compile: one row per quantity, one
 column per step; figures are those of one chip.
 """
 
@@ -97,7 +97,7 @@ def table(facts: Facts) -> str:
   """Markdown of all steps.
 
   Args:
-    facts: the JSON of scripts/compile_tpu.py.
+    facts: the JSON of genrec compile.
   """
   steps = facts["steps"]
   lines = [

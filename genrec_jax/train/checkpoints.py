@@ -343,7 +343,7 @@ class Checkpoints:
     if step is None:
       raise ValueError(
         f"there is no checkpoint in {self.directory}. Train first:"
-        " python scripts/train.py --config=... --workdir=..."
+        " genrec train --config=... --workdir=..."
       )
     return step
 

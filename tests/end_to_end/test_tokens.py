@@ -132,5 +132,5 @@ def test_training_without_tokens_says_how_to_make_them(tmp_path):
   done = _script(
     "train.py", f"--config={config}", f"--workdir={tmp_path / 'run'}", code=1
   )
-  assert "scripts/tokenize_items.py" in done.stderr
+  assert "genrec tokenize" in done.stderr
   assert "Traceback" not in done.stderr

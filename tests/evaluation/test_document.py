@@ -206,13 +206,13 @@ def test_a_document_that_is_damaged_is_measured_again(tmp_path):
   assert documents.read(tmp_path) == {"format": 2, "hr@10": 0.25}
   path.write_text(path.read_text().replace("0.25", "0.35"))
   with pytest.raises(
-    ValueError, match=r"evaluation\.json is damaged.*Run scri"
+    ValueError, match=r"evaluation\.json is damaged.*Run genrec eva"
   ):
     documents.read(tmp_path)
 
 
 def test_a_document_of_another_version_is_measured_again(tmp_path):
-  with pytest.raises(ValueError, match="run scripts/evaluate.py --workdir"):
+  with pytest.raises(ValueError, match="run genrec evaluate --workdir"):
     documents.read(tmp_path)
   for values in ({"metrics": {}}, {"format": 3}):
     documents.write_json(tmp_path / "evaluation.json", values)

@@ -94,5 +94,5 @@ def test_what_cannot_be_paired_is_refused():
 
 
 def test_absent_file_says_what_to_run(tmp_path):
-  with pytest.raises(ValueError, match=r"scripts/evaluate\.py --workdir"):
+  with pytest.raises(ValueError, match=r"genrec evaluate --workdir"):
     Ranks.load(tmp_path / "ranks.npz")

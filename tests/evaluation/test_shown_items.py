@@ -132,7 +132,7 @@ def test_scores_that_diverged_or_have_another_shape_are_errors(histories):
   run = toy.toy_run(histories, _FEEDBACK)
   table = _table(histories)
   table[:] = np.nan
-  with pytest.raises(ValueError, match="has the training diverged"):
+  with pytest.raises(ValueError, match="are not finite"):
     _SHOWN.validate(run, toy.params_of(table), None)
   with pytest.raises(ValueError, match="score returned"):
     score_all(

@@ -250,7 +250,7 @@ def test_scores_are_read_back_and_paired_in_any_order(run, measured, tmp_path):
 
 def test_what_cannot_be_compared_is_refused(run, measured, tmp_path):
   scores = Scores.of(run.histories.manifest.fingerprint, measured)
-  with pytest.raises(ValueError, match="run scripts/evaluate.py"):
+  with pytest.raises(ValueError, match="run genrec evaluate"):
     Scores.load(tmp_path / "scores.npz")
   for change, message in (
     ({"fingerprint": "x"}, "different prepared data"),

@@ -90,5 +90,5 @@ def test_missing_artifacts_say_how_to_make_them(tmp_path):
   )
   artifacts = Artifacts.of(_SECTIONS, tmp_path, Histories(tmp_path / "data"))
   for name in ("codes", "vectors"):
-    with pytest.raises(ValueError, match="tokenize_items.py"):
+    with pytest.raises(ValueError, match="genrec tokenize"):
       getattr(artifacts, name)()

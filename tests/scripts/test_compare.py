@@ -93,7 +93,7 @@ def test_runs_of_other_data_are_refused(tmp_path):
   theirs = [_save(tmp_path / "b", _scores(1, fingerprint="g"))]
   with pytest.raises(ValueError, match="prepared"):
     compare.compared(ours, theirs)
-  with pytest.raises(ValueError, match="no .*evaluation.json: run scripts/eva"):
+  with pytest.raises(ValueError, match="no .*evaluation.json: run genrec eva"):
     compare.compared(ours, [str(tmp_path)])
   (tmp_path / "evaluation.json").write_text('{"config": "b", "seed": 1}')
   with pytest.raises(ValueError, match="a: scores.npz\n.*: not evaluated"):

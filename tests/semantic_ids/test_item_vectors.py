@@ -108,7 +108,9 @@ def test_a_folder_of_other_vectors_is_refused(make_vectors, catalog, tmp_path):
   (tmp_path / "v" / "manifest.json").write_text("{}")
   with pytest.raises(ValueError, match="manifest.json is damaged"):
     ItemVectors.load(tmp_path / "v")
-  with pytest.raises(ValueError, match="holds no item_vectors.*tokenize_items"):
+  with pytest.raises(
+    ValueError, match="holds no item_vectors.*genrec tokenize"
+  ):
     ItemVectors.load(tmp_path / "nothing")
 
 

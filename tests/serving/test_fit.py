@@ -175,7 +175,7 @@ def test_every_name_is_a_config():
       {
         "tokens.tokenizer.level_sizes": (8, 8, 8),
         "system.level_sizes": (8, 8, 8, 64),
-        "retrieval.num_beams": 8,
+        "retrieval.num_beams": 16,
       },
     ),
   ],

@@ -78,7 +78,7 @@ def test_another_architecture_names_the_shapes(tmp_path):
 def test_no_checkpoint_says_what_to_do(tmp_path):
   with Checkpoints(tmp_path) as checkpoints:
     assert checkpoints.latest_step is None
-    with pytest.raises(ValueError, match="no checkpoint in .*scripts/train.py"):
+    with pytest.raises(ValueError, match="no checkpoint in .*genrec train"):
       checkpoints.restore(_state(), _one())
 
 

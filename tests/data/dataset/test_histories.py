@@ -131,7 +131,7 @@ def test_unknown_ids_name_close_ones(directory):
 
 @pytest.mark.parametrize("opener", [Histories, Catalog, Users])
 def test_folders_that_are_no_data_set_are_refused(directory, opener):
-  with pytest.raises(ValueError, match="no prepared data set.*prepare_data"):
+  with pytest.raises(ValueError, match="no prepared data set.*genrec prepare"):
     opener(directory.parent)
   path = directory / "manifest.json"
   values = json.loads(path.read_text())
@@ -180,7 +180,7 @@ def test_a_flipped_bit_or_a_cut_in_any_file_is_named(directory):
         _read_all(directory)
       said = str(found.value)
       assert str(path) in said and "\n" not in said
-      assert f"Delete {directory} and run scripts/prepare_data.py" in said
+      assert f"Delete {directory} and run genrec prepare" in said
     path.write_bytes(written)
 
 
