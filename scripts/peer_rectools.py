@@ -2,7 +2,7 @@
 """RecTools' SASRec and HSTU on a data set that this library has prepared.
 
     python3.11 -m venv rectools
-    rectools/bin/pip install torch 'rectools[torch]==0.19.0' pyarrow
+    rectools/bin/pip install torch 'rectools[torch]==0.19.0' pyarrow==17.0.0
     python scripts/bench.py events --workdir=WORKDIR --output=events.parquet
     rectools/bin/python scripts/peer_rectools.py train --events=events.parquet \
         --model=sasrec --save=sasrec.pkl [--epochs=100] [--minutes=60]
@@ -10,8 +10,9 @@
     rectools/bin/python scripts/peer_rectools.py recommend \
         --events=events.parquet --load=sasrec.pkl --output=recs.parquet
 
-It runs in an environment of its own: this library needs neither RecTools nor
-PyTorch. The models have the sizes of configs/sasrec_amazon.py and
+RecTools needs NumPy below 2, hence that pyarrow. It runs in an environment of
+its own: this library needs neither RecTools nor PyTorch.
+The models have the sizes of configs/sasrec_amazon.py and
 configs/hstu_amazon.py, and their loss: cross-entropy over all items of cosines
 over .07, Adam at 1e-3. Targets are ours, the epoch is chosen by NDCG@10 on
 validation, ranks are of the whole catalogue with the history hidden. `train`
