@@ -43,8 +43,8 @@ _KINDS = (
   (bool, bool, "True or False"),
   (int, int, "a whole number"),
   (float, int | float, "a number"),
-  (str, str | None, "a text"),
-  ((list, tuple), list | tuple | None, "a list"),
+  (str, str, "a text ('' where there is none)"),
+  ((list, tuple), list | tuple, "a list"),
 )
 # What `config` may say beside a ConfigDict of one's own.
 CONFIGS: Mapping[str, tuple[str, str]] = {
@@ -250,4 +250,17 @@ def _check_kind(name: str, node: ConfigDict, key: str, value: Any) -> None:
       wrong = isinstance(value, bool) and kind is not bool
       if wrong or not isinstance(value, allowed):
         raise ValueError(f"{name}={short(value)} must be {what}.")
+      if isinstance(value, list | tuple):
+        _check_elements(name, old or (), value)
       return
+
+
+def _check_elements(name: str, old: Any, value: Any) -> None:
+  """Elements are of the types that are there, or text where there are none."""
+  kinds = tuple({type(element) for element in old}) or (str,)
+  for element in value:
+    if not isinstance(element, kinds):
+      names = " or ".join(sorted(kind.__name__ for kind in kinds))
+      raise ValueError(
+        f"{name}={short(value)}: {short(element)} must be {names}."
+      )

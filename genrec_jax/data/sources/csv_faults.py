@@ -172,7 +172,9 @@ def fault(
   how = {"delimiter": separator}
   how |= {"quotechar": quote} if quote else {"quoting": csv.QUOTE_NONE}
   with _opened(path) as file:
-    lines = (line.decode().replace("\0", "") for line in file)
+    # Python's reader takes neither a byte 0 nor a CR within a line.
+    plain = (line.rstrip(b"\r\n").replace(b"\0", b"") for line in file)
+    lines = (line.replace(b"\r", b" ").decode() + "\n" for line in plain)
     reader = csv.reader(lines, **how)
     width = len(next(reader, []))
     for row in reader:

@@ -180,6 +180,10 @@ def _scan_text(table: Table, columns: Sequence[str] | None) -> pl.LazyFrame:
       raise ValueError(
         f"{name} must be one character of one byte, got {short(text)}."
       )
+  if table.separator in ("\n", "\r", table.quote):
+    raise ValueError(
+      f"separator={table.separator!r} is the quote, or ends lines."
+    )
   for path in table.paths:
     csv_faults.check_head(path, table.separator, columns)
     csv_faults.check_quotes(path, table.separator, table.quote, table.quote_fix)
