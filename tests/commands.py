@@ -194,22 +194,26 @@ def interpreter(folder: pathlib.Path) -> pathlib.Path:
 
 
 def reach_through(path: str) -> None:
-  """From here on subprocess.run hands scripts/*.py to the server at `path`."""
-  started = subprocess.run
+  """From here on subprocess hands scripts/*.py to the server at `path`."""
+  run, start = subprocess.run, subprocess.Popen
 
-  def run_by_server(command, *args, **options):
+  def start_by_server(command, *args, **options):
     if args or options or not _is_script(command):
-      return started(command, *args, **options)
+      return start(command, *args, **options)
     # Its output goes where ours goes.
     sys.stdout.flush()
     sys.stderr.flush()
     with os.fdopen(os.dup(1), "wb") as out, os.fdopen(os.dup(2), "wb") as err:
       words = [w for w in command[1:] if w != "-P"]
-      done = Command(words, stdout=out, stderr=err, path=path)
-      code = done.wait()
+      return Command(words, stdout=out, stderr=err, path=path)
+
+  def run_by_server(command, *args, **options):
+    if args or options or not _is_script(command):
+      return run(command, *args, **options)
+    code = start_by_server(command).wait()
     return subprocess.CompletedProcess(command, code)
 
-  subprocess.run = run_by_server
+  subprocess.run, subprocess.Popen = run_by_server, start_by_server
 
 
 def _is_script(command: Any) -> bool:

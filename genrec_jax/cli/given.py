@@ -23,7 +23,14 @@ def ids(name: str, values: Sequence[str] | None) -> list[str] | None:
   path = _file(name, values)
   if path is None:
     return list(values)
-  lines = path.read_text(encoding="utf-8").splitlines()
+  try:
+    # A spreadsheet's mark of UTF-8 is no part of the first id.
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+  except UnicodeDecodeError:
+    raise ValueError(
+      f"--{name}=@{path}: the file is not UTF-8 text. Save it as UTF-8, one id"
+      " a line."
+    ) from None
   return [line.strip() for line in lines if line.strip()]
 
 

@@ -9,7 +9,9 @@ flags; --stop_after ends early. A stage that was interrupted goes on where it
 stopped.
 """
 
+from collections.abc import Sequence
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +35,26 @@ COMMAND.require("config", "workdir")
 _GENREC = (sys.executable, "-P", "-m", "genrec_jax.cli")
 
 
+def status_of(command: Sequence[str]) -> int:
+  """Runs a command, whose output and exit status become ours.
+
+  SIGTERM is passed on, and Ctrl-C reaches both of us: the command then saves
+  and ends, and is waited for.
+  """
+  child = subprocess.Popen(command)
+  before = {
+    signal.SIGTERM: signal.signal(
+      signal.SIGTERM, lambda number, _: child.send_signal(number)
+    ),
+    signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
+  }
+  try:
+    return child.wait()
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
+
+
 @COMMAND.does
 def main() -> int:
   """Does the stages in order."""
@@ -46,8 +68,7 @@ def main() -> int:
         print("up to date")
       else:
         for words in stage.commands(job):
-          # Its output and its exit status become ours.
-          if code := subprocess.run([*_GENREC, *words]).returncode:
+          if code := status_of([*_GENREC, *words]):
             return code
       seconds = time.perf_counter() - started
       print(f"== {stage.name}: {seconds:.0f} s", flush=True)

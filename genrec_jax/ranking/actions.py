@@ -17,12 +17,12 @@ import numpy as np
 
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.action_text import (
-  LATER,
   MARKS,
   SEPARATOR,
   SKIP,
-  UNASKED,
   UNTIMED,
+  places,
+  words,
 )
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.schema import Record
@@ -61,14 +61,13 @@ class Actions:
           f"action {text!r} must be a number: {self.feedback.tasks[0]} is a"
           f" value of at least {self.feedback.min_value:g}."
         ) from e
-    wanted = _single(text)
+    wanted = words(text)
     if untimed:
       wanted = wanted - {SKIP} | {UNTIMED}
       text = SEPARATOR.join(sorted(wanted))
-    for said in (_single, _done):
-      for index, action in enumerate(self.vocabulary):
-        if index and said(action) == wanted:
-          return {"action": index}
+    index = places(self.vocabulary[1:]).get(wanted)
+    if index is not None:
+      return {"action": index + 1}
     raise ValueError(
       f"the data set has no action {text!r}."
       + choices_hint(text, self.vocabulary[1:])
@@ -109,7 +108,7 @@ class Actions:
     def key(index):
       did_T = bound.done_masks[index] >> np.arange(bound.num_tasks) & 1
       likelihood = np.where(did_T, probabilities_T, 1 - probabilities_T).prod()
-      said = _single(self.vocabulary[index]) - MARKS
+      said = words(self.vocabulary[index]) - MARKS
       return float(likelihood), -len(said)
 
     return {"action": max(fits, key=key)}
@@ -124,14 +123,3 @@ class Actions:
       value = float(fields.get("value", np.nan))
       return "" if np.isnan(value) else f"{value:g}"
     return self.vocabulary[int(fields.get("action", 0))]
-
-
-def _single(joined: str) -> frozenset[str]:
-  """The actions of a text."""
-  return frozenset(action.strip() for action in joined.split(SEPARATOR))
-
-
-def _done(joined: str) -> frozenset[str]:
-  """Those that were done at the time, where a text says more than that."""
-  later = {name for name in _single(joined) if name.startswith(LATER)}
-  return _single(joined) - later - {UNASKED}

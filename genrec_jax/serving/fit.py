@@ -95,7 +95,7 @@ def fit(
   made, changes = _config(config), flat(overrides)
   _apply(made, changes)
   place = pathlib.Path(workdir or tempfile.mkdtemp(prefix="genrec-"))
-  with _nothing_left(place):
+  with _not_empty(place), alone(place) as check, _nothing_left(place):
     log = _Input.of(events, "events", place, made.data)
     made.data.update(_of_events(log, columns, changes))
     tables = [log]
@@ -105,11 +105,10 @@ def fit(
     _apply(made, changes)
     checked = check_config(made)
     _check(checked)
-    with alone(place) as check:
-      for table in tables:
-        table.write()
-      make_all(checked, place)
-      train(Run.start(made, place), Termination(), check)
+    for table in tables:
+      table.write(replace=not (place / "data").exists())
+    make_all(checked, place)
+    train(Run.start(made, place), Termination(), check)
   return load(place)
 
 
@@ -126,10 +125,19 @@ def _nothing_left(place: pathlib.Path) -> Iterator[None]:
         shutil.rmtree(place / "data", ignore_errors=True)
       for path in set(place.glob("input/*.parquet")) - before:
         path.unlink()
-      for folder in (place / "input", place):
-        with contextlib.suppress(OSError):
-          folder.rmdir()
+      with contextlib.suppress(OSError):
+        (place / "input").rmdir()
     raise
+
+
+@contextlib.contextmanager
+def _not_empty(place: pathlib.Path) -> Iterator[None]:
+  """Leaves no empty folder behind."""
+  try:
+    yield
+  finally:
+    with contextlib.suppress(OSError):
+      place.rmdir()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,9 +174,9 @@ class _Input:
     path = place / "input" / f"{what}.parquet"
     return cls(str(path), table.columns, table)
 
-  def write(self) -> None:
+  def write(self, *, replace: bool) -> None:
     if self.table is not None:
-      frames.write_frame(self.table, self.path)
+      frames.write_frame(self.table, self.path, replace=replace)
 
 
 def _config(config: Any) -> ConfigDict:

@@ -24,17 +24,14 @@ import numpy as np
 import polars as pl
 
 from genrec_jax.core.suggest import choices_hint, short
+from genrec_jax.data.action_text import UNTIMED, places, words
 from genrec_jax.data.dataset.catalog import Catalog
-from genrec_jax.data.dataset.feedback import (
-  SEPARATOR,
-  UNTIMED,
-  untimed_actions,
-)
+from genrec_jax.data.dataset.feedback import untimed_actions
 from genrec_jax.data.dataset.item_lists import record_of_items
 from genrec_jax.data.schema import Manifest, Record
 from genrec_jax.data.sources import frames
 from genrec_jax.data.sources.tables import open_table
-from genrec_jax.data.times import int32_seconds
+from genrec_jax.data.times import int32_seconds, readings
 
 # What a table may say of events; the rest of what `history` returns.
 _FIELDS = ("action", "value", "time", "request")
@@ -198,14 +195,12 @@ def _actions(
   manifest: Manifest, texts: pl.Series, untimed: np.ndarray
 ) -> Int[np.ndarray, "n"]:
   """Places in the vocabulary, in which joined actions have any order."""
-  places: dict[frozenset[str], int] = {}
-  for place, text in enumerate(manifest.actions):
-    places.setdefault(_single(text), place)
+  known = places(manifest.actions)
   without_time = untimed_actions(manifest.actions)
   found = np.zeros(len(texts), np.int32)
   for row, text in enumerate(texts.cast(pl.String).fill_null("")):
-    wanted = _single(text) | ({UNTIMED} if untimed[row] else frozenset())
-    place = places.get(wanted)
+    wanted = words(text) | ({UNTIMED} if untimed[row] else frozenset())
+    place = known.get(wanted)
     if place is None and untimed[row]:
       raise ValueError(
         f"event {row} of a history, {text!r}, has no time, and this data set"
@@ -222,23 +217,20 @@ def _actions(
   return found
 
 
-def _single(joined: str) -> frozenset[str]:
-  words = (action.strip() for action in joined.split(SEPARATOR))
-  return frozenset(word for word in words if word)
-
-
 def _moments(column: pl.Series) -> pl.Series:
   """Unix seconds as int64; null where there is none."""
   if column.dtype == pl.String:
     text = column.replace("", None)
     if text.cast(pl.Float64, strict=False).null_count() > text.null_count():
-      try:
-        column = text.str.to_datetime(time_unit="us", time_zone="UTC")
-      except pl.exceptions.PolarsError:
+      # The last reading is that of every text which a log may have.
+      dated = readings("time", {"time": pl.String})[-1].value
+      found = text.to_frame("time").select(time=dated).to_series()
+      if found.null_count() > text.null_count():
         raise ValueError(
-          f"the times of a history must be unix seconds or ISO dates; the first"
-          f" is {text.drop_nulls()[0]!r}."
-        ) from None
+          "the times of a history must be unix seconds or ISO dates; one is"
+          f" {short(text.filter(found.is_null() & text.is_not_null())[0])}."
+        )
+      return found // 10**6
   if isinstance(column.dtype, pl.Datetime | pl.Date):
     return column.cast(pl.Datetime("us")).dt.epoch("s")
   numbers = pl.Series(_numbers(column, "time")).fill_nan(None)

@@ -100,7 +100,12 @@ _FORMS = [
   ("a.csv", "user,item\n", {}, "the log has no events .a.csv"),
   ("a.csv", "\n\n\n", {}, "a.csv"),
   ("a.csv.gz", b"user,item\nu,7\n", {}, "a.csv.gz is truncated or damaged"),
-  ("a.csv.gz", gzip.compress(_CSV.encode())[:-9], {}, "truncated or damaged"),
+  (
+    "a.csv.gz",
+    gzip.compress(_CSV.encode(), mtime=0)[:-9],
+    {},
+    "truncated or damaged",
+  ),
   ("a.xlsx", b"PK", {}, "format of 'a.xlsx' is unknown; known endings"),
   ("a.csv", _CSV, {"format": "excel"}, "format must be one of"),
   # JSON lines.
@@ -212,7 +217,7 @@ def _read(folder, name, content, options, **filters):
   path = folder / name
   data = content.encode() if isinstance(content, str) else content
   if name.endswith(".gz") and isinstance(content, str):
-    data = gzip.compress(data)
+    data = gzip.compress(data, mtime=0)
   path.write_bytes(data)
   source = Files(str(path), **{"timestamp": None, **options})
   return encode(source.read(), **filters)

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+from genrec_jax.data.action_text import places, words
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.ranking.actions import Actions
 
@@ -21,6 +22,10 @@ def test_what_is_said_to_be_done_is_what_was_done():
   assert _actions(("", "view|later:buy")).named("view") == {"action": 1}
   with pytest.raises(ValueError, match="no action 'later'"):
     _actions().named("later")
+  # A history that is given live finds the same.
+  known = places(_VOCABULARY)
+  for text in ("view", "cart", "buy", "view|later:buy"):
+    assert known[words(text)] == _actions().named(text)["action"]
 
 
 @pytest.mark.parametrize(

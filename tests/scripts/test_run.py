@@ -2,10 +2,16 @@
 """scripts/run.py: flags reach the stages however they are written."""
 
 import json
+import os
 import pathlib
+import signal
+import sys
+import threading
+import time
 
 import pytest
 
+from genrec_jax.cli import run
 from tests import commands
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -62,3 +68,35 @@ def test_what_is_trained_before_reads_the_same_data(tmp_path):
   there = json.loads((workdir / "rqvae" / "config.json").read_text())
   assert there["prepared"] == str(workdir / "data")
   assert there["filter"]["hold_out_items"] == 0.1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stage_that_saves_is_waited_for(number, tmp_path):
+  # Ctrl-C reaches both; here the stage ends by itself some time after it.
+  ready, saved = tmp_path / "ready", tmp_path / "saved"
+  code = (
+    "import pathlib, signal, sys, time\n"
+    "def save(*_):\n"
+    "  time.sleep(.6)\n"
+    f"  pathlib.Path({str(saved)!r}).touch()\n"
+    "  sys.exit(7)\n"
+    "signal.signal(signal.SIGTERM, save)\n"
+    f"pathlib.Path({str(ready)!r}).touch()\n"
+    f"time.sleep({60 if number == signal.SIGTERM else 0.5})\n"
+    "save()\n"
+  )
+
+  def tell():
+    while not ready.exists():
+      time.sleep(0.01)
+    os.kill(os.getpid(), number)
+
+  handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+  teller = threading.Thread(target=tell)
+  teller.start()
+  assert run.status_of([sys.executable, "-c", code]) == 7
+  teller.join()
+  assert saved.exists()
+  assert handlers == [
+    signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)
+  ]

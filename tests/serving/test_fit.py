@@ -117,6 +117,18 @@ def test_a_path_is_a_table_too(fitted, events, tmp_path):
   assert (ours.num_users, ours.num_events) == (theirs.num_users, 360)
 
 
+def test_another_table_takes_no_place_of_the_first(fitted, events):
+  _, workdir = fitted
+  file = workdir / "input" / "events.parquet"
+  before = file.read_bytes()
+  with pytest.raises(ValueError, match="holds another table.*another workdir"):
+    genrec_jax.fit(
+      events.head(300), config="hstu_small", workdir=workdir, **_SMALL
+    )
+  assert file.read_bytes() == before
+  assert not list(workdir.rglob("*.tmp-*"))
+
+
 @pytest.mark.slow
 def test_evaluate_and_save(fitted, tmp_path):
   model, workdir = fitted

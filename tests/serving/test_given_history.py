@@ -125,6 +125,18 @@ def test_what_is_not_known_is_said(make_ranker):
       ranker.rank(ids, **wrong, strict=True)
 
 
+def test_times_are_read_as_those_of_a_log(make_ranker):
+  ranker = make_ranker()
+  text = ["2023-11-14 22:13:20 UTC", "2023-11-15T00:13:21+02:00"]
+  numbers = [1_700_000_000, 1_700_000_001]
+  ids = ranker.catalog.ids[1:3]
+  records = [
+    ranker.record(history=pl.DataFrame({"item_id": ids, "time": times}))
+    for times in (text, numbers)
+  ]
+  assert records[0]["time"].tolist() == records[1]["time"].tolist()
+
+
 @pytest.mark.parametrize(
   ("table", "message"),
   [

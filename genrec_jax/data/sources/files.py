@@ -256,6 +256,14 @@ def _described_by(
     taken = set(roles.values())
     names = table.rows.collect_schema().names()
     attributes = [name for name in names if name not in taken]
+  for name in attributes:
+    if name in roles:
+      what = {"item": "items", "title": "items", "user": "users"}[name]
+      raise ValueError(
+        f"{path} has a column {name!r}, and its {name} is the column"
+        f" {roles[name]!r}: rename the one, or list the columns to keep"
+        f" (--config.data.{what}_attributes)."
+      )
   wanted = {**roles, **{name: name for name in attributes}}
   rows = table.rows.select(
     pl.col(column).alias(name) for name, column in wanted.items()

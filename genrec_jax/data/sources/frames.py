@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from genrec_jax.core import atomic
+from genrec_jax.core.checksums import sha256
 from genrec_jax.core.suggest import choices_hint, short
 
 # By role, what columns are usually called; the first that is there is taken.
@@ -98,12 +99,30 @@ def guess_columns(
   return found
 
 
-def write_frame(table: pl.DataFrame, path: str | os.PathLike) -> None:
-  """Writes a table as Parquet, in the place of one that is there."""
+def write_frame(
+  table: pl.DataFrame, path: str | os.PathLike, *, replace: bool = True
+) -> None:
+  """Writes a table as Parquet.
+
+  Args:
+    table: the table.
+    path: of the file.
+    replace: whether it may take the place of another table.
+
+  Raises:
+    ValueError: another one is there, which stays.
+  """
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   with atomic.replacing(path) as temporary:
     table.write_parquet(temporary)
+    if not replace and path.exists():
+      before, now = (list(sha256([p]).values()) for p in (path, temporary))
+      if before != now:
+        raise ValueError(
+          f"{path} holds another table, of which the data beside it were"
+          " made: use another workdir."
+        )
 
 
 def as_polars(frame: Any) -> pl.DataFrame:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One log in every format is one data set; damaged files are named."""
 
+import dataclasses
 import gzip
 import json
 
@@ -172,6 +173,23 @@ def test_an_item_file_gives_titles_and_attributes(tmp_path, name):
     **roles,
   )
   assert encode(narrow.read()).items.columns == ["item_id", "title", "price"]
+
+
+@pytest.mark.parametrize("name", ["item", "title"])
+def test_a_column_of_a_roles_name_takes_no_place_of_it(tmp_path, name):
+  (tmp_path / "log.csv").write_text("user,item\nu,a\n")
+  (tmp_path / "items.csv").write_text(f"sku,{name},label\na,z,Bond\n")
+  source = Files(
+    str(tmp_path / "log.csv"),
+    timestamp=None,
+    items_path=str(tmp_path / "items.csv"),
+    items_item="sku",
+    items_title="label",
+  )
+  with pytest.raises(ValueError, match=f"column '{name}', and its {name} is"):
+    source.read()
+  kept = dataclasses.replace(source, items_attributes=())
+  assert encode(kept.read()).items["title"].to_list() == ["Bond"]
 
 
 def test_the_log_or_a_file_describes_items_not_both():
