@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What numbers of a config may be, by the names of their keys.
+"""What numbers and dtypes of a config may be, by the names of their keys.
 
 A name means one thing in every part (`dropout` is a share of what is left out,
 `num_layers` a count), so that one table holds for all of them. What depends on
@@ -39,9 +39,12 @@ _LIMITS = (
   ),
 )
 
+# Of key `dtype`: what matrix products are computed in.
+_DTYPES = ("float32", "bfloat16", "float16")
+
 
 def check_numbers(values: Mapping[str, Any], where: str) -> None:
-  """Raises a ValueError that names the first number that cannot be.
+  """Raises a ValueError that names the first value that cannot be.
 
   Args:
     values: key -> value of one node; what is no number is passed over, but
@@ -49,6 +52,11 @@ def check_numbers(values: Mapping[str, Any], where: str) -> None:
     where: path of the node in the config.
   """
   for key, value in values.items():
+    if key == "dtype" and value not in _DTYPES:
+      raise ValueError(
+        f"{where}.dtype must be {', '.join(_DTYPES[:-1])} or {_DTYPES[-1]},"
+        f" got {value!r}."
+      )
     limit = next((x for x in _LIMITS if re.fullmatch(x[0], key)), None)
     if isinstance(value, str) and limit is not None:
       raise ValueError(f"{where}.{key} must be a number, got {value!r}.")

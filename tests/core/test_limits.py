@@ -25,6 +25,8 @@ _TABLE = [
   ("system.dropout", float("nan"), "finite"),
   ("system.dropout", "high", "a number"),
   ("system.width", 0, "at least 1"),
+  ("system.dtype", "float99", "float32, bfloat16 or float16"),
+  ("system.backbone.dtype", 32, "float32, bfloat16 or float16"),
   ("system.backbone.num_layers", 0, "at least 1"),
   ("system.backbone.num_heads", 0, "at least 1"),
   ("system.backbone.num_heads", -2, "at least 1"),
