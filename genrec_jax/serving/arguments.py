@@ -5,7 +5,7 @@ Each function returns the value, or raises a ValueError that names the argument
 and says what it must be.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 import numbers
 import os
 from typing import Any
@@ -29,20 +29,24 @@ def switch(name: str, value: Any) -> bool | None:
   return value
 
 
-def several(name: str, value: Any, what: str) -> Collection[Any]:
-  """A collection that is no text and no mapping."""
-  if isinstance(value, str | bytes | Mapping) or not isinstance(
-    value, Collection
-  ):
+def several(name: str, value: Any, what: str) -> list[Any]:
+  """What can be iterated over, and is no text, no mapping and no table."""
+  try:
+    elements = iter(value)
+  except TypeError:
+    elements = None
+  # Iterating over one of either library gives no rows.
+  table = type(value).__name__ == "DataFrame"
+  if elements is None or table or isinstance(value, str | bytes | Mapping):
     raise ValueError(f"{name}={short(value)} must be a list of {what}")
-  return value
+  return list(elements)
 
 
-def in_order(name: str, value: Any, what: str) -> Sequence[Any]:
+def in_order(name: str, value: Any, what: str) -> list[Any]:
   """A list, whose places count."""
   if isinstance(value, set | frozenset):
     raise ValueError(f"{name}={short(value)} has no order; give a list")
-  return list(several(name, value, what))
+  return several(name, value, what)
 
 
 def path(name: str, value: Any) -> str | os.PathLike:

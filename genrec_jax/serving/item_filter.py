@@ -25,8 +25,8 @@ class ItemFilter:
   """Allowed are items that all of the following allow.
 
   Attributes:
-    allow: ids of these alone; None = all.
-    deny: ids of none of these.
+    allow: ids of these alone, in whatever can be iterated over; None = all.
+    deny: ids of none of these, likewise.
     where: attribute of the item table -> a value, or several of which an item
       has one; 3 and "3" are one value. An item whose value is missing is left
       out.
@@ -37,9 +37,12 @@ class ItemFilter:
   where: Any = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
-    if self.allow is not None:
-      arguments.several("allow", self.allow, "item ids")
-    arguments.several("deny", self.deny, "item ids")
+    for name in ("allow", "deny"):
+      ids = getattr(self, name)
+      if name == "deny" or ids is not None:
+        # Once: a generator can be read no second time.
+        ids = arguments.several(name, ids, "item ids")
+        object.__setattr__(self, name, ids)
     if not isinstance(self.where, Mapping):
       raise ValueError(
         f"where={short(self.where)} must map attributes to values, such as"
@@ -93,14 +96,19 @@ def _among(catalog: Catalog, ids: Collection[object]) -> np.ndarray:
 
 def _having(catalog: Catalog, name: Any, values: Any) -> np.ndarray:
   """Items one of whose values of an attribute is wanted."""
-  if name not in catalog.attributes.columns:
+  table = catalog.known_attributes
+  if name not in table.columns:
     raise ValueError(
       f"where has {short(name)}, which is no attribute of the items."
-      + choices_hint(name, catalog.attributes.columns)
+      + (
+        choices_hint(name, table.columns)
+        if table.columns
+        else " None is known of them."
+      )
     )
   if isinstance(values, str | bytes) or not isinstance(values, Collection):
     values = [values]
-  column = catalog.attributes[name]
+  column = table[name]
   if isinstance(column.dtype, pl.List):
     texts = column.cast(pl.List(pl.String))
     wanted = [str(value) for value in values]

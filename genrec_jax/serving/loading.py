@@ -5,7 +5,7 @@ Both read WORKDIR/config.json, the prepared data beside it and the PARAMETERS of
 the best-on-validation checkpoint, onto whatever devices there are.
 """
 
-import os
+from typing import Any
 
 from genrec_jax.core import seams
 from genrec_jax.evaluation.next_item import NextItem
@@ -13,17 +13,18 @@ from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import load_params
 from genrec_jax.ranking.candidates import CandidateScorer
 from genrec_jax.ranking.utility import ValueFunction
+from genrec_jax.serving import arguments
 from genrec_jax.serving.ranker import Ranker
 from genrec_jax.serving.recommender import Recommender
 from genrec_jax.serving.trained import Trained
 
 
 def load(
-  workdir: str | os.PathLike,
+  workdir: Any,
   *,
   retriever: str | None = None,
   checkpoint: str = "best",
-  ranker: str | os.PathLike | None = None,
+  ranker: Any = None,
   num_candidates: int = 100,
   weights: str = "",
 ) -> Recommender:
@@ -41,10 +42,19 @@ def load(
     weights: of the value that it orders by, such as "click=1,like=10".
 
   Raises:
-    ValueError: no run, no checkpoint, one of another architecture, or a ranker
-      that is none or of other data.
+    ValueError: no path, no run, no checkpoint, one of another architecture, a
+      run that ranks alone, or a ranker that is none or of other data.
   """
-  run = Run.open(workdir)
+  run = Run.open(arguments.path("workdir", workdir))
+  finds = run.retrieval is not None or seams.offers(
+    run.system, seams.QueryModel
+  )
+  if not finds and _ranks(run):
+    raise ValueError(
+      f"{workdir} is a ranker: {run.name} is trained to order given items and"
+      f" finds none. Use genrec rank --workdir={workdir}, or"
+      " genrec_jax.load_ranker."
+    )
   loaded = load_params(run, checkpoint)
   model = Recommender.of_run(run, loaded.params, retriever)
   model.trained = Trained(run, loaded)
@@ -63,8 +73,14 @@ def _hides_history(run: Run) -> bool:
   return found[0].filter_history if found else True
 
 
+def _ranks(run: Run) -> bool:
+  """Whether a run says what a user would do with a given item."""
+  scores = seams.offers(run.system, seams.ScoreModel)
+  return scores and seams.offers(run.pipeline.layout, seams.ImpressionLayout)
+
+
 def load_ranker(
-  workdir: str | os.PathLike,
+  workdir: Any,
   *,
   checkpoint: str = "best",
   micro_batch: int = 256,
@@ -77,12 +93,11 @@ def load_ranker(
     micro_batch: candidates that are scored at a time.
 
   Raises:
-    ValueError: no run, no checkpoint, or a model that is no ranker.
+    ValueError: no path, no run, no checkpoint, or a model that is no ranker.
   """
-  run = Run.open(workdir)
+  run = Run.open(arguments.path("workdir", workdir))
   layout = run.pipeline.layout
-  scores = seams.offers(run.system, seams.ScoreModel)
-  if not (scores and seams.offers(layout, seams.ImpressionLayout)):
+  if not _ranks(run):
     raise ValueError(
       f"{workdir} is no ranker: {run.name} is trained to find items"
       " (genrec recommend --workdir), and says of none what a user would"

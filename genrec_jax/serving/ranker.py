@@ -288,7 +288,7 @@ class Ranker:
 
   def _groups(self, name: str, index_N: Int[np.ndarray, "N"]) -> list[Any]:
     """An attribute of items, as text; None where it is not known."""
-    table = self.catalog.attributes.drop("index", strict=False)
+    table = self.catalog.known_attributes
     if name not in table.columns:
       raise ValueError(
         f"items have no attribute {name!r}.{choices_hint(name, table.columns)}"

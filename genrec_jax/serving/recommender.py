@@ -151,8 +151,9 @@ class Recommender:
       k: rows; fewer where fewer items are left, with a warning that says why.
       histories: several at once; the answer has columns history (its number,
         from 0) and rank besides.
-      allow: ids of the items that may be recommended; None = all.
-      deny: ids of items that may not.
+      allow: ids of the items that may be recommended, in whatever can be
+        iterated over; None = all.
+      deny: ids of items that may not, likewise.
       where: attribute of the items -> a value or several, one of which an item
         must have (serving/item_filter.py).
       filter_history: leave out items of the history; None = as the run is

@@ -5,6 +5,7 @@ The model is a table of vectors: what is refused is refused before it is asked.
 """
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -64,6 +65,11 @@ _RECOMMEND = [
   ),
   ({"user": "u1", "deny": "i1"}, "deny='i1' must be a list of item ids"),
   ({"user": "u1", "deny": None}, "deny=None must be a list of item ids"),
+  ({"user": "u1", "deny": np.array(3)}, "deny=.* must be a list of item ids"),
+  (
+    {"user": "u1", "allow": pl.DataFrame({"item_id": ["i1"]})},
+    "allow=.* must be a list of item ids",
+  ),
   (
     {"user": "u1", "deny": [f"i{n}" for n in range(100_000)]},
     "deny of 100,000 ids: no other item",
@@ -74,6 +80,7 @@ _RECOMMEND = [
     {"user": "u1", "where": {"colour": "red"}},
     "no attribute .*Choices: .*size",
   ),
+  ({"user": "u1", "where": {"index": 3}}, "Choices: name, size\\."),
   ({"user": "u1", "where": {"siz": 1}}, "Did you mean 'size'"),
   ({"user": "u1", "where": {3: 1}}, "where has 3, which is no attribute"),
   ({"user": "u1", "where": {"size": 77}}, "where size=77: no item that has it"),
@@ -157,6 +164,16 @@ def test_recommend_all(model, given, words):
   refused(words, lambda: list(model.recommend_all(**given)))
 
 
+@pytest.mark.parametrize(
+  "made", [pl.Series, pd.Series, np.array, set, iter, tuple]
+)
+def test_ids_are_given_in_whatever_can_be_iterated_over(model, made):
+  lists = {"allow": ["i1", "i2", "i3", "gone"], "deny": ["i2", "i4"]}
+  given = {name: made(ids) for name, ids in lists.items()}
+  table = model.recommend(user="u5", k=2, filter_history=False, **given)
+  assert set(table["item_id"]) == {"i1", "i3"}
+
+
 def test_the_rest(model, tmp_path):
   refused("give a user, a history", model.history)
   refused("no user 'x'", model.history, "x", strict=True)
@@ -165,4 +182,6 @@ def test_the_rest(model, tmp_path):
   refused("save needs the run", model.save, tmp_path / "copy")
   for place in (tmp_path, tmp_path / "nowhere", ""):
     refused(".", genrec_jax.load, place)
+  for load in (genrec_jax.load, genrec_jax.load_ranker):
+    refused("workdir=None must be a path", load, None)
   assert not list(tmp_path.iterdir())

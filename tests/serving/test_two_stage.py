@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from configs import hstu_movielens
+from configs import dcn_kuairand, hstu_movielens
 from genrec_jax.baselines.most_popular import MostPopular
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.dataset.feedback import Feedback
@@ -18,7 +18,7 @@ from genrec_jax.data.splits import LeaveOneOut
 from genrec_jax.evaluation.full_ranking import evaluate, history_mask
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.ranking.candidates import CandidateScorer
-from genrec_jax.serving.loading import load_ranker
+from genrec_jax.serving.loading import load, load_ranker
 from genrec_jax.serving.ranker import Ranker
 from genrec_jax.serving.recommender import Recommender
 from genrec_jax.serving.two_stage import TwoStage
@@ -178,6 +178,12 @@ def test_a_retriever_is_no_ranker(tmp_path):
   Run.start(hstu_movielens.get_config("quicktest"), tmp_path / "run")
   with pytest.raises(ValueError, match="is no ranker: hstu_movielens-quick"):
     load_ranker(tmp_path / "run")
+
+
+def test_a_ranker_alone_is_no_recommender(tmp_path):
+  Run.start(dcn_kuairand.get_config("quicktest"), tmp_path / "run")
+  with pytest.raises(ValueError, match=r"run is a ranker: .* genrec rank --w"):
+    load(tmp_path / "run")
 
 
 def test_a_user_of_whom_nothing_is_left_gets_nothing(histories):

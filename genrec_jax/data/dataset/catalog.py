@@ -38,6 +38,11 @@ class Catalog:
     )
     self.attributes = table.drop("item_id", "title", "count")
 
+  @property
+  def known_attributes(self) -> pl.DataFrame:
+    """What the source knows of its items; `attributes` has the index too."""
+    return self.attributes.drop("index", strict=False)
+
   @functools.cached_property
   def ids(self) -> list[str]:
     """Of every item index."""
