@@ -77,10 +77,18 @@ def load_params(run: Run, checkpoint: str = "best") -> Loaded:
   run.artifacts.check(progress.get("artifacts", {}))
   everywhere = sharding.local().replicated
   like = run.abstract_params()
-  step, params = _of_newest(
-    folders[checkpoint],
-    lambda found, step: found.restore_params(like, everywhere, step),
-  )
+  try:
+    step, params = _of_newest(
+      folders[checkpoint],
+      lambda found, step: found.restore_params(like, everywhere, step),
+    )
+  except DamagedCheckpoint as error:
+    fix = (
+      "Start its genrec train again: it goes on from the newest whole one."
+      if checkpoint == "latest"
+      else "Take --checkpoint=latest, or train again."
+    )
+    raise DamagedCheckpoint(f"{str(error).rstrip('.')}. {fix}") from error
   damaged = _not_finite(params)
   if damaged:
     raise ValueError(

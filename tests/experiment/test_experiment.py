@@ -19,7 +19,7 @@ import pytest
 
 from genrec_jax.data.schema import Manifest
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.restored import load_params
+from genrec_jax.experiment.restored import CHECKPOINTS, load_params
 from genrec_jax.experiment.sections import read_config, write_config
 from genrec_jax.metrics.writer import read_rows
 from genrec_jax.train.checkpoints import Checkpoints
@@ -142,6 +142,19 @@ def test_values_that_are_not_finite_are_never_served(finished, tmp_path):
   with pytest.raises(ValueError, match="holds values that are not finite: .*"):
     load_params(run)
   assert load_params(run, "latest").step == 20
+
+
+def test_a_damaged_best_says_what_may_be_taken_for_it(finished, tmp_path):
+  workdir = shutil.copytree(finished, tmp_path / "run")
+  for name, fix in (
+    ("best", r"is missing\. Take --checkpoint=latest, or train again\.$"),
+    ("latest", r"is missing\. Start its genrec train again: .*whole one\.$"),
+  ):
+    folder = workdir / CHECKPOINTS[name]
+    for path in folder.glob("*/params/_METADATA"):
+      path.unlink()
+    with pytest.raises(ValueError, match=fix):
+      load_params(Run.open(workdir), name)
 
 
 def test_a_workdir_is_trained_by_one_process(prepared):
