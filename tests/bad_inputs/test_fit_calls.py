@@ -110,6 +110,7 @@ _ARGUMENTS = [
   ({"train.steps": 1.5}, "train.steps=1.5 must be a whole number"),
   ({"train.steps": True}, "train.steps=True must be a whole number"),
   ({"train.steps": None}, "train.steps=None must be a whole number"),
+  ({"system.dtype": "float99"}, "must be float32, bfloat16 or float16, got"),
   ({"train.steps": 0}, "train.steps must be at least 1"),
   ({"train.steps": -1}, "train.steps must be at least 1"),
   ({"optimizer.learning_rate": "fast"}, "='fast' must be a number"),
@@ -176,6 +177,10 @@ def test_pandas(tmp_path):
     (pandas.DataFrame({"user": [None], "item": ["i"]}), "1 no user id"),
     (pandas.DataFrame({"user": [float("nan")], "item": [1]}), "1 no user id"),
     (pandas.DataFrame({"user": [1 + 2j], "item": [1]}), "column 'user'"),
+    (
+      pandas.DataFrame({"user": pandas.period_range("2020", periods=1)}),
+      "column 'user' holds objects of several types, or of none that a file",
+    ),
     (pandas.Series([1]), "pandas.Series is no table"),
   ):
     _refused(tmp_path, words, events=frame)

@@ -97,6 +97,7 @@ _FORMS = [
   ("a.csv", b"\0" * 64, {}, "not UTF-8 text: .*a byte 0"),
   ("a.csv", "user,item\ru,7\r", {}, "end in CR alone"),
   ("a.csv", "", {}, "a.csv is empty"),
+  ("a.csv", "\n\n", {}, "a.csv is empty: all its lines are blank"),
   ("a.csv", "user,item\n", {}, "the log has no events .a.csv"),
   ("a.csv", "\n\n\n", {}, "a.csv"),
   ("a.csv.gz", b"user,item\nu,7\n", {}, "a.csv.gz is truncated or damaged"),

@@ -64,7 +64,7 @@ class Files:
     unit: of the timestamps: 's', 'ms', 'us' or 'ns'; None recognises it.
     nested: column with the list of a session's events.
     format: 'csv', 'tsv', 'parquet' or 'jsonl'; None = by the file's name.
-    separator: of a CSV; one character.
+    separator: of a CSV; one character, or the word tab.
     columns: names of the columns of a CSV, which then has no header.
     quote: quote character of a CSV; '' = quotes are plain text.
     actions: vocabulary in a fixed order; None takes the sorted ones.

@@ -161,7 +161,8 @@ def as_polars(frame: Any) -> pl.DataFrame:
   if not len(table):
     raise ValueError("the table has no rows.")
   for name, dtype in table.schema.items():
-    if dtype == pl.Object:
+    # An extension is a period or an interval of pandas: a number underneath.
+    if dtype == pl.Object or isinstance(dtype, pl.BaseExtension):
       raise ValueError(_mixed(name))
   return table.with_columns(
     # An id is its text, not its place in a dictionary.

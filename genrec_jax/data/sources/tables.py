@@ -36,6 +36,8 @@ _FORMATS = {
   ".json": "jsonl",
 }
 FORMATS = tuple(sorted(set(_FORMATS.values())))
+# How a command line writes the character that it cannot.
+_TABS = ("\\t", "tab")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +118,8 @@ def open_table(
     pattern: a file or a pattern, see `find`.
     wanted: columns that must be there; others may be there too.
     format: one of FORMATS; None = by the file's name.
-    separator: of a CSV, one character; None = comma, tab for TSV.
+    separator: of a CSV, one character, a tab also as the two characters \\t
+      or the word; None = comma, tab for TSV.
     columns: column names of a CSV, which then has no header line.
     quote: quote character of a CSV; '' = quotes are plain text.
     nested: column that lists the events of a row.
@@ -134,6 +137,7 @@ def open_table(
     if path.suffix == ".gz":
       checksums.check_gzip(path)
   separator = separator or ("\t" if kind == "tsv" else ",")
+  separator = "\t" if separator in _TABS else separator
   table = Table(
     pl.LazyFrame(), paths, kind, separator, quote, quote_fix, columns, nested
   )
@@ -269,6 +273,8 @@ def _explain(table: Table, error: Exception) -> str:
     if damage:
       return damage
   first, *others = table.paths
+  if not others and isinstance(error, pl.exceptions.NoDataError):
+    return f"{first} is empty: all its lines are blank."
   if not others:
     return f"cannot read {first} as {table.format} ({type(error).__name__})."
   if table.format in ("csv", "tsv"):

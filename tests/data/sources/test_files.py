@@ -208,6 +208,15 @@ def test_a_missing_column_is_named_with_what_is_there(tmp_path):
     Files(str(path), "who", "what", "when", items_path=str(items)).read()
 
 
+@pytest.mark.parametrize("separator", ["\t", r"\t", "tab"])
+def test_a_tab_is_given_as_a_command_line_can(separator, tmp_path):
+  path = tmp_path / "log.txt"
+  path.write_text("user\titem\nu\t7\nu\t8\n")
+  given = {"format": "csv", "separator": separator, "timestamp": None}
+  table = Files(str(path), **given).read().events.collect()
+  assert table.rows() == [("u", "7"), ("u", "8")]
+
+
 @pytest.mark.parametrize("name", ["log.csv", "log.jsonl", "log.parquet"])
 def test_an_empty_file_is_named(tmp_path, name):
   (tmp_path / name).write_bytes(b"")
