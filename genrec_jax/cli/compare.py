@@ -13,14 +13,14 @@ are not known there, so that their intervals are left out.
 
 Prints the differences of AUC, GAUC, NE and log loss of every task, and of HR@k,
 NDCG@k and MRR@k of the next item, with 95 % intervals over users, over seeds
-and over both, and which side is ahead by those over seeds
-(genrec_jax/report/comparison.py). Name the metric that counts beforehand
-(--primary=long_view/auc); all others are corrected for how many they are, fewer
-with --metrics=auc,ne. --json prints one line. --ranker=model_frozen compares
-what rankers say behind histories that end where the part begins.
+and over both, and which side is ahead by those over seeds. Name the metric that
+counts beforehand (--primary=long_view/auc); all others are corrected for how
+many they are, fewer with --metrics=auc,ne. --json prints one line.
+--ranker=model_frozen compares what rankers say behind histories that end where
+the part begins.
 
 --configs prints what differs between two configs, by name or FILE.py, node by
-node (genrec_jax/report/config_differences.py).
+node.
 """
 
 from genrec_jax.cli.command import Command

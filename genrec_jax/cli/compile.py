@@ -10,7 +10,7 @@ data is read: --num_items stands for the catalogue. Prints a table and, as the
 last line, JSON, which --json=FILE keeps. Exits 0 where every step fits the
 chips' memory, 2 where one does not, 1 on bad input.
 
-Times are bounds from the chip's figures (tpu/roofline.py), no measurements.
+Times are bounds from the chip's peak figures, no measurements.
 """
 
 import importlib.metadata

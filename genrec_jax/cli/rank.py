@@ -17,8 +17,9 @@ the place of the user's events: ids, oldest first, or @FILE with one a line, or
 with a table of item_id, action and time (.csv, .parquet, .jsonl). Of a user who
 is not in the data, and without --user, nothing else is known. The value that
 orders the items is the sum of weight x probability; without --weights those of
-config.value, and without these of all tasks alike. Policies are those of
-ranking/slates.py; `sequential` scores the candidates anew for every place.
+config.value, and without these of all tasks alike. Policies are greedy (by
+value), diverse (at most `limit` of one value of an attribute among the first
+`within` places) and sequential (scores the candidates anew for every place).
 --what_if changes past events (-1 is the last) and prints what that makes of the
 probabilities. A flag's name may be written with - or with _.
 """

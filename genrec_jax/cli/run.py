@@ -4,7 +4,7 @@
     genrec run --config=tiger_amazon --workdir=runs/a \\
         --config.data.path=amazon2014
 
-Each stage (experiment/stages.py) is the command of that name, with the same
+Each stage is the command of that name, with the same
 flags; --stop_after ends early. A stage that was interrupted goes on where it
 stopped.
 """

@@ -25,7 +25,7 @@ COMMAND = Command(__doc__)
 _CONFIG = COMMAND.config_file("What to train.")
 _WORKDIR = COMMAND.string("workdir", None, "Where the run lives.")
 _DISTRIBUTED = COMMAND.bool(
-  "distributed", False, "Join the other processes (core/processes.py)."
+  "distributed", False, "Join the other processes of this training."
 )
 _COORDINATOR = COMMAND.string(
   "coordinator", None, "Address host:port of process 0, where none is found."
