@@ -16,7 +16,7 @@ _LIMITS = (
   (
     r"steps|count|readers|batch_size|row_length|row_multiple|max_length"
     r"|max_items|eval_users|keep_checkpoints|log_every_steps|num_results"
-    r"|num_(encoder_|decoder_)?layers|num_(heads|beams|positions|experts)"
+    r"|num_(encoder_|decoder_)?layers|num_(heads|beams|experts)"
     r"|((key|value|ffn|head|hidden|vector|feature)_)?width",
     lambda x: x >= 1,
     "at least 1",
@@ -33,7 +33,7 @@ _LIMITS = (
   ),
   (
     r"(\w+_)?weight|weight_decay|\w+_init_std|warmup_steps|patience"
-    r"|(eval|checkpoint)_every_steps",
+    r"|(eval|checkpoint)_every_steps|num_positions",
     lambda x: x >= 0,
     "at least 0",
   ),
