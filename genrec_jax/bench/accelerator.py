@@ -146,7 +146,7 @@ def run_parts(
       _in_process(part, job, record, seconds)
     else:
       part.function(job, record)
-  rows = read_rows(job.path)
+  rows = read_rows(job.path, "part", str)
   text = table(rows, {part.name: part.columns for part in parts})
   (job.output / "table.txt").write_text(text, encoding="utf-8")
   good = all(

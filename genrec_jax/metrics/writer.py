@@ -18,8 +18,15 @@ from typing import Any
 from genrec_jax.core import atomic
 
 
-def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
+def read_rows(
+  path: str | os.PathLike, key: str = "step", kind: type = int
+) -> list[dict[str, Any]]:
   """The rows of a metrics.jsonl; a last line cut off by a kill is left out.
+
+  Args:
+    path: of the file; where there is none there are no rows.
+    key: what every row has.
+    kind: type of its value.
 
   Raises:
     ValueError: a line that is no row (names it).
@@ -32,8 +39,8 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
   for number, line in enumerate(lines, 1):
     try:
       row = json.loads(line)
-      if not isinstance(row["step"], int):
-        raise ValueError("no step")
+      if not isinstance(row[key], kind):
+        raise ValueError(f"no {key}")
       rows.append(row)
     except (ValueError, KeyError, TypeError) as e:
       # Behind the last end of a line there is nothing, or what was cut off.

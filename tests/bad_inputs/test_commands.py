@@ -65,4 +65,5 @@ def test_command_lines(line, status, words, tmp_path, monkeypatch, capsys):
   assert main.start(line.split()) == status
   error = capsys.readouterr().err
   check(error, f"error: .*{words}")
-  assert {path.name for path in tmp_path.iterdir()} == {*files}
+  left = {path.name for path in tmp_path.iterdir()}
+  assert left - {"__pycache__"} == {*files}
