@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 
 import configs
 from genrec_jax.cli.ending import UsageError
+from genrec_jax.core.dotted import section_of
 from genrec_jax.core.suggest import choices_hint
 
 _WORD = re.compile(r"--?(no)?config(\.[^=]*)?(=.*)?", re.DOTALL)
@@ -206,22 +207,10 @@ def _change(
   config: ConfigDict, key: str, text: str, tuples: dict[str, tuple]
 ) -> None:
   """Sets one value; `tuples` has those of flags that are written repeatedly."""
-  node, place = config, "config"
-  *parents, last = key.split(".")
-  for name in (*parents, last):
-    if not isinstance(node, ConfigDict) or name not in node:
-      known = node.keys() if isinstance(node, ConfigDict) else ()
-      raise UsageError(
-        f"unknown key --config.{key}: {place} "
-        + (
-          f"has no {name!r}.{choices_hint(name, known)}"
-          if known
-          else "has no keys."
-        )
-      )
-    if name is last:
-      break
-    node, place = node[name], f"{place}.{name}"
+  try:
+    node, last = section_of(config, key)
+  except ValueError as error:
+    raise UsageError(f"unknown key --config.{key}: {error}") from error
   kind = node.get_type(last)
   value = _read(kind, text, f"--config.{key}={text}")
   if isinstance(value, tuple):

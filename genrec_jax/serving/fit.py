@@ -21,7 +21,7 @@ from typing import Any
 from ml_collections import ConfigDict
 import polars as pl
 
-from genrec_jax.core.dotted import flat
+from genrec_jax.core.dotted import flat, section_of
 from genrec_jax.core.names import public_name
 from genrec_jax.core.suggest import choices_hint, short
 from genrec_jax.data.sources import frames
@@ -230,14 +230,7 @@ def _apply(config: ConfigDict, changes: Mapping[str, Any]) -> None:
 
 
 def _override(config: ConfigDict, name: str, value: Any) -> None:
-  *parents, last = name.split(".")
-  node = config
-  for parent in (*parents, last):
-    if not isinstance(node, ConfigDict) or parent not in node:
-      known = node.keys() if isinstance(node, ConfigDict) else ()
-      raise ValueError(f"config has no {name!r}.{choices_hint(parent, known)}")
-    if parent is not last:
-      node = node[parent]
+  node, last = section_of(config, name)
   _check_kind(name, node, last, value)
   with node.ignore_type():
     node[last] = value

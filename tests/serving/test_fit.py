@@ -155,7 +155,7 @@ def test_evaluate_and_save(fitted, tmp_path):
   ("changes", "message"),
   [
     ({"config": "hstu_smal"}, "Did you mean 'hstu_small'"),
-    ({"train.stepz": 3}, "config has no 'train.stepz'. Did you mean 'steps'"),
+    ({"train.stepz": 3}, "config.train has no 'stepz'. Did you mean 'steps'"),
     ({"train": {"steps": -1}}, "must be at least 1"),
     ({"columns": {"user": "nobody"}}, "user='nobody', which is no column"),
     ({"items": pl.DataFrame({"x": ["a"]})}, "looks like the item"),
