@@ -31,6 +31,9 @@ PAGES = {
 _OWN_FOLDERS = "configs|scripts|tests|colabs|results"
 # Files that a worked example would add.
 _EXAMPLES = {
+  "genrec_jax/a/b.py",
+  "genrec_jax/evaluation/top_item.py",
+  "genrec_jax/models/last_item.py",
   "tests/a/test_b.py",
   "tests/evaluation/test_top_item.py",
   "tests/models/test_last_item.py",
@@ -72,6 +75,8 @@ def test_the_readme_is_short():
 def test_every_path_it_names_exists(page):
   text = re.sub(r"results/<config>/<seed>\.json", "", PAGES[page])
   paths = set(re.findall(rf"(?<![\w/.-])((?:{_OWN_FOLDERS})/[\w./-]*\w)", text))
+  # A source file is named from the root, so that a reader can open it.
+  paths |= set(re.findall(r"(?<![\w/.-])((?:[\w-]+/)+[\w-]+\.py)\b", text))
   links = set(re.findall(r"\]\(((?!https?:)[^)#]+)\)", text))
   missing = sorted(p for p in paths - _EXAMPLES if not (ROOT / p).exists())
   folder = (ROOT / page).parent

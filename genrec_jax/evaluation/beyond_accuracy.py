@@ -82,7 +82,7 @@ class BeyondAccuracy(Unwatched):
         f"config.retrieval returns {run.retrieval.num_results} items, and the"
         f" ks={self.ks} of evaluation.BeyondAccuracy need {max(self.ks)}."
       )
-    known = run.catalog.attributes.columns
+    known = run.catalog.known_attributes.columns
     if self.attribute and self.attribute not in known:
       raise ValueError(
         f"evaluation.BeyondAccuracy.attribute={self.attribute!r} is no"

@@ -61,8 +61,8 @@ class TrainedTokenizer:
     progress = read_progress(self._run)
     if not progress["finished"]:
       raise ValueError(
-        f"the run in {self.workdir} is not finished. Resume it: python"
-        f" genrec train --config=... --workdir={self.workdir}"
+        f"the run in {self.workdir} is not finished. Resume it: genrec train"
+        f" --config=... --workdir={self.workdir}"
       )
     params = load_params(self._run, self.checkpoint).params
     fitted = self._run.system.tokenizer(jax.device_get(params))
