@@ -25,7 +25,7 @@ from genrec_jax.core.dotted import flat, section_of
 from genrec_jax.core.names import public_name
 from genrec_jax.core.suggest import choices_hint, short
 from genrec_jax.data.sources import frames
-from genrec_jax.data.sources.files import QUOTE_FIX
+from genrec_jax.data.sources.files import quote_fix
 from genrec_jax.data.sources.tables import open_table
 from genrec_jax.evaluation.next_item import NextItem
 from genrec_jax.experiment.experiment import Run
@@ -100,7 +100,7 @@ def fit(
     made.data.update(_of_events(log, columns, changes))
     tables = [log]
     if items is not None:
-      tables.append(_Input.of(items, "items", place, {}))
+      tables.append(_Input.of(items, "items", place, made.data, "items_"))
       made.data.update(_of_items(tables[-1], item_columns))
     _apply(made, changes)
     checked = check_config(made)
@@ -150,21 +150,33 @@ class _Input:
 
   @classmethod
   def of(
-    cls, thing: Any, what: str, place: pathlib.Path, options: Any
+    cls,
+    thing: Any,
+    what: str,
+    place: pathlib.Path,
+    data: ConfigDict,
+    prefix: str = "",
   ) -> "_Input":
     """A table of `what`, which a run in `place` keeps if it is no file.
+
+    Args:
+      thing: the table, or the file's path.
+      what: its name in the workdir.
+      place: the workdir.
+      data: config.data, which says how a file is opened.
+      prefix: of the names of these options.
 
     Raises:
       ValueError: no table, or a file that cannot be opened.
     """
     if isinstance(thing, str | os.PathLike):
-      given = {name: options[name] or None for name in _FORM if name in options}
+      said = {name: data.get(f"{prefix}{name}") or None for name in _FORM}
       table = open_table(
         thing,
         [],
-        **given,
-        quote=options.get("quote", '"'),
-        quote_fix=QUOTE_FIX,
+        **said,
+        quote=data.get(f"{prefix}quote", '"'),
+        quote_fix=quote_fix(f"{prefix}quote"),
       )
       return cls(str(thing), table.rows.collect_schema().names(), None)
     try:

@@ -267,6 +267,37 @@ def test_several_files(tmp_path, files, words):
   refused(words, lambda: encode(source.read()))
 
 
+@pytest.mark.parametrize("what", ["items", "users"])
+def test_quotes_of_a_file_of_items_or_users(tmp_path, what):
+  """Each file has a quote character of its own."""
+  (tmp_path / "log.csv").write_text(_CSV)
+  text = f'{what[:-1]},note\n7,TV 32" and\n'
+  (tmp_path / "more.csv").write_text(text)
+  about = {"path": str(tmp_path / "more.csv"), "title": None}
+  if what == "users":
+    del about["title"]
+
+  def read(**more):
+    options = {
+      f"{what}_{name}": value for name, value in (about | more).items()
+    }
+    source = Files(str(tmp_path / "log.csv"), timestamp=None, **options)
+    return getattr(source.read(), what)
+
+  fix = rf"{what}_quote='' \(--config.data.{what}_quote=\)"
+  refused(f"line 2 .*within a field.*{fix}", read)
+  for quote in ("", None, "'"):
+    assert read(quote=quote)["note"].to_list() == ['TV 32" and']
+
+
+def test_no_quote_character_is_none_at_all(tmp_path):
+  path = tmp_path / "log.csv"
+  path.write_text('user,item\nu,8"x\n')
+  for quote in ("", None):
+    rows = Files(str(path), timestamp=None, quote=quote).read().events.collect()
+    assert rows["item"].to_list() == ['8"x']
+
+
 @pytest.mark.parametrize("path", ["", "nowhere.csv", "no-*.csv", "."])
 def test_paths(tmp_path, monkeypatch, path):
   monkeypatch.chdir(tmp_path)

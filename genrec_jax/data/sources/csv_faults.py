@@ -97,13 +97,7 @@ def other_head(paths: Sequence[pathlib.Path]) -> str:
 def check_quotes(
   path: str | os.PathLike, separator: str, quote: str, fix: str = ""
 ) -> None:
-  """Checks that every quote opens a field or closes one.
-
-  Args:
-    path: of the file, which may be gzipped.
-    separator: of its fields.
-    quote: the character; '' = none is special.
-    fix: what to set where quotes are plain text.
+  """Checks that every quote opens a field or closes one; args as of `fault`.
 
   Raises:
     ValueError: names the line of the first that does not; damaged gzip.
@@ -156,7 +150,7 @@ def fault(
     path: of the file, which may be gzipped.
     separator: of its fields.
     quote: the character; '' = none is special.
-    fix: options for another separator or quote.
+    fix: what to set where quotes are plain text, for the message.
   """
   path = pathlib.Path(path)
   with _opened(path) as file:

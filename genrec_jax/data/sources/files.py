@@ -23,7 +23,6 @@ from genrec_jax.data import schema
 from genrec_jax.data.action_log import ActionLog
 from genrec_jax.data.sources import column_types, signals, tables
 
-QUOTE_FIX = "quote='' (--config.data.quote=)"
 _ROLES = (
   "user",
   "item",
@@ -47,6 +46,13 @@ _OPTIONAL = (
   "separator",
   "items_title",
 )
+# Quote characters, where None means the same as '' too.
+_QUOTES = ("quote", "items_quote", "users_quote")
+
+
+def quote_fix(name: str) -> str:
+  """How a user says that quotes are plain text, by the option of that name."""
+  return f"{name}='' (--config.data.{name}=)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +72,8 @@ class Files:
     format: 'csv', 'tsv', 'parquet' or 'jsonl'; None = by the file's name.
     separator: of a CSV; one character, or the word tab.
     columns: names of the columns of a CSV, which then has no header.
-    quote: quote character of a CSV; '' = quotes are plain text.
+    quote, items_quote, users_quote: quote character of a CSV, of the log and
+      of the files of items and users; '' or None = quotes are plain text.
     actions: vocabulary in a fixed order; None takes the sorted ones.
     items_path, items_item, items_title, items_attributes: an item file in any
       of the formats, its columns, and which others to keep (None = all).
@@ -95,17 +102,19 @@ class Files:
   format: str | None = None
   separator: str | None = None
   columns: Sequence[str] | None = None
-  quote: str = '"'
+  quote: str | None = '"'
   actions: Sequence[str] | None = None
   items_path: str = ""
   items_item: str = "item"
   items_title: str | None = "title"
   items_attributes: Sequence[str] | None = None
   items_types: Sequence[str] = schema.later(())
+  items_quote: str | None = schema.later('"')
   users_path: str = schema.later("")
   users_user: str = schema.later("user")
   users_attributes: Sequence[str] | None = schema.later(None)
   users_types: Sequence[str] = schema.later(())
+  users_quote: str | None = schema.later('"')
   signals: Sequence[str] = schema.later(())
   impressions: Sequence[str] = schema.later(())
   window_hours: float = schema.later(24.0)
@@ -115,6 +124,8 @@ class Files:
     # A command line has no None: --config.data.timestamp= gives ''.
     for name in _OPTIONAL:
       object.__setattr__(self, name, getattr(self, name) or None)
+    for name in _QUOTES:
+      object.__setattr__(self, name, getattr(self, name) or "")
     for name in ("user", "item"):
       if not getattr(self, name):
         raise ValueError(
@@ -163,7 +174,7 @@ class Files:
       columns=self.columns,
       quote=self.quote,
       nested=self.nested,
-      quote_fix=QUOTE_FIX,
+      quote_fix=quote_fix("quote"),
     )
     events = {role: pl.col(column) for role, column in roles.items()}
     if self.signals:
@@ -221,52 +232,40 @@ class Files:
     return column_types.typed(log, rows, self.attributes, self._types("items"))
 
   def _item_file(self) -> pl.DataFrame:
-    wanted = {"item": self.items_item}
+    roles = {"item": self.items_item}
     if self.items_title is not None:
-      wanted["title"] = self.items_title
-    return _described_by(
-      self.items_path, wanted, self.items_attributes, self._types("items")
-    )
+      roles["title"] = self.items_title
+    return self._described_by("items", roles)
 
   def _user_file(self) -> pl.DataFrame:
-    return _described_by(
-      self.users_path,
-      {"user": self.users_user},
-      self.users_attributes,
-      self._types("users"),
+    return self._described_by("users", {"user": self.users_user})
+
+  def _described_by(self, what: str, roles: dict[str, str]) -> pl.DataFrame:
+    """The file of 'items' or 'users': role -> column, and its attributes."""
+    path, quote = (getattr(self, f"{what}_{n}") for n in ("path", "quote"))
+    attributes = getattr(self, f"{what}_attributes")
+    table = tables.open_table(
+      path,
+      [*roles.values(), *(attributes or ())],
+      quote=quote,
+      quote_fix=quote_fix(f"{what}_quote"),
     )
-
-
-def _described_by(
-  path: str,
-  roles: dict[str, str],
-  attributes: Sequence[str] | None,
-  types: dict[str, str],
-) -> pl.DataFrame:
-  """A file of items or users: its roles, and attributes in their types.
-
-  Args:
-    path: of the file.
-    roles: role -> column.
-    attributes: other columns to keep; None = all.
-    types: declared types of attributes.
-  """
-  table = tables.open_table(path, [*roles.values(), *(attributes or ())])
-  if attributes is None:
-    taken = set(roles.values())
-    names = table.rows.collect_schema().names()
-    attributes = [name for name in names if name not in taken]
-  for name in attributes:
-    if name in roles:
-      what = {"item": "items", "title": "items", "user": "users"}[name]
-      raise ValueError(
-        f"{path} has a column {name!r}, and its {name} is the column"
-        f" {roles[name]!r}: rename the one, or list the columns to keep"
-        f" (--config.data.{what}_attributes)."
-      )
-  wanted = {**roles, **{name: name for name in attributes}}
-  rows = table.rows.select(
-    pl.col(column).alias(name) for name, column in wanted.items()
-  )
-  collected = dataclasses.replace(table, rows=rows).collect()
-  return column_types.typed(table, collected, list(attributes), types)
+    if attributes is None:
+      taken = set(roles.values())
+      names = table.rows.collect_schema().names()
+      attributes = [name for name in names if name not in taken]
+    for name in attributes:
+      if name in roles:
+        raise ValueError(
+          f"{path} has a column {name!r}, and its {name} is the column"
+          f" {roles[name]!r}: rename the one, or list the columns to keep"
+          f" (--config.data.{what}_attributes)."
+        )
+    wanted = {**roles, **{name: name for name in attributes}}
+    rows = table.rows.select(
+      pl.col(column).alias(name) for name, column in wanted.items()
+    )
+    collected = dataclasses.replace(table, rows=rows).collect()
+    return column_types.typed(
+      table, collected, list(attributes), self._types(what)
+    )
