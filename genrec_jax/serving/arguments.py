@@ -42,6 +42,17 @@ def several(name: str, value: Any, what: str) -> list[Any]:
   return list(elements)
 
 
+def one_id(name: str, value: Any, otherwise: str) -> Any:
+  """One id; `otherwise` says what to do with several."""
+  try:
+    iter(value)
+  except TypeError:
+    return value
+  if not isinstance(value, str | bytes):
+    raise ValueError(f"{name}={short(value)} must be one id. {otherwise}")
+  return value
+
+
 def in_order(name: str, value: Any, what: str) -> list[Any]:
   """A list, whose places count."""
   if isinstance(value, set | frozenset):

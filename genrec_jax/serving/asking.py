@@ -19,11 +19,16 @@ from genrec_jax.data.dataset.item_lists import record_of_items
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.schema import Record
 from genrec_jax.data.times import int32_seconds
+from genrec_jax.serving import arguments
 from genrec_jax.serving.given_history import GivenHistory
 
 _INT32 = np.iinfo(np.int32)
 # The caller of the caller of `Recommender.recommend`'s parts.
 _STACKLEVEL = 5
+_SEVERAL = (
+  "Ask for each user alone, or for everyone by recommend_all(); several lists"
+  " of items are recommend(histories=[...])."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +70,8 @@ class Asking:
         ends one median gap before.
 
     Raises:
-      ValueError: neither of user and history, what GivenHistory refuses, or
-        what `strict` says.
+      ValueError: neither of user and history, several users, what GivenHistory
+        refuses, or what `strict` says.
     """
     if user is None and history is None:
       raise ValueError("give a user, a history, or both")
@@ -116,6 +121,7 @@ class Asking:
 
   def _place(self, user: object, strict: bool, alone: bool) -> int:
     """A user's index; -1 for one of whom nothing is known."""
+    arguments.one_id("user", user, _SEVERAL)
     try:
       return self.users.index_of(user)
     except ValueError as error:

@@ -19,6 +19,8 @@ from genrec_jax.core.suggest import choices_hint, short
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.serving import arguments
 
+_TRUTH = {"true": 1, "false": 0}
+
 
 @dataclasses.dataclass(frozen=True)
 class ItemFilter:
@@ -28,8 +30,9 @@ class ItemFilter:
     allow: ids of these alone, in whatever can be iterated over; None = all.
     deny: ids of none of these, likewise.
     where: attribute of the item table -> a value, or several of which an item
-      has one; 3 and "3" are one value. An item whose value is missing is left
-      out.
+      has one. Numbers and truth values count by value (3, "3" and 3.0 are one,
+      and so are True, "true", 1 and "1"), all else by its text. An item whose
+      value is missing is left out.
   """
 
   allow: Any = None
@@ -109,22 +112,27 @@ def _having(catalog: Catalog, name: Any, values: Any) -> np.ndarray:
   if isinstance(values, str | bytes) or not isinstance(values, Collection):
     values = [values]
   column = table[name]
-  if isinstance(column.dtype, pl.List):
-    texts = column.cast(pl.List(pl.String))
-    wanted = [str(value) for value in values]
-    found = texts.list.eval(pl.element().is_in(wanted)).list.any()
-  elif column.dtype.is_numeric():
+  is_list = isinstance(column.dtype, pl.List)
+  kind = column.dtype.inner if is_list else column.dtype
+  if kind.is_numeric() or kind == pl.Boolean:
+    what = "true or false" if kind == pl.Boolean else "a number"
     try:
-      numbers = [float(value) for value in values]
-    except (TypeError, ValueError):
+      kind, wanted = pl.Float64, [_number(value) for value in values]
+    except ValueError:
       raise ValueError(
-        f"where {name}={short(values)}: {name} is a number in the item table."
+        f"where {name}={short(values)}: {name} is {what} in the item table."
       ) from None
-    found = column.cast(pl.Float64).is_in(numbers)
   else:
-    # Booleans are true and false as text.
-    wanted = [str(value) for value in values]
-    if column.dtype == pl.Boolean:
-      wanted = [text.lower() for text in wanted]
-    found = column.cast(pl.String).is_in(wanted)
+    kind, wanted = pl.String, [str(value) for value in values]
+  if is_list:
+    elements = column.cast(pl.List(kind)).list
+    found = elements.eval(pl.element().is_in(wanted)).list.any()
+  else:
+    found = column.cast(kind).is_in(wanted)
   return np.concatenate([[False], found.fill_null(False).to_numpy()])
+
+
+def _number(value: Any) -> float:
+  """A number or a truth value, which may be written as text."""
+  text = str(value).strip().lower()
+  return float(_TRUTH.get(text, text))

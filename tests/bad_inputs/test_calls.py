@@ -32,7 +32,11 @@ _RECOMMEND = [
   ({"user": "u1", "k": [10]}, r"k=\[10\] must be a whole number"),
   ({"user": "nobody", "strict": True}, "no user 'nobody' among 6 users"),
   ({"user": "u" * 9999, "strict": True}, "no user 'uuu.*among 6 users"),
-  ({"user": ["u1"], "strict": True}, "no user .*u1.*among 6 users"),
+  ({"user": ["u1"]}, r"user=\['u1'\] must be one id. .*recommend_all"),
+  ({"user": ("u1", "u2"), "history": ["i1"]}, r"\(histories=\[...\]\)"),
+  ({"user": np.array(["u1"])}, "user=.* must be one id"),
+  ({"user": pl.Series(["u1"]), "strict": True}, "user=.* must be one id"),
+  ({"user": {"id": "u1"}}, "user=.* must be one id"),
   ({"user": "u11", "strict": True}, "Close: 'u1'"),
   ({"history": "i1"}, "history='i1' must be a list of item ids"),
   ({"history": b"i1"}, "must be a list of item ids"),
@@ -80,11 +84,12 @@ _RECOMMEND = [
     {"user": "u1", "where": {"colour": "red"}},
     "no attribute .*Choices: .*size",
   ),
-  ({"user": "u1", "where": {"index": 3}}, "Choices: name, size\\."),
+  ({"user": "u1", "where": {"index": 3}}, "Choices: name, new, size\\."),
   ({"user": "u1", "where": {"siz": 1}}, "Did you mean 'size'"),
   ({"user": "u1", "where": {3: 1}}, "where has 3, which is no attribute"),
   ({"user": "u1", "where": {"size": 77}}, "where size=77: no item that has it"),
   ({"user": "u1", "where": {"size": "big"}}, "size is a number in the item"),
+  ({"user": "u1", "where": {"new": "big"}}, "new is true or false in the"),
   ({"user": "u1", "where": {"size": None}}, "size is a number in the item"),
   ({"user": "u1", "where": {"size": []}}, "no item that has it"),
   ({"user": "u1", "where": {"size": [[1]]}}, "size is a number in the item"),
@@ -133,7 +138,9 @@ class _Log:
     events = pl.DataFrame(rows, ["user", "item", "timestamp"], orient="row")
     number = pl.int_range(9, eager=True)
     items = pl.DataFrame({"item": [f"i{n}" for n in range(9)], "size": number})
-    return RawLog(events=events, items=items.with_columns(name="item"))
+    return RawLog(
+      events=events, items=items.with_columns(name="item", new=number > 3)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -50,6 +50,7 @@ class _Log:
         "title": [f"Film number {i}" for i in range(1, _V + 1)],
         "size": [i % 3 for i in range(1, _V + 1)],
         "tags": [["odd", "small"][: 1 + (i < 5)] for i in range(1, _V + 1)],
+        "sizes": [[i % 3, -i % 3] for i in range(1, _V + 1)],
         "ready": [i > 5 for i in range(1, _V + 1)],
       }
     )
@@ -250,6 +251,12 @@ def test_many_histories_are_each_alone(made):
     ({"where": {"tags": "small"}}, {1, 2, 3, 4}),
     ({"where": {"ready": True, "size": 0}}, {6, 9}),
     ({"where": {"ready": "false"}, "deny": ["film1"]}, {2, 3, 4, 5}),
+    ({"where": {"ready": 1}}, {6, 7, 8, 9}),
+    ({"where": {"ready": ["TRUE", "7"]}}, {6, 7, 8, 9}),
+    ({"where": {"ready": "0", "size": 1.0}}, {1, 4}),
+    ({"where": {"ready": [0, 1], "size": "2.0"}}, {2, 5, 8}),
+    ({"where": {"size": True}}, {1, 4, 7}),
+    ({"where": {"sizes": [1, "9"]}}, {1, 2, 4, 5, 7, 8}),
   ],
 )
 @pytest.mark.parametrize("history", [["film5"], []])
