@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What flags give in place, or by the name of a file: --deny=a,b, --deny=@FILE.
 
-A file of ids has one a line. That of a history may also be a table (CSV, TSV,
-Parquet, JSON lines) with columns item_id, action, time, ... as
-serving/given_history.py says.
+A file of ids has one a line; ids that the run does not know are counted. The
+file of a history may also be a table (CSV, TSV, Parquet, JSON lines) with
+columns item_id, action, time, ... as serving/given_history.py says.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,13 @@ import pathlib
 import sys
 import warnings
 
+from genrec_jax.core.suggest import short
+from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.serving.given_history import GivenHistory
 
+# What may stand behind an id on a line of a file that is no list of ids.
+_MARKS = ",;\t|"
+_SHOWN = 3
 _TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".gz")
 
 
@@ -32,6 +37,32 @@ def ids(name: str, values: Sequence[str] | None) -> list[str] | None:
       " a line."
     ) from None
   return [line.strip() for line in lines if line.strip()]
+
+
+def unknown(name: str, ids: Sequence[str], catalog: Catalog) -> list[str]:
+  """Those ids of the flag of a name that the catalogue does not have.
+
+  Raises:
+    ValueError: it has none of them; says what they may be.
+  """
+  found = [item_id for item_id in ids if not _is_known(item_id, catalog)]
+  if ids and len(found) == len(ids):
+    raise ValueError(
+      f"--{name}: {_shown(found)} of {len(ids):,} ids: this run knows none."
+      + _reason(ids, catalog)
+    )
+  return found
+
+
+def note_unknown(name: str, ids: Sequence[str], catalog: Catalog) -> None:
+  """Says on stderr how many ids of a filter mean nothing; see `unknown`."""
+  found = unknown(name, ids, catalog)
+  if found:
+    print(
+      f"note: --{name}: {len(found):,} of {len(ids):,} ids are no items of this"
+      f" run, and change nothing: {_shown(found)}",
+      file=sys.stderr,
+    )
 
 
 def history(values: Sequence[str] | None) -> GivenHistory | None:
@@ -58,6 +89,32 @@ def _file(name: str, values: Sequence[str]) -> pathlib.Path | None:
   if not path.is_file():
     raise ValueError(f"--{name}=@{path}: there is no such file.")
   return path
+
+
+def _is_known(item_id: str, catalog: Catalog) -> bool:
+  return len(catalog.known([item_id])) > 0
+
+
+def _shown(ids: Sequence[str]) -> str:
+  shown = ", ".join(map(short, ids[:_SHOWN]))
+  return shown + (", ..." if len(ids) > _SHOWN else "")
+
+
+def _reason(ids: Sequence[str], catalog: Catalog) -> str:
+  """Why a catalogue may have none of these ids."""
+  if len(ids) == 1 and pathlib.Path(ids[0]).is_file():
+    return f" {ids[0]} is a file: write @{ids[0]}."
+  # The first line may be a header.
+  for line in ids[:2]:
+    for mark in _MARKS:
+      head, more, _ = line.partition(mark)
+      head = head.strip().strip('"')
+      if more and _is_known(head, catalog):
+        return (
+          f" Its lines hold more than an id: leave {short(head)} of"
+          f" {short(line)}."
+        )
+  return f" Its ids look like {short(catalog.ids[1])}: is the list of it?"
 
 
 def _note(message, category, filename, lineno, file=None, line=None):

@@ -2,21 +2,21 @@
 """What a user would do with given items, by a trained ranker.
 
     genrec rank --workdir=runs/a --user=42 --candidates=50,181,172
-    genrec rank --workdir=runs/a --user=42 --candidates=items.txt \\
+    genrec rank --workdir=runs/a --user=42 --candidates=@items.txt \\
         --weights=click=1,like=10 --output=ranked.parquet
-    genrec rank --workdir=runs/a --user=42 --candidates=items.txt \\
+    genrec rank --workdir=runs/a --user=42 --candidates=@items.txt \\
         --policy=diverse:attribute=author_id,limit=2,within=10
-    genrec rank --workdir=runs/a --user=42 --candidates=items.txt \\
+    genrec rank --workdir=runs/a --user=42 --candidates=@items.txt \\
         --policy=sequential --k=10
-    genrec rank --workdir=runs/a --user=42 --candidates=items.txt \\
+    genrec rank --workdir=runs/a --user=42 --candidates=@items.txt \\
         --what_if=-1=skip,-4=removed
     genrec rank --workdir=runs/a --history=7,12 --candidates=50,181,172
 
---candidates is a list of item ids or a file with one id a line. --history takes
-the place of the user's events: ids, oldest first, or @FILE with one a line, or
-with a table of item_id, action and time (.csv, .parquet, .jsonl). Of a user who
-is not in the data, and without --user, nothing else is known. The value that
-orders the items is the sum of weight x probability; without --weights those of
+--candidates lists item ids, or @FILE with one a line. --history takes the place
+of the user's events: ids, oldest first, or @FILE with one a line, or with a
+table of item_id, action and time (.csv, .parquet, .jsonl). Of a user who is not
+in the data, and without --user, nothing else is known. The value that orders
+the items is the sum of weight x probability; without --weights those of
 config.value, and without these of all tasks alike. Policies are greedy (by
 value), diverse (at most `limit` of one value of an attribute among the first
 `within` places) and sequential (scores the candidates anew for every place).
@@ -24,16 +24,14 @@ value), diverse (at most `limit` of one value of an attribute among the first
 probabilities. A flag's name may be written with - or with _.
 """
 
-import pathlib
-
 import polars as pl
 
 from genrec_jax.cli import given
 from genrec_jax.cli.command import Command
-from genrec_jax.core import atomic
 from genrec_jax.experiment.restored import CHECKPOINTS
 from genrec_jax.ranking.what_if import changes_of
 from genrec_jax.serving import Ranker, load_ranker
+from genrec_jax.serving.table_file import TableFile
 
 COMMAND = Command(__doc__)
 _WORKDIR = COMMAND.string("workdir", None, "Folder of a trained run.")
@@ -44,8 +42,8 @@ _HISTORY = COMMAND.list(
 _STRICT = COMMAND.bool(
   "strict", False, "An unknown user, or item of the history, is an error."
 )
-_CANDIDATES = COMMAND.string(
-  "candidates", None, "Item ids with commas between, or a file of them."
+_CANDIDATES = COMMAND.list(
+  "candidates", None, "Ids of the items to rank, or @FILE with one a line."
 )
 _WEIGHTS = COMMAND.string(
   "weights", "", "As click=1,like=10; default: config.value."
@@ -56,7 +54,9 @@ _POLICY = COMMAND.string(
 _WHAT_IF = COMMAND.string(
   "what_if", None, "Changes of the history: EVENT=ACTION or EVENT=removed."
 )
-_OUTPUT = COMMAND.string("output", None, "Parquet file for the table.")
+_OUTPUT = COMMAND.string(
+  "output", None, "File for the table: .parquet, .csv or .jsonl."
+)
 _K = COMMAND.integer(
   "k",
   None,
@@ -79,20 +79,10 @@ COMMAND.require("workdir", "candidates")
 _PRINTED = 20
 
 
-def read_candidates(text: str) -> list[str]:
-  """Ids of a list with commas, or of the lines of a file of that name."""
-  path = pathlib.Path(text)
-  # A list of ids may be longer than any name of a file.
-  if len(text) < 1000 and path.is_file():
-    lines = path.read_text(encoding="utf-8").splitlines()
-  else:
-    lines = text.split(",")
-  return [line.strip() for line in lines if line.strip()]
-
-
 def answer(ranker: Ranker) -> pl.DataFrame:
   """The table that the flags ask for."""
-  candidates = read_candidates(_CANDIDATES.value)
+  candidates = given.ids("candidates", _CANDIDATES.value)
+  given.unknown("candidates", candidates, ranker.catalog)
   options = {
     "history": given.history(_HISTORY.value),
     "weights": _WEIGHTS.value,
@@ -143,15 +133,16 @@ def print_table(table: pl.DataFrame) -> None:
 def main() -> None:
   """Entry point."""
   given.warnings_as_notes()
+  output = TableFile(_OUTPUT.value) if _OUTPUT.value else None
   ranker = load_ranker(
     _WORKDIR.value,
     checkpoint=_CHECKPOINT.value,
     micro_batch=_MICRO_BATCH.value,
   )
   table = answer(ranker)
-  if _OUTPUT.value:
-    with atomic.replacing(pathlib.Path(_OUTPUT.value)) as temporary:
-      table.write_parquet(temporary)
+  if output is not None:
+    with output as file:
+      file.write(table)
   if _WHAT_IF.value is not None:
     print_changes(ranker)
   print_table(table)

@@ -15,17 +15,16 @@ With --ranker, what the first model finds is ordered by what the user would do
 with it, by a second (genrec rank) on the same data, or by the same one if
 it does both. Seen items are left out where the run's evaluation does so, or as
 --keep-seen or --nokeep-seen says; --allow and --deny list item ids, or @FILE
-with one a line, and --where asks for a value of an attribute. --history takes
-the place of the user's events, or stands alone; @FILE may be a table of
-item_id, action and time. Whoever nothing is known of gets popular items, marked
-as such, unless --strict is given. --all-users writes user_id, rank, item_id,
-score, title, source to a .parquet, .csv or .jsonl file, which appears when it
-is complete; --notitles leaves the titles out, and --as_of=test asks what an
-evaluation asks, and writes what it withheld beside the lists. A flag's name may
-be written with - or with _.
+with one a line, of which unknown ones are counted on stderr; --where asks for a
+value of an attribute. --history takes the place of the user's events, or stands
+alone; @FILE may be a table of item_id, action and time. Whoever nothing is
+known of gets popular items, marked as such, unless --strict is given.
+--all-users writes user_id, rank, item_id, score, title, source to a .parquet,
+.csv or .jsonl file, which appears when it is complete; --notitles leaves the
+titles out, and --as_of=test asks what an evaluation asks, and writes what it
+withheld beside the lists. A flag's name may be written with - or with _.
 """
 
-import pathlib
 from typing import Any
 
 import polars as pl
@@ -34,7 +33,7 @@ from tqdm import tqdm
 from genrec_jax.cli import given
 from genrec_jax.cli.command import Command
 from genrec_jax.cli.ending import UsageError
-from genrec_jax.data.dataset.catalog import Users
+from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.times import to_the_minute
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import CHECKPOINTS
@@ -108,7 +107,7 @@ def print_one(model: Recommender) -> None:
     _K.value,
     request_time=_TIME.value,
     strict=_STRICT.value,
-    **_filters(),
+    **_filters(model.catalog),
   )
   shown = events.tail(_SHOW.value)
   whose = f"user {user}" if history is None else "the given list"
@@ -127,8 +126,12 @@ def print_one(model: Recommender) -> None:
     print(f"  {place:>3}  {row['score']:>9.4f}  {_named(row)}")
 
 
-def _filters() -> dict[str, Any]:
+def _filters(catalog: Catalog) -> dict[str, Any]:
   """What the flags say of the items that may be recommended."""
+  allow = given.ids("allow", _ALLOW.value)
+  deny = given.ids("deny", _DENY.value) or []
+  given.note_unknown("allow", allow or [], catalog)
+  given.note_unknown("deny", deny, catalog)
   where: dict[str, list[str]] = {}
   for text in _WHERE.value:
     name, equals, value = text.partition("=")
@@ -136,8 +139,8 @@ def _filters() -> dict[str, Any]:
       raise ValueError(f"--where={text}: write ATTRIBUTE=VALUE.")
     where.setdefault(name, []).append(value)
   return {
-    "allow": given.ids("allow", _ALLOW.value),
-    "deny": given.ids("deny", _DENY.value) or [],
+    "allow": allow,
+    "deny": deny,
     "where": where,
     "filter_history": None
     if _KEEP_SEEN.value is None
@@ -151,14 +154,17 @@ def _named(row: dict) -> str:
   return row["item_id"]
 
 
-def write_all(model: Recommender, output: pathlib.Path) -> None:
+def write_all(model: Recommender, output: TableFile) -> None:
   """Writes everyone's recommendations, batch by batch, and says of whom."""
   users, popular, last = 0, 0, None
   bar = tqdm(total=len(model.histories), unit="user", desc="recommend")
   lists = model.recommend_all(
-    _K.value, as_of=_AS_OF.value, titles=_TITLES.value, **_filters()
+    _K.value,
+    as_of=_AS_OF.value,
+    titles=_TITLES.value,
+    **_filters(model.catalog),
   )
-  with TableFile(output) as file, bar:
+  with output as file, bar:
     for table in lists:
       file.write(table)
       first = table.filter(pl.col("rank") == 1)
@@ -170,7 +176,7 @@ def write_all(model: Recommender, output: pathlib.Path) -> None:
       users += new
       popular += (first["source"] == POPULAR).sum()
       bar.update(new)
-  print(f"wrote {file.rows:,} rows of {users:,} users to {output}")
+  print(f"wrote {file.rows:,} rows of {users:,} users to {output.path}")
   if popular:
     print(f"{popular:,} of them have no events: they got popular items")
   missing = len(model.histories) - users
@@ -201,6 +207,7 @@ def main() -> None:
     users = Users(Run.open(_WORKDIR.value).histories.directory)
     print("\n".join(users.ids[: _LIST.value]))
     return
+  output = TableFile(_OUTPUT.value) if _ALL.value else None
   model = load(
     _WORKDIR.value,
     retriever=_RETRIEVER.value,
@@ -210,6 +217,6 @@ def main() -> None:
     weights=_WEIGHTS.value,
   )
   if _ALL.value:
-    write_all(model, pathlib.Path(_OUTPUT.value))
+    write_all(model, output)
   else:
     print_one(model)

@@ -25,13 +25,14 @@ class TableFile:
   """See the module docstring.
 
   Attributes:
+    path: where it appears.
     rows: written so far.
   """
 
   def __init__(self, path: str | os.PathLike):
     """Raises a ValueError for a name of another format."""
-    self._path = pathlib.Path(path)
-    kind = self._path.suffix.lower()
+    self.path = pathlib.Path(path)
+    kind = self.path.suffix.lower()
     if kind not in _WRITERS:
       raise ValueError(
         f"{path}: name a file that ends in {', '.join(_WRITERS)}."
@@ -43,7 +44,7 @@ class TableFile:
     self.rows = 0
 
   def __enter__(self) -> "TableFile":
-    self._temporary = self._stack.enter_context(atomic.replacing(self._path))
+    self._temporary = self._stack.enter_context(atomic.replacing(self.path))
     self._pool = self._stack.enter_context(
       concurrent.futures.ThreadPoolExecutor(1)
     )
