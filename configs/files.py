@@ -53,6 +53,23 @@ def data() -> dict:
   }
 
 
+def item_texts(*, small: bool = False) -> dict:
+  """config.content: titles, by TF-IDF and a truncated SVD."""
+  return {
+    "directory": "",
+    "template": "{title}",
+    "encoder": {
+      "name": "content.TfidfSvd",
+      "width": 16 if small else 128,
+      "min_texts": 1 if small else 2,
+      "max_words": 20_000,
+      "pairs": True,
+      "seed": 0,
+      "path": "",
+    },
+  }
+
+
 def lists(
   arg: str | None, names: Sequence[str]
 ) -> tuple[str, dict[str, tuple[str, ...]]]:

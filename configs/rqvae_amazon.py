@@ -106,8 +106,14 @@ def get_config(arg: str = "") -> ConfigDict:
   c.evals = {"code_quality": {"name": "evaluation.CodeQuality"}}
   c.mesh = common.mesh_options()
   if "quicktest" in variants:
-    common.quicktest(c)
-    common.quick_texts(c)
-    c.pipeline.layout.width = c.system.vector_width = 24
-    c.system.quantizer.level_sizes = (16,) * len(sizes)
+    quicktest(c)
   return c
+
+
+def quicktest(c: ConfigDict) -> None:
+  """Levels of 16 codes, of vectors that need no weights."""
+  common.quicktest(c)
+  common.quick_texts(c)
+  c.pipeline.layout.width = c.system.vector_width = c.content.encoder.width
+  sizes = c.system.quantizer.level_sizes
+  c.system.quantizer.level_sizes = (16,) * len(sizes)

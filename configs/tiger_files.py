@@ -17,7 +17,8 @@ on one CPU core), `decoder_only` reads every user once. Codes are 3 levels of
 256 by residual k-means and one that tells items apart, so there must be 256
 items with training events; `small` wants 32.
 
-Variants: `quicktest`; `decoder_only`; `small` (decoder-only, width 64, 300
+Variants: `quicktest`; `decoder_only`; `rqvae` (codes of an RQ-VAE,
+configs/rqvae_files.py, trained first); `small` (decoder-only, width 64, 300
 steps).
 """
 
@@ -25,33 +26,33 @@ from ml_collections import ConfigDict
 
 from configs import common, files, tiger_amazon
 
-_VARIANTS = ("quicktest", "decoder_only", "small")
+_VARIANTS = ("quicktest", "decoder_only", "rqvae", "small")
+# What variants change of the model.
+_CHANGES = {
+  "decoder_only": "decoder-only",
+  "rqvae": "RQ-VAE",
+  "small": "small",
+}
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """Titles alone, until a template says more."""
   variants = common.variants(arg, _VARIANTS)
-  decoder_only = bool(variants & {"decoder_only", "small"})
-  c = tiger_amazon.get_config("decoder_only" if decoder_only else "")
+  small = "small" in variants
+  kinds = variants - {"quicktest", "small"}
+  if small:
+    kinds.add("decoder_only")
+  c = tiger_amazon.get_config("-".join(kinds))
   c.name = "-".join(["tiger_files", *sorted(variants - {"quicktest"})])
-  if "small" in variants:
-    c.title = "TIGER (decoder-only, small)"
+  c.title = common.title("TIGER", kinds | variants, _CHANGES)
   c.data = files.data()
-  c.content.template = "{title}"
-  c.content.encoder = ConfigDict(
-    {
-      "name": "content.TfidfSvd",
-      "width": 128,
-      "min_texts": 2,
-      "max_words": 20_000,
-      "pairs": True,
-      "seed": 0,
-      "path": "",
-    }
-  )
+  c.content = files.item_texts(small=small)
+  if "rqvae" in variants:
+    form = "seen_items-three_levels" + ("-small" if small else "")
+    c.before = {"rqvae": f"configs/rqvae_files.py:{form}"}
   c.train = files.long_training()
   c.train.eval_users = 2_000
-  if "small" in variants:
+  if small:
     _small(c)
   if "quicktest" in variants:
     common.quicktest(c)
@@ -61,9 +62,9 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def _small(c: ConfigDict) -> None:
   """Levels of 32 codes, and a Transformer of two layers."""
-  c.content.encoder.update(width=16, min_texts=1)
   sizes = (32,) * 3
-  c.tokens.tokenizer.level_sizes = sizes
+  if "before" not in c:
+    c.tokens.tokenizer.level_sizes = sizes
   c.tokens.unique.size = 64
   c.system.level_sizes = (*sizes, 64)
   length, width = 32, 64

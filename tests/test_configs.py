@@ -12,6 +12,7 @@ from absl import flags
 from ml_collections import config_flags
 import pytest
 
+from genrec_jax.cli import train
 from genrec_jax.core.build import build, build_options, to_plain
 from genrec_jax.data import GlobalTime
 from genrec_jax.data.dataset.catalog import Catalog
@@ -23,6 +24,7 @@ from genrec_jax.experiment import checks
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.options import PipelineOptions
 from genrec_jax.experiment.sections import check_config
+from genrec_jax.experiment.stages import STAGES, StageJob
 from genrec_jax.semantic_ids import stages
 from genrec_jax.tpu.compile import steps_of
 from genrec_jax.train.loop import LoopOptions
@@ -47,6 +49,12 @@ _LATER = [
   (name, form)
   for name, form in _FORMS
   if "before" in importlib.import_module(f"configs.{name}").get_config(form)
+]
+# The same, and its small form, in both sizes.
+_BUILT_ON = [
+  (name, form.removesuffix("-quicktest") if full else form)
+  for name, form in (*_LATER, ("tiger_files", "rqvae-small-quicktest"))
+  for full in (False, True)
 ]
 # They make item tokens, and train nothing.
 _TOKENS_ONLY = ("rqkmeans_amazon",)
@@ -240,6 +248,36 @@ def test_lengths_fit_in_full_size_too(name, form):
   checks.check_length(system, options.layout)
   options.layout.check_system(system)
   checks.check_tasks(build(plain["objective"]), options.layout)
+
+
+@pytest.mark.parametrize(("name", "form"), _BUILT_ON)
+def test_what_is_trained_first_is_of_the_same_items(name, form):
+  config = importlib.import_module(f"configs.{name}").get_config(form)
+  (file,) = config.before.values()
+  path, _, variants = file.partition(":")
+  stem = pathlib.Path(path).stem
+  first = importlib.import_module(f"configs.{stem}").get_config(variants)
+  for section in ("data", "split", "content"):
+    assert to_plain(config[section]) == to_plain(first[section])
+  encoder = first.content.encoder
+  if "width" in encoder:
+    assert first.system.vector_width == encoder.width
+  assert first.pipeline.layout.width == first.system.vector_width
+  sizes = first.system.quantizer.level_sizes
+  last = config.tokens.unique.get("size")
+  assert config.system.level_sizes == ((*sizes, last) if last else sizes)
+
+
+def test_what_is_trained_first_is_told_of_the_data(tmp_path):
+  config = importlib.import_module("configs.tiger_files").get_config("rqvae")
+  config.data.update(path="log.csv", user="who", quote="", timestamp="")
+  config.data.update(items_path="items.csv", items_attributes=("brand", "a'b"))
+  job = StageJob(to_plain(config), (), tmp_path)
+  (before,) = (stage for stage in STAGES if stage.name == "before")
+  ((command, *words),) = before.commands(job)
+  assert command == "train"
+  train.COMMAND.parse("train", words)
+  assert to_plain(train.COMMAND.config.value.data) == to_plain(config.data)
 
 
 def test_a_config_that_trains_nothing_says_what_it_is_for():
