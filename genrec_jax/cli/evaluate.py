@@ -20,19 +20,16 @@ import dataclasses
 import json
 import pathlib
 
+from genrec_jax.cli.asked import RunFlags
 from genrec_jax.cli.command import Command
 from genrec_jax.core.seams import Evaluator
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.evaluation import document as documents
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.restored import (
-  CHECKPOINTS,
-  load_params,
-  read_progress,
-)
+from genrec_jax.experiment.restored import load_params, read_progress
 
 COMMAND = Command(__doc__)
-_WORKDIR = COMMAND.string("workdir", None, "Folder of a trained run.")
+_RUN = RunFlags(COMMAND)
 _AGAINST = COMMAND.string(
   "against", None, "Another evaluated workdir to compare with, paired."
 )
@@ -43,9 +40,6 @@ _BASELINES = COMMAND.bool("baselines", True, "Also baselines and oracle.")
 _ONLY = COMMAND.list("only", [], "Names of config.evals; default all.")
 _OPTION = COMMAND.multi_string(
   "option", [], "NAME.OPTION=VALUE of an evaluator, in JSON or as text."
-)
-_CHECKPOINT = COMMAND.enum(
-  "checkpoint", "best", list(CHECKPOINTS), "Best on validation, or the latest."
 )
 COMMAND.require("workdir")
 
@@ -101,7 +95,7 @@ def evaluate(workdir: pathlib.Path) -> str:
   other = pathlib.Path(_AGAINST.value) if _AGAINST.value else None
   if other is not None:
     documents.check_comparable(run, other, evaluators)
-  loaded = load_params(run, _CHECKPOINT.value)
+  loaded = load_params(run, _RUN.checkpoint)
   document, kept = documents.measure(
     run, loaded, evaluators, baselines=_BASELINES.value
   )
@@ -121,4 +115,4 @@ def evaluate(workdir: pathlib.Path) -> str:
 @COMMAND.does
 def main() -> None:
   """Entry point."""
-  print(evaluate(pathlib.Path(_WORKDIR.value)))
+  print(evaluate(pathlib.Path(_RUN.workdir)))

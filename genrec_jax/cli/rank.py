@@ -27,21 +27,15 @@ probabilities. A flag's name may be written with - or with _.
 import polars as pl
 
 from genrec_jax.cli import given
+from genrec_jax.cli.asked import RunFlags, WhomFlags
 from genrec_jax.cli.command import Command
-from genrec_jax.experiment.restored import CHECKPOINTS
 from genrec_jax.ranking.what_if import changes_of
 from genrec_jax.serving import Ranker, load_ranker
 from genrec_jax.serving.table_file import TableFile
 
 COMMAND = Command(__doc__)
-_WORKDIR = COMMAND.string("workdir", None, "Folder of a trained run.")
-_USER = COMMAND.string("user", None, "Id of a user of the data set.")
-_HISTORY = COMMAND.list(
-  "history", None, "Item ids, oldest first, or @FILE: in place of the events."
-)
-_STRICT = COMMAND.bool(
-  "strict", False, "An unknown user, or item of the history, is an error."
-)
+_RUN = RunFlags(COMMAND)
+_WHOM = WhomFlags(COMMAND)
 _CANDIDATES = COMMAND.list(
   "candidates", None, "Ids of the items to rank, or @FILE with one a line."
 )
@@ -63,17 +57,8 @@ _K = COMMAND.integer(
   "Places of the list; default: 20 are printed, --output gets all.",
   lower_bound=1,
 )
-_TIME = COMMAND.integer(
-  "request_time",
-  None,
-  "Unix seconds at which is asked; default: a median gap after the user's last"
-  " event, or after the data set's for a user without.",
-)
 _MICRO_BATCH = COMMAND.integer(
   "micro_batch", 256, "Candidates scored at a time.", lower_bound=1
-)
-_CHECKPOINT = COMMAND.enum(
-  "checkpoint", "best", list(CHECKPOINTS), "Best on validation, or the latest."
 )
 COMMAND.require("workdir", "candidates")
 _PRINTED = 20
@@ -84,23 +69,23 @@ def answer(ranker: Ranker) -> pl.DataFrame:
   candidates = given.ids("candidates", _CANDIDATES.value)
   given.unknown("candidates", candidates, ranker.catalog)
   options = {
-    "history": given.history(_HISTORY.value),
+    "history": _WHOM.history,
     "weights": _WEIGHTS.value,
-    "request_time": _TIME.value,
-    "strict": _STRICT.value,
+    "request_time": _WHOM.request_time,
+    "strict": _WHOM.strict,
   }
   if _WHAT_IF.value is not None:
     if _POLICY.value != "greedy":
       raise ValueError(
         "--what_if compares scores and makes no list: leave --policy out."
       )
-    table = ranker.what_if(candidates, _USER.value, _WHAT_IF.value, **options)
+    table = ranker.what_if(candidates, _WHOM.user, _WHAT_IF.value, **options)
     return table if _K.value is None else table.head(_K.value)
   k = _K.value
   if k is None and not _OUTPUT.value:
     k = _PRINTED
   return ranker.rank(
-    candidates, _USER.value, policy=_POLICY.value, k=k, **options
+    candidates, _WHOM.user, policy=_POLICY.value, k=k, **options
   )
 
 
@@ -111,7 +96,7 @@ def _named(row: dict) -> str:
 
 def print_changes(ranker: Ranker) -> None:
   """Says which events are changed, and to what."""
-  history = ranker.history(_USER.value, given.history(_HISTORY.value))
+  history = ranker.history(_WHOM.user, _WHOM.history)
   for change in changes_of(_WHAT_IF.value):
     row = history.row(change.event, named=True)
     before = row["action"] or "nothing known"
@@ -135,8 +120,8 @@ def main() -> None:
   given.warnings_as_notes()
   output = TableFile(_OUTPUT.value) if _OUTPUT.value else None
   ranker = load_ranker(
-    _WORKDIR.value,
-    checkpoint=_CHECKPOINT.value,
+    _RUN.workdir,
+    checkpoint=_RUN.checkpoint,
     micro_batch=_MICRO_BATCH.value,
   )
   table = answer(ranker)

@@ -31,23 +31,20 @@ import polars as pl
 from tqdm import tqdm
 
 from genrec_jax.cli import given
+from genrec_jax.cli.asked import RunFlags, WhomFlags
 from genrec_jax.cli.command import Command
 from genrec_jax.cli.ending import UsageError
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.times import to_the_minute
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.restored import CHECKPOINTS
 from genrec_jax.experiment.searches import RETRIEVERS
 from genrec_jax.serving import Recommender, load
 from genrec_jax.serving.found import POPULAR
 from genrec_jax.serving.table_file import TableFile
 
 COMMAND = Command(__doc__)
-_WORKDIR = COMMAND.string("workdir", None, "Folder of a trained run.")
-_USER = COMMAND.string("user", None, "Id of a user of the data set.")
-_HISTORY = COMMAND.list(
-  "history", None, "Item ids, oldest first, or @FILE: in place of the events."
-)
+_RUN = RunFlags(COMMAND)
+_WHOM = WhomFlags(COMMAND)
 _ALL = COMMAND.bool("all_users", False, "Every user, into --output.")
 _LIST = COMMAND.integer("list_users", 0, "Print this many user ids.")
 _OUTPUT = COMMAND.string("output", None, "File of --all-users.")
@@ -62,13 +59,7 @@ _DENY = COMMAND.list("deny", [], "Ids of none of these, or @FILE.")
 _WHERE = COMMAND.multi_string(
   "where", [], "ATTRIBUTE=VALUE; given again for one attribute, either will do."
 )
-_STRICT = COMMAND.bool("strict", False, "An unknown user or item is an error.")
 _K = COMMAND.integer("k", 10, "Items per user.", lower_bound=1)
-_TIME = COMMAND.integer(
-  "request_time",
-  None,
-  "Unix seconds at which is asked; default: the last event and a median gap.",
-)
 _KEEP_SEEN = COMMAND.bool(
   "keep_seen", None, "Do not hide seen items; default: as it was evaluated."
 )
@@ -81,9 +72,6 @@ _RETRIEVER = COMMAND.enum(
   None,
   list(RETRIEVERS),
   "Exact, or approximate, for systems of vectors; the default is exact.",
-)
-_CHECKPOINT = COMMAND.enum(
-  "checkpoint", "best", list(CHECKPOINTS), "Best on validation, or the latest."
 )
 _RANKER = COMMAND.string(
   "ranker", None, "Folder of a trained ranker that orders what is found."
@@ -99,14 +87,14 @@ COMMAND.require("workdir")
 
 def print_one(model: Recommender) -> None:
   """Prints the history of one user and what follows from it."""
-  user, history = _USER.value, given.history(_HISTORY.value)
-  events = model.history(user, history, strict=_STRICT.value)
+  user, history = _WHOM.user, _WHOM.history
+  events = model.history(user, history, strict=_WHOM.strict)
   answer = model.recommend(
     user,
     history,
     _K.value,
-    request_time=_TIME.value,
-    strict=_STRICT.value,
+    request_time=_WHOM.request_time,
+    strict=_WHOM.strict,
     **_filters(model.catalog),
   )
   shown = events.tail(_SHOW.value)
@@ -190,8 +178,7 @@ def write_all(model: Recommender, output: TableFile) -> None:
 @COMMAND.does
 def main() -> None:
   """Entry point."""
-  one = _USER.value is not None or _HISTORY.value is not None
-  if sum((one, bool(_ALL.value), bool(_LIST.value))) != 1:
+  if sum((_WHOM.is_given, bool(_ALL.value), bool(_LIST.value))) != 1:
     raise UsageError(
       "give --user, --history or both, or --all-users, or --list-users"
     )
@@ -204,14 +191,14 @@ def main() -> None:
       raise UsageError(f"--{name} belong to --ranker")
   given.warnings_as_notes()
   if _LIST.value:
-    users = Users(Run.open(_WORKDIR.value).histories.directory)
+    users = Users(Run.open(_RUN.workdir).histories.directory)
     print("\n".join(users.ids[: _LIST.value]))
     return
   output = TableFile(_OUTPUT.value) if _ALL.value else None
   model = load(
-    _WORKDIR.value,
+    _RUN.workdir,
     retriever=_RETRIEVER.value,
-    checkpoint=_CHECKPOINT.value,
+    checkpoint=_RUN.checkpoint,
     ranker=_RANKER.value,
     num_candidates=_CANDIDATES.value,
     weights=_WEIGHTS.value,

@@ -14,6 +14,7 @@ _OWN = {
   "__init__",
   "__main__",
   "main",
+  "asked",
   "command",
   "config_flag",
   "ending",

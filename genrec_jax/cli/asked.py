@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flags of commands that ask a trained run, defined once: of what, and of whom.
+
+_RUN = RunFlags(COMMAND)      --workdir, --checkpoint
+_WHOM = WhomFlags(COMMAND)    --user, --history, --request_time, --strict
+"""
+
+from genrec_jax.cli import given
+from genrec_jax.cli.command import Command
+from genrec_jax.experiment.restored import CHECKPOINTS
+from genrec_jax.serving.given_history import GivenHistory
+
+
+class RunFlags:
+  """Which run, and which of its checkpoints."""
+
+  def __init__(self, command: Command):
+    self._workdir = command.string("workdir", None, "Folder of a trained run.")
+    self._checkpoint = command.enum(
+      "checkpoint",
+      "best",
+      list(CHECKPOINTS),
+      "Best on validation, or the latest.",
+    )
+
+  @property
+  def workdir(self) -> str:
+    """Its folder; the command must require it."""
+    return self._workdir.value
+
+  @property
+  def checkpoint(self) -> str:
+    """One of CHECKPOINTS."""
+    return self._checkpoint.value
+
+
+class WhomFlags:
+  """A user, a history in place of the user's events, and when is asked."""
+
+  def __init__(self, command: Command):
+    self._user = command.string("user", None, "Id of a user of the data set.")
+    self._history = command.list(
+      "history",
+      None,
+      "Item ids, oldest first, or @FILE: in place of the events.",
+    )
+    self._request_time = command.integer(
+      "request_time",
+      None,
+      "Unix seconds at which is asked; default: a median gap after the last"
+      " event of the history.",
+    )
+    self._strict = command.bool(
+      "strict", False, "An unknown user or item of the history is an error."
+    )
+
+  @property
+  def user(self) -> str | None:
+    """Id of the user."""
+    return self._user.value
+
+  @property
+  def is_given(self) -> bool:
+    """Whether anybody is asked for."""
+    return self._user.value is not None or self._history.value is not None
+
+  @property
+  def history(self) -> GivenHistory | None:
+    """The history, read from its file where there is one."""
+    return given.history(self._history.value)
+
+  @property
+  def request_time(self) -> int | None:
+    """Unix seconds."""
+    return self._request_time.value
+
+  @property
+  def strict(self) -> bool:
+    """Whether what is unknown is an error."""
+    return self._strict.value
