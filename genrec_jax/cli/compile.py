@@ -8,7 +8,7 @@ The train step is the one that genrec train runs; `query` makes vectors of
 requests, `items` those of the catalogue, and `retrieve` finds the nearest. No
 data is read: --num_items stands for the catalogue. Prints a table and, as the
 last line, JSON, which --json=FILE keeps. Exits 0 where every step fits the
-chips' memory, 2 where one does not, 1 on bad input.
+chips' memory, 3 where one does not.
 
 Times are bounds from the chip's peak figures, no measurements.
 """
@@ -45,7 +45,7 @@ _HLO = COMMAND.string("hlo", None, "Keep the programs in this folder.")
 COMMAND.require("config")
 
 _DEFAULT_ITEMS = 100_000
-_DOES_NOT_FIT = 2
+_DOES_NOT_FIT = 3
 
 
 def _num_items(config: dict) -> int:

@@ -4,6 +4,7 @@
     0    done
     1    what was asked for cannot be done; `error: ...` says why
     2    the command line cannot be; nothing was done
+    3    genrec compile: done, and a step does not fit the chips
     130  Ctrl-C
 
 An error is what a user can mend or pass on: a message, and no traceback.

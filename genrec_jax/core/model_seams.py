@@ -132,11 +132,8 @@ class CodesModel(Protocol):
 
 
 @runtime_checkable
-class DecoderModel(CodesModel, Protocol):
-  """A model that generates the codes of items, level by level."""
-
-  def start(self, batch: Batch) -> tuple[Any, Float[Array, "B C"]]:
-    """A cache that has read the requests, and logits of level 0."""
+class StepModel(Protocol):
+  """A model that goes on with beams, whether or not it is bound to requests."""
 
   def step(
     self,
@@ -145,7 +142,23 @@ class DecoderModel(CodesModel, Protocol):
     codes_BK: Int[Array, "B K"],
     parents_BK: Int[Array, "B K"],
   ) -> tuple[Any, Float[Array, "B K C"]]:
-    """The cache of K beams, and their logits of a level."""
+    """The cache of K beams, and their logits of `level`.
+
+    Args:
+      cache: of the previous step, or of start.
+      level: 1 to M - 1, static.
+      codes_BK: the beams' codes of level - 1.
+      parents_BK: the beams of the previous step that these continue; 0 at
+        level 1, where a request has one state.
+    """
+
+
+@runtime_checkable
+class DecoderModel(CodesModel, StepModel, Protocol):
+  """A model that generates the codes of items, level by level."""
+
+  def start(self, batch: Batch) -> tuple[Any, Float[Array, "B C"]]:
+    """A cache that has read the requests, and logits of level 0."""
 
 
 @runtime_checkable

@@ -14,32 +14,17 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
+
+from genrec_jax.core.seams import StepModel
 
 
 @runtime_checkable
-class Decoder(Protocol):
+class Decoder(StepModel, Protocol):
   """A model that has read its requests."""
 
   def start(self) -> tuple[Any, Float[Array, "B C"]]:
     """A cache, and logits of level 0 of every request."""
-
-  def step(
-    self,
-    cache: Any,
-    level: int,
-    codes_BK: Int[Array, "B K"],
-    parents_BK: Int[Array, "B K"],
-  ) -> tuple[Any, Float[Array, "B K C"]]:
-    """A cache of K beams, and their logits of `level`.
-
-    Args:
-      cache: of the previous step, or of start.
-      level: 1 to M - 1, static.
-      codes_BK: the beams' codes of level - 1.
-      parents_BK: the beams of the previous step that these continue; 0 at
-        level 1, where a request has one state.
-    """
 
 
 def log_probs(

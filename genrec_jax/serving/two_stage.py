@@ -11,22 +11,18 @@ models may be one. Scores of the answer are the values; an item whose value is
 NaN or -inf is left out, as every retriever does.
 """
 
-from collections.abc import Callable
 import dataclasses
 from typing import Any
 
 import numpy as np
 
+from genrec_jax.core.seams import Search
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.ranking.candidates import CandidateScorer, asked_about
 from genrec_jax.ranking.utility import ValueFunction
 from genrec_jax.serving.ranker import Ranker
-
-Search = Callable[
-  [Requests, int, ItemMask | None], tuple[Any, Any, dict[str, Any]]
-]
 
 
 @dataclasses.dataclass(frozen=True)

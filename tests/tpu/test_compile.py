@@ -248,7 +248,7 @@ def test_what_does_not_fit_is_said_by_the_exit_code():
     "--topology=v5e:2x2",
     "--steps=items,train",
     "--num_items=200000000",
-    expect=2,
+    expect=3,
   )
   assert facts["fits"] is False
   items = facts["steps"]["items"]
