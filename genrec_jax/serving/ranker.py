@@ -16,7 +16,7 @@ count, or of somebody of whom nothing else is known (given_history.py).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import functools
 from typing import Any
 
@@ -36,6 +36,7 @@ from genrec_jax.ranking.edits import appended
 from genrec_jax.ranking.slates import Choices, Policy, policy_of
 from genrec_jax.ranking.utility import ValueFunction
 from genrec_jax.ranking.what_if import Change, changed, changes_of
+from genrec_jax.serving import arguments
 from genrec_jax.serving.asking import Asking
 
 
@@ -71,14 +72,14 @@ class Ranker:
 
   def rank(
     self,
-    candidates: Iterable[object],
+    candidates: Any,
     user: object = None,
     *,
     history: object = None,
     weights: str | Mapping[str, int | float] = "",
     policy: str | Policy = "greedy",
-    k: int | None = None,
-    request_time: int | None = None,
+    k: Any = None,
+    request_time: Any = None,
     strict: bool = False,
   ) -> pl.DataFrame:
     """Returns item_id, title, value and a probability per task, best first.
@@ -107,9 +108,7 @@ class Ranker:
     value = self.value_of(weights)
     policy = policy_of(policy) if isinstance(policy, str) else policy
     index_N = self._indices(candidates)
-    k = len(index_N) if k is None else k
-    if len(index_N) and k < 1:
-      raise ValueError(f"k={k} must be at least 1.")
+    k = len(index_N) if k is None else arguments.whole("k", k, least=1)
     record, time = self._asked(user, history, request_time, strict)
 
     def after(placed, assumed, seconds):
@@ -139,13 +138,13 @@ class Ranker:
 
   def what_if(
     self,
-    candidates: Iterable[object],
+    candidates: Any,
     user: object,
     changes: str | Sequence[Change],
     *,
     history: object = None,
     weights: str | Mapping[str, int | float] = "",
-    request_time: int | None = None,
+    request_time: Any = None,
     strict: bool = False,
   ) -> pl.DataFrame:
     """Scores behind the history and behind a changed one, best first.
@@ -185,7 +184,7 @@ class Ranker:
     user: object = None,
     *,
     history: object = None,
-    request_time: int | None = None,
+    request_time: Any = None,
   ) -> pl.DataFrame:
     """Where the attention of a candidate goes (ranking/attribution.py).
 
@@ -208,7 +207,9 @@ class Ranker:
     events = self._events(record)[found.events_E]
     return events.with_columns(pl.Series(n, row) for n, row in layers.items())
 
-  def history(self, user: object, history: object = None) -> pl.DataFrame:
+  def history(
+    self, user: object = None, history: object = None
+  ) -> pl.DataFrame:
     """Events, oldest first: event (-1 = the last), item_id, title, action
     ('' = not known) and, where the data set has them, time (UTC; null = not
     known), value and request. It may be given back as a history."""
@@ -262,9 +263,8 @@ class Ranker:
       history, strict = (), False
     return self._asking.record(user, history, strict=strict)
 
-  def _indices(self, candidates: Iterable[object]) -> Int[np.ndarray, "N"]:
-    if isinstance(candidates, str):
-      raise ValueError(f"candidates={candidates!r} must be a list of item ids.")
+  def _indices(self, candidates: Any) -> Int[np.ndarray, "N"]:
+    candidates = arguments.several("candidates", candidates, "item ids")
     index_N = [self.catalog.index_of(i) for i in candidates]
     for item, count in Counter(index_N).items():
       if count > 1:
@@ -300,10 +300,12 @@ class Ranker:
     self,
     user: object,
     history: object,
-    request_time: int | None,
+    request_time: Any,
     strict: bool = False,
   ) -> tuple[Record, int]:
     """Whose request it is, and seconds since the epoch at which."""
+    if request_time is not None:
+      request_time = arguments.whole("request_time", request_time)
     epoch = self.histories.manifest.epoch_seconds or 0
     if request_time is not None and request_time < epoch:
       raise ValueError(

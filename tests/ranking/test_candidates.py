@@ -132,6 +132,9 @@ def test_a_ranker_speaks_of_ids_and_unix_seconds(tmp_path):
     (([ids[5] + "x"], user), {}, "no item"),
     (([ids[5]], "nobody"), {"strict": True}, "no user 'nobody'"),
     ((ids[5], user), {}, "must be a list of item ids"),
+    ((5, user), {}, "candidates=5 must be a list of item ids"),
+    (([ids[5]], user), {"request_time": "now"}, "'now' must be a whole"),
+    (([ids[5]], [user]), {}, "must be one id"),
     (([], user), {}, "no candidates"),
   ):
     with pytest.raises(ValueError, match=message):

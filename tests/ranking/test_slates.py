@@ -154,8 +154,13 @@ def test_a_diverse_list_by_the_catalogue(make_ranker):
     ranker.rank(ids, policy="diverse:attribute=author")
   with pytest.raises(ValueError, match="2 times: a list shows an item once"):
     ranker.rank([*ids, ids[0]])
-  with pytest.raises(ValueError, match="k=0 must be at least 1"):
-    ranker.rank(ids, k=0)
+  for k, said in (
+    (0, "k=0 must be at least 1"),
+    (2.5, "k=2.5 must be a whole number"),
+    ("ten", "k='ten' must be a whole number"),
+  ):
+    with pytest.raises(ValueError, match=said):
+      ranker.rank(ids, k=k)
 
 
 def test_nobody_is_asked_after_the_data_sets_last_event(make_ranker):
