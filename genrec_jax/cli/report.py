@@ -16,10 +16,9 @@ is written, and the exit status is 1 where a page differs.
 
 from collections.abc import Callable, Mapping
 import pathlib
-import sys
 
 from genrec_jax.cli.command import Command
-from genrec_jax.cli.ending import UsageError
+from genrec_jax.cli.ending import FAILED, UsageError
 from genrec_jax.core.atomic import write_text
 from genrec_jax.report import tables
 from genrec_jax.report.overview import overview_svg
@@ -28,20 +27,20 @@ from genrec_jax.report.runs import read_runs
 from genrec_jax.report.summary import summary_markdown
 
 COMMAND = Command(__doc__)
-_WORKDIR = COMMAND.string("workdir", None, "folder of one finished run")
+_WORKDIR = COMMAND.string("workdir", None, "Folder of one finished run.")
 _USER = COMMAND.string(
-  "user", None, "id of the user of the example; by default the first one"
+  "user", None, "Id of the user of the example; default: the first one."
 )
 _REQUIRE_WIN = COMMAND.bool(
   "require_win",
   False,
-  "exit 1 where the run does not beat its best baseline in all that it does",
+  "Exit 1 where the run does not beat its best baseline in all that it does.",
 )
-_RESULTS = COMMAND.string("results", None, "folder of finished runs")
-_README = COMMAND.string("readme", None, "file of a line per data set")
-_TABLES = COMMAND.string("tables", None, "file of a line per config")
+_RESULTS = COMMAND.string("results", None, "Folder of finished runs.")
+_README = COMMAND.string("readme", None, "File of a line per data set.")
+_TABLES = COMMAND.string("tables", None, "File of a line per config.")
 _CHECK = COMMAND.bool(
-  "check", False, "write nothing; exit 1 where a page differs"
+  "check", False, "Write nothing; exit 1 where a page differs."
 )
 
 
@@ -65,8 +64,8 @@ def update_pages(
   return stale
 
 
-def report_run(workdir: pathlib.Path) -> None:
-  """Writes the page of a workdir and says its verdicts."""
+def report_run(workdir: pathlib.Path) -> int:
+  """Writes the page of a workdir, says its verdicts; the exit status."""
   # Only this form needs the model, and with it JAX.
   from genrec_jax.report.page import page_of
 
@@ -74,34 +73,33 @@ def report_run(workdir: pathlib.Path) -> None:
   html, said = page_of(workdir, _USER.value)
   write_text(path, html)
   print(*(one.text for one in said), f"wrote {path}", sep="\n")
-  if _REQUIRE_WIN.value and not all(one.won for one in said):
-    sys.exit(1)
+  return FAILED if _REQUIRE_WIN.value and not all(x.won for x in said) else 0
 
 
-@COMMAND.does
-def main() -> None:
-  """Entry point."""
-  if (_WORKDIR.value is None) == (_RESULTS.value is None):
-    raise UsageError("give either --workdir, or --results and a page")
-  if _RESULTS.value is not None and not (_README.value or _TABLES.value):
-    raise UsageError("--results needs --readme or --tables")
-  report()
-
-
-def report() -> None:
-  """Does what the flags ask for."""
-  if _WORKDIR.value is not None:
-    report_run(pathlib.Path(_WORKDIR.value))
-    return
+def report_results(results: pathlib.Path) -> int:
+  """Writes the pages of finished runs, or compares them; the exit status."""
   made = {
     _README.value: summary_markdown,
     _TABLES.value: tables.results_markdown,
   }
   pages = {pathlib.Path(path): body for path, body in made.items() if path}
-  stale = update_pages(pathlib.Path(_RESULTS.value), pages, _CHECK.value)
-  if _CHECK.value and stale:
-    print(
-      f"{', '.join(map(str, stale))}: not what is in {_RESULTS.value}. Run"
-      " genrec report without --check"
-    )
-    sys.exit(1)
+  stale = update_pages(results, pages, _CHECK.value)
+  if not (_CHECK.value and stale):
+    return 0
+  print(
+    f"{', '.join(map(str, stale))}: not what is in {results}. Run genrec report"
+    " without --check"
+  )
+  return FAILED
+
+
+@COMMAND.does
+def main() -> int:
+  """Entry point."""
+  if (_WORKDIR.value is None) == (_RESULTS.value is None):
+    raise UsageError("give either --workdir, or --results and a page")
+  if _RESULTS.value is not None and not (_README.value or _TABLES.value):
+    raise UsageError("--results needs --readme or --tables")
+  if _WORKDIR.value is not None:
+    return report_run(pathlib.Path(_WORKDIR.value))
+  return report_results(pathlib.Path(_RESULTS.value))
