@@ -9,12 +9,13 @@ texts (config.content), WORKDIR/tokens from the vectors (config.tokens), and
 WORKDIR/tokens/quality.html with quality.json. What is up to date stays; what is
 there under another config is an error that names the difference. --assign
 gives codes to items that a table made earlier lacks, without a new fit;
---retire=FILE takes the items of a list (an id a line) out of what is
+--retire=@FILE takes the items of a list (an id a line) out of what is
 recommended, their codes stay theirs; --stop_after=vectors makes no tokens.
 """
 
 import pathlib
 
+from genrec_jax.cli import given
 from genrec_jax.cli.command import Command
 from genrec_jax.content.item_vectors import ItemVectors
 from genrec_jax.core.build import to_plain
@@ -27,8 +28,10 @@ _WORKDIR = COMMAND.string("workdir", None, "Where data/ and tokens/ lie.")
 _ASSIGN = COMMAND.bool(
   "assign", False, "Give codes to items that the table lacks."
 )
-_RETIRE = COMMAND.string(
-  "retire", None, "File of item ids, one a line, to take out of what is live."
+_RETIRE = COMMAND.list(
+  "retire",
+  None,
+  "Item ids, or @FILE with one a line, to take out of what is live.",
 )
 _STOP_AFTER = COMMAND.enum(
   "stop_after", "tokens", ["vectors", "tokens"], "The last artifact to make."
@@ -84,8 +87,9 @@ def _run(config: dict, workdir: pathlib.Path) -> str:
   if _ASSIGN.value and directory.exists():
     stages.assign_new(config, catalog, workdir)
   stages.make_tokens(config, catalog, workdir)
-  if _RETIRE.value:
-    stages.retire(config, workdir, pathlib.Path(_RETIRE.value))
+  retired = given.ids("retire", _RETIRE.value)
+  if retired is not None:
+    stages.retire(config, workdir, retired)
   summary = _summary(make_quality(config, catalog, workdir), directory)
   return summary + _zeros(stages.make_vectors(config, catalog, workdir))
 

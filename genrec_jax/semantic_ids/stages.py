@@ -19,7 +19,7 @@ were made with, which it keeps. A tokenizer with an empty `workdir` is the
 run that config.before names, in WORKDIR.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 import os
 import pathlib
 from typing import Any
@@ -256,21 +256,20 @@ def assign_new(
 
 
 def retire(
-  config: Mapping[str, Any], workdir: str | os.PathLike, path: pathlib.Path
+  config: Mapping[str, Any],
+  workdir: str | os.PathLike,
+  item_ids: Sequence[str],
 ) -> ItemTokens:
-  """Takes the items that a text file names, an id a line, out of what is live.
+  """Takes items out of what is live.
 
   Raises:
     ValueError: no table, an empty list, or items that are not live.
-    OSError: no such file.
   """
   tokens = ItemTokens.load(directory_of(config, "tokens", workdir))
-  lines = path.read_text(encoding="utf-8").splitlines()
-  names = [line.strip() for line in lines if line.strip()]
-  if not names:
-    raise ValueError(f"{path} names no item: write an item id on each line.")
-  logging.info("retiring %d items", len(names))
-  return tokens.retire(names)
+  if not item_ids:
+    raise ValueError("the list of items to retire names none.")
+  logging.info("retiring %d items", len(item_ids))
+  return tokens.retire(item_ids)
 
 
 def _check_table(

@@ -231,7 +231,9 @@ def _of_events(
 
 def _of_items(table: _Input, columns: Any) -> dict[str, Any]:
   """Values of config.data for a table of items."""
-  roles = frames.guess_columns(table.names, frames.ITEM_ROLES, columns)
+  roles = frames.guess_columns(
+    table.names, frames.ITEM_ROLES, columns, argument="item_columns"
+  )
   named = {f"items_{role}": column for role, column in roles.items()}
   return {"items_path": table.path, "items_title": "", **named}
 

@@ -154,17 +154,15 @@ def test_a_table_of_another_config_is_not_appended_to(catalog, tmp_path):
 
 def test_items_of_a_list_retire(catalog, tmp_path):
   before = stages.make_tokens(_config(), catalog, tmp_path)
-  names = tmp_path / "gone.txt"
-  names.write_text(f"{catalog.ids[3]}\n\n {catalog.ids[7]} \n")
+  names = [catalog.ids[3], catalog.ids[7]]
   after = stages.retire(_config(), tmp_path, names)
   assert after.version == before.version and after.revision == 2
   gone = np.flatnonzero(~after.live_for(catalog.ids)[1:]) + 1
   assert gone.tolist() == [3, 7]
   with pytest.raises(ValueError, match="2 of 2 items are not live"):
     stages.retire(_config(), tmp_path, names)
-  names.write_text("\n")
-  with pytest.raises(ValueError, match="names no item"):
-    stages.retire(_config(), tmp_path, names)
+  with pytest.raises(ValueError, match="names none"):
+    stages.retire(_config(), tmp_path, [])
 
 
 def test_a_table_fitted_on_unseen_items_is_told(catalog, tmp_path):

@@ -116,9 +116,7 @@ def test_new_items_are_coded_in_the_space_of_the_live_table(
   assert not made.for_catalog(["n3"]).any()
   report = make_quality(_config(live), grown, tmp_path)
   assert report["items"] == len(_IDS) + 3
-  names = tmp_path / "gone.txt"
-  names.write_text("n1\n")
-  assert stages.retire(_config(live), tmp_path, names).revision == 3
+  assert stages.retire(_config(live), tmp_path, ["n1"]).revision == 3
 
 
 def test_another_encoder_is_refused_and_nothing_is_to_be_deleted(

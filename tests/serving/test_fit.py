@@ -158,7 +158,10 @@ def test_evaluate_and_save(fitted, tmp_path):
     ({"train.stepz": 3}, "config.train has no 'stepz'. Did you mean 'steps'"),
     ({"train": {"steps": -1}}, "must be at least 1"),
     ({"columns": {"user": "nobody"}}, "user='nobody', which is no column"),
-    ({"items": pl.DataFrame({"x": ["a"]})}, "looks like the item"),
+    (
+      {"items": pl.DataFrame({"x": ["a"]})},
+      'looks like the item.*: item_columns={"item": ...}',
+    ),
     ({"events": "nowhere.csv"}, "there is no file 'nowhere.csv'"),
     ({"events": 7}, "is no table"),
   ],

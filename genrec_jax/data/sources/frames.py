@@ -50,6 +50,8 @@ def guess_columns(
   names: Sequence[str],
   roles: Mapping[str, Sequence[str]],
   given: Any = None,
+  *,
+  argument: str = "columns",
 ) -> dict[str, str]:
   """The column of each role that there is one for.
 
@@ -57,6 +59,7 @@ def guess_columns(
     names: columns of a table.
     roles: usual names by role, EVENT_ROLES or ITEM_ROLES.
     given: role -> column, for columns that the caller named.
+    argument: what the caller calls that, for errors.
 
   Raises:
     ValueError: no mapping, a column that is named and not there, an unknown
@@ -65,23 +68,24 @@ def guess_columns(
   """
   if not isinstance(given, Mapping | None):
     raise ValueError(
-      f"columns={short(given)} must be roles and their columns, such as"
+      f"{argument}={short(given)} must be roles and their columns, such as"
       ' {"user": "who"}.'
     )
   given = dict(given or {})
   for role, column in given.items():
     if role not in roles:
       raise ValueError(
-        f"columns names the role {short(role)}; roles are {', '.join(roles)}."
+        f"{argument} names the role {short(role)}; roles are"
+        f" {', '.join(roles)}."
       )
     if column not in names:
       raise ValueError(
-        f"columns says {role}={short(column)}, which is no column."
+        f"{argument} says {role}={short(column)}, which is no column."
         + choices_hint(column, names)
       )
   twice = [c for c in given.values() if list(given.values()).count(c) > 1]
   if twice:
-    raise ValueError(f"columns gives two roles to {short(twice[0])}.")
+    raise ValueError(f"{argument} gives two roles to {short(twice[0])}.")
   plain = {_plain(name): name for name in reversed(names)}
   found = {}
   for role, usual in roles.items():
@@ -93,7 +97,7 @@ def guess_columns(
     elif role in _NEEDED:
       raise ValueError(
         f"no column looks like the {role} (looked for {', '.join(usual[:6])},"
-        f' ...). Say which it is: columns={{"{role}": ...}}.'
+        f' ...). Say which it is: {argument}={{"{role}": ...}}.'
         + choices_hint("", names)
       )
   return found
