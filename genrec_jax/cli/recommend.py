@@ -47,7 +47,9 @@ _RUN = RunFlags(COMMAND)
 _WHOM = WhomFlags(COMMAND)
 _ALL = COMMAND.bool("all_users", False, "Every user, into --output.")
 _LIST = COMMAND.integer("list_users", 0, "Print this many user ids.")
-_OUTPUT = COMMAND.string("output", None, "File of --all-users.")
+_OUTPUT = COMMAND.string(
+  "output", None, "File of --all-users: .parquet, .csv or .jsonl."
+)
 _AS_OF = COMMAND.enum(
   "as_of",
   None,
@@ -104,7 +106,7 @@ def print_one(model: Recommender) -> None:
     # As wide without a time, so that titles stay in a column.
     when = f"{to_the_minute(row['time']):16}  " if "time" in row else ""
     print(f"  {when}{_named(row)}")
-  popular = len(answer) > 0 and answer["source"][0] != "model"
+  popular = len(answer) > 0 and answer["source"][0] == POPULAR
   print(
     f"\nRecommended next ({len(answer)} items"
     + (", the most popular ones" if popular else "")
@@ -169,10 +171,10 @@ def write_all(model: Recommender, output: TableFile) -> None:
     print(f"{popular:,} of them have no events: they got popular items")
   missing = len(model.histories) - users
   if missing:
-    why = "or have nothing left that they have not seen"
+    reasons = ["have nothing left that may be recommended"]
     if _AS_OF.value:
-      why = f"have nothing withheld in the {_AS_OF.value} part, {why}"
-    print(f"{missing:,} users are not in it: they {why.removeprefix('or ')}")
+      reasons.insert(0, f"have nothing withheld in the {_AS_OF.value} part")
+    print(f"{missing:,} users are not in it: they {', or '.join(reasons)}")
 
 
 @COMMAND.does

@@ -104,3 +104,18 @@ def test_a_list_of_nothing_that_is_known_is_refused(genrec, tmp_path, flag):
   # The name of a file without @.
   error = genrec(1, *asked, f"--{flag}=ids.txt").err
   assert "ids.txt is a file: write @ids.txt." in error
+
+
+def test_it_is_said_who_is_not_in_the_lists_of_everyone(genrec, tmp_path):
+  path = tmp_path / "all.csv"
+  flags = ("--all-users", f"--output={path}", f"--allow={genrec.ids[0]}")
+  said = genrec(0, "recommend", *flags).out
+  users = pl.read_csv(path)["user_id"].n_unique()
+  assert 0 < users < 20
+  assert f"wrote {users} rows of {users} users to {path}" in said
+  assert (
+    f"{20 - users} users are not in it: they have nothing left that may be"
+    " recommended\n"
+  ) in said
+  said = genrec(0, "recommend", *flags, "--as_of=test").out
+  assert "they have nothing withheld in the test part, or have nothing" in said
