@@ -44,6 +44,7 @@ def get_config(arg: str = "") -> ConfigDict:
     quantizer.level_sizes = (32,) * len(quantizer.level_sizes)
     quantizer.width = 16
     c.system.widths = (64, 32)
+    c.pipeline.row_length = 32
     c.train.update(steps=300, eval_every_steps=100)
   if "quicktest" in variants:
     rqvae_amazon.quicktest(c)

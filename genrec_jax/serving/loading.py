@@ -25,7 +25,7 @@ def load(
   retriever: str | None = None,
   checkpoint: str = "best",
   ranker: Any = None,
-  num_candidates: int = 100,
+  num_candidates: Any = 100,
   weights: str = "",
 ) -> Recommender:
   """Returns the recommender of a trained workdir.
@@ -43,8 +43,10 @@ def load(
 
   Raises:
     ValueError: no path, no run, no checkpoint, one of another architecture, a
-      run that ranks alone, or a ranker that is none or of other data.
+      run that ranks alone, a ranker that is none or of other data, or fewer
+      than one candidate.
   """
+  num_candidates = arguments.whole("num_candidates", num_candidates, least=1)
   run = Run.open(arguments.path("workdir", workdir))
   finds = run.retrieval is not None or seams.offers(
     run.system, seams.QueryModel
@@ -62,7 +64,7 @@ def load(
   if ranker is None:
     return model
   second = load_ranker(
-    ranker, checkpoint=checkpoint, micro_batch=max(1, num_candidates)
+    ranker, checkpoint=checkpoint, micro_batch=num_candidates
   )
   return model.ranked_by(second, num_candidates, weights)
 

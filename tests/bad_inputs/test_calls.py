@@ -191,4 +191,7 @@ def test_the_rest(model, tmp_path):
     refused(".", genrec_jax.load, place)
   for load in (genrec_jax.load, genrec_jax.load_ranker):
     refused("workdir=None must be a path", load, None)
+  for number, words in (("ten", "a whole number"), (0, "at least 1")):
+    words = f"num_candidates=.*{number}.* must be {words}"
+    refused(words, genrec_jax.load, tmp_path, num_candidates=number)
   assert not list(tmp_path.iterdir())
