@@ -102,18 +102,26 @@ def device_name() -> str:
 
 
 def _commit() -> tuple[str, bool]:
-  """Commit hash of the code and whether tracked files differ from it."""
-  here = pathlib.Path(__file__).resolve().parent
+  """Commit hash of the code and whether tracked files differ from it.
+
+  "unknown" unless a checkout tracks this very file: an installed package may
+  lie within the checkout of something else.
+  """
+  file = pathlib.Path(__file__).resolve()
 
   def git(*arguments: str) -> str | None:
     try:
       done = subprocess.run(
-        ["git", "-C", str(here), *arguments], capture_output=True, text=True
+        ["git", "-C", str(file.parent), *arguments],
+        capture_output=True,
+        text=True,
       )
     except FileNotFoundError:
       return None  # A machine without git: the commit is unknown.
     return done.stdout.strip() if done.returncode == 0 else None
 
+  if git("ls-files", "--error-unmatch", "--", file.name) is None:
+    return "unknown", False
   commit = git("rev-parse", "HEAD")
   changes = git("status", "--porcelain", "--untracked-files=no")
   return commit or "unknown", bool(changes)

@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import json
 import os
+import subprocess
 import tempfile
 
 import pytest
@@ -218,3 +219,32 @@ def test_a_document_of_another_version_is_measured_again(tmp_path):
     documents.write_json(tmp_path / "evaluation.json", values)
     with pytest.raises(ValueError, match="and this version reads 2. Run"):
       documents.read(tmp_path)
+
+
+def test_the_commit_is_of_the_checkout_that_tracks_the_code(
+  tmp_path, monkeypatch
+):
+  file = tmp_path / "venv" / "description.py"
+  file.parent.mkdir()
+  file.touch()
+  monkeypatch.setattr(description, "__file__", str(file))
+
+  def git(*arguments):
+    names = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    command = ["git", "-C", str(tmp_path), *names, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+  assert description._commit() == ("unknown", False)
+  git("init")
+  (tmp_path / "other.txt").touch()
+  git("add", "other.txt")
+  git("commit", "-m", "of something else")
+  (tmp_path / "other.txt").write_text("changed")
+  # An installed package within somebody's checkout.
+  assert description._commit() == ("unknown", False)
+  git("add", ".")
+  git("commit", "-m", "all")
+  assert description._commit() == (git("rev-parse", "HEAD"), False)
+  file.write_text("changed")
+  assert description._commit() == (git("rev-parse", "HEAD"), True)
