@@ -109,6 +109,9 @@ class RemoteSource(Protocol):
   def fetch(self, directory: str | os.PathLike) -> Source:
     """The source to read, after a download below `directory`."""
 
+  def fetched(self, directory: str | os.PathLike) -> pathlib.Path:
+    """The folder below `directory` that `fetch` makes or finds."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:

@@ -62,16 +62,32 @@ def prepare(
 
   Raises:
     ValueError: bad input, or `directory` holds something else.
-    OSError: the disk is full; nothing is left behind.
+    OSError: the disk is full.
+
+  After an error nothing is left behind, a download of this call included.
   """
   directory = pathlib.Path(directory)
   settings = _settings(source, split, options)
   if directory.exists():
     return _already_prepared(directory, settings, source)
   if seams.offers(source, schema.RemoteSource):
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    source = source.fetch(directory.parent)
-  raw = source.read()
+    with _nothing_left(directory.parent, source.fetched(directory.parent)):
+      directory.parent.mkdir(parents=True, exist_ok=True)
+      fetched = source.fetch(directory.parent)
+      return _prepare(fetched, source, split, directory, settings, options)
+  return _prepare(source, source, split, directory, settings, options)
+
+
+def _prepare(
+  opened: schema.Source,
+  source: schema.Source,
+  split: splits.LeaveOneOut | splits.GlobalTime,
+  directory: pathlib.Path,
+  settings: dict[str, Any],
+  options: Mapping[str, Any],
+) -> schema.Manifest:
+  """Reads `opened`, which is what was fetched of `source`, and writes it."""
+  raw = opened.read()
   sequences = encoding.encode(raw, **options)
   directory.parent.mkdir(parents=True, exist_ok=True)
   shards = _shards(sequences)
@@ -244,6 +260,23 @@ def _already_prepared(
     )
   logging.info("%s is up to date; nothing to prepare.", directory)
   return manifest
+
+
+@contextlib.contextmanager
+def _nothing_left(
+  workdir: pathlib.Path, fetched: pathlib.Path
+) -> Iterator[None]:
+  """Takes a download back, and an empty workdir, where an error follows."""
+  new = [path for path in (workdir, fetched) if not path.exists()]
+  try:
+    yield
+  except Exception:
+    if fetched in new:
+      shutil.rmtree(fetched, ignore_errors=True)
+    if workdir in new:
+      with contextlib.suppress(OSError):
+        workdir.rmdir()
+    raise
 
 
 @contextlib.contextmanager

@@ -59,8 +59,12 @@ class MovieLens:
     # Imported here: it takes half a second.
     from genrec_jax.data.sources import movielens_tfds
 
-    place = pathlib.Path(directory) / "tfds"
+    place = self.fetched(directory)
     return movielens_tfds.fetch(self.variant, place, self.path)
+
+  def fetched(self, directory: str | os.PathLike) -> pathlib.Path:
+    """TFDS's folder."""
+    return pathlib.Path(directory) / "tfds"
 
   def checksums(self) -> dict[str, str]:
     """File name -> sha256 of the zip, or of the two files in a folder."""

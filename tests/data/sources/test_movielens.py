@@ -232,7 +232,28 @@ def test_a_download_of_something_else_is_refused(tmp_path, monkeypatch):
     _point_at(monkeypatch, url, path, "0" * 64)
     with pytest.raises(ValueError, match="not the file with SHA-256 0000"):
       prepare(MovieLens("1m"), LeaveOneOut(), tmp_path / "w" / "data")
-  assert not (tmp_path / "w" / "data").exists()
+  assert not (tmp_path / "w").exists()
+
+
+def test_what_is_refused_after_a_download_leaves_nothing(tmp_path, monkeypatch):
+  folder = tmp_path / "publisher"
+  folder.mkdir()
+  path = _zip(folder / "ml-1m.zip", "1m")
+  digest = checksums.sha256([path])["ml-1m.zip"]
+  refused = {"min_item_events": 100}
+  workdir = tmp_path / "w"
+  with _publisher(folder) as url:
+    _point_at(monkeypatch, url, path, digest)
+    with pytest.raises(ValueError):
+      prepare(MovieLens("1m"), LeaveOneOut(), workdir / "data", **refused)
+    assert not workdir.exists()
+    # Nor is anything taken that was there before.
+    workdir.mkdir()
+    MovieLens("1m").fetch(workdir)
+    before = sorted(workdir.rglob("*"))
+    with pytest.raises(ValueError):
+      prepare(MovieLens("1m"), LeaveOneOut(), workdir / "data", **refused)
+  assert sorted(workdir.rglob("*")) == before
 
 
 def test_without_the_net_the_error_says_how_to_give_a_path(
@@ -245,6 +266,7 @@ def test_without_the_net_the_error_says_how_to_give_a_path(
   message = "ml-1m.zip .*no route to host.*path='.../ml-1m.zip'.*data.path"
   with pytest.raises(ValueError, match=message):
     prepare(MovieLens("1m"), LeaveOneOut(), tmp_path / "data")
+  assert not list(tmp_path.iterdir())
   with pytest.raises(ValueError, match="fetch.directory. as prepare|fetch"):
     MovieLens("1m").read()
 
