@@ -2,6 +2,7 @@
 """What the parts of a run must agree on, before anything is computed."""
 
 from collections.abc import Mapping
+import pathlib
 
 import optax
 
@@ -9,6 +10,8 @@ from genrec_jax.core import seams
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.experiment.artifacts import Artifacts
+from genrec_jax.experiment.sections import read_config
+from genrec_jax.train.checkpoints import Checkpoints
 from genrec_jax.train.frozen import Frozen
 from genrec_jax.train.loop import LoopOptions
 from genrec_jax.train.rowwise import DenseAndRowwise
@@ -25,6 +28,33 @@ def check_monitor(
         f"config.train.monitor={train.monitor!r}: {monitor!r} is no validation"
         f" metric of config.evals.{choices_hint(monitor, names)}"
       )
+
+
+def check_start(train: LoopOptions) -> None:
+  """Raises where nothing is there that a new run would start from.
+
+  What is there is compared with the run's parameters when these are known.
+  """
+  paths = {"warm_start": train.warm_start} if train.warm_start else {}
+  for part, source in (train.pretrained or {}).items():
+    place = f"pretrained[{part!r}]"
+    if source.is_workdir:
+      paths[place] = source.path
+    elif not pathlib.Path(source.path).is_file():
+      raise ValueError(f"config.train.{place}: {source.path} is missing.")
+  for place, path in paths.items():
+    workdir = pathlib.Path(path)
+    if not (workdir / "config.json").is_file():
+      raise ValueError(
+        f"config.train.{place}={path!r} holds no run: give the workdir of a"
+        " training."
+      )
+    read_config(workdir / "config.json")
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+      if checkpoints.latest_step is None:
+        raise ValueError(
+          f"config.train.{place}={path!r} holds no checkpoint: train it first."
+        )
 
 
 def check_optimizer(optimizer: object) -> None:

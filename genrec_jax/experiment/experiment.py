@@ -128,6 +128,8 @@ class Run:
       PipelineOptions, config["pipeline"], where="config.pipeline"
     )
     train = build_options(LoopOptions, config["train"], where="config.train")
+    if prepare_data and not _is_trained(workdir):
+      checks.check_start(train)
     requests = build_options(
       RequestOptions, config["requests"], where="config.requests"
     )

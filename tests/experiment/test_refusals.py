@@ -5,6 +5,7 @@ import pytest
 
 from configs import hstu_movielens
 from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.sections import check_config, write_config
 
 _LAYOUT = {"name": "layouts.NextItem", "max_length": 8}
 _OTHER = {"name": "evaluation.NextItem", "filter_history": False, "ks": (7,)}
@@ -42,6 +43,15 @@ _OTHER = {"name": "evaluation.NextItem", "filter_history": False, "ks": (7,)}
     ),
     ({"evals.cold": _OTHER}, "both keep ranks.npz"),
     ({"train.monitor": "ndgc@10"}, "no validation metric"),
+    ({"train.warm_start": "/none"}, "train.warm_start='/none' holds no run"),
+    (
+      {"train.pretrained": {"": {"path": "/none"}}},
+      r"train.pretrained\[''\]='/none' holds no run",
+    ),
+    (
+      {"train.pretrained": {"": {"path": "/none/a.safetensors"}}},
+      r"train.pretrained\[''\]: /none/a.safetensors is missing",
+    ),
     (
       {
         "objective": {
@@ -64,3 +74,17 @@ def test_parts_of_another_kind(changes, message, tmp_path):
   with pytest.raises(ValueError, match=message):
     Run.start(config, tmp_path / "run")
   assert not (tmp_path / "run" / "config.json").exists()
+  assert not (tmp_path / "run" / "data").exists()
+
+
+def test_a_run_that_has_no_checkpoint_is_nothing_to_start_from(tmp_path):
+  config = hstu_movielens.get_config("quicktest").to_dict()
+  (tmp_path / "old").mkdir()
+  write_config(tmp_path / "old" / "config.json", check_config(config))
+  config["train"]["warm_start"] = str(tmp_path / "old")
+  with pytest.raises(ValueError, match="old' holds no checkpoint"):
+    Run.start(config, tmp_path / "run")
+  assert not (tmp_path / "run" / "data").exists()
+  (tmp_path / "old" / "config.json").write_text("{}")
+  with pytest.raises(ValueError, match="old/config.json"):
+    Run.start(config, tmp_path / "run")
