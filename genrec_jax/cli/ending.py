@@ -89,7 +89,7 @@ def _of_disk(error: Exception) -> str:
     if reason in text:
       found = re.search(r"""["'](/[^"']+)["']""", text)
       path = f"{found[1]} cannot be written" if found else "nothing is written"
-      path = path.replace(".orbax-checkpoint-tmp", "")
+      path = re.sub(r"\.(tmp-unsealed|orbax-checkpoint-tmp)", "", path)
       return (
         f"{reason.lower()}: {path}. Make room and start the same command"
         " again: a training goes on from its last checkpoint."

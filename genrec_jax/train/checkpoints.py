@@ -8,36 +8,44 @@ One checkpoint holds, each restorable alone:
     progress            bookkeeping of the loop, JSON
     config              what the run was started with, JSON
 
-Orbax writes beside the final name and renames, so a killed save is never
-read. Then checksums.json is written beside the parts: size and CRC-32 of every
-file. They are compared before Orbax opens anything. A checkpoint without it is
-of before there were any, or of a process that was killed between the two: it
-is read as it is, and `seal` makes up for it. Shapes are compared before arrays
-are read: Orbax's own error hides which ones differ.
+and checksums.json: size and CRC-32 of every file. They are compared before
+Orbax opens anything.
+
+`save` returns when Orbax has written. A thread then reads the files back, adds
+the checksums and renames STEP.tmp-unsealed to STEP, while training goes on; the
+next save, any reading and `close` wait for it. So a process that is killed at
+whatever moment leaves a checkpoint with its checksums or none, and the training
+goes on from the one before it, with the same result. What a killed process left
+is never read, and removed by the next save.
+
+The metadata of a checkpoint say that it has checksums: without checksums.json
+it is damaged. One of before there were any is read with a notice, and `seal`
+makes up for it. Shapes are compared before arrays are read: Orbax's own error
+hides which ones differ.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from concurrent import futures
 import contextlib
 import dataclasses
-import json
 import logging
 import os
 import pathlib
+import shutil
 from typing import Any
 
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from genrec_jax.core import atomic, crc, sealed
+from genrec_jax.train import checkpoint_sums
+from genrec_jax.train.checkpoint_sums import DamagedCheckpoint
 from genrec_jax.train.state import TrainState
 
-_SUMS = "checksums.json"
+# What is no checkpoint yet, or no more.
+_UNSEALED, _DELETED = "tmp-unsealed", "tmp-deleted"
+_LEFT = ("*.tmp-*", "*.orbax-checkpoint-tmp*")
 _JSON = ("data", "progress", "config")
 _PARTS = ("params", "optimizer", *_JSON)
-
-
-class DamagedCheckpoint(ValueError):
-  """A checkpoint that cannot be read, or is not what was written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,16 +102,19 @@ class Checkpoints:
       directory: of all checkpoints; made where it is missing.
       keep: newest ones kept at a save.
       read_only: changes nothing in the directory: a trainer may be writing
-        there. Otherwise what a killed save left behind is removed.
+        there. Otherwise the first save removes what a killed one left.
     """
     self.directory = pathlib.Path(directory).absolute()
     self._keep = keep
     self._read_only = read_only
-    self._checkpointer: ocp.training.Checkpointer | None = None
+    self._thread = futures.ThreadPoolExecutor(1, "seal")
+    self._sealing: futures.Future[None] | None = None
+    self._saved: int | None = None
 
   @property
   def steps(self) -> list[int]:
     """Steps of all checkpoints, the newest first."""
+    self._wait()
     try:
       names = os.listdir(self.directory)
     except FileNotFoundError:
@@ -126,15 +137,22 @@ class Checkpoints:
     Raises:
       DamagedCheckpoint: one is not what was written.
     """
-    sums = self._sums(step)
+    self._wait()
+    folder = self._folder(step)
+    sums = checkpoint_sums.read(folder)
+    if not sums and any(self._is_sealed(s) for s in self.steps if s > step):
+      raise DamagedCheckpoint(
+        f"the checkpoint {folder} lacks {checkpoint_sums.SUMS}: a process was"
+        " killed when it deleted it."
+      )
     names = sorted(sums)[share::shares]
-    self._compare(step, {name: sums[name] for name in names})
+    checkpoint_sums.compare(folder, {name: sums[name] for name in names})
 
   def seal(self) -> None:
-    """Writes the checksums of the newest checkpoint where it has none."""
+    """Writes checksums of the newest checkpoint, if it is of before them."""
     step = self.latest_step
-    if step is not None and not self._is_sealed(step):
-      self._seal(step)
+    if step is not None and checkpoint_sums.is_old(self._folder(step)):
+      checkpoint_sums.seal(self._folder(step))
 
   def set_aside(self, step: int) -> pathlib.Path:
     """Renames the checkpoint of a step, out of the way; returns where it is.
@@ -144,7 +162,7 @@ class Checkpoints:
     place = self.directory.with_name(f"damaged-{self.directory.name}-{step}")
     while place.exists():
       place = place.with_name(f"{place.name}-again")
-    os.rename(self.directory / str(step), place)
+    os.rename(self._folder(step), place)
     return place
 
   def save(
@@ -155,12 +173,20 @@ class Checkpoints:
     progress: Mapping[str, Any],
     config: Mapping[str, Any],
   ) -> None:
-    """Writes a checkpoint of the state's step; a second save is a no-op."""
+    """Writes a checkpoint of the state's step; a second save is a no-op.
+
+    Raises:
+      OSError: the disk takes no more, now or when the last one was sealed.
+    """
     if self._read_only:
       raise ValueError(f"{self.directory} was opened to be read only.")
     step = int(state.step)
-    if step == self.latest_step:
+    self._wait()
+    # Other processes know of the newest only what they saved themselves.
+    if step == (self.latest_step if self._saved is None else self._saved):
       return
+    if self._saved is None and jax.process_index() == 0:
+      self._clear()
     parts = {
       "params": state.params,
       "optimizer": {"step": state.step, "state": state.opt_state},
@@ -168,19 +194,14 @@ class Checkpoints:
       "progress": dict(progress),
       "config": dict(config),
     }
-    if self._checkpointer is None:
-      # Now, for it looks only once at what is there.
-      self._checkpointer = ocp.training.Checkpointer(
-        self.directory,
-        context=_context(),
-        preservation_policy=ocp.training.preservation_policies.LatestN(
-          self._keep
-        ),
-        cleanup_tmp_directories=True,
+    place = self._beside(step, _UNSEALED)
+    with _context():
+      ocp.save_checkpointables(
+        place, parts, custom_metadata=checkpoint_sums.SEALED
       )
-    self._checkpointer.save_checkpointables(step, parts, force=True)
+    self._saved = step
     if jax.process_index() == 0:
-      self._seal(step)
+      self._sealing = self._thread.submit(self._finish, step)
 
   def restore(
     self,
@@ -233,6 +254,8 @@ class Checkpoints:
   ) -> Any:
     """Reads only the parameters of a checkpoint.
 
+    Nothing else needs to be whole; a notice says where it visibly is not.
+
     Args:
       like: arrays or shapes of the parameters.
       sharding: where they go, whatever they were saved from.
@@ -242,14 +265,14 @@ class Checkpoints:
       ValueError: as in restore.
     """
     step = self._require_step() if step is None else step
-    self._check_parts(step, ["params"])
+    self._check_part(step, "params", notice=True)
     self._check_shapes(step, "params", like)
     return self._read(step, {"params": _abstract(like, sharding)})["params"]
 
   def progress(self, step: int | None = None) -> Mapping[str, Any]:
     """The bookkeeping of a checkpoint, the newest one; raises as `restore`."""
     step = self._require_step() if step is None else step
-    self._check_parts(step, ["progress"])
+    self._check_part(step, "progress")
     return self._read(step, {"progress": None})["progress"]
 
   def contents(self, step: int | None = None) -> dict[str, Any]:
@@ -262,9 +285,11 @@ class Checkpoints:
     return jax.device_get(self._read(step, None))
 
   def close(self) -> None:
-    """Waits for what is being written."""
-    if self._checkpointer is not None:
-      self._checkpointer.close()
+    """Waits for what is being written; raises where it cannot be."""
+    try:
+      self._wait()
+    finally:
+      self._thread.shutdown()
 
   def __enter__(self) -> "Checkpoints":
     return self
@@ -272,58 +297,60 @@ class Checkpoints:
   def __exit__(self, *unused) -> None:
     self.close()
 
+  def _folder(self, step: int) -> pathlib.Path:
+    return self.directory / str(step)
+
+  def _is_sealed(self, step: int) -> bool:
+    return checkpoint_sums.is_sealed(self._folder(step))
+
+  def _check_part(self, step: int, part: str, notice: bool = False) -> None:
+    """Compares the files of a part, and those that belong to all."""
+    self._wait()
+    others = set(_PARTS) - {part}
+    checkpoint_sums.compare_but(self._folder(step), others, notice=notice)
+
+  def _beside(self, step: int, kind: str) -> pathlib.Path:
+    return self.directory / f"{step}.{kind}"
+
+  def _clear(self) -> None:
+    """Removes what killed processes left."""
+    for pattern in _LEFT:
+      for path in self.directory.glob(pattern):
+        shutil.rmtree(path)
+
+  def _wait(self) -> None:
+    """Returns when the last save is sealed; raises once where it is not."""
+    sealing, self._sealing = self._sealing, None
+    if sealing is not None:
+      sealing.result()
+
+  def _finish(self, step: int) -> None:
+    """Makes a checkpoint of what was saved, and deletes the oldest."""
+    unsealed = self._beside(step, _UNSEALED)
+    try:
+      checkpoint_sums.seal(unsealed)
+      self._delete(step)
+      os.rename(unsealed, self._folder(step))
+    except BaseException:
+      shutil.rmtree(unsealed, ignore_errors=True)
+      raise
+    names = [p.name for p in self.directory.iterdir() if p.name.isdigit()]
+    others = sorted({int(name) for name in names} - {step}, reverse=True)
+    for old in others[self._keep - 1 :]:
+      self._delete(old)
+
+  def _delete(self, step: int) -> None:
+    """Removes a checkpoint where there is one, at once for who reads."""
+    deleted = self._beside(step, _DELETED)
+    shutil.rmtree(deleted, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+      os.rename(self._folder(step), deleted)
+      shutil.rmtree(deleted)
+
   def _read(self, step: int, parts: dict[str, Any] | None) -> dict[str, Any]:
     """Parts of a checkpoint whose files have been compared."""
     with self._naming_damage(step), _context():
-      return ocp.load_checkpointables(self.directory / str(step), parts)
-
-  def _sums(self, step: int) -> dict[str, str]:
-    """Checksums of a checkpoint's files; empty where it has none."""
-    path = self.directory / str(step) / _SUMS
-    if not self._is_sealed(step):
-      if any(self._is_sealed(s) for s in self.steps if s > step):
-        raise DamagedCheckpoint(
-          f"the checkpoint {path.parent} lacks {_SUMS}: a process was killed"
-          " when it deleted it."
-        )
-      return {}
-    try:
-      return sealed.read_sealed(path, "")["files"]
-    except (ValueError, KeyError) as error:
-      raise DamagedCheckpoint(
-        f"the checkpoint {path.parent} is damaged: {_SUMS} cannot be read."
-      ) from error
-
-  def _is_sealed(self, step: int) -> bool:
-    return (self.directory / str(step) / _SUMS).is_file()
-
-  def _compare(self, step: int, sums: Mapping[str, str]) -> None:
-    folder = self.directory / str(step)
-    wrong = crc.changed(folder, sums)
-    if wrong:
-      raise DamagedCheckpoint(
-        f"the checkpoint {folder} is damaged: {crc.said(folder, wrong)}."
-      )
-
-  def _check_parts(self, step: int, parts: Collection[str]) -> None:
-    """Compares the files of some parts, and those that belong to all."""
-    others = set(_PARTS) - set(parts)
-    sums = {
-      name: value
-      for name, value in self._sums(step).items()
-      if name.split("/")[0] not in others
-    }
-    self._compare(step, sums)
-
-  def _seal(self, step: int) -> None:
-    folder = self.directory / str(step)
-    names = sorted(
-      path.relative_to(folder).as_posix()
-      for path in folder.rglob("*")
-      if path.is_file()
-    )
-    text = json.dumps(sealed.seal({"files": crc.file_sums(folder, names)}))
-    atomic.write_text(folder / _SUMS, text + "\n")
+      return ocp.load_checkpointables(self._folder(step), parts)
 
   @contextlib.contextmanager
   def _naming_damage(self, step: int) -> Iterator[None]:
@@ -334,8 +361,7 @@ class Checkpoints:
       logging.getLogger("asyncio").setLevel(logging.CRITICAL)
       lines = str(error).splitlines() or [type(error).__name__]
       raise DamagedCheckpoint(
-        f"the checkpoint {self.directory / str(step)} cannot be read:"
-        f" {lines[0][:200]}"
+        f"the checkpoint {self._folder(step)} cannot be read: {lines[0][:200]}"
       ) from error
 
   def _require_step(self) -> int:
@@ -350,11 +376,12 @@ class Checkpoints:
   def _check_shapes(self, step: int, name: str, like: Any) -> None:
     with self._naming_damage(step):
       with _context():
-        found = ocp.checkpointables_metadata(self.directory / str(step))
-      saved = _shapes(found.metadata[name])
+        # Of this part alone: Orbax logs at length what is wrong with others.
+        found = ocp.metadata(self._folder(step), name)
+      saved = _shapes(found.metadata)
     if not saved:
       raise DamagedCheckpoint(
-        f"the checkpoint {self.directory / str(step)} cannot be read: its"
+        f"the checkpoint {self._folder(step)} cannot be read: its"
         f" metadata knows no array of {name}."
       )
     wanted = _shapes(like)

@@ -19,15 +19,16 @@ def test_a_checkpoint_that_is_replaced_meanwhile_is_read_anew(tmp_path):
   one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   with Checkpoints(tmp_path, keep=1) as trainer:
     _save(trainer, 1)
+    assert trainer.steps == [1]
 
     def read(found, step):
       if trainer.latest_step == 1:
         _save(trainer, 2)
+        assert trainer.steps == [2]
       return found.restore_params({"a": jnp.zeros(3)}, one, step)
 
     step, params = _of_newest(tmp_path, read)
     assert step == 2 and params["a"].tolist() == [2, 2, 2]
-    assert trainer.steps == [2]
     # What is damaged and not replaced is said to be.
     (tmp_path / "2" / "params" / "_METADATA").unlink()
     with pytest.raises(DamagedCheckpoint, match="_METADATA is missing"):
