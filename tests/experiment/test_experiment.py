@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import genrec_jax
 from genrec_jax.data.schema import Manifest
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import CHECKPOINTS, load_params
@@ -277,6 +278,18 @@ def test_warm_start_of_a_larger_catalogue(finished, tmp_path):
   )
   rows = before["item_embedding"]["embedding"].shape[0]
   assert after["item_embedding"]["embedding"].shape[0] > rows
+
+
+def test_a_damaged_optimizer_keeps_nobody_from_loading(
+  finished, tmp_path, capfd
+):
+  workdir = shutil.copytree(finished, tmp_path / "run")
+  for path in (workdir / "best").glob("*/optimizer/**/*"):
+    if path.is_file():
+      path.write_bytes(path.read_bytes()[:-1])
+  genrec_jax.load(workdir)
+  (line,) = capfd.readouterr().err.splitlines()
+  assert "/optimizer/" in line and "is not needed here" in line
 
 
 def test_sigterm_before_the_first_step_exits_0(finished, tmp_path):
