@@ -54,7 +54,7 @@ class ModelSearch:
     requests, allowed = padded(requests, allowed, self.batch_size)
     query = self.query_fn(self.request_batch(requests))
     ids, scores, aux = self.index.search(query.astype(jnp.float32), k, allowed)
-    fine = jnp.isfinite(query).all()
+    fine = finite.all_finite(query)
     ids, scores, fine = jax.device_get((ids, scores, fine))
     finite.check(fine, "the queries")
     finite.check_scores(scores)
