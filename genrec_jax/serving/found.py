@@ -16,42 +16,75 @@ _SOURCES = pl.Series([POPULAR, MODEL])
 
 @dataclasses.dataclass(frozen=True)
 class Shortage:
-  """Why lists are shorter than was asked.
+  """Why some of many lists are shorter than was asked; two can be added.
 
   Attributes:
-    count_B: items of every list.
-    left_B: items that it could have had.
+    k: places that were asked for.
+    num_wanted: items of the catalogue that the filters leave.
+    lists: how many there are.
+    short: how many of them have fewer than k items.
+    fewest: items of the shortest.
+    hidden: a short one could not have had all that the filters leave.
+    missed: a short one could have had more.
   """
 
-  count_B: Int[np.ndarray, "B"]
-  left_B: Int[np.ndarray, "B"]
+  k: int
+  num_wanted: int
+  lists: int = 0
+  short: int = 0
+  fewest: int = 0
+  hidden: bool = False
+  missed: bool = False
 
-  def why(self, k: int, num_items: int, num_wanted: int) -> str:
-    """A sentence; '' where every list has k items.
+  @classmethod
+  def of(
+    cls,
+    k: int,
+    num_wanted: int,
+    count_B: Int[np.ndarray, "B"],
+    left_B: Int[np.ndarray, "B"],
+  ) -> "Shortage":
+    """Of lists of so many items, which could have had so many."""
+    short_B = count_B < k
+    short, left = count_B[short_B], left_B[short_B]
+    return cls(
+      k=k,
+      num_wanted=num_wanted,
+      lists=len(count_B),
+      short=len(short),
+      fewest=int(count_B.min(initial=num_wanted)),
+      hidden=bool((left < num_wanted).any()),
+      missed=bool((short < np.minimum(left, k)).any()),
+    )
 
-    Args:
-      k: places that were asked for.
-      num_items: of the catalogue.
-      num_wanted: items of it that the filters leave.
-    """
-    short_B = self.count_B < k
-    if not short_B.any():
+  def __add__(self, other: "Shortage") -> "Shortage":
+    return dataclasses.replace(
+      self,
+      lists=self.lists + other.lists,
+      short=self.short + other.short,
+      fewest=min(self.fewest, other.fewest) if self.lists else other.fewest,
+      hidden=self.hidden or other.hidden,
+      missed=self.missed or other.missed,
+    )
+
+  def why(self, num_items: int) -> str:
+    """A sentence, of a catalogue of so many; '' where no list is short."""
+    if not self.short:
       return ""
-    count_B, left_B = self.count_B[short_B], self.left_B[short_B]
     reasons = []
-    if num_items < k:
+    if num_items < self.k:
       reasons.append(f"the catalogue has {num_items:,} items")
-    if num_wanted < num_items:
-      reasons.append(f"the filters leave {num_wanted:,}")
-    if (left_B < num_wanted).any():
+    if self.num_wanted < num_items:
+      reasons.append(f"the filters leave {self.num_wanted:,}")
+    if self.hidden:
       reasons.append("items of the history are left out")
-    if (count_B < np.minimum(left_B, k)).any():
+    if self.missed:
       reasons.append("the search found no others")
     lists = (
-      f"{count_B[0]:,} of k={k:,} items"
-      if len(short_B) == 1
-      else f"{len(count_B):,} of {len(short_B):,} lists have fewer than k={k:,}"
-      " items"
+      f"{self.fewest:,} of k={self.k:,} items"
+      if self.lists == 1
+      else f"{self.short:,} of {self.lists:,} lists have fewer than"
+      f" k={self.k:,} items"
     )
     return f"{lists}: {', '.join(reasons)}."
 
@@ -78,14 +111,26 @@ class Found:
     names = [field.name for field in dataclasses.fields(cls)]
     return cls(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
 
+  def room(self, count: int) -> "Found":
+    """Places for so many lists like these, whose values mean nothing yet."""
+    names = [field.name for field in dataclasses.fields(self)]
+    parts = [getattr(self, name) for name in names]
+    return Found(*(np.empty((count, *x.shape[1:]), x.dtype) for x in parts))
+
+  def put(self, rows: Int[np.ndarray, "n"], lists: "Found") -> None:
+    """Writes lists to some of the places."""
+    for field in dataclasses.fields(self):
+      getattr(self, field.name)[rows] = getattr(lists, field.name)
+
   def at(self, rows: slice | Int[np.ndarray, "n"]) -> "Found":
     """Some of the lists."""
     names = [field.name for field in dataclasses.fields(self)]
     return Found(*(getattr(self, name)[rows] for name in names))
 
-  def shortage(self) -> "Shortage":
-    """What is to be said where lists are shorter than was asked."""
-    return Shortage((self.ids_BK > 0).sum(axis=1), self.left_B)
+  def shortage(self, k: int, num_wanted: int) -> Shortage:
+    """What is to be said where lists are shorter than the k asked for."""
+    count_B = (self.ids_BK > 0).sum(axis=1)
+    return Shortage.of(k, num_wanted, count_B, self.left_B)
 
   def one(self, catalog: Catalog) -> pl.DataFrame:
     """Item_id, title, score, source of the only list."""

@@ -12,7 +12,7 @@ Serving knows all events of a user, so the whole record is the history here, the
 targets of an evaluation included.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 import dataclasses
 import functools
 from typing import Any
@@ -188,7 +188,7 @@ class Recommender:
     if not found:
       raise ValueError("histories is empty: there is nobody to recommend to")
     whole = Found.of(found)
-    self._say_why([whole.shortage()], asked, wanted)
+    self._say_why(whole.shortage(asked, self._left(wanted)))
     if one:
       return whole.one(self.catalog)
     table, number = whole.table(self.catalog)
@@ -247,8 +247,10 @@ class Recommender:
       allow, deny, where, filter_history: as in `recommend`.
       titles: have the column title.
     """
-    k, places, shortages = self._at_most(k), k, []
+    k, places = self._at_most(k), k
     wanted = self._wanted(allow, deny, where)
+    left = self._left(wanted)
+    shortage = Shortage(places, left)
     arguments.switch("filter_history", filter_history)
     if as_of not in (None, "validation", "test"):
       raise ValueError(
@@ -262,9 +264,9 @@ class Recommender:
         self.batch_size,
       )
       for requests, found in ahead(iter(everyone)):
-        shortages.append(found.shortage())
+        shortage += found.shortage(places, left)
         yield self._answering.of_users(requests, found, titles)[0]
-      self._say_why(shortages, places, wanted)
+      self._say_why(shortage)
       return
     asked = iter_requests(self.histories, as_of, self.batch_size)
     lists = (
@@ -272,14 +274,14 @@ class Recommender:
       for requests in asked
     )
     for requests, found in ahead(lists):
-      shortages.append(found.shortage())
+      shortage += found.shortage(places, left)
       table, row = self._answering.of_users(requests, found, titles)
       withheld = self.catalog.id_column.gather(requests.target[row])
       yield table.with_columns(
         event=pl.Series(requests.event[row]),
         withheld_item_id=withheld,
       )
-    self._say_why(shortages, places, wanted)
+    self._say_why(shortage)
 
   def evaluate(self) -> pl.DataFrame:
     """Returns part, method and metrics of the model and its baselines.
@@ -316,21 +318,15 @@ class Recommender:
     """
     return self._asking.record(user, history, strict=True)
 
-  def _say_why(
-    self, parts: Sequence[Shortage], k: int, wanted: ItemMask | None
-  ) -> None:
-    """Warns of lists with fewer than k items."""
-    if not parts:
-      return
-    whole = Shortage(
-      np.concatenate([part.count_B for part in parts]),
-      np.concatenate([part.left_B for part in parts]),
-    )
-    num_items = self.catalog.num_items
-    left = num_items if wanted is None else int(wanted.count()[0])
-    why = whole.why(k, num_items, left)
+  def _say_why(self, shortage: Shortage) -> None:
+    """Warns of lists with fewer items than were asked for."""
+    why = shortage.why(self.catalog.num_items)
     if why:
       warnings.warn(why, stacklevel=3)
+
+  def _left(self, wanted: ItemMask | None) -> int:
+    """Items of the catalogue that a filter leaves."""
+    return self.catalog.num_items if wanted is None else int(wanted.count()[0])
 
   def _at_most(self, k: Any) -> int:
     return min(arguments.whole("k", k, least=1), self.catalog.num_items)

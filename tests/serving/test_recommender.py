@@ -315,9 +315,23 @@ def test_fewer_than_k_say_why(made, asked, why):
 
 
 def test_a_search_that_finds_no_others_is_named(made):
-  shown = Shortage(np.array([2, 5]), np.array([9, 9]))
-  assert "the search found no others" in shown.why(5, 9, 9)
-  assert shown.why(2, 9, 9) == ""
+  counts, left = np.array([2, 5]), np.array([9, 9])
+  shown = Shortage.of(5, 9, counts, left)
+  assert "the search found no others" in shown.why(9)
+  assert Shortage.of(2, 9, counts, left).why(9) == ""
+
+
+def test_shortages_of_parts_add_up_to_that_of_all():
+  rng = np.random.default_rng(0)
+  for k, num_wanted in ((3, 9), (9, 7), (1, 9)):
+    left = rng.integers(0, num_wanted + 1, 12)
+    counts = np.minimum(rng.integers(0, k + 1, 12), left)
+    whole = Shortage(k, num_wanted)
+    for rows in ([], range(5), [5], range(6, 12)):
+      rows = np.array(rows, int)
+      whole += Shortage.of(k, num_wanted, counts[rows], left[rows])
+    assert whole == Shortage.of(k, num_wanted, counts, left)
+    assert whole.lists == 12 and whole.fewest == counts.min()
 
 
 def test_whoever_has_had_everything_gets_nothing(made):
