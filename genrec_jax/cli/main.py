@@ -12,6 +12,7 @@ import pathlib
 import sys
 
 from genrec_jax.cli.ending import USAGE, ended
+from genrec_jax.core import heap
 from genrec_jax.core.suggest import choices_hint
 
 # In the order of a run; each is the module of its name.
@@ -19,6 +20,8 @@ COMMANDS = (
   *("run", "prepare", "tokenize", "train", "evaluate", "report"),
   *("recommend", "rank", "compare", "compile"),
 )
+# Those that stay small, however much they read and write.
+_SMALL = ("recommend",)
 _HELP = ("help", "--help", "-help", "-h", "--helpfull", "--helpshort")
 
 
@@ -48,6 +51,9 @@ def start(words: Sequence[str]) -> int:
     hint = choices_hint(name, COMMANDS)
     print(f"error: genrec has no command {name!r}.{hint}", file=sys.stderr)
     return USAGE
+  if name in _SMALL:
+    # What it imports starts threads.
+    heap.share_arenas()
 
   def command():
     return importlib.import_module(f"genrec_jax.cli.{name}").COMMAND

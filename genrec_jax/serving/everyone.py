@@ -7,7 +7,8 @@ Most histories are short. Of a window of some batches the users are sorted by
 the length of their histories and asked in that order, so that a layout can make
 short rows of most batches (`shortened`); then they are put back. The next
 lists are searched for in a thread while the caller has the last ones. Memory is
-that of two windows, however many users there are.
+that of two windows, however many users there are; what compilation has left is
+given back (core/heap.py), batch by batch as long as there may be new programs.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,11 +18,8 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from genrec_jax.data.dataset.requests import (
-  Requests,
-  join_requests,
-  requests_at,
-)
+from genrec_jax.core import heap
+from genrec_jax.data.dataset.requests import Requests, requests_at
 from genrec_jax.data.schema import Record
 from genrec_jax.serving.found import Found
 
@@ -59,26 +57,33 @@ class Everyone:
 
   def __iter__(self) -> Iterator[tuple[Requests, Found]]:
     """Requests and lists of some users, by user index."""
+    heap.give_back()
     size = _WINDOW * self.batch_size
     for first in range(0, len(self.histories), size):
       stop = min(first + size, len(self.histories))
-      requests, found = self._window(self.histories.many(range(first, stop)))
+      requests = self.requests_of(self.histories.many(range(first, stop)))
+      found = self._window(requests, compiles=not first)
       step = max(1, _ROWS // max(1, found.ids_BK.shape[1]))
       for start in range(0, len(requests), step):
         rows = np.arange(start, min(start + step, len(requests)))
         yield requests_at(requests, rows), found.at(rows)
+      # Or they would stay until the next ones are whole.
+      del requests, found
 
-  def _window(self, records: Sequence[Record]) -> tuple[Requests, Found]:
-    lengths = np.array([len(record["item"]) for record in records])
+  def _window(self, requests: Requests, compiles: bool) -> Found:
+    lengths = np.array([len(record["item"]) for record in requests.history])
     order = np.argsort(lengths, kind="stable")
-    asked, lists = [], []
-    for start in range(0, len(records), self.batch_size):
+    whole = None
+    for start in range(0, len(requests), self.batch_size):
       rows = order[start : start + self.batch_size]
-      requests = self.requests_of([records[row] for row in rows])
-      asked.append(requests)
-      lists.append(self.found_of(requests))
-    back = np.argsort(order)
-    return join_requests(asked, back), Found.of(lists).at(back)
+      found = self.found_of(requests_at(requests, rows))
+      if whole is None:
+        whole = found.room(len(requests))
+      whole.put(rows, found)
+      if compiles:
+        heap.give_back()
+    heap.give_back()
+    return whole
 
 
 def ahead(items: Iterator[_T]) -> Iterator[_T]:

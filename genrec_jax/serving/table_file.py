@@ -16,6 +16,7 @@ import pathlib
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from genrec_jax.core import atomic
@@ -78,6 +79,10 @@ def _parquet(stack, path, first):
   def arrow(table):
     return table.to_arrow(compat_level=pl.CompatLevel.oldest())
 
+  # Arrow's other pools keep what they have had for a table.
+  pool = pa.default_memory_pool()
+  stack.callback(pa.set_memory_pool, pool)
+  pa.set_memory_pool(pa.system_memory_pool())
   writer = stack.enter_context(pq.ParquetWriter(path, arrow(first).schema))
   return lambda table: writer.write_table(arrow(table))
 

@@ -57,6 +57,32 @@ def test_the_overview_imports_no_library():
   assert done.returncode == 0, done.stderr
 
 
+def test_recommending_shares_arenas_before_it_imports(monkeypatch, capsys):
+  told = []
+  monkeypatch.setattr(main.heap, "share_arenas", lambda: told.append("arenas"))
+  monkeypatch.setattr(
+    main.importlib, "import_module", lambda name: told.append(name)
+  )
+  for name in ("recommend", "train"):
+    main.start([name, "--help"])
+  capsys.readouterr()
+  assert told == [
+    *("arenas", "genrec_jax.cli.recommend"),
+    "genrec_jax.cli.train",
+  ]
+
+
+def test_recommending_imports_nothing_that_it_does_not_use():
+  """Pages, encoders and readers of other formats take tens of MB."""
+  unused = ("matplotlib", "sklearn", "pandas", "tensorflow", "torch", "scann")
+  program = (
+    "import sys, genrec_jax.cli.recommend;"
+    f"sys.exit(' '.join({{*{unused}}} & set(sys.modules)) or 0)"
+  )
+  done = subprocess.run([sys.executable, "-c", program], capture_output=True)
+  assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
   "path",
   sorted((_CLI.parents[1] / "scripts").glob("*.py")),

@@ -66,6 +66,23 @@ def test_everyone_is_told_in_order_whatever_the_window(
     assert lengths == sorted(lengths)
 
 
+def test_what_compilation_leaves_is_given_back(monkeypatch):
+  monkeypatch.setattr(everyone, "_WINDOW", 2)
+  told = []
+  monkeypatch.setattr(everyone.heap, "give_back", lambda: told.append("back"))
+
+  def found_of(requests):
+    told.append("asked")
+    ids_BK = np.ones((len(requests), 2), np.int32)
+    scores_BK = ids_BK.astype(np.float32)
+    return Found(ids_BK, scores_BK, requests.user == 0, requests.user)
+
+  list(Everyone(_Histories(), _requests_of, found_of, 3))
+  # Behind what loads, each batch of the first window, and every window.
+  first = ["back", "asked", "back", "asked", "back", "back"]
+  assert told == [*first, "asked", "asked", "back"]
+
+
 def test_the_next_is_made_while_the_last_is_used():
   made = [threading.Event() for _ in range(3)]
 

@@ -2,6 +2,7 @@
 """One table in parts, by the file's name; nothing after an error."""
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from genrec_jax.serving.table_file import TableFile
@@ -27,6 +28,14 @@ def test_what_is_written_is_read(kind, tmp_path):
     assert not path.exists()
   assert file.rows == 4
   assert _READ[kind](path).equals(pl.concat(_PARTS))
+
+
+def test_arrow_keeps_nothing_meanwhile(tmp_path):
+  before = pa.default_memory_pool().backend_name
+  with TableFile(tmp_path / "a.parquet") as file:
+    file.write(_PARTS[0])
+    assert pa.default_memory_pool().backend_name == "system"
+  assert pa.default_memory_pool().backend_name == before
 
 
 @pytest.mark.parametrize("kind", _READ)

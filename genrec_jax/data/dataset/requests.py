@@ -7,7 +7,7 @@ Requests: a trained model through its layout, a baseline or the simulator's true
 model from the history itself.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 import dataclasses
 
 from jaxtyping import Int
@@ -73,18 +73,6 @@ def requests_at(requests: Requests, rows: Int[np.ndarray, "n"]) -> Requests:
     query_time=requests.query_time[rows],
     event=requests.event[rows],
   )
-
-
-def join_requests(
-  parts: Sequence[Requests], order: Int[np.ndarray, "B"]
-) -> Requests:
-  """Several batches as one, whose requests are then put in an order."""
-  arrays = {
-    name: np.concatenate([getattr(part, name) for part in parts])[order]
-    for name in ("user", "target", "query_time", "event")
-  }
-  history = [record for part in parts for record in part.history]
-  return Requests(history=[history[row] for row in order], **arrays)
 
 
 def no_requests(count: int) -> Requests:
