@@ -158,7 +158,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
   validation = events[events["part"] == "validation"]
   test = events[events["part"] == "test"]
   model = new_model(args.model, args.batch_size, epochs=args.epochs)
-  best, best_epoch, seconds = -1.0, 0, 0.0
+  best, best_epoch, seconds, stopped = -1.0, 0, 0.0, "epochs"
   users = training[Columns.User].nunique()
   data = dataset(training)
   for epoch in range(1, args.epochs + 1):
@@ -174,7 +174,11 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     if ndcg > best:
       best, best_epoch = ndcg, epoch
       model.save(args.save)
-    if epoch - best_epoch >= args.patience or seconds > 60 * args.minutes:
+    if epoch - best_epoch >= args.patience:
+      stopped = "patience"
+      break
+    if seconds > 60 * args.minutes:
+      stopped = "time"
       break
   model = load_model(args.save)
   seen = events[events["part"] != "test"]
@@ -185,7 +189,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
   return {
     "epochs": epoch,
     "best_epoch": best_epoch,
-    "stopped": "time" if seconds > 60 * args.minutes else "patience",
+    "stopped": stopped,
     "train_seconds": round(seconds, 1),
     "sequences_per_second": round(users * epoch / seconds, 1),
     "validation": {"ndcg@10": best},
