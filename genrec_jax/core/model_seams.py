@@ -175,3 +175,14 @@ class DataInitModel(Protocol):
 
   def data_init(self, params: Any, data: Any, rng: jax.Array) -> Any:
     """Parameters to start from."""
+
+
+@runtime_checkable
+class ConstantModel(Protocol):
+  """A model that keeps data among its parameters, which nothing trains.
+
+  Attributes:
+    constants: paths of these parameters, such as "item_content/content".
+  """
+
+  constants: tuple[str, ...]

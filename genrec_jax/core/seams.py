@@ -26,6 +26,7 @@ import numpy as np
 from genrec_jax.core.model_seams import (
   CandidateModel,
   CodesModel,
+  ConstantModel,
   DataInitModel,
   DecoderModel,
   FeatureModel,
@@ -48,6 +49,7 @@ __all__ = [
   "CandidateModel",
   "CodesModel",
   "CombinedObjective",
+  "ConstantModel",
   "DataInitLayout",
   "DataInitModel",
   "DecoderModel",

@@ -34,6 +34,7 @@ from genrec_jax.retrieval.strategy import (
   SearchItems,
   needs_vectors,
 )
+from genrec_jax.train.frozen import holding_still
 from genrec_jax.train.state import TrainState, init_params, init_state
 from genrec_jax.train.step import make_train_step
 from genrec_jax.train.tables import Tables
@@ -195,7 +196,7 @@ class Program:
       self.state_shardings.params,
     )
     return jax.jit(
-      lambda p: init_state(p, self.optimizer, self._tables),
+      lambda p: init_state(p, self._optimizer, self._tables),
       out_shardings=self.state_shardings,
     )(on_devices)
 
@@ -203,7 +204,7 @@ class Program:
   def train_step(self):
     """(state, batch) -> (state, metrics); the old state is given up."""
     step = make_train_step(
-      self.system, self.objective, self.optimizer, self.key, self.placement
+      self.system, self.objective, self._optimizer, self.key, self.placement
     )
     return jax.jit(
       step,
@@ -322,13 +323,20 @@ class Program:
   def _tables(self) -> Tables:
     return Tables(self.system.logical_axes, self.placement)
 
+  @property
+  def _optimizer(self) -> Any:
+    """The optimizer, which holds still what is data."""
+    if not seams.offers(self.system, seams.ConstantModel):
+      return self.optimizer
+    return holding_still(self.optimizer, self.system.constants)
+
   @functools.cached_property
   def _state_shapes(self) -> TrainState:
     return jax.eval_shape(self._init_state)
 
   def _init_state(self) -> TrainState:
     params = init_params(self.system, self.example_batch(), self.key)
-    return init_state(params, self.optimizer, self._tables)
+    return init_state(params, self._optimizer, self._tables)
 
 
 def _with_shardings(shapes: Any, shardings: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from genrec_jax.core import processes, sharding
+from genrec_jax.core import processes, seams, sharding
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.pipeline.pipeline import training_batches
 from genrec_jax.data.pipeline.readers import Readers
@@ -51,12 +51,16 @@ def _initial_params(run: Run):
   if not run.train.warm_start:
     return run.initial_params()
   old = open_old(run, run.train.warm_start)
+  fresh, constants = run.init_params(), ()
+  if seams.offers(run.system, seams.ConstantModel):
+    fresh, constants = run.initial_params(), run.system.constants
   params, facts = carry_over(
     load_params(old).params,
-    run.init_params(),
+    fresh,
     Catalog(old.histories.directory).ids,
     run.catalog.ids,
     run.system.item_tables,
+    constants,
   )
   print(
     f"warm start from {run.train.warm_start}: {facts.kept} items kept,"

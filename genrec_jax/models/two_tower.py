@@ -71,6 +71,7 @@ class TwoTower(nn.Module):
   dtype: str = "float32"
 
   item_tables = ()
+  constants = ("item_features",)
   uses_time = False
   # Positions do not see each other: any number fits.
   max_length = NO_LIMIT
@@ -161,13 +162,10 @@ class TwoTower(nn.Module):
     )
     logits_BLT = logits_BLT + self.task_bias[None, None]
     valid_BL1 = (batch["segment_ids_BL"] > 0)[:, :, None]
-    # An optimizer may decay what has no gradient.
-    kept = jnp.ones((1, 1), bool), self.item_features
     return Outputs(
       query=jnp.where(valid_BL1, self._weighted(query_BLTD), 0.0),
       item=item_BLD,
       logits=jnp.where(valid_BL1, logits_BLT, 0.0),
-      assign={("item_features",): kept},
     )
 
   def score(self, batch: Batch) -> Float[Array, "B N T"]:

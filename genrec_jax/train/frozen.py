@@ -82,6 +82,18 @@ class Frozen:
       )
 
 
+def holding_still(
+  optimizer: Optimizer | Frozen, paths: Sequence[str]
+) -> Optimizer | Frozen:
+  """An optimizer that also freezes parameters that are data, by path."""
+  if not paths:
+    return optimizer
+  patterns = tuple(map(re.escape, paths))
+  if isinstance(optimizer, Frozen):
+    return Frozen(optimizer.optimizer, (*optimizer.paths, *patterns))
+  return Frozen(optimizer, patterns)
+
+
 def trained_by(
   optimizer: Optimizer | Frozen, params: Any
 ) -> tuple[Optimizer, Any, Flat]:

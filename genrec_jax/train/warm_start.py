@@ -4,7 +4,9 @@
 Tables indexed by item (system.item_tables names them) are carried over by
 item id: an item that the old catalogue has keeps its row, a new one keeps its
 fresh initial row, one that is gone is left behind. All other arrays must have
-the same shapes and are taken as they are. The optimizer starts anew.
+the same shapes and are taken as they are, but for data that lie with the
+parameters (core/model_seams.py: ConstantModel), which are the new catalogue's.
+The optimizer starts anew.
 """
 
 from collections.abc import Sequence
@@ -49,6 +51,7 @@ def carry_over(
   old_ids: Sequence[str],
   new_ids: Sequence[str],
   item_tables: Sequence[tuple[str, ...]],
+  constants: Sequence[str] = (),
 ) -> tuple[Any, CarriedOver]:
   """Fresh parameters with everything that the old ones know.
 
@@ -58,6 +61,7 @@ def carry_over(
     old_ids: item ids by row of the old tables.
     new_ids: item ids by row of the fresh tables.
     item_tables: paths of the tables indexed by item.
+    constants: paths of what stays as it is in the fresh ones.
 
   Raises:
     ValueError: another array differs in shape, or exists on one side only.
@@ -71,6 +75,8 @@ def carry_over(
     if before is None or after is None:
       side = "the old run" if after is None else "the new config"
       wrong.append(f"  {'/'.join(path)}: only in {side}")
+    elif "/".join(path) in constants:
+      result[path] = np.asarray(after)
     elif path in set(item_tables):
       if before.shape[1:] != after.shape[1:]:
         wrong.append(

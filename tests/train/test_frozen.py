@@ -18,7 +18,7 @@ from genrec_jax.core.types import Outputs
 from genrec_jax.experiment.program import Program
 from genrec_jax.experiment.sections import check_config
 from genrec_jax.train.checkpoints import Checkpoints
-from genrec_jax.train.frozen import Frozen
+from genrec_jax.train.frozen import Frozen, holding_still
 from genrec_jax.train.optimizers import adamw
 from genrec_jax.train.state import init_params, init_state
 from genrec_jax.train.step import make_train_step
@@ -228,3 +228,13 @@ def test_one_frozen_is_enough():
   inner = Frozen(adamw(0.1), ("mean",))
   with pytest.raises(ValueError, match="within a Frozen"):
     Frozen(inner, ("low/.*",))
+
+
+def test_what_is_data_is_held_beside_what_is_frozen():
+  optimizer = adamw(0.1)
+  assert holding_still(optimizer, ()) is optimizer
+  held = holding_still(optimizer, ("a.b/c",))
+  assert held.is_frozen(("a.b", "c")) and not held.is_frozen(("axb", "c"))
+  both = holding_still(Frozen(optimizer, ("low/.*",)), ("mean",))
+  assert both.optimizer is optimizer
+  assert both.is_frozen(("low", "bias")) and both.is_frozen(("mean",))

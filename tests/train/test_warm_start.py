@@ -40,3 +40,14 @@ def test_another_architecture_is_an_error_that_names_the_arrays():
   extra = _params(2) | {"more": {"bias": np.zeros(1)}}
   with pytest.raises(ValueError, match="more/bias: only in the old run"):
     carry_over(extra, _params(2), ids, ids, _TABLES)
+
+
+def test_what_is_data_is_the_new_catalogues():
+  old, fresh = _params(3, offset=100.0), _params(4)
+  for params, rows in ((old, 3), (fresh, 4)):
+    params["content"] = np.full((rows, 1), rows)
+  ids = ["", "a", "b"]
+  result, _ = carry_over(
+    old, fresh, ids, [*ids, "new"], _TABLES, constants=("content",)
+  )
+  np.testing.assert_array_equal(result["content"], np.full((4, 1), 4))
