@@ -240,9 +240,12 @@ class Generative:
       found = jax.device_get(decode_fn(batch, self.items, words_BW))
     else:
       found = jax.device_get(self.decode_fn(batch, self.items, words_BW))
-      if self.widened and self._is_short(found[0][:count], k, allowed):
+      short_B = self._short(found[0], k, allowed)
+      if self.widened and short_B[:count].any():
         decode_fn = self.widened(self._wide(k))
-        found = jax.device_get(decode_fn(batch, self.items, words_BW))
+        wide = jax.device_get(decode_fn(batch, self.items, words_BW))
+        # Nobody's list depends on who else is asked for.
+        found = tuple(map(functools.partial(_rows_of, short_B), wide, found))
     ids, scores, codes = (x[:count, :k] for x in found)
     finite.check_scores(scores)
     missing = ((0, 0), (0, max(0, k - ids.shape[1])))
@@ -259,16 +262,27 @@ class Generative:
       size *= 2
     return size
 
-  def _is_short(
+  def _short(
     self, ids: np.ndarray, k: int, allowed: ItemMask | None
-  ) -> bool:
-    """Whether a list lacks items that it could have."""
+  ) -> np.ndarray:
+    """Which lists lack items that they could have, (B,)."""
     possible = self._searchable.count()
     if allowed is not None:
-      possible = (allowed[slice(len(ids))] & self._searchable).count()
-    return bool(((ids[:, :k] > 0).sum(axis=1) < np.minimum(k, possible)).any())
+      possible = (allowed & self._searchable).count()
+    return (ids[:, :k] > 0).sum(axis=1) < np.minimum(k, possible)
 
   @functools.cached_property
   def _searchable(self) -> ItemMask:
     """One row: items that the trie leads to."""
     return ItemMask.of(np.asarray(self.items.trie.place_V1)[None] >= 0)
+
+
+def _rows_of(
+  where_B: np.ndarray, wide: np.ndarray, narrow: np.ndarray
+) -> np.ndarray:
+  """Rows of `wide` where it holds; of `narrow`, filled up, where not."""
+  found = wide.copy()
+  found[~where_B] = 0 if wide.dtype.kind == "i" else -np.inf
+  width = min(wide.shape[1], narrow.shape[1])
+  found[~where_B, :width] = narrow[~where_B, :width]
+  return found

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The retriever of models that generate: shapes, padding, masks, strategies."""
 
+import dataclasses
 import functools
 
 import jax
@@ -119,6 +120,29 @@ def test_a_search_fills_the_places_that_can_be_filled(strategy, k):
       cases.assert_best(case, ids, scores, aux["codes"], expected)
   narrow = short(_requests(2), k)[0]
   assert ((narrow > 0).sum(axis=1) < np.isfinite(case.scores()).sum(1)).all()
+
+
+def test_a_list_does_not_depend_on_who_else_is_asked_for():
+  case = _case(2)
+  live = np.flatnonzero(case.live)
+  full, other = live[:3], live[:4][::-1]
+
+  def answer(rows):
+    ids = np.array(rows, np.int32)
+    scores = np.where(ids > 0, -ids.astype(np.float32), -np.inf)
+    return ids, scores, np.zeros((*ids.shape, 3), np.int32)
+
+  def narrow(batch, items, allowed):
+    return answer([full, [live[0], 0, 0], full, full])
+
+  search = dataclasses.replace(
+    _search(Beam(3), case),
+    decode_fn=narrow,
+    widened=lambda n: lambda batch, items, allowed: answer([other] * _BATCH),
+  )
+  ids, scores, _ = search(_requests(2), 3)
+  np.testing.assert_array_equal(ids, [full, other[:3]])
+  np.testing.assert_array_equal(scores, -ids.astype(np.float32))
 
 
 def test_fewer_places_than_beams_are_the_first():
