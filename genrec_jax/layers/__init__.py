@@ -16,10 +16,12 @@ from genrec_jax.layers.interactions import (
   FactorizationMachine,
   Wukong,
 )
+from genrec_jax.layers.item_content import ContentMlp
 from genrec_jax.layers.quantizer import ResidualQuantizer
 
 __all__ = [
   "Concat",
+  "ContentMlp",
   "CrossNetwork",
   "DifferenceProduct",
   "DotInteraction",

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Vectors of items from what they are: encoded within the step.
+
+    content (V + 1, W)            what is known of an item, by item id
+    v(i) = encoder(content[i])    float32, trained with all that reads it
+
+The content is data that lies with the parameters (core/model_seams.py:
+ConstantModel): set from the run's artifacts before training, held still, kept
+in checkpoints, split over a mesh by rows like any table. There is no table of
+item vectors: an item that nobody has seen has one as soon as it has a row.
+
+Asked for the items of a batch it encodes each distinct one once and gathers
+them back; the gather's gradient adds up over occurrences, so that popular
+items weigh as much as they occur. Asked for all it encodes them in blocks.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any, Protocol, runtime_checkable
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+import numpy as np
+
+from genrec_jax.layers.embeddings import count_rows
+from genrec_jax.layers.mlp import Mlp
+from genrec_jax.ops.blocks import count_blocks, join, split
+from genrec_jax.ops.distinct import distinct_ids
+from genrec_jax.ops.embedding_lookup import embedding_lookup, whole_table
+from genrec_jax.ops.norm import l2_normalize
+
+# Items encoded at once where all are asked for.
+_BLOCK = 4096
+
+
+@runtime_checkable
+class ContentEncoder(Protocol):
+  """Content of items to vectors.
+
+  Attributes:
+    content_width: W.
+    width: D.
+    logical_axes: names of the parameters' dimensions (core/sharding.py).
+  """
+
+  content_width: int
+  width: int
+  logical_axes: Mapping[str, tuple[str | None, ...]]
+
+  def __call__(
+    self, content: Float[Array, "N W"], *, deterministic: bool
+  ) -> Float[Array, "N D"]:
+    """Vectors in float32."""
+
+
+class ContentMlp(nn.Module):
+  """An MLP on vectors that were made before, such as a text encoder's.
+
+  Attributes:
+    content_width: W.
+    width: D.
+    hidden_widths: of the layers before the last, which is linear.
+    dropout: after each of these.
+    dtype: of the products; parameters and vectors are float32.
+  """
+
+  content_width: int
+  width: int
+  hidden_widths: tuple[int, ...] = (256,)
+  dropout: float = 0.0
+  dtype: str = "float32"
+
+  logical_axes = {"kernel": (None, None)}
+
+  @nn.compact
+  def __call__(
+    self, content: Float[Array, "N W"], *, deterministic: bool
+  ) -> Float[Array, "N D"]:
+    """See ContentEncoder."""
+    mlp = Mlp(self.hidden_widths, self.dropout, self.dtype, name="mlp")
+    h = mlp(content.astype(self.dtype), deterministic=deterministic)
+    output = nn.Dense(self.width, dtype=self.dtype, name="output")
+    return output(h).astype(jnp.float32)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class BatchItems:
+  """The distinct items of a batch.
+
+  Attributes:
+    ids_U: ascending; 0 first, and to fill up.
+    vectors_UD: of each; that of id 0 means nothing.
+    places: of every item of the batch, where it stands among them.
+  """
+
+  ids_U: Any
+  vectors_UD: Any
+  places: Any
+
+
+class ItemContent(nn.Module):
+  """See the module docstring.
+
+  Attributes:
+    num_items: V.
+    encoder: content to vectors.
+    normalize: whether vectors have unit length.
+    num_distinct: U, items that are encoded of a batch at most; with more than
+      these in it, the vectors of some are NaN. None = as many as it may have.
+    row_multiple: see layers/embeddings.py.
+  """
+
+  num_items: int
+  encoder: ContentEncoder
+  normalize: bool = True
+  num_distinct: int | None = None
+  row_multiple: int = 1
+
+  def setup(self):
+    rows = count_rows(self.num_items, self.row_multiple)
+    self.content = self.param(
+      "content",
+      nn.initializers.zeros,
+      (rows, self.encoder.content_width),
+      jnp.float32,
+    )
+
+  def __call__(
+    self, ids: Int[Array, "*b"], *, deterministic: bool
+  ) -> tuple[Float[Array, "*b D"], BatchItems]:
+    """Vectors of the ids, and those of each distinct one."""
+    ids_U, places = distinct_ids(ids, self.num_distinct)
+    vectors_UD = self.vectors(ids_U, deterministic=deterministic)
+    found = vectors_UD.at[places].get(mode="fill", fill_value=jnp.nan)
+    return found, BatchItems(ids_U, vectors_UD, places)
+
+  def vectors(
+    self, ids: Int[Array, "*b"] | None, *, deterministic: bool
+  ) -> Float[Array, "*b D"]:
+    """Vectors of ids one by one, or of all rows for None."""
+
+    def encode(encoder, content):
+      found = encoder(content, deterministic=deterministic)
+      return l2_normalize(found) if self.normalize else found
+
+    if ids is not None:
+      rows = embedding_lookup(self.content, ids.reshape(-1))
+      found = encode(self.encoder, jax.lax.stop_gradient(rows))
+      return found.reshape(*ids.shape, -1)
+    rows_RW = jax.lax.stop_gradient(whole_table(self.content))
+    count = count_blocks(len(rows_RW), _BLOCK)
+    if count == 1:
+      return encode(self.encoder, rows_RW)
+    scan = nn.scan(
+      lambda encoder, carry, rows: (carry, encode(encoder, rows)),
+      variable_broadcast="params",
+      split_rngs={"params": False, "dropout": True},
+    )
+    _, found = scan(self.encoder, (), split(rows_RW, count))
+    return join(found, len(rows_RW))
+
+
+def with_content(
+  params: Mapping[str, Any], content: Float[np.ndarray, "V1 W"]
+) -> dict[str, Any]:
+  """Parameters of an ItemContent that hold a catalogue's content.
+
+  Raises:
+    ValueError: another width, or more rows than the table has.
+  """
+  table = params["content"]
+  if content.shape[1] != table.shape[1] or len(content) > table.shape[0]:
+    raise ValueError(
+      f"the items' content is {content.shape}, and the model is built for"
+      f" {tuple(table.shape)}: set content_width to {content.shape[1]}."
+    )
+  found = np.zeros(table.shape, table.dtype)
+  found[: len(content)] = content
+  return {**params, "content": found}
