@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pure functions (Outputs, Batch) -> (loss, parts)."""
 
+from genrec_jax.objectives.batch_items import BatchItemSoftmax
 from genrec_jax.objectives.combine import WeightedSum
 from genrec_jax.objectives.contrastive import InBatchContrastive
 from genrec_jax.objectives.negatives import (
@@ -15,6 +16,7 @@ from genrec_jax.objectives.softmax import FullSoftmax, SampledSoftmax
 from genrec_jax.objectives.tokens import CodeCrossEntropy
 
 __all__ = [
+  "BatchItemSoftmax",
   "BinaryCrossEntropy",
   "CodeCrossEntropy",
   "FullSoftmax",
