@@ -7,6 +7,7 @@ strategies (strategy.py), named by config.retrieval. `allowed` is an ItemMask
 (data/item_mask.py), or None for all items.
 """
 
+from genrec_jax.retrieval.beam_fusion import BeamFusion
 from genrec_jax.retrieval.brute_force import BruteForce
 from genrec_jax.retrieval.generative import (
   Beam,
@@ -20,6 +21,7 @@ from genrec_jax.retrieval.scann import Scann
 
 __all__ = [
   "Beam",
+  "BeamFusion",
   "BestFirst",
   "BruteForce",
   "Exact",
