@@ -124,8 +124,12 @@ def item_texts() -> dict:
   }
 
 
-def item_tokens(level_sizes: tuple[int, ...], dedup: int) -> dict:
-  """config.tokens: residual k-means, and a level that tells items apart."""
+def item_tokens(level_sizes: tuple[int, ...], dedup: int = 0) -> dict:
+  """config.tokens: residual k-means, and a level that tells items apart.
+
+  Without one (dedup=0) items may share all their codes.
+  """
+  unique = {"name": "semantic_ids.DedupLevel", "size": dedup}
   return {
     "directory": "",
     "tokenizer": {
@@ -133,7 +137,7 @@ def item_tokens(level_sizes: tuple[int, ...], dedup: int) -> dict:
       "level_sizes": level_sizes,
       "balanced": False,
     },
-    "unique": {"name": "semantic_ids.DedupLevel", "size": dedup},
+    "unique": unique if dedup else None,
     # The fit sees training items alone, as it will be when new ones come.
     "assign_unseen": True,
     "seed": 0,

@@ -2,6 +2,7 @@
 """Linen modules batch -> Outputs: the published systems."""
 
 from genrec_jax.models.action_ranker import ActionRanker
+from genrec_jax.models.cobra import Cobra
 from genrec_jax.models.feature_ranker import FeatureRanker
 from genrec_jax.models.joint_ranker import JointRanker
 from genrec_jax.models.next_item import NextItem
@@ -12,6 +13,7 @@ from genrec_jax.models.two_tower import TwoTower
 
 __all__ = [
   "ActionRanker",
+  "Cobra",
   "FeatureRanker",
   "JointRanker",
   "NextItem",

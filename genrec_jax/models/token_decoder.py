@@ -23,6 +23,8 @@ from genrec_jax.core.types import Batch, Outputs, SequenceInfo
 from genrec_jax.layers.cache import Caching
 from genrec_jax.layers.code_embedding import CodeEmbedding
 from genrec_jax.layers.embeddings import PositionEmbedding
+from genrec_jax.layers.item_tokens import before, next_token, token_rows
+from genrec_jax.ops.packed_rows import last_of_rows
 
 
 class TokenDecoder(nn.Module):
@@ -94,10 +96,7 @@ class TokenDecoder(nn.Module):
     h_BTD = self.backbone(
       x_BTD.astype(self.dtype), info, deterministic=deterministic
     )
-    # The state before a token predicts it.
-    before_BTD = jnp.pad(h_BTD[:, :-1], ((0, 0), (1, 0), (0, 0)))
-    shape = (*batch["item_BL"].shape, self.num_levels, self.width)
-    logits_BLMC = self.codes.all_logits(before_BTD.reshape(shape))
+    logits_BLMC = self.codes.all_logits(before(h_BTD, self.num_levels))
     return Outputs(hidden=h_BTD, logits=logits_BLMC)
 
   def start(self, batch: Batch) -> tuple[dict[str, Any], Float[Array, "B C"]]:
@@ -107,8 +106,7 @@ class TokenDecoder(nn.Module):
     h_BTD, cache = self.backbone.start(
       x_BTD.astype(self.dtype), info, self.num_levels - 1
     )
-    last_B = jnp.maximum(jnp.sum(info.valid_BL, axis=1) - 1, 0)
-    h_BD = jnp.take_along_axis(h_BTD, last_B[:, None, None], axis=1)[:, 0]
+    h_BD = last_of_rows(h_BTD, info.segment_ids_BL)
     items_B = jnp.sum(batch["segment_ids_BL"] > 0, axis=1)
     # The longest history leaves no position of its own to the next item.
     place_B = jnp.minimum(items_B, self.num_positions - 1)
@@ -125,27 +123,16 @@ class TokenDecoder(nn.Module):
   ) -> tuple[dict[str, Any], Float[Array, "B K C"]]:
     """Logits of a level after each beam's code of the level before."""
     y_BKD = self.codes(codes_BK, level - 1) + cache["position"][:, None]
-    positions_B1 = cache["items"][:, None] * self.num_levels + level - 1
-    one_B1, none_B1 = jnp.ones_like(positions_B1), jnp.zeros_like(positions_B1)
     h_BKD, after = self.backbone.step(
       y_BKD.astype(self.dtype),
       cache["backbone"],
-      SequenceInfo(one_B1, positions_B1, none_B1, none_B1),
+      next_token(cache["items"], self.num_levels, level - 1),
       parents_BK,
     )
     return {**cache, "backbone": after}, self.codes.logits(h_BKD, level)
 
   def _tokens(self, batch: Batch) -> tuple[Array, SequenceInfo]:
     """Embedded tokens (B, L M, D) and what attention needs of them."""
-    codes_BLM = batch["codes_BLM"]
-    rows, length, num_levels = codes_BLM.shape
-    x_BLMD = self.codes.all_levels(codes_BLM)
+    x_BLMD = self.codes.all_levels(batch["codes_BLM"])
     x_BLMD = x_BLMD + self.position_embedding(batch["positions_BL"])[:, :, None]
-    segments = jnp.repeat(batch["segment_ids_BL"], num_levels, axis=1)
-    positions = batch["positions_BL"][:, :, None] * num_levels
-    positions = positions + jnp.arange(num_levels)[None, None, :]
-    positions = jnp.where(segments > 0, positions.reshape(rows, -1), 0)
-    x_BTD = x_BLMD.reshape(rows, length * num_levels, self.width)
-    x_BTD = jnp.where(segments[:, :, None] > 0, x_BTD, 0)
-    none = jnp.zeros_like(segments)
-    return x_BTD, SequenceInfo(segments, positions, none, none)
+    return token_rows(x_BLMD, batch)
