@@ -13,6 +13,7 @@ bits; it is no protection against somebody who means to deceive.
 
 from collections.abc import Iterable, Mapping
 from concurrent import futures
+import mmap
 import os
 import pathlib
 import zlib
@@ -23,9 +24,16 @@ _THREADS = 8
 
 
 def file_sums(
-  folder: str | os.PathLike, names: Iterable[str]
+  folder: str | os.PathLike, names: Iterable[str], *, mapped: bool = False
 ) -> dict[str, str]:
   """Name -> sum of files of a folder.
+
+  Args:
+    folder: where they lie.
+    names: below it.
+    mapped: read them where the system holds them, in half of the time. For
+      files that were written a moment ago and that nobody cuts: a read that
+      fails ends the process then.
 
   Raises:
     OSError: one cannot be read.
@@ -37,12 +45,13 @@ def file_sums(
     for name, size in sizes.items()
     for start in range(0, size, _PIECE)
   ]
+  read = _mapped_piece if mapped else _piece
   threads = min(_THREADS, os.cpu_count() or 1, len(pieces))
   if threads > 1:
     with futures.ThreadPoolExecutor(threads) as pool:
-      found = iter(list(pool.map(_piece, pieces)))
+      found = iter(list(pool.map(read, pieces)))
   else:
-    found = map(_piece, pieces)
+    found = map(read, pieces)
   sums = {}
   for name, size in sizes.items():
     crcs = b"".join(next(found) for _ in range(0, size, _PIECE))
@@ -109,3 +118,13 @@ def _piece(piece: tuple[pathlib.Path, int]) -> bytes:
   except OSError as error:
     # That of a read names no file.
     raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _mapped_piece(piece: tuple[pathlib.Path, int]) -> bytes:
+  """The same, without a copy of the bytes."""
+  path, start = piece
+  with open(path, "rb", buffering=0) as file:
+    size = min(_PIECE, os.fstat(file.fileno()).st_size - start)
+    access = mmap.ACCESS_READ
+    with mmap.mmap(file.fileno(), size, access=access, offset=start) as data:
+      return zlib.crc32(data).to_bytes(4, "little")

@@ -33,7 +33,8 @@ def seal(folder: pathlib.Path) -> None:
     for path in folder.rglob("*")
     if path.is_file()
   )
-  text = json.dumps(sealed.seal({"files": crc.file_sums(folder, names)}))
+  sums = crc.file_sums(folder, names, mapped=True)
+  text = json.dumps(sealed.seal({"files": sums}))
   atomic.write_text(folder / SUMS, text + "\n")
 
 

@@ -2,9 +2,11 @@
 """Sizes and CRCs of files: what changed is named, and nothing else is."""
 
 import errno
+import mmap
 import os
 import zlib
 
+import numpy as np
 import pytest
 
 from genrec_jax.core import crc
@@ -32,6 +34,19 @@ def test_a_sum_is_of_pieces_whatever_the_threads(tmp_path, monkeypatch):
     monkeypatch.setattr(crc, "_THREADS", threads)
     found = crc.file_sums(tmp_path, names)["deep/a"]
     assert found == f"2560 {zlib.crc32(many):08x}"
+
+
+def test_mapped_files_have_the_same_sums(tmp_path, monkeypatch):
+  names = _folder(tmp_path)
+  assert crc.file_sums(tmp_path, names, mapped=True) == crc.file_sums(
+    tmp_path, names
+  )
+  monkeypatch.setattr(crc, "_PIECE", mmap.ALLOCATIONGRANULARITY)
+  data = np.random.default_rng(0).bytes(5 * crc._PIECE // 2)
+  (tmp_path / "long").write_bytes(data)
+  assert crc.file_sums(tmp_path, ["long"], mapped=True) == crc.file_sums(
+    tmp_path, ["long"]
+  )
 
 
 @pytest.mark.parametrize("bit", [0, 8 * 1000 - 1, 8 * 1000, 8 * 2560 - 1])
