@@ -19,12 +19,14 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import json
 import pathlib
+from typing import Any
 
 from genrec_jax.cli.asked import RunFlags
 from genrec_jax.cli.command import Command
 from genrec_jax.core.seams import Evaluator
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.evaluation import document as documents
+from genrec_jax.experiment.evaluator_options import check_options, fits
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import load_params, read_progress
 
@@ -39,9 +41,10 @@ _RESULTS = COMMAND.string(
 _BASELINES = COMMAND.bool("baselines", True, "Also baselines and oracle.")
 _ONLY = COMMAND.list("only", [], "Names of config.evals; default all.")
 _OPTION = COMMAND.multi_string(
-  "option", [], "NAME.OPTION=VALUE of an evaluator, in JSON or as text."
+  "option", [], "NAME.OPTION=VALUE of an evaluator: JSON, True, None or text."
 )
 COMMAND.require("workdir")
+_WORDS = {"True": True, "False": False, "None": None}
 
 
 def with_options(
@@ -50,7 +53,8 @@ def with_options(
   """Evaluators with other options.
 
   Raises:
-    ValueError: an unknown evaluator or option (names the choices).
+    ValueError: an unknown evaluator or option (names the choices), or a value
+      of another kind.
   """
   evals = dict(evals)
   for text in options:
@@ -61,18 +65,29 @@ def with_options(
     if name not in evals:
       hint = choices_hint(name, evals)
       raise ValueError(f"--option={text}: config.evals has no {name!r}.{hint}")
-    known = [field.name for field in dataclasses.fields(evals[name])]
+    known = {
+      field.name: field.type for field in dataclasses.fields(evals[name])
+    }
     if option not in known:
       hint = choices_hint(option, known)
       raise ValueError(f"--option={text}: {name} has no {option!r}.{hint}")
-    try:
-      value = json.loads(value)
-    except ValueError:
-      pass  # Text that needs no quotes.
-    if isinstance(value, list):
-      value = tuple(value)
+    value = _read(value, known[option])
+    where = f"--option={text}: config.evals.{name}"
+    check_options(type(evals[name]), {option: value}, where)
     evals[name] = dataclasses.replace(evals[name], **{option: value})
   return evals
+
+
+def _read(text: str, kind: Any) -> Any:
+  """A value from JSON or as Python writes it, or text without quotes."""
+  try:
+    value = _WORDS[text] if text in _WORDS else json.loads(text)
+  except (ValueError, RecursionError):
+    return text
+  if isinstance(value, list):
+    value = tuple(value)
+  # An attribute may be called 7.
+  return text if not fits(value, kind) and fits(text, kind) else value
 
 
 def evaluate(workdir: pathlib.Path) -> str:

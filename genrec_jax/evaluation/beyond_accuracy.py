@@ -70,11 +70,6 @@ class BeyondAccuracy(Unwatched):
     """Raises a ValueError where a run makes no lists, or has no attribute."""
     layout = run.pipeline.layout
     seams.require(layout, seams.RetrievalLayout, "config.pipeline.layout")
-    if not self.ks or min(self.ks) < 1:
-      raise ValueError(
-        f"evaluation.BeyondAccuracy.ks={self.ks} must be numbers of places, 1"
-        " or more."
-      )
     if run.retrieval is None:
       seams.require(run.system, seams.QueryModel, "config.system")
     elif run.retrieval.num_results < max(self.ks):

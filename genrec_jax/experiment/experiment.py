@@ -22,7 +22,8 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from genrec_jax.core import finite, processes, rng, seams, sharding
-from genrec_jax.core.build import build, build_options
+from genrec_jax.core.build import build, build_options, to_plain
+from genrec_jax.core.names import resolve
 from genrec_jax.core.seams import Evaluator, Search
 from genrec_jax.core.sharding import MeshOptions, Placement
 from genrec_jax.data.dataset.catalog import Catalog, Users
@@ -30,6 +31,7 @@ from genrec_jax.data.dataset.histories import Histories, HistorySource
 from genrec_jax.data.prepare.preparation import check_prepared, prepare
 from genrec_jax.experiment import checks, searches
 from genrec_jax.experiment.artifacts import Artifacts
+from genrec_jax.experiment.evaluator_options import check_options
 from genrec_jax.experiment.options import PipelineOptions, RequestOptions
 from genrec_jax.experiment.program import Program
 from genrec_jax.experiment.sections import (
@@ -349,14 +351,17 @@ def _is_trained(workdir: pathlib.Path) -> bool:
     return checkpoints.latest_step is not None
 
 
-def _evaluators(node: Mapping[str, Any]) -> dict[str, Evaluator]:
+def _evaluators(nodes: Mapping[str, Any]) -> dict[str, Evaluator]:
   """The evaluators of config.evals: no metric and no file is of two."""
   found: dict[str, Evaluator] = {}
   known: dict[str, str] = {}
   files: dict[str, str] = {}
-  for name, options in node.items():
+  for name, options in nodes.items():
     where = f"config.evals.{name}"
-    evaluator = build(options, where=where)
+    node = to_plain(options)
+    if isinstance(node, Mapping) and isinstance(node.get("name"), str):
+      check_options(resolve(node["name"], f"{where}.name"), node, where)
+    evaluator = build(node, where=where)
     seams.require(evaluator, Evaluator, where)
     for metric in evaluator.names:
       if metric in known:

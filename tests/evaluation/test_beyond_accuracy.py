@@ -117,9 +117,6 @@ def test_what_cannot_be_measured_is_refused(run):
     wrong.check(run)
   # The table's own numbers are no attribute.
   assert "index" not in str(error.value)
-  for ks in ((), (0,)):
-    with pytest.raises(ValueError, match="must be numbers of places"):
-      BeyondAccuracy(ks=ks).check(run)
   blind = dataclasses.replace(run, system=toy.Blind())
   with pytest.raises(ValueError, match="lacks query, items"):
     run.evals["beyond"].check(blind)

@@ -73,6 +73,26 @@ def test_two_evaluators_of_one_metric_and_an_object_that_is_none_are_refused(
     Run.start(config, tmp_path / "c")
 
 
+@pytest.mark.parametrize("name", ["NextItem", "BeyondAccuracy", "Decoding"])
+@pytest.mark.parametrize(
+  "ks", [[-1], ["a"], 3, [2.5], [], [0, 10], [10, 10], [5, 1], [True], None]
+)
+def test_cut_offs_are_named_where_they_are_none(tmp_path, name, ks):
+  config = hstu_movielens.get_config("quicktest")
+  config.evals = {"mine": {"name": f"evaluation.{name}", "ks": ks}}
+  with pytest.raises(ValueError, match=r"config.evals.mine.ks must be cut-off"):
+    Run.start(config, tmp_path / "a")
+
+
+def test_options_of_another_kind_are_refused(tmp_path):
+  config = hstu_movielens.get_config("quicktest")
+  config.evals.next_item = {
+    **config.evals.next_item.to_dict(), "filter_history": "no"
+  }  # fmt: skip
+  with pytest.raises(ValueError, match="next_item.filter_history must be True"):
+    Run.start(config, tmp_path / "a")
+
+
 def test_members_of_a_protocol_are_what_is_asked_for():
   assert seams.members(seams.QueryModel) == ("query", "items")
   assert seams.offers(object(), seams.QueryModel) is False

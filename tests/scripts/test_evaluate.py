@@ -20,3 +20,36 @@ def test_options_are_read_and_wrong_ones_named():
   ):
     with pytest.raises(ValueError, match=said):
       evaluate.with_options(evals, [text])
+
+
+def _changed(option, name="NextItem"):
+  evals = {"x": build({"name": f"evaluation.{name}"})}
+  return evaluate.with_options(evals, [f"x.{option}"])["x"]
+
+
+def test_values_are_read_as_json_and_python_write_them():
+  for text, value in (("False", False), ("false", False), ("True", True)):
+    assert _changed(f"filter_history={text}").filter_history is value
+  assert _changed("retriever=None").retriever is None
+  assert _changed("num_beams=7", "Decoding").num_beams == 7
+  assert _changed("num_beams=null", "Decoding").num_beams is None
+  assert _changed("attribute=7", "BeyondAccuracy").attribute == "7"
+
+
+@pytest.mark.parametrize(
+  ("option", "name", "said"),
+  [
+    ("filter_history=no", "NextItem", "filter_history must be True or False"),
+    ("filter_history=0", "NextItem", "filter_history must be True or False"),
+    ("users=many", "Decoding", "users must be a whole number, got 'many'"),
+    ("users=true", "Decoding", "users must be a whole number, got True"),
+    ("num_beams=x", "Decoding", "must be a whole number or None, got 'x'"),
+    ("request_time=3", "NextItem", "request_time='3' is unknown"),
+    ("ks=3", "NextItem", r"config.evals.x.ks must be cut-offs, .* got 3"),
+    ("ks=5,10", "NextItem", "config.evals.x.ks must be cut-offs"),
+    ("ks=[10,10]", "BeyondAccuracy", "config.evals.x.ks must be cut-offs"),
+  ],
+)
+def test_values_of_another_kind_are_refused(option, name, said):
+  with pytest.raises(ValueError, match=said):
+    _changed(option, name)
