@@ -42,7 +42,8 @@ class WorkdirLock:
     """Takes nothing yet.
 
     Args:
-      workdir: made where it is missing, and removed again if it stays empty.
+      workdir: made where it is missing, with the folders above it, and removed
+        again where they stay empty.
       stale_seconds: without a touch after which a lock counts as left behind.
       beat_seconds: between two touches.
     """
@@ -55,7 +56,7 @@ class WorkdirLock:
       "processes": _pid_namespace(),
       "token": uuid.uuid4().hex,
     }
-    self._made = False
+    self._made: list[pathlib.Path] = []
     self._ended = threading.Event()
     self._thread = threading.Thread(
       target=self._touch, daemon=True, name="workdir-lock"
@@ -67,7 +68,8 @@ class WorkdirLock:
     Raises:
       ValueError: somebody trains here (names who).
     """
-    self._made = not self._workdir.is_dir()
+    place = (self._workdir, *self._workdir.parents)
+    self._made = [folder for folder in place if not folder.exists()]
     self._workdir.mkdir(parents=True, exist_ok=True)
     while not (self._create() or self._take_over()):
       pass
@@ -79,8 +81,9 @@ class WorkdirLock:
     self._thread.join()
     if _read(self._path) == self._mine:
       self._path.unlink(missing_ok=True)
-    if self._made and not any(self._workdir.iterdir()):
-      self._workdir.rmdir()
+    with contextlib.suppress(OSError):  # The first that is not empty.
+      for folder in self._made:
+        folder.rmdir()
 
   def check(self) -> None:
     """Raises a ValueError where the lock is no longer this process's own."""
@@ -162,8 +165,10 @@ class WorkdirLock:
 
   def _touch(self) -> None:
     while not self._ended.wait(self._beat):
-      if _read(self._path) == self._mine:
-        os.utime(self._path)
+      # A file system may fail for a moment: the next touch makes up for it.
+      with contextlib.suppress(OSError):
+        if _read(self._path) == self._mine:
+          os.utime(self._path)
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:

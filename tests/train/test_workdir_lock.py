@@ -80,6 +80,27 @@ def test_it_is_touched_while_it_is_held(tmp_path):
       WorkdirLock(tmp_path).__enter__()
 
 
+def test_a_touch_that_fails_is_not_the_last(tmp_path, monkeypatch):
+  touch, failed = os.utime, []
+
+  def fail_once(path, *arguments):
+    if not failed:
+      failed.append(path)
+      raise OSError("Input/output error")
+    touch(path, *arguments)
+
+  with WorkdirLock(tmp_path, beat_seconds=0.01):
+    _age(tmp_path, 1000)
+    monkeypatch.setattr(os, "utime", fail_once)
+    for _ in range(500):
+      if time.time() - (tmp_path / "training.lock").stat().st_mtime < 100:
+        break
+      time.sleep(0.01)
+    assert failed
+    with pytest.raises(ValueError, match="is being trained by"):
+      WorkdirLock(tmp_path).__enter__()
+
+
 def test_one_that_was_taken_away_is_noticed(tmp_path):
   with WorkdirLock(tmp_path) as first:
     _age(tmp_path, 61)
@@ -115,7 +136,14 @@ def test_of_many_that_find_one_left_behind_one_gets_it(tmp_path):
     held.__exit__()
 
 
-def test_a_folder_that_stays_empty_goes_again(tmp_path):
-  with WorkdirLock(tmp_path / "new"):
-    assert (tmp_path / "new").is_dir()
-  assert not (tmp_path / "new").exists()
+def test_folders_that_stay_empty_go_again(tmp_path):
+  (tmp_path / "old").mkdir()
+  with WorkdirLock(tmp_path / "old" / "new" / "run"):
+    assert (tmp_path / "old" / "new" / "run").is_dir()
+  assert not list((tmp_path / "old").iterdir())
+  with WorkdirLock(tmp_path / "old" / "a" / "b"):
+    (tmp_path / "old" / "a" / "kept").touch()
+  assert [p.name for p in (tmp_path / "old" / "a").iterdir()] == ["kept"]
+  with WorkdirLock(tmp_path / "old"):
+    pass
+  assert (tmp_path / "old").is_dir()
