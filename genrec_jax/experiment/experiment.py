@@ -118,7 +118,7 @@ class Run:
     path = workdir / "config.json"
     if not path.is_file():
       raise ValueError(
-        f"{workdir} holds no run: config.json is missing. Train first: python"
+        f"{workdir} holds no run: config.json is missing. Train first:"
         f" genrec train --config=... --workdir={workdir}"
       )
     return cls._build(read_config(path), workdir, prepare_data=False)

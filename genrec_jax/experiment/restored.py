@@ -6,7 +6,8 @@
 
 A run that has not validated (train.eval_every_steps=0, or it is young) has no
 best: then the latest is taken, and stderr says so. Everything that measures or
-serves a run gets its parameters here.
+serves a run gets its parameters here, and only on the data that it was trained
+on.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,7 +35,7 @@ class Loaded:
     checkpoint: "best" or "latest", the one that was read.
     step: the training step that it holds.
     progress: the loop's bookkeeping in the LATEST checkpoint (seconds,
-      finished), whichever was read.
+      finished), whichever was read; the best's own where that is damaged.
   """
 
   params: Any
@@ -48,8 +49,8 @@ def load_params(run: Run, checkpoint: str = "best") -> Loaded:
 
   Raises:
     ValueError: no checkpoint at all, one of another architecture or whose
-      values are not finite, or item vectors or tokens of another version than
-      it was trained with.
+      values are not finite, or data, item vectors or tokens of another version
+      than it was trained with.
   """
   if checkpoint not in CHECKPOINTS:
     raise ValueError(
@@ -62,22 +63,33 @@ def load_params(run: Run, checkpoint: str = "best") -> Loaded:
   steps = {name: _latest_step(folder) for name, folder in folders.items()}
   if checkpoint == "best" and steps["best"] is None:
     if steps["latest"] is not None:
+      lost = _newest_progress(folders["latest"])["best_step"]
+      why = (
+        f"that of step {lost} is gone; genrec train, started again, measures"
+        " the latest and keeps it"
+        if lost
+        else "the run has not validated"
+      )
       print(
-        f"{folders['best']} holds no checkpoint (the run has not validated):"
-        f" taking the latest, of step {steps['latest']}",
+        f"{folders['best']} holds no checkpoint ({why}): taking the latest, of"
+        f" step {steps['latest']}",
         file=sys.stderr,
       )
     checkpoint = "latest"
   if steps[checkpoint] is None:
     raise ValueError(
-      f"there is no checkpoint in {folders[checkpoint]}. Train first: python"
+      f"there is no checkpoint in {folders[checkpoint]}. Train first:"
       f" genrec train --config=... --workdir={run.workdir}"
     )
-  progress = read_progress(run)
-  run.artifacts.check(progress.get("artifacts", {}))
   everywhere = sharding.local().replicated
   like = run.abstract_params()
   try:
+    if checkpoint == "best":
+      progress = read_progress(run)
+    else:
+      progress = _newest_progress(folders["latest"])
+    check_data(run, progress["fingerprint"], folders[checkpoint])
+    run.artifacts.check(progress.get("artifacts", {}))
     step, params = _of_newest(
       folders[checkpoint],
       lambda found, step: found.restore_params(like, everywhere, step),
@@ -86,7 +98,8 @@ def load_params(run: Run, checkpoint: str = "best") -> Loaded:
     fix = (
       "Start its genrec train again: it goes on from the newest whole one."
       if checkpoint == "latest"
-      else "Take --checkpoint=latest, or train again."
+      else "Take --checkpoint=latest, or start its genrec train again: it"
+      " measures the latest and keeps it as the best."
     )
     raise DamagedCheckpoint(f"{str(error).rstrip('.')}. {fix}") from error
   damaged = _not_finite(params)
@@ -105,10 +118,46 @@ def load_params(run: Run, checkpoint: str = "best") -> Loaded:
 def read_progress(run: Run) -> Mapping[str, Any]:
   """The bookkeeping of the newest of a run's checkpoints.
 
+  Where that is lost, the best one's own serves, and stderr says so.
+
   Raises:
     ValueError: the run has none.
   """
-  folder = pathlib.Path(run.workdir) / CHECKPOINTS["latest"]
+  latest, best = (
+    pathlib.Path(run.workdir) / CHECKPOINTS[name] for name in ("latest", "best")
+  )
+  try:
+    return _newest_progress(latest)
+  except ValueError as error:  # DamagedCheckpoint is one.
+    if _latest_step(best) is None:
+      raise
+    print(
+      f"{str(error).splitlines()[0]} What the best checkpoint says of the run"
+      " is taken.",
+      file=sys.stderr,
+    )
+    return _newest_progress(best)
+
+
+def check_data(run: Run, fingerprint: str, folder: pathlib.Path) -> None:
+  """Raises a ValueError where a checkpoint is of other data than the run's.
+
+  Args:
+    run: with the data that is there.
+    fingerprint: of the data that the checkpoint was trained on.
+    folder: where the checkpoint lies.
+  """
+  manifest = run.histories.manifest
+  if fingerprint != manifest.fingerprint:
+    raise ValueError(
+      f"the checkpoint in {folder} was trained on another data set than the one"
+      f" in {run.histories.directory} (fingerprints {fingerprint} and"
+      f" {manifest.fingerprint}). Use another --workdir, or bring the old data"
+      " back."
+    )
+
+
+def _newest_progress(folder: pathlib.Path) -> Mapping[str, Any]:
   return _of_newest(folder, lambda found, step: found.progress(step))[1]
 
 

@@ -21,7 +21,7 @@ from genrec_jax.data.pipeline.readers import Readers
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.pretrained import load_parts, open_old
 from genrec_jax.experiment.program import Program
-from genrec_jax.experiment.restored import load_params
+from genrec_jax.experiment.restored import check_data, load_params
 from genrec_jax.metrics.writer import Writer
 from genrec_jax.train.checkpoints import (
   Checkpoints,
@@ -77,10 +77,10 @@ def _start(
   batches: Readers,
 ):
   """The state and bookkeeping to go on from: restored, or fresh."""
-  manifest = run.histories.manifest
   if checkpoints.latest_step is None:
     progress = Progress(
-      fingerprint=manifest.fingerprint, artifacts=run.artifacts.versions
+      fingerprint=run.histories.manifest.fingerprint,
+      artifacts=run.artifacts.versions,
     )
     return program.init_state(load_parts(run, _initial_params(run))), progress
   restored = _newest_intact(program, checkpoints)
@@ -88,13 +88,7 @@ def _start(
     checkpoints.seal()
     best.seal()
   progress = Progress(**restored.progress)
-  if progress.fingerprint != manifest.fingerprint:
-    raise ValueError(
-      f"the checkpoint in {checkpoints.directory} was trained on another data"
-      f" set than the one in {run.histories.directory} (fingerprints"
-      f" {progress.fingerprint} and {manifest.fingerprint}). Use another"
-      " --workdir, or bring the old data back."
-    )
+  check_data(run, progress.fingerprint, checkpoints.directory)
   run.artifacts.check(progress.artifacts)
   if "readers" not in restored.data:
     raise ValueError(

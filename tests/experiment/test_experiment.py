@@ -148,7 +148,7 @@ def test_values_that_are_not_finite_are_never_served(finished, tmp_path):
 def test_a_damaged_best_says_what_may_be_taken_for_it(finished, tmp_path):
   workdir = shutil.copytree(finished, tmp_path / "run")
   for name, fix in (
-    ("best", r"is missing\. Take --checkpoint=latest, or train again\.$"),
+    ("best", r"is missing\. Take --checkpoint=latest, or start its .* best\.$"),
     ("latest", r"is missing\. Start its genrec train again: .*whole one\.$"),
   ):
     folder = workdir / CHECKPOINTS[name]

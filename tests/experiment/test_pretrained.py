@@ -141,10 +141,11 @@ def test_parts_of_a_run(tmp_path):
   program = old.program()
   with program.in_force():
     state = program.init_state()
+  progress = {"fingerprint": old.histories.manifest.fingerprint}
   with Checkpoints(tmp_path / "old" / "best") as best:
-    best.save(state, data={}, progress={}, config={})
+    best.save(state, data={}, progress=progress, config={})
   with Checkpoints(tmp_path / "old" / "checkpoints") as latest:
-    latest.save(state, data={}, progress={}, config={})
+    latest.save(state, data={}, progress=progress, config={})
   source = {"path": str(tmp_path / "old"), "prefix": "backbone"}
   new = _run(tmp_path / "new", 2, {"backbone": source})
   params, fresh = load_parts(new, None), new.init_params()
