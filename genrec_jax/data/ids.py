@@ -14,6 +14,7 @@ its own), so a log of N events costs 4 bytes an id and not its text.
 """
 
 from collections.abc import Mapping
+import re
 from typing import Any
 
 from jaxtyping import Int
@@ -22,6 +23,8 @@ import polars as pl
 
 # Above this a float64 no longer tells neighbouring whole numbers apart.
 _EXACT = 2**53
+# A whole number with the point of a float.
+_WHOLE = re.compile(r"(-?\d+)\.0*")
 
 # What a missing value looks like in text, in lower case.
 NULL_WORDS = ("nan", "null", "none", "n/a", "<na>")
@@ -64,8 +67,22 @@ def not_whole(name: str, types: Types) -> pl.Expr | None:
 
 def canonical(text: pl.Series) -> pl.Series:
   """Text of ids under the rule above; no id is null."""
-  text = text.str.replace(r"^(-?\d+)\.0*$", "${1}")
+  text = text.str.replace(f"^{_WHOLE.pattern}$", "${1}")
   return text.replace({"": None})
+
+
+def text_of(value: object) -> str:
+  """One id, of whatever type, as its text under the rule above; '' = no id."""
+  if value is None:
+    return ""
+  if isinstance(value, float | np.floating):
+    if np.isnan(value):
+      return ""
+    whole = abs(value) < _EXACT and value == int(value)
+    return str(int(value)) if whole else str(value)
+  text = str(value)
+  found = _WHOLE.fullmatch(text) if "." in text else None
+  return found[1] if found else text
 
 
 def is_null_word(text: pl.Expr) -> pl.Expr:

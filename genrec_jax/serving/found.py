@@ -45,7 +45,9 @@ class Shortage:
     left_B: Int[np.ndarray, "B"],
   ) -> "Shortage":
     """Of lists of so many items, which could have had so many."""
-    short_B = count_B < k
+    # Compared as int32, which holds what a catalogue has.
+    places = min(k, np.iinfo(np.int32).max)
+    short_B = count_B < places
     short, left = count_B[short_B], left_B[short_B]
     return cls(
       k=k,
@@ -54,7 +56,7 @@ class Shortage:
       short=len(short),
       fewest=int(count_B.min(initial=num_wanted)),
       hidden=bool((left < num_wanted).any()),
-      missed=bool((short < np.minimum(left, k)).any()),
+      missed=bool((short < np.minimum(left, places)).any()),
     )
 
   def __add__(self, other: "Shortage") -> "Shortage":

@@ -24,6 +24,7 @@ import numpy as np
 import polars as pl
 
 from genrec_jax.core.suggest import choices_hint, short
+from genrec_jax.data import ids
 from genrec_jax.data.action_text import UNTIMED, places, words
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.dataset.feedback import untimed_actions
@@ -54,7 +55,8 @@ class GivenHistory:
     """Of ids in any iterable, or of a Polars or pandas table.
 
     Raises:
-      ValueError: a text, or a table without item_id or with unknown columns.
+      ValueError: a text, a table without item_id or with unknown columns, or
+        ids that are none (data/ids.py).
     """
     if isinstance(history, cls):
       return history
@@ -62,13 +64,15 @@ class GivenHistory:
       raise ValueError(
         f"history={short(history)} must be a list of item ids, oldest first"
       )
-    if isinstance(history, pl.DataFrame) and not len(history):
-      return cls(pl.DataFrame({"item_id": []}, {"item_id": pl.String}))
     if isinstance(history, pl.Series) or not _is_table(history):
       if not isinstance(history, Iterable):
         raise ValueError(f"history={short(history)} must be a list of item ids")
-      ids = [str(item_id) for item_id in history]
-      return cls(pl.DataFrame({"item_id": ids}, {"item_id": pl.String}))
+      text = [ids.text_of(item_id) or None for item_id in history]
+      return cls(pl.DataFrame({"item_id": text}, {"item_id": pl.String}))
+    if isinstance(history, pl.LazyFrame):
+      history = frames.collected(history)
+    if not len(history):
+      return cls(pl.DataFrame({"item_id": []}, {"item_id": pl.String}))
     table = frames.as_polars(history)
     known = ("item_id", *_FIELDS, *_TOLD_BESIDE)
     for name in table.columns:
@@ -82,12 +86,23 @@ class GivenHistory:
         f" {', '.join(table.columns)}."
       )
     table = table.select(n for n in table.columns if n not in _TOLD_BESIDE)
-    return cls(table.with_columns(pl.col("item_id").cast(pl.String)))
+    wrong = ids.not_whole("item_id", table.schema)
+    if wrong is not None and table.select(wrong.any()).item():
+      raise ValueError(
+        "the item_id of a history has numbers that are not whole."
+      )
+    text = ids.interned("item_id", table.schema).cast(pl.String)
+    text = ids.canonical(table.select(text)["item_id"])
+    return cls(table.with_columns(item_id=text))
 
   @classmethod
   def read(cls, path: str | os.PathLike) -> "GivenHistory":
-    """Of a file: CSV, TSV, Parquet or JSON lines with such columns."""
-    return cls.of(open_table(path, ["item_id"]).rows.collect())
+    """Of a file: CSV, TSV, Parquet or JSON lines with such columns.
+
+    Raises:
+      ValueError: as `of`, or a file that is missing or damaged.
+    """
+    return cls.of(open_table(path, ["item_id"]).collect())
 
   def known(self, catalog: Catalog, strict: bool) -> "GivenHistory":
     """The events of items that the catalogue has; of others it is warned.
@@ -95,22 +110,23 @@ class GivenHistory:
     Raises:
       ValueError: an unknown item, with `strict`.
     """
-    ids = self.events["item_id"].to_list()
-    unknown = [i for i in ids if not len(catalog.known([i]))]
+    item_ids = self.events["item_id"].to_list()
+    is_known = [len(catalog.known([i])) > 0 for i in item_ids]
+    unknown = [
+      i for i, known in zip(item_ids, is_known, strict=True) if not known
+    ]
     if not unknown:
       return self
     if strict:
       catalog.index_of(unknown[0])
     shown = ", ".join(map(short, unknown[:3]))
     warnings.warn(
-      f"{len(unknown)} of {len(ids)} items of a history are not in the"
+      f"{len(unknown)} of {len(item_ids)} items of a history are not in the"
       f" catalogue and are skipped: {shown}"
       + (", ..." if len(unknown) > 3 else ""),
       stacklevel=6,
     )
-    return GivenHistory(
-      self.events.filter(~pl.col("item_id").is_in(sorted(set(unknown))))
-    )
+    return GivenHistory(self.events.filter(pl.Series(is_known)))
 
   def record(
     self,

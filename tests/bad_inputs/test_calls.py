@@ -52,6 +52,15 @@ _RECOMMEND = [
     {"history": pl.DataFrame({"item_id": ["i1"], "action": ["buy"]})},
     "action",
   ),
+  (
+    {"history": pl.DataFrame({"item_id": [["i1"]]})},
+    "'item_id' has the type List",
+  ),
+  ({"history": pl.DataFrame({"item_id": [1.5]})}, "numbers that are not whole"),
+  (
+    {"history": pl.DataFrame({"item_id": [None]}), "strict": True},
+    "no item 'None' among 9 items",
+  ),
   ({"histories": []}, "histories is empty"),
   ({"histories": "i1"}, "histories='i1' must be a list of histories"),
   ({"histories": 7}, "histories=7 must be a list of histories"),

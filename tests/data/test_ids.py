@@ -61,3 +61,18 @@ def test_floats_that_are_not_whole_are_marked():
   frame = pl.DataFrame({"id": [1.0, 1.5, None, float("nan"), 2.0**60]})
   wrong = frame.select(ids.not_whole("id", frame.schema).fill_null(False))
   assert wrong.to_series().to_list() == [False, True, False, False, True]
+
+
+@pytest.mark.parametrize(
+  "value",
+  ["1", "1.0", "1.", "-2.00", "007", "7.5", "1e3", " 1.0", "a.0", "1.0\n", "x"]
+  + [1, -3, 2**63 - 1, 1.0, -0.0, 2.0**52],
+)
+def test_one_id_is_what_a_log_makes_of_it(value):
+  assert ids.text_of(value) == _codes([value])[0]
+
+
+def test_one_id_may_be_of_numpy_and_may_be_none():
+  assert ids.text_of(np.float32(7)) == ids.text_of(np.int16(7)) == "7"
+  assert ids.text_of(None) == ids.text_of(float("nan")) == ""
+  assert ids.text_of(7.5) == "7.5" and ids.text_of(float("inf")) == "inf"

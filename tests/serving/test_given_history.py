@@ -182,3 +182,17 @@ def test_numbers_are_actions_where_a_value_is_the_task(histories):
   )
   np.testing.assert_array_equal(record["value"], np.float32([4.5, np.nan]))
   assert not record["action"].any()
+
+
+@pytest.mark.parametrize(
+  ("content", "said"),
+  [
+    (b"item_id,action\na,view,more\n", "line 2 of .*h.csv has"),
+    ("item_id\nb\u00fccher\n".encode("latin-1"), "UTF-8"),
+  ],
+)
+def test_damaged_files_are_explained(tmp_path, content, said):
+  path = tmp_path / "h.csv"
+  path.write_bytes(content)
+  with pytest.raises(ValueError, match=said):
+    GivenHistory.read(path)

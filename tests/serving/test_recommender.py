@@ -8,6 +8,7 @@ the last one, so every answer can be read off.
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -31,11 +32,14 @@ _V = 9
 class _Log:
   """Users u0..u5; user u looks at items u+1 ... u+4, 100 s apart.
 
-  With actions, the time of a user's first event is not known.
+  With actions, the time of a user's first event is not known; with numbers,
+  ids are 0.0 ... 5.0 and 1.0 ... 9.0.
   """
 
-  def __init__(self, timed: bool = True, actions: bool = False):
-    self.timed, self.actions = timed, actions
+  def __init__(
+    self, timed: bool = True, actions: bool = False, numbers: bool = False
+  ):
+    self.timed, self.actions, self.numbers = timed, actions, numbers
 
   def read(self) -> RawLog:
     rows = [
@@ -59,6 +63,11 @@ class _Log:
     if self.actions:
       actions = ["untimed", "view", "view", "view"] * 6
       events = events.with_columns(action=pl.Series(actions))
+    if self.numbers:
+      number = pl.col("item").str.strip_prefix("film").cast(pl.Float64)
+      user = pl.col("user").str.strip_prefix("u").cast(pl.Float64)
+      events = events.with_columns(item=number, user=user)
+      items = items.with_columns(item=number)
     return RawLog(events=events, items=items)
 
 
@@ -216,6 +225,55 @@ def test_what_is_unknown_is_skipped_and_said(made):
     answer = model.recommend(history=["film1", "film77"], k=2)
   assert set(answer["source"]) == {"model"}
   assert len(seen[-1].history[0]["item"]) == 1
+
+
+@pytest.mark.parametrize(
+  "empty",
+  [
+    pl.DataFrame({"item_id": []}),
+    pl.LazyFrame({"item_id": []}),
+    pd.DataFrame({"item_id": []}),
+  ],
+)
+def test_an_empty_table_is_an_empty_history(made, empty):
+  expected = made[0].recommend(history=[], k=3)
+  assert made[0].recommend(history=empty, k=3).equals(expected)
+
+
+@pytest.mark.parametrize("nothing", [None, "", float("nan")])
+def test_no_id_is_skipped_in_a_list_and_in_a_table(made, nothing):
+  expected = made[0].recommend(history=["film1"], k=2)
+  listed = ["film1", nothing]
+  frame = pl.DataFrame({"item_id": ["film1", nothing or None]}, strict=False)
+  for given in (listed, frame):
+    with pytest.warns(UserWarning, match="1 of 2 items .* are skipped"):
+      answer = made[0].recommend(history=given, k=2)
+    assert answer.equals(expected)
+
+
+def test_a_number_larger_than_any_asks_for_all(made):
+  with pytest.warns(UserWarning, match="the catalogue has 9 items"):
+    answer = made[0].recommend(history=["film1"], k=10**30)
+  assert len(answer) == _V - 1
+
+
+def test_ids_written_as_floats_are_whole_numbers(tmp_path):
+  model, _ = _recommender(tmp_path / "data", numbers=True)
+  plain = model.recommend(history=["1", "2"], k=3, allow=["4", "5", "6"])
+  for one, two, allowed in (
+    (1, 2, [4, 5, 6]),
+    (1.0, 2.0, [4.0, 5.0, 6.0]),
+    ("1.0", "2.", np.float32([4, 5, 6])),
+    (np.float64(1), np.int64(2), pl.Series([4.0, 5.0, 6.0])),
+  ):
+    answer = model.recommend(history=[one, two], k=3, allow=allowed)
+    assert answer.equals(plain), one
+    table = pl.DataFrame({"item_id": [one, two]}, strict=False)
+    assert model.recommend(history=table, k=3, allow=allowed).equals(plain)
+    assert model.similar_items(one).equals(model.similar_items("1"))
+  left = model.recommend(user=5.0, k=9, deny=[7.0])
+  assert left.equals(model.recommend(user="5", k=9, deny=["7"]))
+  assert "7" not in left["item_id"].to_list()
 
 
 def test_who_is_unknown_gets_what_is_popular(made):

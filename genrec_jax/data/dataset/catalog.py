@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from genrec_jax.core.suggest import short
-from genrec_jax.data import schema
+from genrec_jax.data import ids, schema
 
 
 class Catalog:
@@ -58,7 +58,7 @@ class Catalog:
     return {name: i for i, name in enumerate(self.ids) if i}
 
   def index_of(self, item_id: object) -> int:
-    """Item index of an id (its text counts: 1 and '1' are one id).
+    """Item index of an id (data/ids.py: 1, 1.0 and '1' are one).
 
     Raises:
       ValueError: unknown id; names close ones.
@@ -67,7 +67,7 @@ class Catalog:
 
   def known(self, item_ids: Iterable[object]) -> Int[np.ndarray, "n"]:
     """Item indices of those ids that the catalogue has, in their order."""
-    found = (self._index.get(str(name)) for name in item_ids)
+    found = (self._index.get(ids.text_of(name)) for name in item_ids)
     return np.array([i for i in found if i is not None], np.int64)
 
 
@@ -126,10 +126,10 @@ def _read(
 
 
 def _lookup(index: dict[str, int], wanted: object, kind: str) -> int:
-  text = str(wanted)
-  found = index.get(text)
+  found = index.get(ids.text_of(wanted))
   if found is not None:
     return found
+  text = str(wanted)
   close = difflib.get_close_matches(text, _near(text, index), n=3)
   hint = f" Close: {', '.join(map(short, close))}." if close else ""
   example = next(iter(index), None)

@@ -143,13 +143,7 @@ def as_polars(frame: Any) -> pl.DataFrame:
       of objects that are no values of one type.
   """
   if isinstance(frame, pl.LazyFrame):
-    try:
-      table = frame.collect()
-    except (pl.exceptions.PolarsError, OSError) as e:
-      raise ValueError(
-        f"the LazyFrame cannot be collected ({type(e).__name__}); call its"
-        " collect() to see why."
-      ) from None
+    table = collected(frame)
   elif isinstance(frame, pl.DataFrame):
     table = frame
   elif (type(frame).__module__.partition(".")[0], type(frame).__name__) == (
@@ -176,6 +170,21 @@ def as_polars(frame: Any) -> pl.DataFrame:
     for name, dtype in table.schema.items()
     if isinstance(dtype, pl.Datetime) and dtype.time_zone
   )
+
+
+def collected(frame: pl.LazyFrame) -> pl.DataFrame:
+  """The rows of a LazyFrame.
+
+  Raises:
+    ValueError: it cannot be collected.
+  """
+  try:
+    return frame.collect()
+  except (pl.exceptions.PolarsError, OSError) as e:
+    raise ValueError(
+      f"the LazyFrame cannot be collected ({type(e).__name__}); call its"
+      " collect() to see why."
+    ) from None
 
 
 def _of_pandas(frame: Any) -> pl.DataFrame:
