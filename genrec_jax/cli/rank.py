@@ -83,7 +83,7 @@ def answer(ranker: Ranker) -> pl.DataFrame:
     return table if _K.value is None else table.head(_K.value)
   k = _K.value
   if k is None and not _OUTPUT.value:
-    k = _PRINTED
+    k = min(_PRINTED, len(candidates)) or None
   return ranker.rank(
     candidates, _WHOM.user, policy=_POLICY.value, k=k, **options
   )

@@ -14,6 +14,8 @@ _MOST_CHARACTERS = 60
 def choices_hint(wrong: object, choices: Iterable[str]) -> str:
   """Returns " Did you mean 'x'? Choices: x, y.", a space first."""
   choices = sorted(map(str, choices))
+  if not choices:
+    return " There is none."
   close = difflib.get_close_matches(str(wrong)[:1000], choices, n=1)
   hint = f" Did you mean {short(close[0])}?" if close else ""
   shown = ", ".join(map(_cut, choices[:_MOST_CHOICES]))

@@ -29,6 +29,13 @@ def switch(name: str, value: Any) -> bool | None:
   return value
 
 
+def truth(name: str, value: Any) -> bool:
+  """True or False."""
+  if not isinstance(value, bool):
+    raise ValueError(f"{name}={short(value)} must be True or False")
+  return value
+
+
 def several(name: str, value: Any, what: str) -> list[Any]:
   """What can be iterated over, and is no text, no mapping and no table."""
   try:

@@ -26,7 +26,7 @@ def load(
   checkpoint: str = "best",
   ranker: Any = None,
   num_candidates: Any = 100,
-  weights: str = "",
+  weights: Any = "",
 ) -> Recommender:
   """Returns the recommender of a trained workdir.
 
@@ -60,7 +60,10 @@ def load(
   loaded = load_params(run, checkpoint)
   model = Recommender.of_run(run, loaded.params, retriever)
   model.trained = Trained(run, loaded)
-  model.filter_history = _hides_history(run)
+  measured = _next_item(run)
+  model.filter_history = measured.filter_history
+  last = measured.request_time == "last"
+  model.asked_at_last_event = last and run.system.uses_time
   if ranker is None:
     return model
   second = load_ranker(
@@ -69,10 +72,10 @@ def load(
   return model.ranked_by(second, num_candidates, weights)
 
 
-def _hides_history(run: Run) -> bool:
-  """What the run's evaluation of next items does."""
+def _next_item(run: Run) -> NextItem:
+  """How the run's evaluation of next items asks."""
   found = [e for e in run.evals.values() if isinstance(e, NextItem)]
-  return found[0].filter_history if found else True
+  return found[0] if found else NextItem()
 
 
 def _ranks(run: Run) -> bool:

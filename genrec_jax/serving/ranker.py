@@ -19,12 +19,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 import functools
 from typing import Any
+import warnings
 
 from jaxtyping import Float, Int
 import numpy as np
 import polars as pl
 
-from genrec_jax.core.suggest import choices_hint
+from genrec_jax.core.suggest import choices_hint, short
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.schema import Record
@@ -76,11 +77,11 @@ class Ranker:
     user: object = None,
     *,
     history: object = None,
-    weights: str | Mapping[str, int | float] = "",
-    policy: str | Policy = "greedy",
+    weights: Any = "",
+    policy: Any = "greedy",
     k: Any = None,
     request_time: Any = None,
-    strict: bool = False,
+    strict: Any = False,
   ) -> pl.DataFrame:
     """Returns item_id, title, value and a probability per task, best first.
 
@@ -91,11 +92,12 @@ class Ranker:
       history: in place of the user's events: ids of items, oldest first, or a
         table with item_id and, where known, action, value and time, as
         `history` returns it. Unknown items are skipped, with a warning.
-      weights: of the value, such as "click=1,like=10" (ranking/utility.py);
-        empty = config.value.
-      policy: how the list is made (ranking/slates.py); its value and
-        probabilities are those that an item was placed by.
-      k: places of the list; None = all candidates.
+      weights: of the value, such as "click=1,like=10" or a mapping of tasks
+        (ranking/utility.py); empty = config.value.
+      policy: how the list is made, as text or an object (ranking/slates.py);
+        its value and probabilities are those that an item was placed by.
+      k: places of the list; None = all candidates. Of more than there are it
+        is warned.
       request_time: unix seconds at which is asked; default: the time of the
         last event of the history (of anybody's, where that has no times) and
         the data set's median gap between events.
@@ -106,9 +108,14 @@ class Ranker:
         no candidates or one twice, or a request before the user's last event.
     """
     value = self.value_of(weights)
-    policy = policy_of(policy) if isinstance(policy, str) else policy
+    policy = _policy(policy)
     index_N = self._indices(candidates)
     k = len(index_N) if k is None else arguments.whole("k", k, least=1)
+    if k > len(index_N) > 0:
+      warnings.warn(
+        f"{len(index_N):,} of k={k:,} items: there are no more candidates.",
+        stacklevel=2,
+      )
     record, time = self._asked(user, history, request_time, strict)
 
     def after(placed, assumed, seconds):
@@ -143,9 +150,9 @@ class Ranker:
     changes: str | Sequence[Change],
     *,
     history: object = None,
-    weights: str | Mapping[str, int | float] = "",
+    weights: Any = "",
     request_time: Any = None,
-    strict: bool = False,
+    strict: Any = False,
   ) -> pl.DataFrame:
     """Scores behind the history and behind a changed one, best first.
 
@@ -251,8 +258,17 @@ class Ranker:
     vocabulary = self.histories.manifest.actions
     return Actions(vocabulary, self.scorer.layout.feedback)
 
-  def value_of(self, weights: str | Mapping[str, int | float]) -> ValueFunction:
-    """By these weights; the ranker's own where there are none."""
+  def value_of(self, weights: Any) -> ValueFunction:
+    """By these weights; the ranker's own where there are none.
+
+    Raises:
+      ValueError: they are neither text nor a mapping of tasks.
+    """
+    if weights is not None and not isinstance(weights, str | Mapping):
+      raise ValueError(
+        f"weights={short(weights)} must be text such as 'click=1,like=10', or"
+        " map tasks to numbers"
+      )
     return ValueFunction.of(self.tasks, weights) if weights else self.value
 
   def record(
@@ -301,9 +317,10 @@ class Ranker:
     user: object,
     history: object,
     request_time: Any,
-    strict: bool = False,
+    strict: Any = False,
   ) -> tuple[Record, int]:
     """Whose request it is, and seconds since the epoch at which."""
+    arguments.truth("strict", strict)
     if request_time is not None:
       request_time = arguments.whole("request_time", request_time)
     epoch = self.histories.manifest.epoch_seconds or 0
@@ -319,3 +336,14 @@ class Ranker:
     )
     requests = self._asking.requests([record], request_time)
     return record, int(requests.query_time[0])
+
+
+def _policy(policy: Any) -> Policy:
+  if isinstance(policy, str):
+    return policy_of(policy)
+  if not isinstance(policy, Policy):
+    raise ValueError(
+      f"policy={short(policy)} must be the name of one, such as 'greedy', or a"
+      " policy"
+    )
+  return policy

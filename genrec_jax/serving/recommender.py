@@ -32,6 +32,7 @@ from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.requests import Requests, iter_requests
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.schema import Record
+from genrec_jax.evaluation.full_ranking import asked_at_last_event
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.serving import arguments
 from genrec_jax.serving.answering import Answering
@@ -53,6 +54,8 @@ class Recommender:
       behind a second stage.
     filter_history: whether items of the history are left out, where a call
       does not say: as the run's evaluation has it.
+    asked_at_last_event: whether what is asked as of an evaluation is asked a
+      median gap after the last event: as the run's evaluation has it.
   """
 
   def __init__(
@@ -79,6 +82,7 @@ class Recommender:
     self.batch_size = batch_size
     self.trained: Trained | None = None
     self.filter_history = True
+    self.asked_at_last_event = False
     self._asking = Asking(histories, self.catalog, self.users)
     popular = MostPopular(self.catalog.count).search
     self._answering = Answering(search, popular, self.catalog, self.users)
@@ -99,7 +103,7 @@ class Recommender:
     return cls(search, vectors, run.histories, batch_size=search.batch_size)
 
   def ranked_by(
-    self, ranker: Ranker, num_candidates: int = 100, weights: str = ""
+    self, ranker: Ranker, num_candidates: int = 100, weights: Any = ""
   ) -> "Recommender":
     """The same, with a second stage that orders what this one finds.
 
@@ -115,6 +119,7 @@ class Recommender:
       stages[0], self._item_vectors, self.histories, batch_size=self.batch_size
     )
     both.filter_history = self.filter_history
+    both.asked_at_last_event = self.asked_at_last_event
     both._answering = dataclasses.replace(both._answering, popular=stages[1])
     both._asking = dataclasses.replace(
       both._asking, values_as_actions=ranker.takes_values, at_the_end=True
@@ -133,7 +138,7 @@ class Recommender:
     where: Any = None,
     filter_history: Any = None,
     request_time: Any = None,
-    strict: bool = False,
+    strict: Any = False,
   ) -> pl.DataFrame:
     """Returns item_id, title, score and source of the k best, best first.
 
@@ -171,6 +176,7 @@ class Recommender:
     if one == (user is None and history is None):
       raise ValueError("give user, history or both, or histories alone")
     k, asked = self._at_most(k), k
+    arguments.truth("strict", strict)
     wanted = self._wanted(allow, deny, where)
     if request_time is not None:
       request_time = arguments.whole("request_time", request_time)
@@ -199,10 +205,11 @@ class Recommender:
     user: object = None,
     history: object = None,
     *,
-    strict: bool = False,
+    strict: Any = False,
   ) -> pl.DataFrame:
     """Returns item_id, title and, where there are times, the time of a user's
     events (UTC; null = not known). Arguments as in `recommend`."""
+    arguments.truth("strict", strict)
     record = self._asking.record(user, history, strict=strict)
     columns = {
       "item_id": [self.catalog.ids[i] for i in record["item"]],
@@ -215,12 +222,20 @@ class Recommender:
     return pl.DataFrame(columns)
 
   def similar_items(self, item_id: object, k: Any = 10) -> pl.DataFrame:
-    """Returns item_id, title, score of the k items of highest cosine."""
+    """Returns item_id, title, score of the k items of highest cosine.
+
+    Where there are fewer others, it is warned.
+    """
     if self._item_vectors is None:
       raise ValueError("this model generates items and has no item vectors")
-    found = self._neighbours.of(
-      self.catalog.index_of(item_id), self._at_most(k)
-    )
+    item, num_items = self.catalog.index_of(item_id), self.catalog.num_items
+    found = self._neighbours.of(item, self._at_most(k))
+    if k >= num_items:
+      warnings.warn(
+        f"{num_items - 1:,} of k={k:,} items: the catalogue has {num_items:,}"
+        " items, the one asked about among them.",
+        stacklevel=2,
+      )
     return found.one(self.catalog).drop("source")
 
   def recommend_all(
@@ -249,38 +264,53 @@ class Recommender:
     """
     k, places = self._at_most(k), k
     wanted = self._wanted(allow, deny, where)
-    left = self._left(wanted)
-    shortage = Shortage(places, left)
+    shortage = Shortage(places, self._left(wanted))
     arguments.switch("filter_history", filter_history)
     if as_of not in (None, "validation", "test"):
       raise ValueError(
         f"as_of={short(as_of)} must be 'validation', 'test' or None"
       )
-    if as_of is None:
-      everyone = Everyone(
+    asked = (k, filter_history, wanted)
+    lists = (
+      self._of_all(*asked) if as_of is None else self._as_of(as_of, *asked)
+    )
+    return self._tables(lists, shortage, titles, withheld=as_of is not None)
+
+  def _of_all(self, *asked: Any) -> Iterator[tuple[Requests, Found]]:
+    """What everyone is asked now, and is told."""
+    return iter(
+      Everyone(
         self.histories,
         self._asking.requests,
-        lambda requests: self._found(requests, k, filter_history, wanted),
+        lambda requests: self._found(requests, *asked),
         self.batch_size,
       )
-      for requests, found in ahead(iter(everyone)):
-        shortage += found.shortage(places, left)
-        yield self._answering.of_users(requests, found, titles)[0]
-      self._say_why(shortage)
-      return
-    asked = iter_requests(self.histories, as_of, self.batch_size)
-    lists = (
-      (requests, self._found(requests, k, filter_history, wanted, always=True))
-      for requests in asked
     )
+
+  def _as_of(self, part: str, *asked: Any) -> Iterator[tuple[Requests, Found]]:
+    """What an evaluation of a part asks, and is told."""
+    gap = self.histories.manifest.median_gap_seconds or 0
+    for requests in iter_requests(self.histories, part, self.batch_size):
+      if self.asked_at_last_event:
+        requests = asked_at_last_event(requests, gap)
+      yield requests, self._found(requests, *asked, always=True)
+
+  def _tables(
+    self,
+    lists: Iterator[tuple[Requests, Found]],
+    shortage: Shortage,
+    titles: bool,
+    withheld: bool,
+  ) -> Iterator[pl.DataFrame]:
     for requests, found in ahead(lists):
-      shortage += found.shortage(places, left)
+      shortage += found.shortage(shortage.k, shortage.num_wanted)
       table, row = self._answering.of_users(requests, found, titles)
-      withheld = self.catalog.id_column.gather(requests.target[row])
-      yield table.with_columns(
-        event=pl.Series(requests.event[row]),
-        withheld_item_id=withheld,
-      )
+      if withheld:
+        target = self.catalog.id_column.gather(requests.target[row])
+        table = table.with_columns(
+          event=pl.Series(requests.event[row]), withheld_item_id=target
+        )
+      yield table
     self._say_why(shortage)
 
   def evaluate(self) -> pl.DataFrame:

@@ -56,7 +56,7 @@ class TwoStage:
     histories: Histories,
     ranker: Ranker,
     num_candidates: int = 100,
-    weights: str = "",
+    weights: Any = "",
   ) -> "TwoStage":
     """Puts a ranker behind the search of a model of these histories.
 

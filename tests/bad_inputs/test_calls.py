@@ -109,6 +109,8 @@ _RECOMMEND = [
   ),
   ({"user": "u1", "filter_history": "no"}, "='no' must be True, False or None"),
   ({"user": "u1", "filter_history": 1}, "=1 must be True, False or None"),
+  ({"user": "u1", "strict": "yes"}, "strict='yes' must be True or False"),
+  ({"user": "u1", "strict": None}, "strict=None must be True or False"),
   ({"user": "u1", "request_time": "now"}, "='now' must be a whole number"),
   ({"user": "u1", "request_time": 1.5}, "=1.5 must be a whole number"),
   ({"user": "u1", "request_time": 5}, "s before the last event"),
@@ -128,6 +130,7 @@ _SIMILAR = [
 
 _ALL = [
   ({"k": 0}, "k=0 must be at least 1"),
+  ({"k": -1}, "k=-1 must be at least 1"),
   ({"k": "all"}, "k='all' must be a whole number"),
   ({"as_of": "tomorrow"}, "as_of='tomorrow' must be 'validation', 'test'"),
   ({"as_of": 3}, "as_of=3 must be 'validation', 'test'"),
@@ -177,7 +180,14 @@ def test_similar_items(model, given, words):
 
 @pytest.mark.parametrize(("given", "words"), _ALL)
 def test_recommend_all(model, given, words):
-  refused(words, lambda: list(model.recommend_all(**given)))
+  # At the call, before anything is asked of what it returns.
+  refused(words, model.recommend_all, **given)
+
+
+def test_more_neighbours_than_there_are(model):
+  with pytest.warns(UserWarning, match="8 of k=9 items: the catalogue has 9"):
+    assert len(model.similar_items("i1", 9)) == 8
+  assert len(model.similar_items("i1", 8)) == 8
 
 
 @pytest.mark.parametrize(
@@ -193,6 +203,7 @@ def test_ids_are_given_in_whatever_can_be_iterated_over(model, made):
 def test_the_rest(model, tmp_path):
   refused("give a user, a history", model.history)
   refused("no user 'x'", model.history, "x", strict=True)
+  refused("strict=1 must be", model.history, "u1", strict=1)
   refused("no item 'x'", model.history, history=["x"], strict=True)
   refused("evaluate needs the run", model.evaluate)
   refused("save needs the run", model.save, tmp_path / "copy")

@@ -30,3 +30,4 @@ def test_a_hint_names_the_nearest_and_all():
     " Did you mean 'steps'? Choices: log, steps."
   )
   assert choices_hint("q", ["steps"]) == " Choices: steps."
+  assert choices_hint("q", []) == " There is none."

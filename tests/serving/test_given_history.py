@@ -196,3 +196,27 @@ def test_damaged_files_are_explained(tmp_path, content, said):
   path.write_bytes(content)
   with pytest.raises(ValueError, match=said):
     GivenHistory.read(path)
+
+
+@pytest.mark.parametrize(
+  ("options", "said"),
+  [
+    ({"weights": [1, 2]}, r"weights=\[1, 2\] must be text such as"),
+    ({"weights": 3}, "weights=3 must be text such as"),
+    ({"policy": None}, "policy=None must be the name of one"),
+    ({"policy": 7}, "policy=7 must be the name of one"),
+    ({"strict": "yes"}, "strict='yes' must be True or False"),
+  ],
+)
+def test_options_of_another_kind_are_refused(make_ranker, options, said):
+  ranker = make_ranker()
+  with pytest.raises(ValueError, match=said):
+    ranker.rank(ranker.catalog.ids[1:3], **options)
+
+
+def test_more_places_than_candidates(make_ranker):
+  ranker = make_ranker()
+  ids = ranker.catalog.ids[1:3]
+  for k in (3, 10**30):
+    with pytest.warns(UserWarning, match=f"2 of k={k:,} items: there are no m"):
+      assert ranker.rank(ids, k=k).equals(ranker.rank(ids, k=2))

@@ -426,3 +426,17 @@ def test_similar_items_leave_out_the_item(made):
   assert len(found) == 3
   assert "film4" not in found["item_id"].to_list()
   assert found["score"].max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_as_of_an_evaluation_asks_when_that_asks(made, monkeypatch, last):
+  model, seen = made
+  manifest = dataclasses.replace(model.histories.manifest, median_gap_seconds=7)
+  monkeypatch.setattr(model.histories, "manifest", manifest)
+  monkeypatch.setattr(model, "asked_at_last_event", last)
+  first = len(seen)
+  list(model.recommend_all(2, as_of="test"))
+  for requests in seen[first:]:
+    behind = [record["time"][-1] for record in requests.history]
+    later = requests.query_time - behind
+    assert set(later) == {7 if last else 100}

@@ -161,14 +161,14 @@ def ranked_for(ranker: Ranker, user: str | None = None) -> RankedFor:
   if group is not None:
     policies[f"At most one of a {group.removesuffix('_id')}"] = Diverse(group)
   policies["Each behind those above it"] = Sequential()
-  lists = {}
+  lists, places = {}, min(_PLACES, len(candidates))
   for name, policy in policies.items():
-    table = ranker.rank(candidates, user, policy=policy, k=_PLACES)
+    table = ranker.rank(candidates, user, policy=policy, k=places)
     lists[name] = [
       Suggestion(_title(r), _group(ranker, r, group), r["value"])
       for r in table.iter_rows(named=True)
     ]
-  best = ranker.rank(candidates, user, k=_ROWS)
+  best = ranker.rank(candidates, user, k=min(_ROWS, len(candidates)))
   weights = zip(ranker.tasks, ranker.value.weights, strict=True)
   return RankedFor(
     user_id=user,
