@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from genrec_jax.core.types import Batch, Outputs
 
@@ -186,3 +186,11 @@ class ConstantModel(Protocol):
   """
 
   constants: tuple[str, ...]
+
+
+@runtime_checkable
+class SeenModel(Protocol):
+  """A model that knows which items training may know of."""
+
+  def seen(self) -> Bool[Array, "R"]:
+    """Which rows are items with an event in the training part."""

@@ -12,7 +12,7 @@ told apart by segment ids 1, 2, ...; segment 0 is padding.
 
 from collections.abc import Callable, Mapping
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -93,6 +93,18 @@ class Outputs:
   assign: Any = None
 
 
+class ItemData(NamedTuple):
+  """What is known of a catalogue's items, by item id; row 0 is padding.
+
+  Attributes:
+    content: float32 (V + 1, W), what an item is.
+    count: (V + 1,), its events in the training part.
+  """
+
+  content: Any
+  count: Any
+
+
 @dataclasses.dataclass(frozen=True)
 class Items:
   """The item side of a system, bound to parameters for one step.
@@ -103,11 +115,14 @@ class Items:
       table (V + 1, D) with the padding row first.
     rows_only: no loss may read the whole table: devices share its rows, or
       its gradient is taken by row.
+    seen: gives which rows are items with an event in the training part; None
+      where the system does not know.
   """
 
   num_items: int
   vectors: Callable[[Any], Float[Array, "... D"]]
   rows_only: bool = False
+  seen: Callable[[], Bool[Array, "R"]] | None = None
 
   def table(self) -> Float[Array, "rows D"]:
     """The whole table (V + 1, D); row 0 is padding.

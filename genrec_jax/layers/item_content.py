@@ -2,9 +2,10 @@
 """Vectors of items from what they are: encoded within the step.
 
     content (V + 1, W)            what is known of an item, by item id
+    count (V + 1,)                its events in the training part
     v(i) = encoder(content[i])    float32, trained with all that reads it
 
-The content is data that lies with the parameters (core/model_seams.py:
+Both tables are data that lie with the parameters (core/model_seams.py:
 ConstantModel): set from the run's artifacts before training, held still, kept
 in checkpoints, split over a mesh by rows like any table. There is no table of
 item vectors: an item that nobody has seen has one as soon as it has a row.
@@ -21,9 +22,10 @@ from typing import Any, Protocol, runtime_checkable
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
+from genrec_jax.core.types import ItemData
 from genrec_jax.layers.embeddings import count_rows
 from genrec_jax.layers.mlp import Mlp
 from genrec_jax.ops.blocks import count_blocks, join, split
@@ -93,11 +95,13 @@ class BatchItems:
   Attributes:
     ids_U: ascending; 0 first, and to fill up.
     vectors_UD: of each; that of id 0 means nothing.
+    share_U: of all training events, those of each.
     places: of every item of the batch, where it stands among them.
   """
 
   ids_U: Any
   vectors_UD: Any
+  share_U: Any
   places: Any
 
 
@@ -119,6 +123,9 @@ class ItemContent(nn.Module):
   num_distinct: int | None = None
   row_multiple: int = 1
 
+  constants = ("content", "count")
+  logical_axes = {"content": ("rows", None), "count": (None,)}
+
   def setup(self):
     rows = count_rows(self.num_items, self.row_multiple)
     self.content = self.param(
@@ -126,6 +133,9 @@ class ItemContent(nn.Module):
       nn.initializers.zeros,
       (rows, self.encoder.content_width),
       jnp.float32,
+    )
+    self.count = self.param(
+      "count", nn.initializers.zeros, (rows,), jnp.float32
     )
 
   def __call__(
@@ -135,7 +145,9 @@ class ItemContent(nn.Module):
     ids_U, places = distinct_ids(ids, self.num_distinct)
     vectors_UD = self.vectors(ids_U, deterministic=deterministic)
     found = vectors_UD.at[places].get(mode="fill", fill_value=jnp.nan)
-    return found, BatchItems(ids_U, vectors_UD, places)
+    total = jnp.maximum(jnp.sum(self.count), 1)
+    share_U = jax.lax.stop_gradient(self.count[ids_U] / total)
+    return found, BatchItems(ids_U, vectors_UD, share_U, places)
 
   def vectors(
     self, ids: Int[Array, "*b"] | None, *, deterministic: bool
@@ -162,21 +174,27 @@ class ItemContent(nn.Module):
     _, found = scan(self.encoder, (), split(rows_RW, count))
     return join(found, len(rows_RW))
 
+  def seen(self) -> Bool[Array, "R"]:
+    """Which rows are items with an event in the training part."""
+    return self.count > 0
 
-def with_content(
-  params: Mapping[str, Any], content: Float[np.ndarray, "V1 W"]
-) -> dict[str, Any]:
-  """Parameters of an ItemContent that hold a catalogue's content.
+
+def with_data(params: Mapping[str, Any], data: ItemData) -> dict[str, Any]:
+  """Parameters of an ItemContent that hold a catalogue's data.
 
   Raises:
     ValueError: another width, or more rows than the table has.
   """
   table = params["content"]
-  if content.shape[1] != table.shape[1] or len(content) > table.shape[0]:
+  given = data.content.shape
+  if given[1] != table.shape[1] or given[0] > table.shape[0]:
     raise ValueError(
-      f"the items' content is {content.shape}, and the model is built for"
-      f" {tuple(table.shape)}: set content_width to {content.shape[1]}."
+      f"the items' content is {given}, and the model is built for"
+      f" {tuple(table.shape)}: set content_width to {given[1]}."
     )
-  found = np.zeros(table.shape, table.dtype)
-  found[: len(content)] = content
-  return {**params, "content": found}
+  content = np.zeros(table.shape, table.dtype)
+  content[: given[0]] = data.content
+  count = np.zeros(table.shape[:1], np.float32)
+  # Padding is no item, whatever its count.
+  count[1 : given[0]] = data.count[1:]
+  return {**params, "content": content, "count": count}

@@ -3,83 +3,31 @@
 
     tokens   c(i_1)_0 .. c(i_1)_{M-1} v(i_1)  c(i_2)_0 ...      M + 1 per item
     x        E_m[c(i)_m] or W v(i) + b,  + P[position of i]
-    p(c(i)_m = c | before) = softmax_c(<h of the token before, F_m[c]>)
-    v^(i) = W' h(c(i)_{M-1})            compared by cosine with v(i)
+    v^(i)    read at c(i)_{M-1}
 
 Yang et al., arXiv 2503.02453. Codes say in which cluster the next item lies,
 and the vector where in it: it is read at the item's last code, which training
-gives and a search generates (retrieval/beam_fusion.py). v(i) is made of what
-an item is by an encoder that is trained with all else (layers/item_content.py),
-so that codes may be coarse and need not tell items apart. Every user is read
-once. With vector_from="history" it is read where the codes begin, as LIGER
-does (arXiv 2411.18814): the same of all beams.
+gives and a search generates (retrieval/beam_fusion.py), so that codes may be
+coarse and need not tell items apart. With vector_from="history" it is read
+where the codes begin: the same of all beams. The rest is in vector_decoder.py.
 """
 
-from collections.abc import Mapping
-import dataclasses
 from typing import Any
 
-from flax import linen as nn
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
-import numpy as np
+from jaxtyping import Array, Float, Int
 
-from genrec_jax.core.types import Batch, Outputs, SequenceInfo
-from genrec_jax.layers.cache import Caching
-from genrec_jax.layers.code_embedding import CodeEmbedding
-from genrec_jax.layers.embeddings import PositionEmbedding
-from genrec_jax.layers.item_content import (
-  ContentEncoder,
-  ItemContent,
-  with_content,
-)
-from genrec_jax.layers.item_tokens import before, next_token, token_rows
-from genrec_jax.ops.norm import l2_normalize
-from genrec_jax.ops.packed_rows import last_of_rows
+from genrec_jax.models.vector_decoder import VectorDecoder
 
 
-class Cobra(nn.Module):
+class Cobra(VectorDecoder):
   """See the module docstring.
 
   Attributes:
-    num_items: V.
-    level_sizes: C of each level.
-    width: D.
-    num_positions: longest history in items.
-    backbone: a backbone with a cache (layers/cache.py).
-    item_encoder: content of items to their vectors.
-    num_distinct: see ItemContent.
     vector_from: "codes" or "history": where an item's vector is read.
-    stop_gradient_target: whether items are fixed where they are compared with,
-      so that the encoder learns by what is read alone.
-    tied: inputs and outputs of codes share their tables.
-    embedding_init_std: of the codes' table.
-    position_init_std: of the table of item positions.
-    dropout: on the embedded input.
-    row_multiple: of the items' content, see layers/embeddings.py.
-    dtype: compute dtype of the input; parameters are float32.
   """
 
-  num_items: int
-  level_sizes: tuple[int, ...]
-  width: int
-  num_positions: int
-  backbone: Caching
-  item_encoder: ContentEncoder
-  num_distinct: int | None = None
   vector_from: str = "codes"
-  stop_gradient_target: bool = False
-  tied: bool = False
-  embedding_init_std: float = 0.05
-  position_init_std: float = 0.05
-  dropout: float = 0.0
-  row_multiple: int = 1
-  dtype: str = "float32"
-
-  item_tables = ()
-  constants = ("item_content/content",)
-  uses_time = False
 
   def __post_init__(self):
     super().__post_init__()
@@ -89,115 +37,21 @@ class Cobra(nn.Module):
         " 'history'."
       )
 
-  def setup(self):
-    self.codes = CodeEmbedding(
-      self.level_sizes, self.width, self.embedding_init_std, self.tied
-    )
-    self.position_embedding = PositionEmbedding(
-      self.num_positions, self.width, self.position_init_std
-    )
-    self.item_content = ItemContent(
-      self.num_items,
-      self.item_encoder,
-      num_distinct=self.num_distinct,
-      row_multiple=self.row_multiple,
-    )
-    # The bias tells vectors from codes.
-    self.vector_in = nn.Dense(self.width)
-    self.vector_out = nn.Dense(self.item_encoder.width, use_bias=False)
-    self.input_dropout = nn.Dropout(self.dropout)
+  @property
+  def tokens_per_item(self) -> int:
+    """Codes, and a vector."""
+    return self.num_levels + 1
 
   @property
-  def logical_axes(self) -> dict[str, tuple[str | None, ...]]:
-    """Names of the parameters' dimensions (core/sharding.py)."""
-    return {
-      "codes/embedding": (None, "width"),
-      "codes/output": (None, "width"),
-      "position_embedding/embedding": (None, "width"),
-      "item_content/content": ("rows", None),
-      "vector_in/kernel": (None, "width"),
-      "vector_out/kernel": ("width", None),
-      **{
-        f"item_encoder/{end}": axes
-        for end, axes in self.item_encoder.logical_axes.items()
-      },
-      **self.backbone.logical_axes,
-    }
+  def vector_place(self) -> int:
+    """Behind the codes, or before them."""
+    return -1 if self.vector_from == "codes" else 0
 
-  @property
-  def max_length(self) -> int:
-    """Longest history, in items."""
-    return self.num_positions
-
-  @property
-  def num_levels(self) -> int:
-    """M."""
-    return len(self.level_sizes)
-
-  def data_init(
-    self,
-    params: Mapping[str, Any],
-    content: Float[np.ndarray, "V1 W"],
-    key: Key[Array, ""],
-  ) -> dict[str, Any]:
-    """Fresh parameters with the content of the catalogue's items."""
-    del key
-    filled = with_content(params["item_content"], content)
-    return {**params, "item_content": filled}
-
-  def __call__(self, batch: Batch, *, deterministic: bool) -> Outputs:
-    """Of every item, from all tokens before it: logits and a query.
-
-    Returns:
-      Logits (B, L, M, C) of its codes; queries (B, L, E), which know its codes
-      where vector_from is "codes"; the batch's items in aux["items"]. Those of
-      a segment's first item follow from nothing and mean nothing.
-    """
-    vectors_BLE, items = self.item_content(
-      batch["item_BL"], deterministic=deterministic
-    )
-    x_BTD, info = self._tokens(batch, vectors_BLE)
-    x_BTD = self.input_dropout(x_BTD, deterministic=deterministic)
-    h_BTD = self.backbone(
-      x_BTD.astype(self.dtype), info, deterministic=deterministic
-    )
-    before_BLND = before(h_BTD, self._per_item)
-    place = -1 if self.vector_from == "codes" else 0
-    if self.stop_gradient_target:
-      fixed_UE = jax.lax.stop_gradient(items.vectors_UD)
-      items = dataclasses.replace(items, vectors_UD=fixed_UE)
-    return Outputs(
-      hidden=h_BTD,
-      logits=self.codes.all_logits(before_BLND[:, :, :-1]),
-      query=self._vector(before_BLND[:, :, place]),
-      aux={"items": items},
-    )
-
-  def items(self, ids: Int[Array, "*b"] | None = None) -> Float[Array, "*b E"]:
-    """Unit vectors of the ids, or of all rows for None."""
-    return self.item_content.vectors(ids, deterministic=True)
-
-  def start(self, batch: Batch) -> tuple[dict[str, Any], Float[Array, "B C"]]:
-    """Cache of the histories, one per row, and logits of the first level."""
-    vectors_BLE, _ = self.item_content(batch["item_BL"], deterministic=True)
-    return self._started(batch, vectors_BLE)
-
-  def start_from(
-    self, batch: Batch, vectors_RE: Float[Array, "R E"]
-  ) -> tuple[dict[str, Any], Float[Array, "B C"]]:
-    """As start, with what `items` gave in place of encoding items anew."""
-    return self._started(batch, vectors_RE[batch["item_BL"]])
-
-  def step(
-    self,
-    cache: dict[str, Any],
-    level: int,
-    codes_BK: Int[Array, "B K"],
-    parents_BK: Int[Array, "B K"],
-  ) -> tuple[dict[str, Any], Float[Array, "B K C"]]:
-    """Logits of a level after each beam's code of the level before."""
-    cache, h_BKD = self._read(cache, level, codes_BK, parents_BK)
-    return cache, self.codes.logits(h_BKD, level)
+  def embed(
+    self, codes_BLMD: Float[Array, "B L M D"], vector_BLD: Float[Array, "B L D"]
+  ) -> Float[Array, "B L N D"]:
+    """The vector is a token of its own."""
+    return jnp.concatenate([codes_BLMD, vector_BLD[:, :, None]], axis=2)
 
   def beam_vectors(
     self,
@@ -207,52 +61,8 @@ class Cobra(nn.Module):
   ) -> Float[Array, "B K E"]:
     """Unit vectors of beams, after their codes of the last level."""
     if self.vector_from == "history":
-      vector_B1E = self._vector(cache["state"])[:, None]
+      vector_B1E = self.history_vector(cache)[:, None]
       shape = (*codes_BK.shape, vector_B1E.shape[-1])
       return jnp.broadcast_to(vector_B1E, shape)
     _, h_BKD = self._read(cache, self.num_levels, codes_BK, parents_BK)
     return self._vector(h_BKD)
-
-  def _vector(self, h: Float[Array, "*b D"]) -> Float[Array, "*b E"]:
-    return l2_normalize(self.vector_out(h.astype(jnp.float32)))
-
-  def _started(self, batch, vectors_BLE):
-    x_BTD, info = self._tokens(batch, vectors_BLE)
-    h_BTD, cache = self.backbone.start(
-      x_BTD.astype(self.dtype), info, self.num_levels
-    )
-    h_BD = last_of_rows(h_BTD, info.segment_ids_BL)
-    items_B = jnp.sum(batch["segment_ids_BL"] > 0, axis=1)
-    # The longest history leaves no position of its own to the next item.
-    place_B = jnp.minimum(items_B, self.num_positions - 1)
-    cache = {
-      "backbone": cache,
-      "items": items_B,
-      "position": self.position_embedding(place_B[:, None])[:, 0],
-      "state": h_BD,
-    }
-    return cache, self.codes.logits(h_BD, 0)
-
-  def _read(self, cache, level, codes_BK, parents_BK):
-    """The cache and the states of beams after their codes of level - 1."""
-    y_BKD = self.codes(codes_BK, level - 1) + cache["position"][:, None]
-    h_BKD, after = self.backbone.step(
-      y_BKD.astype(self.dtype),
-      cache["backbone"],
-      next_token(cache["items"], self._per_item, level - 1),
-      parents_BK,
-    )
-    return {**cache, "backbone": after}, h_BKD
-
-  def _tokens(self, batch, vectors_BLE) -> tuple[Array, SequenceInfo]:
-    """Embedded tokens (B, L (M + 1), D) and what attention needs of them."""
-    codes_BLMD = self.codes.all_levels(batch["codes_BLM"])
-    vector_BLD = self.vector_in(vectors_BLE)
-    x_BLND = jnp.concatenate([codes_BLMD, vector_BLD[:, :, None]], axis=2)
-    x_BLND = x_BLND + self.position_embedding(batch["positions_BL"])[:, :, None]
-    return token_rows(x_BLND, batch)
-
-  @property
-  def _per_item(self) -> int:
-    """Tokens of an item."""
-    return self.num_levels + 1

@@ -128,10 +128,8 @@ def _of_own_history(batch: Batch, of_batch: Any) -> Bool[Array, "T U"]:
 
 def _log_chance(batch: Batch, of_batch: Any) -> Float[Array, "U"]:
   """Logarithm of each distinct item's chance to be in such a batch."""
-  share_U = jnp.zeros(len(of_batch.ids_U))
-  share_U = share_U.at[of_batch.places.reshape(-1)].max(
-    batch["share_BL"].reshape(-1), mode="drop"
-  )
   events = jnp.sum(batch["segment_ids_BL"] > 0)
-  chance_U = -jnp.expm1(events * jnp.log1p(-jnp.minimum(share_U, 0.999)))
+  chance_U = -jnp.expm1(
+    events * jnp.log1p(-jnp.minimum(of_batch.share_U, 0.999))
+  )
   return jnp.log(jnp.maximum(chance_U, 1e-9))

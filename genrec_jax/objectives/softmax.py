@@ -202,10 +202,13 @@ class FullSoftmax:
   Attributes:
     temperature: scores are divided by it.
     label: name of the items to find in a batch; 0 there = no loss.
+    seen_only: leave items without an event in the training part out, so that
+      nothing pushes them away; for systems that know which they are.
   """
 
   temperature: float = 1.0
   label: str = "label_BL"
+  seen_only: bool = False
 
   def __call__(
     self,
@@ -222,7 +225,15 @@ class FullSoftmax:
     query_TD, labels_T, where_T, weights_T = _tokens(
       outputs, batch, self.label, where, weights
     )
+    keep_V = None
+    if self.seen_only:
+      if items.seen is None:
+        raise ValueError(
+          "config.objective.seen_only=True, and the system does not say which"
+          " items were seen: use one that does, such as models.Liger."
+        )
+      keep_V = items.seen()[: items.num_items + 1]
     loss_T = linear_cross_entropy(
-      query_TD / self.temperature, items.table(), labels_T
+      query_TD / self.temperature, items.table(), labels_T, keep_V=keep_V
     )
     return _finish(loss_T, where_T, weights_T, "softmax")

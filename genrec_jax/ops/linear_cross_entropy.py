@@ -15,7 +15,7 @@ import functools
 import jax
 from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from genrec_jax.ops.blocks import count_blocks, join, split
 from genrec_jax.ops.precision import SCORES
@@ -31,6 +31,7 @@ def linear_cross_entropy(
   labels_T: Int[Array, "T"],
   *,
   skip_first: bool = True,
+  keep_V: Bool[Array, "V"] | None = None,
   item_block: int = _ITEM_BLOCK,
 ) -> Float[Array, "T"]:
   """Per-token cross-entropy against the whole table, in float32.
@@ -40,6 +41,7 @@ def linear_cross_entropy(
     table_VD: item vectors.
     labels_T: row of the table that is right, per token.
     skip_first: leave row 0 (padding) out of the sum.
+    keep_V: rows that are in the sum; None = all.
     item_block: rows of the table scored at once.
 
   Returns:
@@ -50,6 +52,8 @@ def linear_cross_entropy(
   blocks = -(-num_items // item_block)
   rows = jnp.arange(blocks * item_block)
   keep = (rows < num_items) & ((rows > 0) | (not skip_first))
+  if keep_V is not None:
+    keep = keep & jnp.pad(keep_V, (0, len(rows) - num_items))
   bias_V = jnp.where(keep, 0.0, -jnp.inf).astype(jnp.float32)
   padded = jnp.pad(table_VD, ((0, blocks * item_block - num_items), (0, 0)))
   lse_T = _log_sum_exp(query_TD, padded, bias_V, item_block)

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from genrec_jax.core import rng
+from genrec_jax.core import rng, seams
 from genrec_jax.core.sharding import Placement
 from genrec_jax.core.types import Batch, Items
 from genrec_jax.ops.embedding_lookup import Tape
@@ -56,6 +56,7 @@ def make_train_step(
     name.
   """
   tables = Tables(system.logical_axes, placement)
+  seen = seams.offers(system, seams.SeenModel)
 
   def loss_fn(params, deltas, rows, frozen, batch, step):
     tapes = {path: Tape(deltas.get(path)) for path in rows}
@@ -71,6 +72,7 @@ def make_train_step(
       system.num_items,
       lambda ids: system.apply(variables, ids, method="items"),
       rows_only=bool(tapes or tables.axes),
+      seen=(lambda: system.apply(variables, method="seen")) if seen else None,
     )
     loss, parts = objective(
       outputs, batch, rng=rng.stream(key, "objective", step), items=items

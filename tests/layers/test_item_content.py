@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genrec_jax.core.types import ItemData
 from genrec_jax.layers import item_content
 from genrec_jax.layers.item_content import (
   ContentMlp,
   ItemContent,
-  with_content,
+  with_data,
 )
 
 _V, _W = 20, 5
@@ -26,7 +27,8 @@ def _params(module):
   content[0] = 0
   ids = jnp.ones((1,), jnp.int32)
   params = module.init(jax.random.key(0), ids, deterministic=True)["params"]
-  params = with_content(params, content.astype(np.float32))
+  count = np.arange(_V + 1)
+  params = with_data(params, ItemData(content.astype(np.float32), count))
   return jax.tree.map(jnp.asarray, params)
 
 
@@ -96,4 +98,17 @@ def test_items_beyond_the_places_are_nan_and_no_others():
 def test_content_of_another_width_is_refused():
   params = _params(_module())
   with pytest.raises(ValueError, match="set content_width to 7"):
-    with_content(params, np.zeros((_V + 1, 7), np.float32))
+    with_data(params, ItemData(np.zeros((_V + 1, 7)), np.zeros(_V + 1)))
+
+
+def test_shares_are_of_the_training_events():
+  module = _module()
+  params = _params(module)
+  ids = jnp.array([[4, 2, 4]], jnp.int32)
+  _, items = module.apply({"params": params}, ids, deterministic=True)
+  total = _V * (_V + 1) / 2
+  np.testing.assert_allclose(
+    items.share_U, np.array([0, 2, 4, 0]) / total, rtol=1e-6
+  )
+  seen = module.apply({"params": params}, method="seen")
+  np.testing.assert_array_equal(seen, [False, *[True] * _V])

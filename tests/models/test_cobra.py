@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.backbones.causal import CausalTransformer
+from genrec_jax.core.types import ItemData
 from genrec_jax.data.layouts.semantic_ids import TokenHistory
 from genrec_jax.layers.item_content import ContentMlp
 from genrec_jax.models.cobra import Cobra
@@ -58,15 +59,20 @@ def _params(system, content=_CONTENT):
   batch = _batch([[1, 2]])
   params = system.init(jax.random.key(0), batch, deterministic=True)["params"]
   key = jax.random.key(1)
-  params = system.data_init(params, content, key)
+  data = ItemData(content, np.ones(len(content)))
+  params = system.data_init(params, data, key)
   return {"params": jax.tree.map(jnp.asarray, params)}
 
 
 def _with_vector(params, item):
   """The same with another content of one item."""
   content = params["params"]["item_content"]["content"]
-  other = jnp.asarray(content).at[item].add(1.0)
-  return {"params": {**params["params"], "item_content": {"content": other}}}
+  return _with_content(params, jnp.asarray(content).at[item].add(1.0))
+
+
+def _with_content(params, content):
+  data = {"content": content, "count": jnp.ones(len(content))}
+  return {"params": {**params["params"], "item_content": data}}
 
 
 def _outputs(system, params, batch):
@@ -196,19 +202,14 @@ def test_a_new_item_has_its_vector_without_training():
   new = np.random.default_rng(5).normal(size=(1, _W)).astype(np.float32)
   larger = _system(num_items=_V + 1)
   content = np.concatenate([_CONTENT, new])
-  grown = {"params": {**params["params"], "item_content": {"content": content}}}
+  grown = _with_content(params, jnp.asarray(content))
   vectors = apply(larger, grown, method="items")
   np.testing.assert_allclose(
     vectors[:-1], apply(_system(), params, method="items"), atol=1e-6
   )
   # As the encoder gives it, whatever catalogue asks.
   alone = _system(num_items=1)
-  one = {
-    "params": {
-      **params["params"],
-      "item_content": {"content": np.concatenate([0 * new, new])},
-    }
-  }
+  one = _with_content(params, jnp.concatenate([0 * new, new]))
   np.testing.assert_allclose(
     vectors[-1], apply(alone, one, method="items")[1], atol=1e-6
   )

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """InfoNCE over a batch's items against loops over them."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,12 +32,11 @@ def _case(seed):
     "item_BL": item,
     "segment_ids_BL": segments,
     "target_item_BS": target.astype(np.int32),
-    "share_BL": (item / 100).astype(np.float32),
   }
   batch = jax.tree.map(jnp.asarray, batch)
   outputs = Outputs(
     query=jnp.asarray(query),
-    aux={"items": BatchItems(ids, jnp.asarray(table)[ids], places)},
+    aux={"items": BatchItems(ids, jnp.asarray(table)[ids], ids / 100, places)},
   )
   items = Items(_V, lambda i: jnp.asarray(table)[i])
   return batch, outputs, items, table, query
@@ -63,9 +64,8 @@ def test_the_loss_is_that_of_loops(own_history):
 def test_equal_vectors_give_the_logarithm_of_their_number():
   batch, outputs, items, _, _ = _case(1)
   of_batch = outputs.aux["items"]
-  same = BatchItems(
-    of_batch.ids_U, jnp.ones_like(of_batch.vectors_UD), of_batch.places
-  )
+  ones_UD = jnp.ones_like(of_batch.vectors_UD)
+  same = dataclasses.replace(of_batch, vectors_UD=ones_UD)
   outputs = Outputs(query=outputs.query, aux={"items": same})
   loss, _ = BatchItemSoftmax(0.1, own_history=True)(
     outputs, batch, rng=_KEY, items=items

@@ -8,16 +8,15 @@ ITEMS; `batch` looks their codes up, M per item (semantic_ids/item_tokens.py):
     item_BL  user_BL  codes_BLM  segment_ids_BL  positions_BL
     target_item_BS  target_codes_BSM       S = L: what is to be predicted at
                                            place i, its own item; 0 = no target
-    share_BL                               of all training events, those of the
-                                           item (float32)
 """
 
 from collections.abc import Callable, Mapping
 import dataclasses
 
-from jaxtyping import Float, Int
+from jaxtyping import Int
 import numpy as np
 
+from genrec_jax.core.types import ItemData
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.layouts.base import BaseLayout, LayoutArtifacts
 from genrec_jax.data.schema import Record
@@ -34,15 +33,13 @@ class TokenHistory(BaseLayout):
       item that it asks for has a position too.
     num_levels: M, codes of an item.
     codes: (V + 1, M), row 0 = padding; set by `bind`.
-    shares: (V + 1,), likewise.
-    content: gives the items' vectors (V + 1, W), likewise.
+    item_data: gives what is known of the items, likewise.
   """
 
   max_length: int
   num_levels: int
   codes: Int[np.ndarray, "V1 M"] | None = None
-  shares: Float[np.ndarray, "V1"] | None = None
-  content: Callable[[], Float[np.ndarray, "V1 W"]] | None = None
+  item_data: Callable[[], ItemData] | None = None
 
   def __post_init__(self):
     if self.max_length < 2:
@@ -55,17 +52,16 @@ class TokenHistory(BaseLayout):
 
   def bind(self, artifacts: LayoutArtifacts) -> "TokenHistory":
     """The layout with what it needs of the data set's items."""
-    count = artifacts.catalog.count
     return dataclasses.replace(
       self,
       codes=codes_of_catalog(artifacts, self.num_levels),
-      shares=(count / max(count.sum(), 1)).astype(np.float32),
-      content=artifacts.vectors,
+      # Read only where a model asks for it.
+      item_data=lambda: ItemData(artifacts.vectors(), artifacts.catalog.count),
     )
 
-  def init_data(self) -> Float[np.ndarray, "V1 W"]:
-    """The vectors of the items; ValueError where there are none."""
-    return self.content()
+  def init_data(self) -> ItemData:
+    """What is known of the items; ValueError where they have no vectors."""
+    return self.item_data()
 
   def example(
     self, record: Record, end: int, rng: np.random.Generator | None = None
@@ -97,7 +93,6 @@ class TokenHistory(BaseLayout):
       "positions_BL": positions_BL.astype(np.int32),
       "target_item_BS": np.where(positions_BL > 0, item_BL, 0),
       "target_codes_BSM": codes_BLM,
-      "share_BL": self._shares_of(item_BL),
     }
 
   def request_batch(self, requests: Requests) -> dict[str, np.ndarray]:
@@ -116,11 +111,6 @@ class TokenHistory(BaseLayout):
     positions = np.arange(self.max_length, dtype=np.int32)[None, :] * segments
     batch: Mapping[str, np.ndarray] = self.batch(rows, segments, positions)
     return {**batch, "target_item_BS": np.zeros(shape, np.int32)}
-
-  def _shares_of(self, item_BL):
-    if self.shares is None:
-      return np.zeros(item_BL.shape, np.float32)
-    return self.shares[item_BL]
 
 
 def codes_of_catalog(
