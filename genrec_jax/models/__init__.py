@@ -5,6 +5,7 @@ from genrec_jax.models.action_ranker import ActionRanker
 from genrec_jax.models.cobra import Cobra
 from genrec_jax.models.feature_ranker import FeatureRanker
 from genrec_jax.models.joint_ranker import JointRanker
+from genrec_jax.models.liger import Liger
 from genrec_jax.models.next_item import NextItem
 from genrec_jax.models.rqvae import RQVAE
 from genrec_jax.models.token_decoder import TokenDecoder
@@ -16,6 +17,7 @@ __all__ = [
   "Cobra",
   "FeatureRanker",
   "JointRanker",
+  "Liger",
   "NextItem",
   "RQVAE",
   "TokenDecoder",

@@ -8,6 +8,7 @@ strategies (strategy.py), named by config.retrieval. `allowed` is an ItemMask
 """
 
 from genrec_jax.retrieval.beam_fusion import BeamFusion
+from genrec_jax.retrieval.beam_union import BeamUnion
 from genrec_jax.retrieval.brute_force import BruteForce
 from genrec_jax.retrieval.generative import (
   Beam,
@@ -22,6 +23,7 @@ from genrec_jax.retrieval.scann import Scann
 __all__ = [
   "Beam",
   "BeamFusion",
+  "BeamUnion",
   "BestFirst",
   "BruteForce",
   "Exact",

@@ -36,7 +36,13 @@ from genrec_jax.decoding.trie import Trie
 from genrec_jax.ops.norm import l2_normalize
 from genrec_jax.ops.precision import SCORES
 from genrec_jax.ops.top_k import top_k
-from genrec_jax.retrieval.strategy import BoundModel, Found, SearchItems
+from genrec_jax.retrieval.strategy import (
+  BoundModel,
+  CachedDecoder,
+  Found,
+  SearchItems,
+  best_of_each,
+)
 
 
 @runtime_checkable
@@ -115,7 +121,7 @@ class BeamFusion:
         " (config.tokens.tokenizer.level_sizes), or set it to as many."
       )
     bits = None if allowed_BW is None else of_ids(trie, allowed_BW)
-    decoder = _Cached(model, items.vectors_RD)
+    decoder = CachedDecoder(model, items.vectors_RD)
     beams = beam_leaves(decoder, trie, self.num_beams, bits)
     query_BKD = model.ask(
       "beam_vectors", beams.cache, beams.codes_BKM[..., -1], beams.parents_BK
@@ -213,39 +219,7 @@ class BeamFusion:
     return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), found)
 
 
-def best_of_each(
-  ids_BP: Int[Array, "B P"],
-  scores_BP: Float[Array, "B P"],
-  beam_BP: Int[Array, "B P"],
-) -> tuple[Int[Array, "B P"], Float[Array, "B P"], Int[Array, "B P"]]:
-  """Candidates in order of id, of each item the best alone.
-
-  The others, and what is no item (id 0), have score -inf.
-  """
-  order_BP = jnp.lexsort((-scores_BP, ids_BP), axis=1)
-  ids_BP, scores_BP, beam_BP = (
-    jnp.take_along_axis(x, order_BP, axis=1)
-    for x in (ids_BP, scores_BP, beam_BP)
-  )
-  first_BP = ids_BP != jnp.pad(ids_BP[:, :-1], ((0, 0), (1, 0)))
-  return ids_BP, jnp.where(first_BP, scores_BP, -jnp.inf), beam_BP
-
-
 def _log_softmax(scores: Float[Array, "... N"]) -> Float[Array, "... N"]:
   """Over the last axis; -inf stays, and rows of nothing else are -inf."""
   total = jax.nn.logsumexp(scores, axis=-1, keepdims=True)
   return jnp.where(scores > -jnp.inf, scores - total, -jnp.inf)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Cached:
-  """A decoder that reads histories with the vectors of a search."""
-
-  model: BoundModel
-  vectors_RD: Float[Array, "R D"]
-
-  def start(self):
-    return self.model.ask("start_from", self.model.batch, self.vectors_RD)
-
-  def step(self, cache, level, codes_BK, parents_BK):
-    return self.model.step(cache, level, codes_BK, parents_BK)

@@ -15,6 +15,7 @@ import dataclasses
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
 from genrec_jax.core import seams
@@ -72,6 +73,33 @@ class BoundModel:
     return self.ask("step", cache, level, codes_BK, parents_BK)
 
 
+@dataclasses.dataclass(frozen=True)
+class CachedDecoder:
+  """A decoder that reads histories with the vectors of a search.
+
+  Attributes:
+    model: that has start_from(batch, vectors), beside what a decoder has.
+    vectors_RD: what its `items` gave.
+  """
+
+  model: BoundModel
+  vectors_RD: Float[Array, "R D"]
+
+  def start(self) -> tuple[Any, Float[Array, "B C"]]:
+    """See decoding/decoder.py."""
+    return self.model.ask("start_from", self.model.batch, self.vectors_RD)
+
+  def step(
+    self,
+    cache: Any,
+    level: int,
+    codes_BK: Int[Array, "B K"],
+    parents_BK: Int[Array, "B K"],
+  ) -> tuple[Any, Float[Array, "B K C"]]:
+    """See decoding/decoder.py."""
+    return self.model.step(cache, level, codes_BK, parents_BK)
+
+
 @runtime_checkable
 class Strategy(Protocol):
   """How the items are searched.
@@ -127,3 +155,21 @@ def check_model(strategy: object, system: object) -> None:
     seams.require(
       system, need, f"config.retrieval is {name}, for which config.system"
     )
+
+
+def best_of_each(
+  ids_BP: Int[Array, "B P"],
+  scores_BP: Float[Array, "B P"],
+  beam_BP: Int[Array, "B P"],
+) -> tuple[Int[Array, "B P"], Float[Array, "B P"], Int[Array, "B P"]]:
+  """Candidates in order of id, of each item the best alone.
+
+  The others, and what is no item (id 0), have score -inf.
+  """
+  order_BP = jnp.lexsort((-scores_BP, ids_BP), axis=1)
+  ids_BP, scores_BP, beam_BP = (
+    jnp.take_along_axis(x, order_BP, axis=1)
+    for x in (ids_BP, scores_BP, beam_BP)
+  )
+  first_BP = ids_BP != jnp.pad(ids_BP[:, :-1], ((0, 0), (1, 0)))
+  return ids_BP, jnp.where(first_BP, scores_BP, -jnp.inf), beam_BP

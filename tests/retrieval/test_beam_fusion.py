@@ -11,8 +11,12 @@ import pytest
 
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.decoding.beam import Beams
-from genrec_jax.retrieval.beam_fusion import BeamFusion, best_of_each
-from genrec_jax.retrieval.strategy import BoundModel, SearchItems
+from genrec_jax.retrieval.beam_fusion import BeamFusion
+from genrec_jax.retrieval.strategy import (
+  BoundModel,
+  SearchItems,
+  best_of_each,
+)
 from tests.decoding import cases
 
 _WIDTH = 3

@@ -30,6 +30,8 @@ _STEPS = {n: {"train", "score"} for n in _CONFIGS if n.endswith("_kuairand")}
 _STEPS |= {
   "rqvae_amazon": {"train"},
   "tiger_amazon": {"train", "decode"},
+  "cobra_amazon": {"train", "items", "decode"},
+  "liger_amazon": {"train", "items", "decode"},
   # Retrievers and rankers in one.
   "hstu_joint_movielens": _VECTORS | {"score"},
   "two_tower_kuairand": _VECTORS | {"score"},

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Beams and cold items ranked by vectors, against brute force."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genrec_jax.data.item_mask import ItemMask
+from genrec_jax.retrieval.beam_union import BeamUnion
+from genrec_jax.retrieval.generative import Beam
+from genrec_jax.retrieval.strategy import BoundModel, SearchItems
+from tests.decoding import cases
+
+_WIDTH = 3
+
+
+def _apply(level_sizes, query_BD, *args, method):
+  """The toy model's methods, as Linen's apply finds them."""
+  if method in ("start", "start_from"):
+    return cases.HashDecoder(args[0]["request"], level_sizes).start()
+  if method == "step":
+    return cases.HashDecoder(None, level_sizes).step(*args)
+  assert method == "history_vector"
+  return query_BD
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _search(strategy, level_sizes, query_BD, request_B, items, allowed_BW):
+  apply = functools.partial(_apply, level_sizes, query_BD)
+  model = BoundModel(apply, {"request": request_B})
+  return strategy(model, items, allowed_BW)
+
+
+def _case(seed, shape):
+  case = cases.make(seed, shape)
+  draw = np.random.default_rng(seed)
+  vectors = draw.normal(size=(len(case.codes), _WIDTH)).astype(np.float32)
+  query = draw.normal(size=(3, _WIDTH)).astype(np.float32)
+  cold = draw.random(len(case.codes)) < 0.3
+  return case, vectors, query, cold
+
+
+def _found(strategy, case, vectors, query, cold, masked=True):
+  items = SearchItems(case.trie, jnp.asarray(cold), jnp.asarray(vectors))
+  words = ItemMask.of(case.allowed).words_BW if masked else None
+  request = case.decoder.request_B
+  found = _search(
+    strategy, case.trie.level_sizes, jnp.asarray(query), request, items, words
+  )
+  return [np.asarray(x) for x in found]
+
+
+def _unit(x):
+  return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def _assert_best(case, found, vectors, query, candidates):
+  """The lists hold the candidates by cosine, each once."""
+  cosines = _unit(query.astype(np.float64)) @ _unit(vectors).T
+  for row, (ids, scores, codes) in enumerate(zip(*found, strict=True)):
+    want = np.flatnonzero(candidates[row])
+    want = want[np.lexsort((want, -cosines[row, want]))]
+    count = min(len(want), len(ids))
+    np.testing.assert_array_equal(ids[:count], want[:count])
+    assert not ids[count:].any() and (scores[count:] == -np.inf).all()
+    np.testing.assert_allclose(
+      scores[:count], cosines[row, want[:count]], atol=1e-5
+    )
+    np.testing.assert_array_equal(codes[:count], case.codes[want[:count]])
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("shape", [0, 1])
+def test_with_all_beams_it_is_brute_force(shape, masked):
+  for seed in range(4):
+    case, vectors, query, cold = _case(seed, shape)
+    for with_cold in (True, False):
+      strategy = BeamUnion(25, 25, with_cold)
+      found = _found(strategy, case, vectors, query, cold, masked)
+      allowed = case.allowed if masked else np.ones_like(case.allowed)
+      _assert_best(case, found, vectors, query, allowed & case.live)
+
+
+def test_candidates_are_those_of_the_beams_and_the_cold():
+  for seed in range(4):
+    case, vectors, query, cold = _case(seed, 0)
+    for with_cold in (True, False):
+      strategy = BeamUnion(25, 3, with_cold)
+      found = _found(strategy, case, vectors, query, cold)
+      proposed = _found(Beam(3), case, vectors, query, cold)[0]
+      candidates = np.zeros_like(case.allowed)
+      for row, ids in enumerate(proposed):
+        candidates[row, ids[ids > 0]] = True
+      if with_cold:
+        candidates |= case.allowed & case.live & cold
+      _assert_best(case, found, vectors, query, candidates)
+
+
+def test_what_cannot_be_is_refused():
+  with pytest.raises(ValueError, match="num_beams=0 must be at least 1"):
+    BeamUnion(num_beams=0)
