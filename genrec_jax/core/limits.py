@@ -37,6 +37,8 @@ _LIMITS = (
     lambda x: x >= 0,
     "at least 0",
   ),
+  # As wide as what JAX and NumPy take for one.
+  ("seed", lambda x: 0 <= x < 2**32, "at least 0 and below 2**32"),
 )
 
 # Of key `dtype`: what matrix products are computed in.

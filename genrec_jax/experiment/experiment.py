@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 
 from genrec_jax.core import finite, processes, rng, seams, sharding
 from genrec_jax.core.build import build, build_options, to_plain
+from genrec_jax.core.limits import check_numbers
 from genrec_jax.core.names import resolve
 from genrec_jax.core.seams import Evaluator, Search
 from genrec_jax.core.sharding import MeshOptions, Placement
@@ -126,6 +127,7 @@ class Run:
   @classmethod
   def _build(cls, config, workdir, prepare_data) -> "Run":
     # Everything that can be checked cheaply comes before the data.
+    check_numbers({"seed": config["seed"]}, "config")
     pipeline = build_options(
       PipelineOptions, config["pipeline"], where="config.pipeline"
     )

@@ -21,6 +21,7 @@ from genrec_jax.data.pipeline.readers import Readers
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.pretrained import load_parts, open_old
 from genrec_jax.experiment.program import Program
+from genrec_jax.experiment.refusal import nothing_left
 from genrec_jax.experiment.restored import check_data, load_params
 from genrec_jax.metrics.writer import Writer
 from genrec_jax.train.checkpoints import (
@@ -37,12 +38,15 @@ from genrec_jax.train.workdir_lock import WorkdirLock
 
 @contextlib.contextmanager
 def alone(workdir: str | os.PathLike) -> Iterator[Callable[[], None]]:
-  """Keeps other trainings out; yields what raises where one got in."""
+  """Keeps other trainings out; yields what raises where one got in.
+
+  Where it is refused, before training begins, nothing of it is left.
+  """
   if jax.process_index():
     # The first process holds it for all.
     yield lambda: None
     return
-  with WorkdirLock(workdir) as lock:
+  with WorkdirLock(workdir) as lock, nothing_left(workdir):
     yield lock.check
 
 

@@ -14,7 +14,6 @@ import dataclasses
 import importlib
 import os
 import pathlib
-import shutil
 import tempfile
 from typing import Any
 
@@ -95,7 +94,7 @@ def fit(
   made, changes = _config(config), flat(overrides)
   _apply(made, changes)
   place = pathlib.Path(workdir or tempfile.mkdtemp(prefix="genrec-"))
-  with _not_empty(place), alone(place) as check, _nothing_left(place):
+  with _not_empty(place), alone(place) as check:
     log = _Input.of(events, "events", place, made.data)
     made.data.update(_of_events(log, columns, changes))
     tables = [log]
@@ -110,24 +109,6 @@ def fit(
     make_all(checked, place)
     train(Run.start(made, place), Termination(), check)
   return load(place)
-
-
-@contextlib.contextmanager
-def _nothing_left(place: pathlib.Path) -> Iterator[None]:
-  """Takes back the data of a call that is refused before there is a run."""
-  before = set(place.glob("input/*.parquet"))
-  prepared = (place / "data").exists()
-  try:
-    yield
-  except BaseException:
-    if not (place / "config.json").exists():
-      if not prepared:
-        shutil.rmtree(place / "data", ignore_errors=True)
-      for path in set(place.glob("input/*.parquet")) - before:
-        path.unlink()
-      with contextlib.suppress(OSError):
-        (place / "input").rmdir()
-    raise
 
 
 @contextlib.contextmanager

@@ -47,6 +47,9 @@ _TABLE = [
   ("train.patience", -1, "at least 0"),
   ("train.eval_users", 0, "at least 1"),
   ("requests.batch_size", 0, "at least 1"),
+  ("seed", -1, "at least 0 and below 2**32"),
+  ("seed", 10**20 - 1, "at least 0 and below 2**32"),
+  ("data.seed", -1, "at least 0 and below 2**32"),
   ("requests.num_results", 0, "at least 1"),
 ]
 

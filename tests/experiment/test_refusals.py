@@ -5,7 +5,9 @@ import pytest
 
 from configs import hstu_movielens
 from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.refusal import nothing_left
 from genrec_jax.experiment.sections import check_config, write_config
+from genrec_jax.experiment.training import alone
 
 _LAYOUT = {"name": "layouts.NextItem", "max_length": 8}
 _OTHER = {"name": "evaluation.NextItem", "filter_history": False, "ks": (7,)}
@@ -88,3 +90,49 @@ def test_a_run_that_has_no_checkpoint_is_nothing_to_start_from(tmp_path):
   (tmp_path / "old" / "config.json").write_text("{}")
   with pytest.raises(ValueError, match="old/config.json"):
     Run.start(config, tmp_path / "run")
+
+
+def test_a_start_that_is_refused_leaves_nothing(tmp_path):
+  config = hstu_movielens.get_config("quicktest").to_dict()
+  config["data"]["num_users"] = 40
+  workdir = tmp_path / "runs" / "a"
+
+  def refuse():
+    wrong = {**config["pipeline"]["layout"], "max_length": 999_999}
+    pipeline = {**config["pipeline"], "layout": wrong}
+    with pytest.raises(ValueError, match="999999"), alone(workdir):
+      Run.start({**config, "pipeline": pipeline}, workdir)
+
+  refuse()
+  assert not (tmp_path / "runs").exists()
+  Run.start(config, workdir)
+  refuse()
+  assert {p.name for p in workdir.iterdir()} == {"config.json", "data"}
+
+
+@pytest.mark.parametrize("there", [(), ("data/a",), ("config.json",)])
+def test_only_what_a_start_made_is_taken_back(there, tmp_path):
+  made = ("config.json", "data/a", "input/events.parquet")
+
+  def write(paths):
+    for path in paths:
+      (tmp_path / path).parent.mkdir(exist_ok=True)
+      (tmp_path / path).touch()
+
+  def left():
+    return {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.*")}
+
+  write((*there, "notes.txt"))
+  with pytest.raises(ValueError), nothing_left(tmp_path):
+    write(made)
+    raise ValueError
+  assert (tmp_path / "data" / "a").exists() == ("data/a" in there)
+  assert left() == {"notes.txt", *there} - {"data/a"}
+  # A training that has begun is kept, and one that was interrupted.
+  for error, log in ((ValueError, "metrics.jsonl"), (KeyboardInterrupt, "x.y")):
+    with pytest.raises(error), nothing_left(tmp_path):
+      write((*made, log))
+      raise error
+    assert (tmp_path / "data" / "a").exists()
+    assert left() >= {"config.json", "input/events.parquet"}
+    (tmp_path / "metrics.jsonl").unlink(missing_ok=True)
