@@ -9,6 +9,7 @@ model has seen. A filter that leaves nothing is one, and says which part did.
 
 from collections.abc import Collection, Mapping
 import dataclasses
+import decimal
 from typing import Any
 
 from jaxtyping import Bool
@@ -117,7 +118,12 @@ def _having(catalog: Catalog, name: Any, values: Any) -> np.ndarray:
   if kind.is_numeric() or kind == pl.Boolean:
     what = "true or false" if kind == pl.Boolean else "a number"
     try:
-      kind, wanted = pl.Float64, [_number(value) for value in values]
+      if kind.is_integer():
+        # As text, which is exact at any width.
+        wanted = [str(n) for n in map(_whole, values) if n is not None]
+        kind = pl.String
+      else:
+        kind, wanted = pl.Float64, [_number(value) for value in values]
     except ValueError:
       raise ValueError(
         f"where {name}={short(values)}: {name} is {what} in the item table."
@@ -136,3 +142,17 @@ def _number(value: Any) -> float:
   """A number or a truth value, which may be written as text."""
   text = str(value).strip().lower()
   return float(_TRUTH.get(text, text))
+
+
+def _whole(value: Any) -> int | None:
+  """A whole number, however it is written; None for one that is not whole."""
+  # The digits of a float are fewer than it holds.
+  number = value if isinstance(value, float) else str(value).strip().lower()
+  try:
+    exact = decimal.Decimal(_TRUTH.get(number, number))
+  except decimal.InvalidOperation:
+    raise ValueError(f"{value!r} is no number") from None
+  # No column has wider ones, and huge exponents take long to write out.
+  if not exact.is_finite() or abs(exact) >= 2**128:
+    return None
+  return int(exact) if exact == int(exact) else None

@@ -79,6 +79,14 @@ _OF_ITEMS = [
   (_ITEMS.with_columns(index=1), "are taken: rename index"),
   (_ITEMS.with_columns(item=1.5), "ids that are not whole numbers"),
   (_ITEMS.with_columns(item=pl.lit([1])), "'item' has the type List"),
+  (
+    _ITEMS.with_columns(title=pl.lit(["a"])),
+    "items.*the column 'title' holds lists",
+  ),
+  (
+    _ITEMS.with_columns(title=pl.struct("item")),
+    "items.*the column 'title' holds objects",
+  ),
 ]
 
 # Other arguments, and values of the config by name.

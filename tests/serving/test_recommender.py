@@ -55,6 +55,8 @@ class _Log:
         "size": [i % 3 for i in range(1, _V + 1)],
         "tags": [["odd", "small"][: 1 + (i < 5)] for i in range(1, _V + 1)],
         "sizes": [[i % 3, -i % 3] for i in range(1, _V + 1)],
+        "large": [2**53 + i for i in range(1, _V + 1)],
+        "larges": [[2**53 + i, 0] for i in range(1, _V + 1)],
         "ready": [i > 5 for i in range(1, _V + 1)],
       }
     )
@@ -211,6 +213,10 @@ def test_unknown_ids_name_close_ones(made):
     ({"user": "u0", "where": {"titel": "x"}}, "no attribute of the items"),
     ({"user": "u0", "where": {"size": "big"}}, "size is a number"),
     ({"user": "u0", "where": {"size": 77}}, "nothing is left"),
+    ({"user": "u0", "where": {"size": 1.5}}, "nothing is left"),
+    ({"user": "u0", "where": {"size": "1e9999"}}, "nothing is left"),
+    ({"user": "u0", "where": {"size": float("nan")}}, "nothing is left"),
+    ({"user": "u0", "where": {"sizes": 1.5}}, "nothing is left"),
     ({"user": "u0", "k": 0}, "at least 1"),
   ],
 )
@@ -315,6 +321,10 @@ def test_many_histories_are_each_alone(made):
     ({"where": {"ready": [0, 1], "size": "2.0"}}, {2, 5, 8}),
     ({"where": {"size": True}}, {1, 4, 7}),
     ({"where": {"sizes": [1, "9"]}}, {1, 2, 4, 5, 7, 8}),
+    ({"where": {"large": 2**53 + 1}}, {1}),
+    ({"where": {"large": [f"{2**53 + 3}", f"{2**53 + 4}.0"]}}, {3, 4}),
+    ({"where": {"large": 2.0**53 + 2}}, {2}),
+    ({"where": {"larges": 2**53 + 1}}, {1}),
   ],
 )
 @pytest.mark.parametrize("history", [["film5"], []])

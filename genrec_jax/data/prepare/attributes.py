@@ -34,14 +34,19 @@ def of_items(
     null_words: whether words for a missing value are no ids (data/ids.py).
 
   Raises:
-    ValueError: no column item, a column of a name that is taken, or ids that
-      are not whole numbers.
+    ValueError: no column item, a column of a name that is taken, ids that are
+      not whole numbers, or titles that are no text.
   """
   rows, counts = _joined(
     "item", item_ids, items, _OF_ITEMS, keep_unseen, null_words
   )
   if "title" not in rows.columns:
     rows = rows.with_columns(title=pl.lit(""))
+  if rows.schema["title"].is_nested():
+    raise ValueError(
+      f"the column 'title' of the item table has the type"
+      f" {rows.schema['title']}; titles must be text."
+    )
   rows = rows.with_columns(pl.col("title").cast(pl.String).fill_null(""))
   others = [c for c in rows.columns if c not in ("item_id", "title")]
   return rows.select("item_id", "title", *others), counts

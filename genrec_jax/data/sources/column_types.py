@@ -87,7 +87,7 @@ def typed(
     if name in types:
       column = _as_declared(table, column, types[name])
     elif column.dtype == pl.String and (text or kinds[name] != pl.String):
-      column = guessed(column)
+      column = _finite(table, column, guessed(column))
       if column.dtype == pl.Int64 and kinds[name] == pl.Float64:
         column = column.cast(pl.Float64)
     columns.append(column)
@@ -114,6 +114,39 @@ def guessed(column: pl.Series) -> pl.Series:
   if text.str.contains(_WRITTEN_BOOL).all(ignore_nulls=True):
     return text.str.to_lowercase() == "true"
   return column.replace("", None)
+
+
+def check_title(table: Table, rows: pl.DataFrame, column: str) -> None:
+  """Raises where titles are no text.
+
+  Args:
+    table: the files that the rows come from.
+    rows: of it, with a column title.
+    column: what the files call it.
+
+  Raises:
+    ValueError: they are lists or objects.
+  """
+  kind = rows.schema["title"]
+  if kind.is_nested():
+    what = "objects" if kind == pl.Struct else "lists"
+    raise ValueError(
+      f"{', '.join(map(str, table.paths))}: the column {column!r} holds {what},"
+      " and is the title of items: make it text, or name another column as the"
+      " title."
+    )
+
+
+def _finite(table: Table, text: pl.Series, found: pl.Series) -> pl.Series:
+  """What was read of a column of text, none of it beyond float64."""
+  if found.dtype.is_float() and found.is_infinite().any():
+    row = int(found.is_infinite().fill_null(False).arg_max())
+    raise ValueError(
+      f"{place_of(table, text.name, text[row], row)}: column {text.name!r} is"
+      f" numbers, and holds {short(text[row])}, which is beyond 64 bits."
+      f" Declare '{text.name}=text' to keep it as it is written."
+    )
+  return found
 
 
 def _as_declared(table: Table, column: pl.Series, kind: str) -> pl.Series:

@@ -229,6 +229,8 @@ class Files:
       pl.col(self.item).alias("item"), maintain_order=True
     ).agg(firsts)
     rows = dataclasses.replace(log, rows=grouped).collect()
+    if self.title:
+      column_types.check_title(log, rows, self.title)
     return column_types.typed(log, rows, self.attributes, self._types("items"))
 
   def _item_file(self) -> pl.DataFrame:
@@ -266,6 +268,8 @@ class Files:
       pl.col(column).alias(name) for name, column in wanted.items()
     )
     collected = dataclasses.replace(table, rows=rows).collect()
+    if "title" in roles:
+      column_types.check_title(table, collected, roles["title"])
     return column_types.typed(
       table, collected, list(attributes), self._types(what)
     )

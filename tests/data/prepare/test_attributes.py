@@ -6,6 +6,7 @@ import pytest
 
 from genrec_jax.data import schema
 from genrec_jax.data.dataset.catalog import Users
+from genrec_jax.data.prepare import attributes
 from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.splits import LeaveOneOut
 
@@ -65,3 +66,10 @@ def test_tables_that_cannot_be_joined_are_refused(tmp_path):
   ):
     with pytest.raises(ValueError, match=message):
       _prepared(tmp_path, users)
+
+
+@pytest.mark.parametrize("title", [["a"], {"en": "a"}])
+def test_titles_that_are_no_text_are_refused(title):
+  items = pl.DataFrame({"item": ["7"], "title": [title]})
+  with pytest.raises(ValueError, match="'title' of the item table has the typ"):
+    attributes.of_items(["7"], items, keep_unseen=False)

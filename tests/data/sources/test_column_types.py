@@ -195,3 +195,46 @@ def test_what_was_prepared_before_is_still_what_is_asked_for(tmp_path):
 def test_a_number_too_large_for_a_number_is_text():
   column = pl.Series("x", ["1", "12345678901234567890123"])
   assert column_types.guessed(column).to_list() == column.to_list()
+
+
+@pytest.mark.parametrize(
+  ("name", "text"),
+  [
+    ("items.csv", "sku,name,price\n7,a,1.5\n8,b,-1e400\n"),
+    ("items.jsonl", '{"sku": "7", "name": "a", "price": 1.5}\n'
+     '{"sku": "8", "name": "b", "price": "-1e400"}\n'),
+  ],
+)  # fmt: skip
+def test_a_number_beyond_float64_is_refused_undeclared_too(
+  tmp_path, name, text
+):
+  if name.endswith("csv"):
+    with pytest.raises(ValueError, match="items.csv, line 3: column 'price'"):
+      _source(tmp_path, name, text).read()
+  with pytest.raises(ValueError, match="declared as float.*'-1e400'"):
+    _source(tmp_path, name, text, items_types=("price=float",)).read()
+  kept = _source(tmp_path, name, text, items_types=("price=text",)).read()
+  assert kept.items["price"].to_list() == ["1.5", "-1e400"]
+
+
+@pytest.mark.parametrize(
+  ("title", "what"), [(["a", "b"], "lists"), ({"en": "a"}, "objects")]
+)
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_titles_that_are_no_text_are_refused(tmp_path, title, what, form):
+  rows = [{"sku": "7", "name": title}, {"sku": "8", "name": title}]
+  text = "".join(json.dumps(row) + "\n" for row in rows)
+  source = _source(tmp_path, f"items.{form}", text)
+  if form == "parquet":
+    pl.DataFrame(rows).write_parquet(tmp_path / "items.parquet")
+  said = f"items.{form}: the column 'name' holds {what}, and is the title"
+  with pytest.raises(ValueError, match=said):
+    source.read()
+
+
+def test_a_title_in_the_log_is_text(tmp_path):
+  path = tmp_path / "log.jsonl"
+  path.write_text('{"user": "u", "item": "i", "name": ["a"]}\n')
+  source = Files(str(path), timestamp=None, title="name")
+  with pytest.raises(ValueError, match="the column 'name' holds lists"):
+    source.read()
