@@ -69,7 +69,8 @@ def _said(kind: Any) -> str:
     return " or ".join(map(_said, typing.get_args(kind)))
   if typing.get_origin(kind) is tuple:
     return "a list, such as [1, 10]"
-  return _SAID.get(kind, f"a {getattr(kind, '__name__', kind)}")
+  name = kind.__name__ if isinstance(kind, type) else str(kind)
+  return _SAID.get(kind, f"a {name}")
 
 
 def _is_built_first(value: Any) -> bool:
