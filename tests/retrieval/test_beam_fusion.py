@@ -111,11 +111,11 @@ def _assert_lists(case, strategy, found, expected):
     )
 
 
-@pytest.mark.parametrize("shape", [0, 1])
-def test_all_beams_and_all_neighbours_are_every_pair(shape):
-  strategy = BeamFusion(
-    num_results=25, num_beams=25, num_neighbors=25, vector_scale=4.0
-  )
+@pytest.mark.parametrize(
+  ("shape", "beam_scale"), [(0, 0.9), (1, 0.9), (0, 0.0)]
+)
+def test_all_beams_and_all_neighbours_are_every_pair(shape, beam_scale):
+  strategy = BeamFusion(25, 25, 25, beam_scale, vector_scale=4.0)
   for seed in range(6):
     case = cases.make(seed, shape)
     vectors = _vectors(case, seed)
