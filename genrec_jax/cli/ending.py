@@ -11,13 +11,17 @@ An error is what a user can mend or pass on: a message, and no traceback.
 Where the message is not enough, GENREC_TRACEBACK=1 in the environment adds one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
 import logging
 import os
 import pathlib
 import re
+import signal
 import sys
+import threading
 import traceback
+from typing import NoReturn
 
 from absl import logging as absl_logging
 
@@ -31,6 +35,12 @@ _DISK = (
   "Read-only file system",
 )
 _LINES, _CHARACTERS = 20, 1000
+# What the handlers of signals raise.
+_OF_SIGNALS = {
+  KeyboardInterrupt: signal.SIGINT,
+  SystemExit: signal.SIGTERM,
+}
+_AGAIN_SECONDS = 0.05
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -54,6 +64,77 @@ def ended(command: Callable[[], int]) -> int:
       traceback.print_exc()
     print(f"error: {short(said(error))}", file=sys.stderr)
     return USAGE if isinstance(error, UsageError) else FAILED
+
+
+def leave(command: Callable[[], int]) -> NoReturn:
+  """Does it and ends the process with its status.
+
+  After a signal at once: threads of libraries are at work, compiling perhaps,
+  and Python's own end would take from under them what they use.
+  """
+  try:
+    status = command()
+  except SystemExit as error:
+    # SIGTERM before there is anything to save; an error has a text.
+    if error.code != 0:
+      raise
+    _now(0)
+  if status == INTERRUPTED:
+    _now(status)
+  sys.exit(status)
+
+
+def _now(status: int) -> NoReturn:
+  with contextlib.suppress(OSError):
+    sys.stdout.flush()
+    sys.stderr.flush()
+  os._exit(status)
+
+
+def insist_on_signals() -> None:
+  """Has the process told again of a signal that a callback has swallowed.
+
+  A handler may run between any two instructions, also within a callback of the
+  garbage collector (JAX has one) or of a weak reference. What it raises there
+  ends the callback alone: Python prints it and goes on.
+  """
+  before = sys.unraisablehook
+
+  def told(swallowed) -> None:
+    number = _OF_SIGNALS.get(swallowed.exc_type)
+    if number is None:
+      before(swallowed)
+      return
+    # Not before the callback has returned.
+    again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
+
+  sys.unraisablehook = told
+
+
+@contextlib.contextmanager
+def interrupted_at_once() -> Iterator[None]:
+  """While it lasts Ctrl-C raises nothing, and ends the process where it is.
+
+  For imports, which leave nothing behind: libraries abort where one of theirs
+  is interrupted.
+  """
+  before = signal.getsignal(signal.SIGINT)
+  mine = threading.current_thread() is threading.main_thread()
+  if not mine or before is not signal.default_int_handler:
+    yield
+    return
+
+  def end(number, frame) -> None:
+    print("interrupted", file=sys.stderr)
+    _now(INTERRUPTED)
+
+  signal.signal(signal.SIGINT, end)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGINT, before)
 
 
 def said(error: Exception) -> str:

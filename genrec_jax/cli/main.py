@@ -11,7 +11,13 @@ import importlib
 import pathlib
 import sys
 
-from genrec_jax.cli.ending import USAGE, ended
+from genrec_jax.cli.ending import (
+  USAGE,
+  ended,
+  insist_on_signals,
+  interrupted_at_once,
+  leave,
+)
 from genrec_jax.core import heap
 from genrec_jax.core.suggest import choices_hint
 
@@ -56,11 +62,13 @@ def start(words: Sequence[str]) -> int:
     heap.share_arenas()
 
   def command():
-    return importlib.import_module(f"genrec_jax.cli.{name}").COMMAND
+    with interrupted_at_once():
+      return importlib.import_module(f"genrec_jax.cli.{name}").COMMAND
 
   return ended(lambda: command().start(name, arguments))
 
 
 def main(*words: str) -> None:
   """Entry point; `words` come before those of the command line."""
-  sys.exit(start([*words, *sys.argv[1:]]))
+  insist_on_signals()
+  leave(lambda: start([*words, *sys.argv[1:]]))

@@ -38,6 +38,8 @@ _GENREC = (sys.executable, "-P", "-m", "genrec_jax.cli")
 def status_of(command: Sequence[str]) -> int:
   """Runs a command, whose output and exit status become ours.
 
+  What a signal has ended has the status that shells give it: 128 + its number.
+
   SIGTERM is passed on, and Ctrl-C reaches both of us: the command then saves
   and ends, and is waited for.
   """
@@ -49,10 +51,11 @@ def status_of(command: Sequence[str]) -> int:
     signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
   }
   try:
-    return child.wait()
+    status = child.wait()
   finally:
     for number, handler in before.items():
       signal.signal(number, handler)
+  return status if status >= 0 else 128 - status
 
 
 @COMMAND.does

@@ -93,6 +93,8 @@ def _leave(error: BaseException, watch: "_Watch") -> None:
       f" is the consequence. {_RESTART}",
       file=sys.stderr,
     )
+  elif isinstance(error, KeyboardInterrupt):
+    print("interrupted", file=sys.stderr)
   else:
     traceback.print_exception(error)
   sys.stderr.flush()
@@ -101,7 +103,7 @@ def _leave(error: BaseException, watch: "_Watch") -> None:
     watch.end(f"ended with an error ({type(error).__name__})")
     if jax.process_index() == 0:
       time.sleep(_FAREWELL_SECONDS)
-  os._exit(1)
+  os._exit(130 if isinstance(error, KeyboardInterrupt) else 1)
 
 
 class _Watch(threading.Thread):

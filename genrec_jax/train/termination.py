@@ -17,11 +17,11 @@ _NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 class Termination:
   """Whether this process was asked to end.
 
-  From `install` on, a signal exits at once; inside `deferred` it is only
-  noted, and the caller asks `arrived` when it can save. A second Ctrl-C does
-  not wait for that. Python swallows an exit that is raised while a callback of
-  the garbage collector runs, so a signal is noted in every case: the next
-  `arrived` still tells.
+  From `install` on, a signal raises at once, Ctrl-C a KeyboardInterrupt and
+  SIGTERM a SystemExit; inside `deferred` it is only noted, and the caller asks
+  `arrived` when it can save. A second Ctrl-C does not wait for that. Python
+  swallows what is raised while a callback of the garbage collector runs, so a
+  signal is noted in every case: the next `arrived` still tells.
 
   Attributes:
     arrived: a signal came.
@@ -45,6 +45,8 @@ class Termination:
     self.arrived = True
     self.name, self.status = _NAMES[number], _STATUS[number]
     if again or not self._deferred:
+      if number == signal.SIGINT:
+        raise KeyboardInterrupt
       sys.exit(self.status)
 
   @contextlib.contextmanager
