@@ -30,7 +30,7 @@ from genrec_jax.train.checkpoints import (
   Restored,
 )
 from genrec_jax.train.loop import Loop, Progress
-from genrec_jax.train.state import num_parameters
+from genrec_jax.train.state import TrainState, num_parameters
 from genrec_jax.train.termination import Termination
 from genrec_jax.train.warm_start import carry_over
 from genrec_jax.train.workdir_lock import WorkdirLock
@@ -102,6 +102,61 @@ def _start(
   batches.set_state(restored.data["readers"])
   print(f"resuming at step {int(restored.state.step)} of {run.train.steps}")
   return restored.state, progress
+
+
+def _mend_best(
+  run: Run,
+  program: Program,
+  best: Checkpoints,
+  state: TrainState,
+  progress: Progress,
+  save: Callable[[], None],
+) -> None:
+  """Makes the state that training goes on from the best, where that is lost.
+
+  Patience counts on: a run that has ended stays so.
+
+  Args:
+    run: what is trained.
+    program: its program.
+    best: where the best is.
+    state: to be measured where it is not.
+    progress: says which was the best, and then is.
+    save: writes state and progress there.
+  """
+  step, here = best.latest_step, int(state.step)
+  if not progress.best_step:
+    return
+  if step is None:
+    was = progress.best_step
+    said = f"{best.directory} holds no checkpoint; step {was} was the best."
+  else:
+    share = jax.process_index(), jax.process_count()
+    _, said = _everywhere(best.check, step, *share)
+  if not said:
+    if step == here != progress.best_step:
+      # It was mended then; the checkpoint beside it is of before that.
+      kept = best.progress(step)
+      progress.best, progress.best_step = kept["best"], kept["best_step"]
+    return
+  print(said, file=sys.stderr)
+  if not run.train.eval_every_steps:
+    print(
+      "It stays so: with train.eval_every_steps=0 nothing is measured.",
+      file=sys.stderr,
+    )
+    return
+  if step is not None and jax.process_index() == 0:
+    print(f"It is now {best.set_aside(step)}.", file=sys.stderr)
+  processes.any_process(False)  # Nobody saves before it is set aside.
+  progress.best = run.train.monitored(run.validate(state.params, program))
+  progress.best_step = here
+  save()
+  print(
+    f"step {here} is measured instead, and kept as the best: validation"
+    f" {run.train.monitor} {progress.best:.4f}",
+    file=sys.stderr,
+  )
 
 
 def _newest_intact(program: Program, checkpoints: Checkpoints) -> Restored:
@@ -208,7 +263,7 @@ def train(
       f" {placement.mesh.size} device(s)"
     )
     with contextlib.closing(writer):
-      Loop(
+      loop = Loop(
         options=run.train,
         step_fn=program.train_step,
         put=lambda batch: sharding.put(batch, placement.by_rows, rows, size),
@@ -222,6 +277,10 @@ def train(
         progress=progress,
         termination=termination,
         check=check,
-      ).run(state)
+      )
+      _mend_best(
+        run, program, best, state, progress, lambda: loop.save(best, state)
+      )
+      loop.run(state)
   if progress.finished:
     print(f"finished: {progress.finished}; best step {progress.best_step}")

@@ -87,6 +87,11 @@ class LoopOptions:
     """The metrics that `monitor` names."""
     return tuple(self.monitor.split("+"))
 
+  def monitored(self, scores: Mapping[str, float]) -> float:
+    """What `monitor` makes of validation metrics."""
+    watched = [scores[name] for name in self.monitors]
+    return sum(watched) / len(watched)
+
   def __post_init__(self):
     sources = {
       part: node
@@ -311,8 +316,7 @@ class Loop:
   def _evaluate(self, step: int, state: TrainState, bar) -> None:
     progress, options = self.progress, self.options
     scores = dict(self.validate(state.params))
-    watched = [scores[name] for name in options.monitors]
-    value = sum(watched) / len(watched)
+    value = options.monitored(scores)
     progress.seconds = time.perf_counter() - self._started
     self.writer.write(
       step,
@@ -332,8 +336,12 @@ class Loop:
     )
 
   def _save(self, where: Checkpoints, state: TrainState) -> None:
-    self.check()
     self.progress.seconds = time.perf_counter() - self._started
+    self.save(where, state)
+
+  def save(self, where: Checkpoints, state: TrainState) -> None:
+    """Writes a state with the place in the data and the bookkeeping of now."""
+    self.check()
     where.save(
       state,
       data={"readers": processes.merge_json(self.batches.get_state())},

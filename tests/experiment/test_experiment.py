@@ -158,6 +158,31 @@ def test_a_damaged_best_says_what_may_be_taken_for_it(finished, tmp_path):
       load_params(Run.open(workdir), name)
 
 
+@pytest.mark.parametrize("damaged", [True, False])
+def test_a_best_that_is_lost_is_measured_again(damaged, finished, tmp_path):
+  workdir = shutil.copytree(finished, tmp_path / "run")
+  (best,) = (workdir / "best").iterdir()
+  if damaged:
+    (best / "params" / "_METADATA").unlink()
+  else:
+    shutil.rmtree(workdir / "best")
+  done = _train(workdir, "--config.train.steps=20")
+  assert done.returncode == 0, done.stderr
+  assert f"{best} is damaged" in done.stderr or not damaged
+  assert "step 20 is measured instead, and kept as the best" in done.stderr
+  assert (workdir / f"damaged-best-{best.name}").is_dir() == damaged
+  run = Run.open(workdir)
+  assert load_params(run).step == 20
+  same = jax.tree.map(
+    lambda a, b: bool((a == b).all()),
+    *(load_params(run, name).params for name in ("best", "latest")),
+  )
+  assert all(jax.tree.leaves(same))
+  done = _train(workdir, "--config.train.steps=20")
+  assert done.returncode == 0, done.stderr
+  assert "measured instead" not in done.stderr
+
+
 def test_a_workdir_is_trained_by_one_process(prepared):
   process = _start(prepared, "--config.train.steps=5000")
   _wait_for_step(prepared, 2, process)

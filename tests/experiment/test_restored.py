@@ -11,6 +11,7 @@ import pytest
 from configs import hstu_movielens
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import _of_newest, load_params
+from genrec_jax.experiment.training import _mend_best
 from genrec_jax.train.checkpoints import Checkpoints, DamagedCheckpoint
 from genrec_jax.train.loop import Progress
 from genrec_jax.train.state import TrainState
@@ -75,6 +76,19 @@ def test_the_best_needs_no_latest(workdir, capsys):
   shutil.rmtree(workdir / "checkpoints")
   assert load_params(run).step == 3
   assert "What the best checkpoint says" in capsys.readouterr().err
+
+
+def test_a_best_that_was_measured_anew_is_the_one_to_beat(saved, tmp_path):
+  """The checkpoint beside it is of before, and says what was lost."""
+  state = TrainState(jnp.int32(5), {"a": jnp.zeros(3)}, ())
+  anew, lost = Progress(best=0.3, best_step=5), Progress(best=0.5, best_step=3)
+  with Checkpoints(tmp_path) as best:
+    progress = dataclasses.asdict(anew)
+    best.save(state, data={}, progress=progress, config={})
+    assert best.steps == [5]
+    run = Run.open(saved)
+    _mend_best(run, run.program(), best, state, lost, save=pytest.fail)
+  assert (lost.best, lost.best_step) == (0.3, 5)
 
 
 def test_a_best_that_was_deleted_is_said_to_be(workdir, capsys):
