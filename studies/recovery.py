@@ -12,8 +12,11 @@ flips   one bit of one file of a trained and evaluated workdir is flipped, any
 What comes out must be what an unbroken run gives, bit by bit: the newest
 checkpoint with its place in the data and its bookkeeping (but for seconds), and
 all ranks of the evaluation. Or it must be refused by an error of a line or two
-that names the file. Anything else is a fault, and the exit status 1. Every
-command is a fork of this process, which touches no device.
+that names the file. Where the best parameters are what is damaged, nobody can
+have them back: then the file must be named, the training must be that of the
+unbroken run, and which checkpoint is the best one now must be said. Anything
+else is a fault, and the exit status 1. Every command is a fork of this process,
+which touches no device.
 """
 
 from collections.abc import Callable
@@ -48,6 +51,7 @@ flags.mark_flag_as_required("folder")
 
 _STEPS, _MORE = 12, 4
 _SAME, _RECOVERED, _REFUSED = "the same", "recovered, and said so", "refused"
+_ANOTHER_BEST = "the same training, and another best one, which is said"
 
 
 def config(steps: int) -> Any:
@@ -95,19 +99,20 @@ def evaluated(workdir: pathlib.Path) -> int:
 
 
 def fingerprint(workdir: pathlib.Path) -> str:
-  """Names what a training and an evaluation have left."""
+  """Names what a training has left, and behind a space all else."""
   with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
     found = checkpoints.contents()
   found["progress"].pop("seconds")
   parts = [jax.tree.leaves(found[name]) for name in ("params", "optimizer")]
   parts = [np.asarray(x) for x in sum(parts, [])]
   names = [jax.tree_util.keystr(p) for p, _ in jax.tree.leaves_with_path(found)]
+  training = content_hash(names, found["data"], *parts)
   ranks = workdir / "ranks.npz"
   if ranks.is_file():
     columns = Ranks.load(ranks).columns
     names += sorted(columns)
     parts += [columns[name] for name in sorted(columns)]
-  return content_hash(names, found["data"], found["progress"], *parts)
+  return f"{training} {content_hash(names, found['progress'], *parts)}"
 
 
 def forked(work: Callable[[], int], output: pathlib.Path) -> int:
@@ -188,9 +193,17 @@ def flip(
   code, said = done(lambda: used(workdir), output)
   path = path.relative_to(workdir)
   if code == 0:
-    if named(workdir) != expected:
-      return path, "FAULT: another result", said
-    return path, _RECOVERED if "damaged" in said else _SAME, said
+    result = named(workdir)
+    if result == expected:
+      return path, _RECOVERED if "damaged" in said else _SAME, said
+    mended = path.parts[0] == "best" and str(path) in said
+    if (
+      mended
+      and "and kept as the best" in said
+      and result.split()[0] == expected.split()[0]
+    ):
+      return path, _ANOTHER_BEST, said
+    return path, "FAULT: another result", said
   error = said[said.rfind("error: ") :]
   if path.name not in error or "fault of the library" in error:
     return path, "FAULT: refused without naming the file", said
