@@ -6,8 +6,9 @@
 
 makes vectors of the items' texts, coarse codes of the vectors (3 x 32, several
 items each), and trains codes and vectors together: an item's vector is an MLP
-of its text's, trained with all else. Expected on Beauty: not measured yet; a
-step of 1,000 events takes 0.2 s on one CPU core. Variants:
+of its text's, trained with all else. Expected on Beauty: nothing yet, no
+training was finished; the first 39 steps took 0.7 s each on one CPU core that
+others used too. Variants:
 
     history   the vector is read before the codes, as LIGER reads it
     fixed     items do not move towards what is read (stop_gradient_target)

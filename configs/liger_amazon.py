@@ -7,8 +7,8 @@
 makes vectors of the items' texts, codes of the vectors, and trains one causal
 Transformer on two losses: codes of the next item, and the cosine of a vector
 with those of all items that training saw. Beams of codes and the cold items are
-ranked by that vector. Expected on Beauty: not measured yet; a step of 16 rows
-takes about a second on one CPU core. Variants:
+ranked by that vector. Expected on Beauty: nothing yet, it was trained for
+some steps of its quick form alone, on a CPU core. Variants:
 
     no_cold     the items of the beams alone
     cold_start  5 % of the items have no training events

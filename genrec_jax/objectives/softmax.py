@@ -230,7 +230,7 @@ class FullSoftmax:
       if items.seen is None:
         raise ValueError(
           "config.objective.seen_only=True, and the system does not say which"
-          " items were seen: use one that does, such as models.Liger."
+          " items were seen: use a system that has `seen`."
         )
       keep_V = items.seen()[: items.num_items + 1]
     loss_T = linear_cross_entropy(

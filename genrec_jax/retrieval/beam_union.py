@@ -82,9 +82,7 @@ class BeamUnion:
     decoder = CachedDecoder(model, items.vectors_RD)
     query_BD = l2_normalize(model.ask("history_vector", decoder.start()[0]))
     bits = None if allowed_BW is None else of_ids(items.trie, allowed_BW)
-    ids_BK, _, codes_BKM = beam_search(
-      decoder, items.trie, self.num_beams, bits
-    )
+    ids_BK, _, _ = beam_search(decoder, items.trie, self.num_beams, bits)
     cosines_BK = jnp.einsum(
       "BD,BKD->BK",
       query_BD,
