@@ -10,7 +10,8 @@ encoder-decoder form (models/token_seq2seq.py) reads a row per prefix. Levels
 have vocabularies of their own; F_m = E_m / sqrt(D) where `tied`.
 
 Decoding (decoding/decoder.py) starts with the history's keys and values and
-adds a token per beam and level.
+adds a token per beam and level. What reads vectors of items beside their codes
+(models/vector_decoder.py) is built on it.
 """
 
 from typing import Any
@@ -19,7 +20,7 @@ from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from genrec_jax.core.types import Batch, Outputs, SequenceInfo
+from genrec_jax.core.types import Batch, Outputs
 from genrec_jax.layers.cache import Caching
 from genrec_jax.layers.code_embedding import CodeEmbedding
 from genrec_jax.layers.embeddings import PositionEmbedding
@@ -86,32 +87,26 @@ class TokenDecoder(nn.Module):
     """M."""
     return len(self.level_sizes)
 
+  @property
+  def tokens_per_item(self) -> int:
+    """How many tokens an item is."""
+    return self.num_levels
+
   def __call__(self, batch: Batch, *, deterministic: bool) -> Outputs:
     """Logits (B, L, M, C) of every item's codes from all tokens before them.
 
     Those of a segment's first item follow from nothing and mean nothing.
     """
-    x_BTD, info = self._tokens(batch)
-    x_BTD = self.input_dropout(x_BTD, deterministic=deterministic)
-    h_BTD = self.backbone(
-      x_BTD.astype(self.dtype), info, deterministic=deterministic
-    )
+    x_BLMD = self.codes.all_levels(batch["codes_BLM"])
+    h_BTD = self._states(x_BLMD, batch, deterministic)
     logits_BLMC = self.codes.all_logits(before(h_BTD, self.num_levels))
     return Outputs(hidden=h_BTD, logits=logits_BLMC)
 
   def start(self, batch: Batch) -> tuple[dict[str, Any], Float[Array, "B C"]]:
     """Cache of the histories, one per row, and logits of the first level."""
-    x_BTD, info = self._tokens(batch)
+    x_BLMD = self.codes.all_levels(batch["codes_BLM"])
     # The last level's code is followed by nothing.
-    h_BTD, cache = self.backbone.start(
-      x_BTD.astype(self.dtype), info, self.num_levels - 1
-    )
-    h_BD = last_of_rows(h_BTD, info.segment_ids_BL)
-    items_B = jnp.sum(batch["segment_ids_BL"] > 0, axis=1)
-    # The longest history leaves no position of its own to the next item.
-    place_B = jnp.minimum(items_B, self.num_positions - 1)
-    position_BD = self.position_embedding(place_B[:, None])[:, 0]
-    cache = {"backbone": cache, "items": items_B, "position": position_BD}
+    cache, h_BD = self._started(x_BLMD, batch, self.num_levels - 1)
     return cache, self.codes.logits(h_BD, 0)
 
   def step(
@@ -122,17 +117,40 @@ class TokenDecoder(nn.Module):
     parents_BK: Int[Array, "B K"],
   ) -> tuple[dict[str, Any], Float[Array, "B K C"]]:
     """Logits of a level after each beam's code of the level before."""
+    cache, h_BKD = self._read(cache, level, codes_BK, parents_BK)
+    return cache, self.codes.logits(h_BKD, level)
+
+  def _states(self, x_BLND, batch, deterministic):
+    """States (B, L N, D) of the items' embedded tokens."""
+    x_BTD, info = self._tokens(x_BLND, batch)
+    x_BTD = self.input_dropout(x_BTD, deterministic=deterministic)
+    return self.backbone(
+      x_BTD.astype(self.dtype), info, deterministic=deterministic
+    )
+
+  def _started(self, x_BLND, batch, room):
+    """Cache of the histories, with room for tokens, and their last states."""
+    x_BTD, info = self._tokens(x_BLND, batch)
+    h_BTD, cache = self.backbone.start(x_BTD.astype(self.dtype), info, room)
+    items_B = jnp.sum(batch["segment_ids_BL"] > 0, axis=1)
+    # The longest history leaves no position of its own to the next item.
+    place_B = jnp.minimum(items_B, self.num_positions - 1)
+    position_BD = self.position_embedding(place_B[:, None])[:, 0]
+    cache = {"backbone": cache, "items": items_B, "position": position_BD}
+    return cache, last_of_rows(h_BTD, info.segment_ids_BL)
+
+  def _read(self, cache, level, codes_BK, parents_BK):
+    """The cache and the states of beams after their codes of level - 1."""
     y_BKD = self.codes(codes_BK, level - 1) + cache["position"][:, None]
     h_BKD, after = self.backbone.step(
       y_BKD.astype(self.dtype),
       cache["backbone"],
-      next_token(cache["items"], self.num_levels, level - 1),
+      next_token(cache["items"], self.tokens_per_item, level - 1),
       parents_BK,
     )
-    return {**cache, "backbone": after}, self.codes.logits(h_BKD, level)
+    return {**cache, "backbone": after}, h_BKD
 
-  def _tokens(self, batch: Batch) -> tuple[Array, SequenceInfo]:
-    """Embedded tokens (B, L M, D) and what attention needs of them."""
-    x_BLMD = self.codes.all_levels(batch["codes_BLM"])
-    x_BLMD = x_BLMD + self.position_embedding(batch["positions_BL"])[:, :, None]
-    return token_rows(x_BLMD, batch)
+  def _tokens(self, x_BLND, batch):
+    """Embedded tokens (B, L N, D) and what attention needs of them."""
+    x_BLND = x_BLND + self.position_embedding(batch["positions_BL"])[:, :, None]
+    return token_rows(x_BLND, batch)

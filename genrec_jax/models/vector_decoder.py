@@ -6,7 +6,7 @@
 
 v(i) is made of what an item is by an encoder that is trained with all else
 (layers/item_content.py). A model of the two says which tokens an item is, and
-where its vector is read; every user is read once.
+where its vector is read; what concerns codes alone is in token_decoder.py.
 """
 
 from collections.abc import Mapping
@@ -19,66 +19,39 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from genrec_jax.core.types import Batch, ItemData, Outputs
-from genrec_jax.layers.cache import Caching
-from genrec_jax.layers.code_embedding import CodeEmbedding
-from genrec_jax.layers.embeddings import PositionEmbedding
 from genrec_jax.layers.item_content import (
   ContentEncoder,
   ItemContent,
   with_data,
 )
-from genrec_jax.layers.item_tokens import before, next_token, token_rows
+from genrec_jax.layers.item_tokens import before
+from genrec_jax.models.token_decoder import TokenDecoder
 from genrec_jax.ops.norm import l2_normalize
-from genrec_jax.ops.packed_rows import last_of_rows
 
 
-class VectorDecoder(nn.Module):
+class VectorDecoder(TokenDecoder, kw_only=True):
   """See the module docstring.
 
   Attributes:
-    num_items: V.
-    level_sizes: C of each level.
-    width: D.
-    num_positions: longest history in items.
-    backbone: a backbone with a cache (layers/cache.py).
     item_encoder: content of items to their vectors.
     num_distinct: see ItemContent.
     stop_gradient_target: whether items are fixed where they are compared with,
       so that the encoder learns by what is read alone.
-    tied: inputs and outputs of codes share their tables.
-    embedding_init_std: of the codes' table.
-    position_init_std: of the table of item positions.
-    dropout: on the embedded input.
     row_multiple: of the items' content, see layers/embeddings.py.
-    dtype: compute dtype of the input; parameters are float32.
   """
 
-  num_items: int
-  level_sizes: tuple[int, ...]
-  width: int
-  num_positions: int
-  backbone: Caching
   item_encoder: ContentEncoder
   num_distinct: int | None = None
   stop_gradient_target: bool = False
   tied: bool = False
   embedding_init_std: float = 0.05
   position_init_std: float = 0.05
-  dropout: float = 0.0
   row_multiple: int = 1
-  dtype: str = "float32"
 
-  item_tables = ()
   constants = tuple(f"item_content/{name}" for name in ItemContent.constants)
-  uses_time = False
 
   def setup(self):
-    self.codes = CodeEmbedding(
-      self.level_sizes, self.width, self.embedding_init_std, self.tied
-    )
-    self.position_embedding = PositionEmbedding(
-      self.num_positions, self.width, self.position_init_std
-    )
+    super().setup()
     self.item_content = ItemContent(
       self.num_items,
       self.item_encoder,
@@ -88,36 +61,18 @@ class VectorDecoder(nn.Module):
     # The bias tells vectors from codes.
     self.vector_in = nn.Dense(self.width)
     self.vector_out = nn.Dense(self.item_encoder.width, use_bias=False)
-    self.input_dropout = nn.Dropout(self.dropout)
 
   @property
   def logical_axes(self) -> dict[str, tuple[str | None, ...]]:
     """Names of the parameters' dimensions (core/sharding.py)."""
     return {
-      "codes/embedding": (None, "width"),
-      "codes/output": (None, "width"),
-      "position_embedding/embedding": (None, "width"),
       "vector_in/kernel": (None, "width"),
       "vector_out/kernel": ("width", None),
       **_below("item_content", ItemContent.logical_axes),
       **_below("item_encoder", self.item_encoder.logical_axes),
-      **self.backbone.logical_axes,
+      # Behind: a backbone's names are ends of an encoder's too.
+      **super().logical_axes,
     }
-
-  @property
-  def max_length(self) -> int:
-    """Longest history, in items."""
-    return self.num_positions
-
-  @property
-  def num_levels(self) -> int:
-    """M."""
-    return len(self.level_sizes)
-
-  @property
-  def tokens_per_item(self) -> int:
-    """How many tokens an item is."""
-    raise NotImplementedError
 
   @property
   def vector_place(self) -> int:
@@ -148,11 +103,8 @@ class VectorDecoder(nn.Module):
     vectors_BLE, items = self.item_content(
       batch["item_BL"], deterministic=deterministic
     )
-    x_BTD, info = self._tokens(batch, vectors_BLE)
-    x_BTD = self.input_dropout(x_BTD, deterministic=deterministic)
-    h_BTD = self.backbone(
-      x_BTD.astype(self.dtype), info, deterministic=deterministic
-    )
+    x_BLND = self._embedded(batch, vectors_BLE)
+    h_BTD = self._states(x_BLND, batch, deterministic)
     before_BLND = before(h_BTD, self.tokens_per_item)
     if self.stop_gradient_target:
       fixed_UE = jax.lax.stop_gradient(items.vectors_UD)
@@ -175,24 +127,13 @@ class VectorDecoder(nn.Module):
   def start(self, batch: Batch) -> tuple[dict[str, Any], Float[Array, "B C"]]:
     """Cache of the histories, one per row, and logits of the first level."""
     vectors_BLE, _ = self.item_content(batch["item_BL"], deterministic=True)
-    return self._started(batch, vectors_BLE)
+    return self._begun(batch, vectors_BLE)
 
   def start_from(
     self, batch: Batch, vectors_RE: Float[Array, "R E"]
   ) -> tuple[dict[str, Any], Float[Array, "B C"]]:
     """As start, with what `items` gave in place of encoding items anew."""
-    return self._started(batch, vectors_RE[batch["item_BL"]])
-
-  def step(
-    self,
-    cache: dict[str, Any],
-    level: int,
-    codes_BK: Int[Array, "B K"],
-    parents_BK: Int[Array, "B K"],
-  ) -> tuple[dict[str, Any], Float[Array, "B K C"]]:
-    """Logits of a level after each beam's code of the level before."""
-    cache, h_BKD = self._read(cache, level, codes_BK, parents_BK)
-    return cache, self.codes.logits(h_BKD, level)
+    return self._begun(batch, vectors_RE[batch["item_BL"]])
 
   def history_vector(self, cache: dict[str, Any]) -> Float[Array, "B E"]:
     """Unit vectors of what comes next, by histories alone."""
@@ -201,40 +142,14 @@ class VectorDecoder(nn.Module):
   def _vector(self, h: Float[Array, "*b D"]) -> Float[Array, "*b E"]:
     return l2_normalize(self.vector_out(h.astype(jnp.float32)))
 
-  def _started(self, batch, vectors_BLE):
-    x_BTD, info = self._tokens(batch, vectors_BLE)
-    h_BTD, cache = self.backbone.start(
-      x_BTD.astype(self.dtype), info, self.num_levels
-    )
-    h_BD = last_of_rows(h_BTD, info.segment_ids_BL)
-    items_B = jnp.sum(batch["segment_ids_BL"] > 0, axis=1)
-    # The longest history leaves no position of its own to the next item.
-    place_B = jnp.minimum(items_B, self.num_positions - 1)
-    cache = {
-      "backbone": cache,
-      "items": items_B,
-      "position": self.position_embedding(place_B[:, None])[:, 0],
-      "state": h_BD,
-    }
-    return cache, self.codes.logits(h_BD, 0)
+  def _begun(self, batch, vectors_BLE):
+    x_BLND = self._embedded(batch, vectors_BLE)
+    cache, h_BD = self._started(x_BLND, batch, self.num_levels)
+    return {**cache, "state": h_BD}, self.codes.logits(h_BD, 0)
 
-  def _read(self, cache, level, codes_BK, parents_BK):
-    """The cache and the states of beams after their codes of level - 1."""
-    y_BKD = self.codes(codes_BK, level - 1) + cache["position"][:, None]
-    h_BKD, after = self.backbone.step(
-      y_BKD.astype(self.dtype),
-      cache["backbone"],
-      next_token(cache["items"], self.tokens_per_item, level - 1),
-      parents_BK,
-    )
-    return {**cache, "backbone": after}, h_BKD
-
-  def _tokens(self, batch, vectors_BLE):
-    """Embedded tokens (B, L N, D) and what attention needs of them."""
+  def _embedded(self, batch, vectors_BLE):
     codes_BLMD = self.codes.all_levels(batch["codes_BLM"])
-    x_BLND = self.embed(codes_BLMD, self.vector_in(vectors_BLE))
-    x_BLND = x_BLND + self.position_embedding(batch["positions_BL"])[:, :, None]
-    return token_rows(x_BLND, batch)
+    return self.embed(codes_BLMD, self.vector_in(vectors_BLE))
 
 
 def _below(part: str, axes: Mapping[str, Any]) -> dict[str, Any]:
