@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 from genrec_jax.cli.command import Command
 from genrec_jax.core.build import to_plain
@@ -41,20 +42,26 @@ def status_of(command: Sequence[str]) -> int:
   What a signal has ended has the status that shells give it: 128 + its number.
 
   SIGTERM is passed on, and Ctrl-C reaches both of us: the command then saves
-  and ends, and is waited for.
+  and ends, and is waited for. It has done what it should, and the status says
+  that nothing may follow: that of the signal.
   """
   child = subprocess.Popen(command)
-  before = {
-    signal.SIGTERM: signal.signal(
-      signal.SIGTERM, lambda number, _: child.send_signal(number)
-    ),
-    signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
-  }
+  received = []
+
+  def pass_on(number: int, _: Any) -> None:
+    received.append(number)
+    if number == signal.SIGTERM:
+      child.send_signal(number)
+
+  numbers = (signal.SIGTERM, signal.SIGINT)
+  before = {number: signal.signal(number, pass_on) for number in numbers}
   try:
     status = child.wait()
   finally:
     for number, handler in before.items():
       signal.signal(number, handler)
+  if status == 0 and received:
+    return 128 + received[0]
   return status if status >= 0 else 128 - status
 
 

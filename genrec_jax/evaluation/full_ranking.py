@@ -42,6 +42,7 @@ class Evaluation:
     targets_R: item index of the target.
     lengths_R: number of earlier events.
     repeats_R: whether the target is among the earlier events.
+    gaps_R: seconds from the last event to the target; -1 without either time.
     ks: the cut-offs.
     seconds: wall time, compilation included.
   """
@@ -53,6 +54,7 @@ class Evaluation:
   targets_R: Int[np.ndarray, "R"]
   lengths_R: Int[np.ndarray, "R"]
   repeats_R: Bool[np.ndarray, "R"]
+  gaps_R: Int[np.ndarray, "R"]
   ks: tuple[int, ...]
   seconds: float
 
@@ -67,14 +69,16 @@ class Evaluation:
   def slices(
     self, item_counts: Int[np.ndarray, "V1"]
   ) -> dict[str, dict[str, dict[str, int | float]]]:
-    """Returns {"history_length" | "item_popularity": {slice: metrics}}.
+    """Returns {KIND: {slice: metrics}}.
 
-    Each slice also has "requests" and "share" (of all requests). item_counts
-    are the training events of every item index (catalog.count).
+    A kind is "history_length", "item_popularity" or "since_last_event". Each
+    slice also has "requests" and "share" (of all requests). item_counts are the
+    training events of every item index (catalog.count).
     """
     kinds = {
       "history_length": slices.by_history_length(self.lengths_R),
       "item_popularity": slices.by_popularity(self.targets_R, item_counts),
+      "since_last_event": slices.by_last_event(self.gaps_R),
     }
     return {
       kind: {
@@ -86,6 +90,7 @@ class Evaluation:
         for name, mask in masks.items()
       }
       for kind, masks in kinds.items()
+      if masks
     }
 
 
@@ -185,7 +190,7 @@ def _columns(
   num_items: int,
   filter_history: bool,
 ) -> tuple[Shaped[np.ndarray, "B"], ...]:
-  """Ranks, users, events, targets, lengths and repeats of one batch."""
+  """Ranks, users, events, targets, lengths, repeats, gaps of one batch."""
   _check_targets(batch.target, num_items)
   unseen = history_mask(batch, num_items)
   repeats = ~unseen.at(batch.target[:, None])[:, 0]
@@ -195,7 +200,16 @@ def _columns(
   )
   ranks = _ranks(ids, scores, batch.target, max_rank, num_items)
   lengths = np.array([len(r["item"]) for r in batch.history], np.int32)
-  return ranks, batch.user, batch.event, batch.target, lengths, repeats
+  gaps = np.array(
+    [
+      int(asked) - int(record["time"][-1])
+      if len(record["item"]) and "time" in record
+      else -1
+      for record, asked in zip(batch.history, batch.query_time, strict=True)
+    ],
+    np.int64,
+  )
+  return ranks, batch.user, batch.event, batch.target, lengths, repeats, gaps
 
 
 def _check_targets(target: Int[np.ndarray, "B"], num_items: int) -> None:

@@ -18,7 +18,7 @@ candidates, same rule for ties. Baselines are built on the training part; what
 they have to choose, they choose on validation.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 import dataclasses
 import pathlib
 from typing import Protocol, runtime_checkable
@@ -32,6 +32,7 @@ from genrec_jax.data.dataset.requests import (
   count_requests,
   iter_requests,
 )
+from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.simulator.world import TRUTH_FILE
 from genrec_jax.data.splits import PARTS
 from genrec_jax.evaluation.full_ranking import (
@@ -160,8 +161,8 @@ def measure(
     def go(name, ranker, *, filtered=hides, last_time=False, part=part,
            total=total):  # fmt: skip
       evaluations.setdefault(part, {})[name] = evaluate(
-        ranker,
-        _requests(run, part, last_time),
+        _asked_later(run, ranker) if last_time else ranker,
+        iter_requests(run.histories, part, run.requests.batch_size),
         num_items=run.histories.manifest.num_items,
         ks=options.ks,
         filter_history=filtered,
@@ -212,7 +213,11 @@ def _time_notes(timed: bool, moves: bool) -> list[str]:
   ]
 
 
-def _requests(run: Run, part: str, last_time: bool) -> Iterator[Requests]:
+def _asked_later(run: Run, ranker: Search) -> Search:
+  """The ranker, which is not told the target's time."""
   gap = run.histories.manifest.median_gap_seconds or 0
-  for requests in iter_requests(run.histories, part, run.requests.batch_size):
-    yield asked_at_last_event(requests, gap) if last_time else requests
+
+  def search(requests: Requests, k: int, allowed: ItemMask | None):
+    return ranker(asked_at_last_event(requests, gap), k, allowed)
+
+  return search

@@ -8,6 +8,7 @@ evaluator's filter_history says, and suffixed variants.
     baselines            {BASELINE: {PART: {"hr@10": value}}}
     versus               {BASELINE: {PART: {"hr@10": [difference, low, high]}}}
     slices               {PART: {KIND: {SLICE: {"requests", "share", ...}}}}
+    baseline_slices      {BASELINE: the same}
 
 Intervals are 95 %, users resampled (metrics/bootstrap.py).
 """
@@ -54,6 +55,13 @@ def section(
     "versus": _versus(measured, fingerprint),
     "slices": {
       part: model[part].slices(run.catalog.count) for part in measured.parts
+    },
+    "baseline_slices": {
+      name: {
+        part: measured.of(name)[part].slices(run.catalog.count)
+        for part in measured.parts
+      }
+      for name in measured.baselines
     },
     "notes": list(measured.notes),
   }

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Named slices of requests: by history length and by popularity of the target.
+"""Named slices of requests: by history, and popularity and time of the target.
 
 History length is cut at fixed bounds, so that slices of two data sets compare.
 Popularity is the target's number of events in the TRAINING part: items that
 have any are ordered by it and cut into quartiles of the items (a quartile of
 the catalogue, not of the traffic; equal counts never straddle a bound), and
-items with none are the slice "cold: 0 training events". A slice that would be
-empty is left out. Every slice is a mask over the requests, (R,).
+items with none are the slice "cold: 0 training events".
+
+Targets of the day of the event before are a slice of their own: where times are
+days, their order within one says nothing of what came next. A slice that would
+be empty is left out. Every slice is a mask over the requests, (R,).
 """
 
 from jaxtyping import Bool, Int
@@ -14,6 +17,8 @@ import numpy as np
 
 _LENGTH_BOUNDS = (0, 5, 20, 50, 200)
 COLD = "cold: 0 training events"
+LATER = "a day or more"
+_DAY = 86_400
 
 
 def _between(values, low, high) -> Bool[np.ndarray, "R"]:
@@ -59,4 +64,20 @@ def by_popularity(
     for low, high in zip(lows, bounds, strict=True):
       name = f"{_name(int(low), int(high))} training events"
       masks[name] = _between(count_V1[target_R], low, high)
+  return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def by_last_event(
+  gap_R: Int[np.ndarray, "R"],
+) -> dict[str, Bool[np.ndarray, "R"]]:
+  """Returns the masks of requests by the target's time after the last event.
+
+  Args:
+    gap_R: seconds; below 0 where there is no event, or there are no times.
+  """
+  known = gap_R >= 0
+  masks = {
+    "under a day": known & (gap_R < _DAY),
+    LATER: known & (gap_R >= _DAY),
+  }
   return {name: mask for name, mask in masks.items() if mask.any()}

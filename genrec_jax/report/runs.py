@@ -17,6 +17,7 @@ from typing import Any
 from genrec_jax.core import sealed
 from genrec_jax.evaluation.document import of_section
 from genrec_jax.metrics.seeds import over_seeds
+from genrec_jax.metrics.slices import LATER
 from genrec_jax.report import format_1
 
 BASELINE_LABELS = {
@@ -40,6 +41,8 @@ VARIANTS = {
   "test_target_time": "told the time of the target",
 }
 
+# The slice in whose targets the order within a day plays no part.
+LATER_NDCG = "ndcg@10, a day or more later"
 NEXT_ITEM, SHOWN_ITEMS = "evaluation.NextItem", "evaluation.ShownItems"
 
 
@@ -105,12 +108,16 @@ class RetrievalRun(Finished):
     intervals: {part: {"hr@10": [low, high], ...}}, 95 %, users resampled.
     baselines: {"most_popular" | "item_knn" | "oracle": {part: {...}}}.
     versus: {baseline: {part: {"hr@10": [difference, low, high]}}}, paired.
+    slices: {part: {kind: {slice: {"hr@10": value, ...}}}} (metrics/slices.py).
+    baseline_slices: {baseline: the same}; results from before have none.
   """
 
   metrics: Mapping[str, Mapping[str, float]]
   intervals: Mapping[str, Mapping[str, Sequence[float]]]
   baselines: Mapping[str, Mapping[str, Mapping[str, float]]]
   versus: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
+  slices: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
+  baseline_slices: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   @property
   def hides_history(self) -> bool:
@@ -155,13 +162,19 @@ def finished(
   kind: type[Finished], values: Mapping[str, Any], path: str | pathlib.Path
 ) -> Any:
   """The run of a document; ValueError names the keys that it lacks."""
-  names = {field.name for field in dataclasses.fields(kind)}
-  missing = sorted(names - values.keys())
+  fields = dataclasses.fields(kind)
+  names = {field.name for field in fields}
+  optional = {
+    field.name
+    for field in fields
+    if field.default_factory is not dataclasses.MISSING
+  }
+  missing = sorted(names - optional - values.keys())
   if missing:
     raise ValueError(
       f"{path} lacks {', '.join(missing)}: write it anew with genrec evaluate"
     )
-  return kind(**{name: values[name] for name in names})
+  return kind(**{name: values[name] for name in names if name in values})
 
 
 def read_runs(folder: str | pathlib.Path) -> list[RetrievalRun]:
@@ -242,11 +255,21 @@ def baseline_summaries(
   for run in runs:
     for name, parts in run.baselines.items():
       if part in parts:
-        found.setdefault(name, []).append(parts[part])
+        later = later_day(run.baseline_slices.get(name, {}), part)
+        found.setdefault(name, []).append({**parts[part], **later})
   order = sorted(
     found, key=lambda name: (name == "oracle", found[name][0]["ndcg@10"])
   )
   return {name: _summarize_any(found[name]) for name in order}
+
+
+def later_day(slices: Mapping[str, Any], part: str) -> dict[str, float]:
+  """{LATER_NDCG: value} of targets a day or more after the event before.
+
+  Empty without times, and of results from before that slice.
+  """
+  found = slices.get(part, {}).get("since_last_event", {}).get(LATER)
+  return {} if found is None else {LATER_NDCG: found["ndcg@10"]}
 
 
 def _summarize_any(

@@ -18,6 +18,7 @@ from genrec_jax.report.ranking.runs import RankerRun
 from genrec_jax.report.ranking.tables import ranker_tables
 from genrec_jax.report.runs import (
   BASELINE_LABELS,
+  LATER_NDCG,
   VARIANTS,
   Finished,
   RetrievalRun,
@@ -25,12 +26,13 @@ from genrec_jax.report.runs import (
   baseline_summaries,
   by_config,
   by_dataset,
+  later_day,
   summarize,
 )
 
 BEGIN = "<!-- results: made by scripts/report.py, do not edit -->"
 END = "<!-- end of results -->"
-METRICS = ("hr@10", "ndcg@10", "hr@50", "hr@200")
+METRICS = ("hr@10", "ndcg@10", LATER_NDCG, "hr@50", "hr@200")
 NO_RESULTS = "No finished run yet: `results/` is empty."
 
 
@@ -39,21 +41,37 @@ def _row(
   summaries: Mapping[str, Summary],
   intervals: Mapping[str, Sequence[float]],
   note: str,
+  metrics: Sequence[str],
 ) -> str:
-  cells = [cell(summaries.get(m), intervals.get(m)) for m in METRICS]
+  cells = [cell(summaries.get(m), intervals.get(m)) for m in metrics]
   return line([label, *cells, note])
 
 
+def _shown(runs: Sequence[RetrievalRun]) -> list[str]:
+  """Metrics of a table: those of METRICS that a run has."""
+  later = any(later_day(run.slices, "test") for run in runs)
+  return [name for name in METRICS if later or name != LATER_NDCG]
+
+
+def _heading(metric: str) -> str:
+  name, _, where = metric.partition(",")
+  return name.upper() + ("," + where if where else "")
+
+
 def _run_rows(runs: Sequence[RetrievalRun]) -> list[str]:
-  rows = []
+  rows, shown = [], _shown(runs)
   for config, seeds in by_config(runs).items():
     note = ", ".join(str(run.seed) for run in seeds)
     rows.append(
       _row(
         f"**{seeds[0].title}** `{config}`",
-        summarize(run.metrics["test"] for run in seeds),
+        summarize(
+          {**run.metrics["test"], **later_day(run.slices, "test")}
+          for run in seeds
+        ),
         seeds[0].intervals.get("test", {}),
         f"seed {note}",
+        shown,
       )
     )
     rows += [
@@ -62,6 +80,7 @@ def _run_rows(runs: Sequence[RetrievalRun]) -> list[str]:
         summarize(run.metrics[part] for run in seeds),
         {},
         "same runs",
+        shown,
       )
       for part, label in VARIANTS.items()
       if part not in ("test_unfiltered", "test_filtered")
@@ -73,6 +92,7 @@ def _run_rows(runs: Sequence[RetrievalRun]) -> list[str]:
 def _baseline_rows(runs: Sequence[RetrievalRun]) -> tuple[list[str], list[str]]:
   """The rows of the baselines, and that of the oracle if there is one."""
   baselines, oracle = [], []
+  shown = _shown(runs)
   for name, summaries in baseline_summaries(runs).items():
     is_oracle = name == "oracle"
     row = _row(
@@ -80,6 +100,7 @@ def _baseline_rows(runs: Sequence[RetrievalRun]) -> tuple[list[str], list[str]]:
       summaries,
       {},
       "oracle" if is_oracle else "baseline",
+      shown,
     )
     (oracle if is_oracle else baselines).append(row)
   return baselines, oracle
@@ -88,11 +109,12 @@ def _baseline_rows(runs: Sequence[RetrievalRun]) -> tuple[list[str], list[str]]:
 def dataset_table(heading: str, runs: Sequence[RetrievalRun]) -> str:
   """The table of one data set and the notes to its published rows."""
   baselines, oracle = _baseline_rows(runs)
+  shown = _shown(runs)
   lines = [
     f"### {heading}",
     "",
-    line(["", *(metric.upper() for metric in METRICS), "from"]),
-    line(["---", *("---:" for _ in METRICS), "---"]),
+    line(["", *(_heading(metric) for metric in shown), "from"]),
+    line(["---", *("---:" for _ in shown), "---"]),
     *baselines,
     *_run_rows(runs),
     *oracle,
@@ -102,7 +124,7 @@ def dataset_table(heading: str, runs: Sequence[RetrievalRun]) -> str:
     number = notes.setdefault(f"{row.source}: {row.setup}.", len(notes) + 1)
     summaries = {m: Summary(v, None, 1) for m, v in row.metrics.items()}
     lines.append(
-      _row(f"*{row.system}*", summaries, {}, f"published [{number}]")
+      _row(f"*{row.system}*", summaries, {}, f"published [{number}]", shown)
     )
   if notes:
     ours = our_deviation(runs[0].dataset)

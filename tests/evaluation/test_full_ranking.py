@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The evaluation against a direct count on dense scores, and its edges."""
 
+import dataclasses
+
 from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from genrec_jax.evaluation.full_ranking import (
   history_mask,
 )
 from genrec_jax.metrics.ranking import MISS
-from genrec_jax.metrics.slices import COLD
+from genrec_jax.metrics.slices import COLD, LATER
 
 
 def _requests(histories, targets, first_user=0, times=None) -> Requests:
@@ -133,6 +135,7 @@ def test_slices_partition_the_requests():
     filter_history=False,
   )
   slices = result.slices(counts)
+  by_time = slices.pop("since_last_event")
   assert set(slices) == {"history_length", "item_popularity"}
   for kind in slices.values():
     assert sum(part["requests"] for part in kind.values()) == 60
@@ -143,6 +146,37 @@ def test_slices_partition_the_requests():
   assert cold["requests"] == (requests.target == 1).sum()
   top = slices["item_popularity"]["10-400 training events"]
   assert top["requests"] == (requests.target >= 6).sum()
+  # Without an earlier event there is nothing to be later than.
+  assert list(by_time) == ["under a day"]
+  assert by_time["under a day"]["requests"] == sum(
+    len(h) > 0 for h in histories
+  )
+
+
+def test_targets_a_day_or_more_later_are_a_slice_of_their_own():
+  day = 86_400
+  times = np.array([10 + day - 1, 10 + day, 10 + 9 * day], np.int32)
+  requests = _requests([[1, 2]] * 3, [3, 3, 4], times=times)
+  table = np.array([[0, 1, 1, 9, 2, 2]] * 3)
+  result = evaluate(
+    _dense_search(table), [requests], num_items=5, ks=(1,), filter_history=True
+  )
+  assert result.gaps_R.tolist() == [day - 1, day, 9 * day]
+  slices = result.slices(np.ones(6, np.int64))["since_last_event"]
+  found = {
+    name: (part["requests"], part["hr@1"]) for name, part in slices.items()
+  }
+  assert found == {"under a day": (1, 1.0), LATER: (2, 0.5)}
+
+
+def test_without_times_there_is_no_slice_by_time():
+  requests = _requests([[1, 2]], [3])
+  untimed = [{"item": record["item"]} for record in requests.history]
+  requests = dataclasses.replace(
+    requests, history=untimed, query_time=np.zeros(1, np.int32)
+  )
+  result = evaluate(_dense_search(np.ones((1, 5))), [requests], num_items=4)
+  assert "since_last_event" not in result.slices(np.ones(5, np.int64))
 
 
 def test_asked_at_last_event_uses_no_time_of_the_target():

@@ -24,6 +24,7 @@ def _evaluation(ranks, users=None) -> Evaluation:
     targets_R=np.arange(1, count + 1),
     lengths_R=np.full(count, 4),
     repeats_R=np.zeros(count, bool),
+    gaps_R=np.full(count, -1),
     ks=_KS,
     seconds=0.0,
   )

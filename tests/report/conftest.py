@@ -53,6 +53,7 @@ def make_run():
         )
       },
       versus={"item_knn": {"test": {"ndcg@10": [0.05, 0.04, 0.06]}}},
+      slices={"test": {}},
       notes=["item-kNN tuned on validation"],
       config_values={"seed": 0},
     )

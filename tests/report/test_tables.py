@@ -9,6 +9,7 @@ import pytest
 
 from configs import hstu_synthetic
 from genrec_jax.core.build import to_plain
+from genrec_jax.metrics.slices import LATER
 from genrec_jax.report import cells, tables
 from genrec_jax.report.published import PUBLISHED, published_for
 from genrec_jax.report.runs import Summary
@@ -45,6 +46,28 @@ def test_baselines_stand_first_and_the_oracle_last(make_run):
     "HSTU, asked one median gap after the last event",
     "oracle (true model)",
   ]
+
+
+def test_targets_of_a_later_day_have_a_column_where_they_are_known(make_run):
+  def slices(value):
+    later = {"ndcg@10": value, "requests": 5}
+    return {"test": {"since_last_event": {LATER: later}}}
+
+  run = make_run(
+    slices=slices(0.07),
+    baseline_slices={"item_knn": slices(0.05)},
+  )
+  head, _, *rows = _rows(tables.dataset_table("data", [run]))
+  place = head.index("NDCG@10, a day or more later")
+  assert {row[0]: row[place] for row in rows} == {
+    "most popular": "-",
+    "item-kNN": "0.0500",
+    "**HSTU** `hstu_synthetic`": "0.0700",
+    "HSTU, asked one median gap after the last event": "-",
+    "oracle (true model)": "-",
+  }
+  without = tables.dataset_table("data", [make_run()])
+  assert "later" not in without
 
 
 def test_seeds_of_one_config_make_one_row(make_run):
