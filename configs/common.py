@@ -155,9 +155,13 @@ def quick_tokens(c: ConfigDict) -> None:
   quick_texts(c)
   num_levels = len(c.system.level_sizes)
   if "before" in c:
+    c.before = {
+      name: f"{file}{'-' if ':' in file else ':'}quicktest"
+      for name, file in c.before.items()
+    }
+  if "workdir" in c.tokens.tokenizer:
     # Levels of what is trained first are 16 codes in its quick form.
     sizes = [16] * num_levels
-    c.before = {name: f"{file}-quicktest" for name, file in c.before.items()}
   else:
     sizes = [8] * (num_levels - 1) + [64]
     own = len(c.tokens.tokenizer.level_sizes)

@@ -14,6 +14,7 @@ accelerator. docs/generative_retrieval.md has the rest. Variants:
 
     decoder_only  one causal Transformer that reads every user once
     rqvae         codes of an RQ-VAE (configs/rqvae_amazon.py), trained first
+    collaborative codes of texts joined with the item vectors of a SASRec
     random_level  a random last level tells items apart, not their number
     user_token    a hashed user token comes first (encoder-decoder only)
     cold_start    5 % of the items have no training events
@@ -28,6 +29,7 @@ from configs import common
 _VARIANTS = (
   "decoder_only",
   "rqvae",
+  "collaborative",
   "random_level",
   "user_token",
   "cold_start",
@@ -37,6 +39,7 @@ _VARIANTS = (
 _CHANGES = {
   "decoder_only": "decoder-only",
   "rqvae": "RQ-VAE",
+  "collaborative": "collaborative codes",
   "random_level": "random last level",
   "user_token": "user token",
 }
@@ -60,6 +63,8 @@ def get_config(arg: str = "") -> ConfigDict:
   c.tokens = common.item_tokens((256,) * (4 if in_place else 3), 256)
   if in_place:
     c.tokens.unique = {"name": "semantic_ids.RandomLastLevel", "seed": 0}
+  if variants >= {"rqvae", "collaborative"}:
+    raise ValueError("the variants rqvae and collaborative exclude each other.")
   if "rqvae" in variants:
     form = "seen_items" if in_place else "seen_items-three_levels"
     c.before = {"rqvae": f"configs/rqvae_amazon.py:{form}"}
@@ -68,6 +73,18 @@ def get_config(arg: str = "") -> ConfigDict:
       "workdir": "",
     }
   sizes = (256,) * 4
+  if "collaborative" in variants:
+    c.before = {"sasrec": "configs/sasrec_amazon.py"}
+    c.tokens.join = {
+      "name": "semantic_ids.JoinedVectors",
+      "items": {
+        "name": "experiment.TrainedItems",
+        "workdir": "",
+        "checkpoint": "best",
+      },
+      "weight": 1.0,
+      "ridge": 0.1,
+    }
   if "decoder_only" in variants:
     _decoder_only(c, sizes)
   else:

@@ -88,10 +88,21 @@ def _before(job: StageJob) -> Commands:
       *_data_flags(config, file),
       f"--workdir={job.workdir / name}",
       f"--config.prepared={data}",
-      f"--config.content.directory={vectors or job.workdir / 'vectors'}",
+      *(
+        [f"--config.content.directory={vectors or job.workdir / 'vectors'}"]
+        if "content" in _config_of(file)
+        else []
+      ),
     )
     for name, file in config["before"].items()
   ]
+
+
+def _config_of(file: str) -> dict[str, Any]:
+  """The config of "configs/NAME.py:VARIANTS", before any flag."""
+  path, _, variants = file.partition(":")
+  module = importlib.import_module(f"configs.{pathlib.Path(path).stem}")
+  return to_plain(module.get_config(variants))
 
 
 def _root() -> pathlib.Path:
@@ -100,9 +111,7 @@ def _root() -> pathlib.Path:
 
 def _data_flags(config: Mapping[str, Any], file: str) -> list[str]:
   """Flags that give a config file's config the data of another config."""
-  path, _, variants = file.partition(":")
-  module = importlib.import_module(f"configs.{pathlib.Path(path).stem}")
-  there = to_plain(module.get_config(variants))
+  there = _config_of(file)
   return [
     f"--config.{section}.{key}={value}"
     for section in ("data", "split", "filter")

@@ -2,6 +2,7 @@
 """The codes of items: made, kept, changed, and what they are worth."""
 
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
+from genrec_jax.semantic_ids.joined_vectors import JoinedVectors
 from genrec_jax.semantic_ids.uniqueness import (
   DedupLevel,
   RandomLastLevel,
@@ -11,6 +12,7 @@ from genrec_jax.semantic_ids.uniqueness import (
 __all__ = [
   "DedupLevel",
   "ItemTokens",
+  "JoinedVectors",
   "RandomLastLevel",
   "SinkhornLastLevel",
 ]

@@ -121,6 +121,12 @@ class ItemTokens:
         "space": vectors.space,
         "encoder": vectors.manifest["encoder"],
         "template": vectors.manifest["template"],
+        # Of the vectors' content, where more was joined to it.
+        **{
+          key: vectors.manifest[key]
+          for key in ("content_space",)
+          if key in vectors.manifest
+        },
       },
     }
     # Contents alone: where weights lay does not change what codes mean.

@@ -11,12 +11,13 @@ naming what differs: an artifact is never overwritten. The sections of a config:
     config.tokens   directory (default WORKDIR/tokens), tokenizer, unique, seed
                     (of the fit, default 0), assign_unseen (default False: True
                     fits on items with training events, and gives the others
-                    codes by ItemTokens.assign, as if they came later)
+                    codes by ItemTokens.assign, as if they came later), join
+                    (vectors of another kind, see joined_vectors.py)
 
 A table may be older than the catalogue: items that it lacks are an error until
 `assign_new` has given them codes, from vectors by the encoder that the table's
-were made with, which it keeps. A tokenizer with an empty `workdir` is the
-run that config.before names, in WORKDIR.
+were made with, which it keeps. A tokenizer, or what is joined, with an empty
+`workdir` is the run that config.before names, in WORKDIR.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -39,7 +40,10 @@ from genrec_jax.semantic_ids.quantizers.base import MadeByRun
 
 _KEYS = {
   "content": ("directory", "template", "encoder"),
-  "tokens": ("directory", "tokenizer", "unique", "seed", "assign_unseen"),
+  "tokens": (
+    *("directory", "tokenizer", "unique", "seed", "assign_unseen"),
+    "join",
+  ),
 }
 _NEEDED = {"content": ("template", "encoder"), "tokens": ("tokenizer",)}
 
@@ -123,6 +127,23 @@ def make_vectors(
   return ItemVectors.make(catalog, encoder, node["template"], directory)
 
 
+def token_vectors(
+  config: Mapping[str, Any], catalog: Catalog, workdir: str | os.PathLike
+) -> ItemVectors:
+  """The vectors that tokens are made of: those of content, and what is joined.
+
+  Raises:
+    ValueError: as make_vectors, and what joining raises.
+  """
+  vectors = make_vectors(config, catalog, workdir)
+  node = config["tokens"].get("join")
+  if not node:
+    return vectors
+  items = _of_run_before(node["items"], "join.items", config, workdir)
+  node = {**node, "items": items}
+  return build(node, where="config.tokens.join").join(vectors)
+
+
 def _vectors_of_table(
   config: Mapping[str, Any],
   catalog: Catalog,
@@ -135,7 +156,8 @@ def _vectors_of_table(
   place = directory
   if directory.exists():
     found = ItemVectors.load(directory)
-    same_space = found.space == tokens.manifest["vectors"]["space"]
+    made = tokens.manifest["vectors"]
+    same_space = found.space == made.get("content_space", made["space"])
     if same_space and found.manifest["texts"] == texts:
       return found
     place = directory.with_name(f"{directory.name}-{texts}")
@@ -180,7 +202,7 @@ def make_tokens(
   tokenizer = _tokenizer(config, pathlib.Path(workdir))
   unique = _unique(node)
   seed = node.get("seed", 0)
-  vectors = make_vectors(config, catalog, workdir)
+  vectors = token_vectors(config, catalog, workdir)
   out = set(hold_out)
   later = []
   if node.get("assign_unseen"):
@@ -208,16 +230,27 @@ def make_tokens(
 
 
 def _tokenizer(config: Mapping[str, Any], workdir: pathlib.Path) -> Any:
-  node = dict(config["tokens"]["tokenizer"])
-  if node.get("workdir") == "":
-    names = list(config.get("before") or {})
-    if len(names) != 1:
-      raise ValueError(
-        f"config.tokens.tokenizer.workdir is empty, and config.before={names}"
-        " does not name the one run that it could be: set it."
-      )
-    node["workdir"] = str(workdir / names[0])
+  node = config["tokens"]["tokenizer"]
+  node = _of_run_before(node, "tokenizer", config, workdir)
   return build(node, where="config.tokens.tokenizer")
+
+
+def _of_run_before(
+  node: Mapping[str, Any],
+  key: str,
+  config: Mapping[str, Any],
+  workdir: str | os.PathLike,
+) -> dict[str, Any]:
+  """A node of config.tokens with the folder of the run that it leaves open."""
+  if node.get("workdir") != "":
+    return dict(node)
+  names = list(config.get("before") or {})
+  if len(names) != 1:
+    raise ValueError(
+      f"config.tokens.{key}.workdir is empty, and config.before={names} does"
+      " not name the one run that it could be: set it."
+    )
+  return {**node, "workdir": str(pathlib.Path(workdir) / names[0])}
 
 
 def _identity(tokenizer: Any, vectors: ItemVectors) -> dict[str, Any]:
@@ -244,7 +277,7 @@ def assign_new(
     ValueError: no table, another vector space, or no free codes.
   """
   tokens = ItemTokens.load(directory_of(config, "tokens", workdir))
-  vectors = make_vectors(config, catalog, workdir)
+  vectors = token_vectors(config, catalog, workdir)
   known = set(tokens.item_ids)
   new = [name for name in catalog.ids[1:] if name not in known]
   if not new:

@@ -26,7 +26,7 @@ from genrec_jax.semantic_ids.quality import (
   prefix_ids,
   quality,
 )
-from genrec_jax.semantic_ids.stages import directory_of, make_vectors
+from genrec_jax.semantic_ids.stages import directory_of, token_vectors
 
 
 def make_quality(
@@ -37,7 +37,7 @@ def make_quality(
   Of the live items of the catalogue; made again where the table has changed.
   """
   tokens = ItemTokens.load(directory_of(config, "tokens", workdir))
-  vectors = make_vectors(config, catalog, workdir)
+  vectors = token_vectors(config, catalog, workdir)
   stamp = {"version": tokens.version, "revision": tokens.revision}
   name = config.get("name", "codes")
   stamp |= {"vectors": vectors.version, "config": name}

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Item vectors out of a run: trained by the commands, read back, joined."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from genrec_jax.content.item_vectors import ItemVectors
+from genrec_jax.experiment import load_params
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.trained_items import TrainedItems
+from genrec_jax.semantic_ids.item_tokens import ItemTokens
+from tests import commands
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+def test_codes_of_texts_and_a_run_of_before(tmp_path):
+  config = _ROOT / "configs" / "tiger_amazon.py"
+  words = [
+    _ROOT / "scripts" / "run.py",
+    f"--config={config}:collaborative-decoder_only-quicktest",
+    f"--workdir={tmp_path}",
+    "--stop_after=tokens",
+  ]
+  done = commands.run(words)
+  assert done.returncode == 0, done.stderr
+  items = TrainedItems(str(tmp_path / "sasrec"))
+  run = Run.open(tmp_path / "sasrec")
+  own = np.asarray(run.item_vectors(load_params(run).params))
+  ids = [*run.catalog.ids[1:], "unheard of"]
+  vectors, known = items.vectors(ids)
+  seen = np.asarray(run.catalog.count)[1:] > 0
+  np.testing.assert_array_equal(known, [*seen, False])
+  np.testing.assert_array_equal(vectors[:-1][seen], own[1:][seen])
+  assert not vectors[~known].any()
+
+  tokens = ItemTokens.load(tmp_path / "tokens")
+  content = ItemVectors.load(tmp_path / "vectors")
+  made = tokens.manifest["vectors"]
+  assert made["content_space"] == content.space != made["space"]
+  # The second time nothing is made, and other weights are refused.
+  done = commands.run(words)
+  assert done.returncode == 0, done.stderr
+  assert ItemTokens.load(tmp_path / "tokens").version == tokens.version
+  done = commands.run([*words, "--config.tokens.join.weight=3.0"])
+  assert done.returncode == 1 and "of another kind" in done.stderr
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+  with pytest.raises(ValueError, match="holds no run"):
+    TrainedItems(str(tmp_path)).vectors(["a"])
