@@ -28,6 +28,8 @@ COMMANDS = (
 )
 # Those that stay small, however much they read and write.
 _SMALL = ("recommend",)
+# Those that want the same memory again and again.
+_STEADY = ("train",)
 _HELP = ("help", "--help", "-help", "-h", "--helpfull", "--helpshort")
 
 
@@ -60,6 +62,8 @@ def start(words: Sequence[str]) -> int:
   if name in _SMALL:
     # What it imports starts threads.
     heap.share_arenas()
+  if name in _STEADY:
+    heap.keep_freed()
 
   def command():
     with interrupted_at_once():

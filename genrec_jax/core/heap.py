@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory that was freed, given back to the system.
+"""Memory that was freed: given back to the system, or kept for the next step.
 
 glibc keeps what a program frees for what it will want next, and for each of
-several threads apart. XLA frees some tens of MB whenever it has compiled, which
-nothing wants again. Where the C library is another one nothing happens here.
+several threads apart, but blocks of 32 MB and more it always takes from the
+system and gives back. XLA frees some tens of MB whenever it has compiled, which
+nothing wants again; a train step on a CPU wants the same large blocks as the
+one before, and the system clears each page of them anew (a step of SASRec on
+12,101 items: 12 % of its time). Where the C library is another one nothing
+happens here.
 """
 
 import ctypes
@@ -11,7 +15,8 @@ import functools
 import platform
 
 # <malloc.h>
-_M_ARENA_MAX = -8
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+_MOST = 2**31 - 1
 
 
 def give_back() -> None:
@@ -29,6 +34,17 @@ def share_arenas() -> None:
   library = _glibc()
   if library is not None:
     library.mallopt(_M_ARENA_MAX, 2)
+
+
+def keep_freed() -> None:
+  """Lets the process keep large blocks that it frees, from now on.
+
+  For a command that does the same many times over.
+  """
+  library = _glibc()
+  if library is not None:
+    library.mallopt(_M_MMAP_MAX, 0)
+    library.mallopt(_M_TRIM_THRESHOLD, _MOST)
 
 
 @functools.cache
