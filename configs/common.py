@@ -144,6 +144,21 @@ def item_tokens(level_sizes: tuple[int, ...], dedup: int = 0) -> dict:
   }
 
 
+def join_trained_items(c: ConfigDict, name: str, file: str) -> None:
+  """Codes of contents joined with the item vectors of a run, trained first."""
+  c.before = {name: file}
+  c.tokens.join = {
+    "name": "semantic_ids.JoinedVectors",
+    "items": {
+      "name": "experiment.TrainedItems",
+      "workdir": "",
+      "checkpoint": "best",
+    },
+    "weight": 1.0,
+    "ridge": 0.1,
+  }
+
+
 def quick_texts(c: ConfigDict) -> None:
   """Vectors that need no weights, of what the simulator knows of an item."""
   c.content.template = "{title}. {category}"

@@ -13,6 +13,8 @@ as often as it has targets, 4 s a step of 32 rows there, and wants an
 accelerator. docs/generative_retrieval.md has the rest. Variants:
 
     decoder_only  one causal Transformer that reads every user once
+    small         2 + 2 layers, 4 heads of 32, an FFN of 512 (encoder-decoder
+                  only): what CPUs can train
     rqvae         codes of an RQ-VAE (configs/rqvae_amazon.py), trained first
     collaborative codes of texts joined with the item vectors of a SASRec
     random_level  a random last level tells items apart, not their number
@@ -28,6 +30,7 @@ from configs import common
 
 _VARIANTS = (
   "decoder_only",
+  "small",
   "rqvae",
   "collaborative",
   "random_level",
@@ -38,6 +41,7 @@ _VARIANTS = (
 # What variants change of the model.
 _CHANGES = {
   "decoder_only": "decoder-only",
+  "small": "2 + 2 layers",
   "rqvae": "RQ-VAE",
   "collaborative": "collaborative codes",
   "random_level": "random last level",
@@ -74,21 +78,19 @@ def get_config(arg: str = "") -> ConfigDict:
     }
   sizes = (256,) * 4
   if "collaborative" in variants:
-    c.before = {"sasrec": "configs/sasrec_amazon.py"}
-    c.tokens.join = {
-      "name": "semantic_ids.JoinedVectors",
-      "items": {
-        "name": "experiment.TrainedItems",
-        "workdir": "",
-        "checkpoint": "best",
-      },
-      "weight": 1.0,
-      "ridge": 0.1,
-    }
+    common.join_trained_items(c, "sasrec", "configs/sasrec_amazon.py")
   if "decoder_only" in variants:
     _decoder_only(c, sizes)
   else:
     _encoder_decoder(c, sizes, users=2000 if "user_token" in variants else 0)
+    if "small" in variants:
+      c.system.backbone.update(
+        num_encoder_layers=2,
+        num_decoder_layers=2,
+        num_heads=4,
+        head_width=32,
+        ffn_width=512,
+      )
   c.retrieval = {"name": "retrieval.Beam", "num_beams": 64}
   c.objective = {
     "name": "objectives.CodeCrossEntropy",

@@ -6,6 +6,8 @@
     prefix match         what the places that it gives to items never trained on
                          cost on those requests, and find where the target is
                          such an item
+    few beams, back-off  the same with a few beams alone, and with what shares
+                         their prefixes behind them: places filled, and metrics
     invalid share        without a trie: lists of codes that no item has, by
                          how many codes it takes to leave the catalogue
 
@@ -32,7 +34,12 @@ from genrec_jax.evaluation.base import Unwatched
 from genrec_jax.evaluation.full_ranking import evaluate
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import Loaded
-from genrec_jax.retrieval.generative import Beam, Exact, PrefixMatch
+from genrec_jax.retrieval.generative import (
+  Beam,
+  Exact,
+  PrefixBackOff,
+  PrefixMatch,
+)
 from genrec_jax.retrieval.strategy import SearchItems
 
 _TOP = 10
@@ -59,15 +66,17 @@ class _Lists:
 
 
 class _Recorded:
-  """A search that keeps its first ten ids."""
+  """A search that keeps its first ten ids, and counts those of all places."""
 
   def __init__(self, search: Any):
     self._search = search
     self.ids: list[np.ndarray] = []
+    self.filled: list[float] = []
 
   def __call__(self, requests, k, allowed):
     found = self._search(requests, k, allowed)
     self.ids.append(found[0][:, :_TOP])
+    self.filled += np.mean(found[0] > 0, axis=1).tolist()
     return found
 
 
@@ -78,12 +87,14 @@ class Decoding(Unwatched):
   Attributes:
     users: test users drawn.
     num_beams: of the searches; None = what config.retrieval returns.
+    few_beams: of the searches with few.
     ks: cut-offs of the metrics.
     filter_history: hide a user's earlier items from the candidates.
   """
 
   users: int = 500
   num_beams: int | None = None
+  few_beams: int = 10
   ks: tuple[int, ...] = (1, 5, 10, 20, 50)
   filter_history: bool = True
 
@@ -131,6 +142,8 @@ def measure_decoding(
     "beam": Beam(num_beams),
     "exact": Exact(num_beams),
     "prefix_match": PrefixMatch(num_beams),
+    "few_beams": Beam(options.few_beams),
+    "back_off": PrefixBackOff(options.few_beams, num_beams),
   }
   searches = {
     name: _Recorded(_search(run, params, strategy))
@@ -153,7 +166,11 @@ def measure_decoding(
   return {
     "users": len(ids["exact"]),
     "num_beams": num_beams,
+    "few_beams": options.few_beams,
     "metrics": metrics,
+    "filled": {
+      name: float(np.mean(search.filled)) for name, search in searches.items()
+    },
     "overlap_of_10": float(np.mean(same)),
     "cold": _cold(run, params, options, num_beams),
     "invalid_share_by_depth": _invalid(run, params, num_users, num_beams),
@@ -252,6 +269,8 @@ def decoding_table(decoding: Mapping[str, Any]) -> str:
     f"  {kind:38}" + "".join(f"  {n} {values[n]:.4f}" for n in names)
     for kind, values in decoding["metrics"].items()
   ]
+  filled = ", ".join(f"{k} {v:.1%}" for k, v in decoding["filled"].items())
+  lines.append(f"  places filled: {filled}")
   cold = decoding["cold"]
   lines.append(
     f"  {cold['requests']} test requests for items without a training event"

@@ -4,6 +4,7 @@
 from genrec_jax.models.action_ranker import ActionRanker
 from genrec_jax.models.cobra import Cobra
 from genrec_jax.models.feature_ranker import FeatureRanker
+from genrec_jax.models.item_code_decoder import ItemCodeDecoder
 from genrec_jax.models.joint_ranker import JointRanker
 from genrec_jax.models.liger import Liger
 from genrec_jax.models.next_item import NextItem
@@ -16,6 +17,7 @@ __all__ = [
   "ActionRanker",
   "Cobra",
   "FeatureRanker",
+  "ItemCodeDecoder",
   "JointRanker",
   "Liger",
   "NextItem",

@@ -99,11 +99,7 @@ class NextItem(nn.Module):
   def __call__(self, batch: Batch, *, deterministic: bool) -> Outputs:
     """Hidden states and queries (B, L, D) of a packed batch; 0 at padding."""
     info = SequenceInfo.from_batch(batch)
-    scale = self.width**0.5
-    if self.embedding_scale is not None:
-      scale = self.embedding_scale
-    x_BLD = self.item_embedding(batch["item_BL"]) * scale
-    x_BLD = x_BLD + self.position_embedding(info.positions_BL)
+    x_BLD = self.embed(batch) + self.position_embedding(info.positions_BL)
     x_BLD = self.input_dropout(x_BLD, deterministic=deterministic)
     x_BLD = jnp.where(info.valid_BL[:, :, None], x_BLD, 0)
     h_BLD = self.backbone(
@@ -116,6 +112,13 @@ class NextItem(nn.Module):
       query_BLD = l2_normalize(query_BLD)
     query_BLD = jnp.where(info.valid_BL[:, :, None], query_BLD, 0)
     return Outputs(hidden=h_BLD, query=query_BLD)
+
+  def embed(self, batch: Batch) -> Float[Array, "B L D"]:
+    """Vectors of the inputs, without their positions."""
+    scale = self.width**0.5
+    if self.embedding_scale is not None:
+      scale = self.embedding_scale
+    return self.item_embedding(batch["item_BL"]) * scale
 
   def query(self, batch: Batch) -> Float[Array, "B D"]:
     """Query vector of the last position of each row (one user per row)."""

@@ -15,6 +15,7 @@ from genrec_jax.retrieval.generative import (
   BestFirst,
   Exact,
   Generative,
+  PrefixBackOff,
   PrefixMatch,
 )
 from genrec_jax.retrieval.model_search import ModelSearch
@@ -29,6 +30,7 @@ __all__ = [
   "Exact",
   "Generative",
   "ModelSearch",
+  "PrefixBackOff",
   "PrefixMatch",
   "Scann",
 ]

@@ -27,6 +27,7 @@ from genrec_jax.decoding.best_first import best_first_search
 from genrec_jax.decoding.decoder import Decoder
 from genrec_jax.decoding.exact import exact_search
 from genrec_jax.decoding.item_bits import of_ids, pack
+from genrec_jax.decoding.prefix_back_off import prefix_back_off
 from genrec_jax.decoding.prefix_match import prefix_match
 from genrec_jax.retrieval.model_search import padded
 from genrec_jax.retrieval.strategy import Found, SearchItems
@@ -189,6 +190,40 @@ class PrefixMatch:
   def widened(self, num_results: int) -> "PrefixMatch":
     """See Widening."""
     return dataclasses.replace(self, num_beams=num_results)
+
+
+@dataclasses.dataclass(frozen=True)
+class PrefixBackOff:
+  """A few beams, and behind their items what shares their prefixes.
+
+  Attributes:
+    num_beams: prefixes kept.
+    num_results: items returned.
+  """
+
+  num_beams: int = 20
+  num_results: int = 64
+
+  needs: ClassVar[tuple[type, ...]] = (seams.DecoderModel,)
+
+  def __call__(
+    self,
+    decoder: Decoder,
+    items: SearchItems,
+    allowed_BW: UInt32[Array, "B W"] | None,
+  ) -> Found:
+    """See Strategy and decoding/prefix_back_off.py."""
+    return prefix_back_off(
+      decoder,
+      items.trie,
+      self.num_beams,
+      self.num_results,
+      _bits(items.trie, allowed_BW),
+    )
+
+  def widened(self, num_results: int) -> "PrefixBackOff":
+    """See Widening."""
+    return dataclasses.replace(self, num_results=num_results)
 
 
 def _bits(trie, allowed_BW):

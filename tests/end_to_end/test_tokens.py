@@ -123,6 +123,10 @@ def test_a_beam_as_wide_as_the_catalogue_is_exact(workdir):
   assert found["cold"]["share"] == pytest.approx(cold)
   assert set(found["cold"]["metrics"]) <= {"beam", "prefix_match"}
   assert "without a training event" in decoding_table(found)
+  # Few beams leave places free, which back-off fills without changing them.
+  assert found["filled"]["few_beams"] < found["filled"]["back_off"] == 1
+  few, backed = (found["metrics"][n] for n in ("few_beams", "back_off"))
+  assert few["hr@5"] == backed["hr@5"] and few["hr@50"] <= backed["hr@50"]
   shares = list(found["invalid_share_by_depth"].values())
   assert shares == sorted(shares) and 0 <= shares[0] and shares[-1] <= 1
 

@@ -9,6 +9,7 @@ from genrec_jax.data.layouts.joint import (
   JointInterleaved,
 )
 from genrec_jax.data.layouts.next_item import NextItem
+from genrec_jax.data.layouts.next_item_codes import NextItemCodes
 from genrec_jax.data.layouts.pointwise import PointwiseRows
 from genrec_jax.data.layouts.semantic_id_prefixes import TokenPrefixes
 from genrec_jax.data.layouts.semantic_ids import TokenHistory
@@ -23,6 +24,7 @@ __all__ = [
   "JointFused",
   "JointInterleaved",
   "NextItem",
+  "NextItemCodes",
   "PointwiseRows",
   "StochasticLength",
   "TokenHistory",

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A generator of collaborative codes on an Amazon 2014 category (Beauty).
+
+    python scripts/run.py --config=configs/generator_amazon.py \
+        --workdir=runs/g --config.data.path=amazon2014
+
+trains a SASRec, makes codes of its item vectors joined with those of texts, and
+trains a generator of these codes: histories are items with a vector each beside
+their codes, and the codes of the next item come from one state, one after the
+other. Lists are ordered by the probability of codes alone. Expected: not
+measured yet. Variants:
+
+    text_codes  codes of texts alone, without a SASRec
+    no_items    inputs are codes alone, without a vector per item
+    hstu        the HSTU backbone, told when the next event happens
+    hstu_order  the HSTU backbone without times
+
+Another category: --config.data.category=Toys_and_Games.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common, hstu_amazon, sasrec_amazon
+
+_VARIANTS = ("text_codes", "no_items", "hstu", "hstu_order", "quicktest")
+# What variants change of the model.
+_CHANGES = {
+  "text_codes": "codes of texts",
+  "no_items": "codes as inputs",
+  "hstu": "HSTU",
+  "hstu_order": "HSTU, no time bias",
+}
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """Beauty."""
+  variants = common.variants(arg, _VARIANTS)
+  if "hstu" in variants:
+    c = hstu_amazon.get_config()
+  elif "hstu_order" in variants:
+    c = hstu_amazon.get_config("no_time")
+  else:
+    c = sasrec_amazon.get_config()
+  c.name = "-".join(["generator_amazon", *sorted(variants - {"quicktest"})])
+  c.title = common.title("Generator of codes", variants, _CHANGES)
+  c.content = common.item_texts()
+  c.tokens = common.item_tokens((256,) * 3, 256)
+  if "text_codes" not in variants:
+    common.join_trained_items(c, "sasrec", "configs/sasrec_amazon.py")
+  sizes = (256,) * 4
+  c.pipeline.layout = {
+    "name": "layouts.NextItemCodes",
+    "max_length": c.system.num_positions,
+    "num_levels": len(sizes),
+  }
+  width, dropout = 128, 0.3
+  c.system.update(
+    name="models.ItemCodeDecoder",
+    level_sizes=sizes,
+    width=width,
+    normalize=False,
+    embedding_scale=1.0,
+    embedding_init_std=0.05,
+    dropout=dropout,
+    hidden_width=4 * width,
+    item_inputs="no_items" not in variants,
+    code_inputs=True,
+    head_dropout=dropout,
+  )
+  backbone = c.system.backbone
+  backbone.dropout = dropout
+  if "ffn_width" in backbone:
+    backbone.ffn_width = 4 * width
+  else:
+    backbone.key_width = backbone.value_width = width // backbone.num_heads
+  c.objective = ConfigDict(
+    {
+      "name": "objectives.CodeCrossEntropy",
+      "temperature": 1.0,
+      "label_smoothing": 0.0,
+    }
+  )
+  c.retrieval = {"name": "retrieval.Beam", "num_beams": 64}
+  c.optimizer.weight_decay = 0.05
+  c.train.eval_users = 2_000
+  c.train.steps = 12_000
+  c.evals = {"next_item": {**common.next_item(), "ks": (1, 5, 10, 20, 50)}}
+  if "quicktest" in variants:
+    common.quicktest(c)
+    common.quick_tokens(c)
+  return c
