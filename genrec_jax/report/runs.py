@@ -31,6 +31,7 @@ DATASET_TITLES = {
   "ml-1m-all-users-order-only": "MovieLens-1M, order only",
   "ml-1m-users-1-2999": "MovieLens-1M, users 1-2999",
   "amazon2014-beauty": "Amazon Beauty (2014)",
+  "amazon2014-toys_and_games": "Amazon Toys (2014), order only",
   "synthetic": "Simulated shoppers",
   "kuairand": "KuaiRand-Pure",
 }

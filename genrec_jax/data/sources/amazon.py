@@ -7,7 +7,8 @@ The folder holds the publisher's reviews_Beauty_5.json.gz and
 meta_Beauty.json.gz, or the compact Beauty.interactions.csv.gz and
 Beauty.items.jsonl.gz with the same events without ratings. Every review is an
 event. Times have the resolution of a day, so many tie: the order in the file
-(the column pos in the compact one) decides. Titles and category paths become
+(the column pos in the compact one) decides; where a compact file has no time
+in any row it is the order of all. Titles and category paths become
 the item table; a path is written "Beauty > Makeup > Nails".
 
 Source: J. McAuley et al., Image-based recommendations on styles and
@@ -23,6 +24,7 @@ import pathlib
 import re
 from typing import Any
 
+from absl import logging
 import polars as pl
 from tqdm import tqdm
 
@@ -60,6 +62,10 @@ class Amazon2014:
       columns = {"user": "reviewer_id", "item": "asin"}
       columns |= {"timestamp": "unix_time", "order": "pos"}
       kept = None
+      times = log.rows.select(pl.col("unix_time").is_not_null().any())
+      if not dataclasses.replace(log, rows=times).collect().item():
+        logging.info("%s has no times: its order is kept", reviews.name)
+        del columns["timestamp"]
     else:
       columns = {"user": "reviewerID", "item": "asin"}
       columns |= {"timestamp": "unixReviewTime", "value": "overall"}

@@ -100,17 +100,21 @@ def test_the_compact_files(shared):
   assert row[2] == ["Beauty > Makeup > Nails > Nail Polish"]
 
 
-def test_positions_alone_where_the_file_has_no_times(tmp_path):
-  rows = [("R1", 1, "A1"), ("R1", 0, "A2"), ("R2", 0, "A1")]
-  text = "reviewer_id,pos,asin,unix_time\n"
-  text += "".join(f"{u},{p},{i},\n" for u, p, i in rows)
+@pytest.mark.parametrize("times", ["", "86400"])
+def test_without_any_time_the_order_is_kept(tmp_path, times):
   with gzip.open(tmp_path / "Toys.interactions.csv.gz", "wt") as file:
-    file.write(text)
+    file.write("reviewer_id,pos,asin,unix_time\n")
+    file.write(f"R1,1,A2,\nR1,0,A1,{times}\nR1,2,A3,\n")
   with gzip.open(tmp_path / "Toys.items.jsonl.gz", "wt") as file:
-    file.writelines(json.dumps(row) + "\n" for row in META)
+    file.write('{"asin": "A1", "title": "One"}\n')
   source = Amazon2014("Toys", str(tmp_path))
-  with pytest.raises(ValueError, match="config.filter.ignore_timestamps=True"):
-    encode(source.read())
-  found = encode(source.read(), ignore_timestamps=True)
-  ids = ["", *found.items["item_id"]]
-  assert [ids[i] for i in found.record(0)["item"]] == ["A2", "A1"]
+  if times:
+    # Some are missing: that is for the user to decide.
+    with pytest.raises(ValueError, match="2 of 3 events have no timestamp"):
+      encode(source.read())
+    return
+  sequences = encode(source.read())
+  names = ["", *sequences.items["item_id"]]
+  ids = [names[i] for i in sequences.record(0)["item"]]
+  assert ids == ["A1", "A2", "A3"]
+  assert "time" not in sequences.record(0)
