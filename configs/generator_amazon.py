@@ -7,8 +7,9 @@
 trains a SASRec, makes codes of its item vectors joined with those of texts, and
 trains a generator of these codes: histories are items with a vector each beside
 their codes, and the codes of the next item come from one state, one after the
-other. Lists are ordered by the probability of codes alone. Expected: not
-measured yet. Variants:
+other. Lists are ordered by the probability of codes alone. Expected: nothing
+yet, it was trained for some steps of its quick form alone, on a CPU core.
+Variants:
 
     text_codes  codes of texts alone, without a SASRec
     no_items    inputs are codes alone, without a vector per item

@@ -117,7 +117,7 @@ class RetrievalRun(Finished):
   intervals: Mapping[str, Mapping[str, Sequence[float]]]
   baselines: Mapping[str, Mapping[str, Mapping[str, float]]]
   versus: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
-  slices: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
+  slices: Mapping[str, Any]
   baseline_slices: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   @property
