@@ -12,6 +12,7 @@ import jax
 
 from genrec_jax.core import finite, seams, sharding
 from genrec_jax.core.suggest import choices_hint
+from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.decoding.trie import Trie
 from genrec_jax.experiment.artifacts import Artifacts
 from genrec_jax.experiment.program import Program
@@ -19,7 +20,12 @@ from genrec_jax.retrieval.brute_force import BruteForce
 from genrec_jax.retrieval.generative import Generative
 from genrec_jax.retrieval.model_search import ModelSearch
 from genrec_jax.retrieval.scann import Scann
-from genrec_jax.retrieval.strategy import SearchItems, Widening, needs_vectors
+from genrec_jax.retrieval.strategy import (
+  HostFinish,
+  SearchItems,
+  Widening,
+  needs_vectors,
+)
 
 RETRIEVERS = {"brute_force": BruteForce, "scann": Scann}
 
@@ -89,12 +95,28 @@ def by_codes(program: Program, params: Any, artifacts: Artifacts) -> Generative:
     batch = program.pipeline.layout.request_batch(requests)
     return sharding.put(batch, program.request_sharding)
 
+  index = None
+  if seams.offers(program.retrieval, HostFinish):
+    index = program.retrieval.on_host(items)
+
   def decoding(program):
-    def decode(batch, items, allowed):
+    finish = None
+    if index is not None:
+      first, finish = program.retrieval.in_parts(index)
+      program = dataclasses.replace(program, retrieval=first)
+
+    def decode(batch, items, words):
+      allowed = words
       if allowed is not None:
         allowed = sharding.put({"": allowed}, program.request_sharding)[""]
       with program.in_force():
-        return program.decode(params, batch, items, allowed)
+        found = program.decode(params, batch, items, allowed)
+      if finish is None:
+        return found
+      mask = None
+      if words is not None:
+        mask = ItemMask(words, program.system.num_items)
+      return finish(jax.device_get(found), mask)
 
     return decode
 

@@ -16,26 +16,33 @@ over="cluster" all allowed items of its codes. An item found by several beams
 keeps its best score, and stands in a list once.
 
 Scores are logarithms of the products, which order alike and do not underflow.
-Everything is one program: a cluster is a slice of the trie's items, as wide as
-the largest of them. Memory: a (B, G, D) array at a time for G items of the
-largest cluster, and (B, K, N) of what is kept.
+Neighbours come from one of two places that answer alike: a table in the same
+program (cluster_table.py), (B, G, D) at a time for G items of the largest
+cluster, or an index of each cluster on the host (cluster_index.py). The rule of
+clusters="auto" is the table on accelerators, up to max_cluster; on a CPU, whose
+cores do both, up to 128 items: from there on the index was measured to be the
+faster one (docs/semantic_ids.md).
 """
 
+from collections.abc import Callable
 import dataclasses
+import functools
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
+import numpy as np
 
 from genrec_jax.core import seams
+from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.decoding.beam import Beams, beam_leaves
-from genrec_jax.decoding.candidates import count_items, nth_item
 from genrec_jax.decoding.item_bits import ItemBits, of_ids
 from genrec_jax.decoding.trie import Trie
-from genrec_jax.ops.norm import l2_normalize
-from genrec_jax.ops.precision import SCORES
 from genrec_jax.ops.top_k import top_k
+from genrec_jax.retrieval.cluster_index import ClusterIndex
+from genrec_jax.retrieval.cluster_table import Near, nearest_in_table
+from genrec_jax.retrieval.option_checks import check_counts, check_scales
 from genrec_jax.retrieval.strategy import (
   BoundModel,
   CachedDecoder,
@@ -43,6 +50,10 @@ from genrec_jax.retrieval.strategy import (
   SearchItems,
   best_of_each,
 )
+
+# On one core the index was 1.5 times as fast as the table where the largest
+# cluster had 147 items, and not slower where it had 47.
+_MOST_ON_CPU = 128
 
 
 @runtime_checkable
@@ -71,8 +82,14 @@ class BeamFusion:
     beam_scale: multiplies a beam's log-probability; 0 weighs beams alike.
     vector_scale: multiplies a cosine; 0 weighs a beam's neighbours alike.
     over: what the softmax over items is of: "neighbors" or "cluster".
-    max_cluster: most items that share all codes; more are refused, as every
-      beam of every request has room for so many.
+    clusters: "table", "index", or "auto": the table while the largest cluster
+      is small enough, and the index beyond. Where several processes share the
+      items there is no index, and "auto" is the table.
+    max_cluster: most items that share all codes for a table, where every beam
+      of every request has room for so many.
+    approximate_above: with an index, items of a cluster from which on ScaNN
+      searches it; None: never. over="cluster" needs all scores, and never
+      does.
   """
 
   num_results: int = 64
@@ -81,25 +98,29 @@ class BeamFusion:
   beam_scale: float = 0.9
   vector_scale: float = 16.0
   over: str = "neighbors"
+  clusters: str = "auto"
   max_cluster: int = 4096
+  approximate_above: int | None = None
 
   needs: ClassVar[tuple[type, ...]] = (BeamVectorModel,)
+  whole_clusters: ClassVar[bool] = True
+  adds_cold: ClassVar[bool] = False
 
   def __post_init__(self):
-    for name in ("num_results", "num_beams", "num_neighbors", "max_cluster"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"config.retrieval.{name}={getattr(self, name)} must be at least 1."
-        )
-    for name in ("beam_scale", "vector_scale"):
-      if not 0 <= getattr(self, name) < float("inf"):
-        raise ValueError(
-          f"config.retrieval.{name}={getattr(self, name)} must be a number of 0"
-          " or more."
-        )
+    check_counts(
+      self, "num_results", "num_beams", "num_neighbors", "max_cluster"
+    )
+    check_scales(self, "beam_scale", "vector_scale")
+    if self.approximate_above is not None:
+      check_counts(self, "approximate_above")
     if self.over not in ("neighbors", "cluster"):
       raise ValueError(
         f"config.retrieval.over={self.over!r} must be 'neighbors' or 'cluster'."
+      )
+    if self.clusters not in ("auto", "table", "index"):
+      raise ValueError(
+        f"config.retrieval.clusters={self.clusters!r} must be 'auto', 'table'"
+        " or 'index'."
       )
 
   def __call__(
@@ -108,7 +129,7 @@ class BeamFusion:
     items: SearchItems,
     allowed_BW: UInt32[Array, "B W"] | None,
   ) -> Found:
-    """See Strategy.
+    """See Strategy: with the table.
 
     Raises:
       ValueError: a cluster of more than max_cluster items (says how many).
@@ -117,15 +138,13 @@ class BeamFusion:
     if trie.max_group > self.max_cluster:
       raise ValueError(
         f"{trie.max_group} items share all their codes, and"
-        f" config.retrieval.max_cluster is {self.max_cluster}: make finer codes"
-        " (config.tokens.tokenizer.level_sizes), or set it to as many."
+        f" config.retrieval.max_cluster is {self.max_cluster}: search them by"
+        " an index (config.retrieval.clusters='index', of one process), make"
+        " finer codes (config.tokens.tokenizer.level_sizes), or set it to as"
+        " many."
       )
     bits = None if allowed_BW is None else of_ids(trie, allowed_BW)
-    decoder = CachedDecoder(model, items.vectors_RD)
-    beams = beam_leaves(decoder, trie, self.num_beams, bits)
-    query_BKD = model.ask(
-      "beam_vectors", beams.cache, beams.codes_BKM[..., -1], beams.parents_BK
-    )
+    beams, query_BKD = self._beams(model, items, bits)
     return self.fused(trie, beams, query_BKD, items.vectors_RD, bits)
 
   def fused(
@@ -145,21 +164,83 @@ class BeamFusion:
       vectors_RD: of all items.
       allowed: items that each request may get; None = all.
     """
-    ids_BKN, logp_BKN = self._neighbors(
-      trie, beams, query_BKD, vectors_RD, allowed
+    near = nearest_in_table(
+      trie,
+      beams.leaves_BK,
+      beams.scores_BK > -jnp.inf,
+      query_BKD,
+      vectors_RD,
+      allowed,
+      num_neighbors=self.num_neighbors,
+      scale=self.vector_scale,
     )
+    return self._best(beams.scores_BK, beams.codes_BKM, near)
+
+  def on_host(self, items: SearchItems) -> ClusterIndex | None:
+    """See HostFinish."""
+    several = jax.process_count() > 1
+    if self.clusters == "index" and several:
+      raise ValueError(
+        "config.retrieval.clusters='index' searches on the host of one process,"
+        f" and there are {jax.process_count()}: take 'table'."
+      )
+    limit = self.max_cluster
+    if jax.default_backend() == "cpu":
+      limit = min(limit, _MOST_ON_CPU)
+    small = items.trie.max_group <= limit
+    if {"auto": small or several, "table": True, "index": False}[self.clusters]:
+      return None
+    return ClusterIndex.build(items, self.approximate_above)
+
+  def in_parts(
+    self, index: ClusterIndex
+  ) -> tuple["BeamsAlone", Callable[..., Found]]:
+    """See HostFinish."""
+    return BeamsAlone(self), functools.partial(self._finish, index)
+
+  def _finish(self, index, found, allowed: ItemMask | None) -> Found:
+    """The best items near the beams that BeamsAlone gave."""
+    leaves_BK, scores_BK, codes_BKM, query_BKD = map(np.asarray, found)
+    near = index.nearest(
+      leaves_BK,
+      scores_BK > -np.inf,
+      query_BKD,
+      allowed,
+      num_neighbors=self.num_neighbors,
+      scale=self.vector_scale,
+      with_total=self.over == "cluster",
+    )
+    return _best_of(self, scores_BK, codes_BKM, near)
+
+  def _beams(self, model, items, bits):
+    """The best codes, and a vector of each."""
+    decoder = CachedDecoder(model, items.vectors_RD)
+    beams = beam_leaves(decoder, items.trie, self.num_beams, bits)
+    query_BKD = model.ask(
+      "beam_vectors", beams.cache, beams.codes_BKM[..., -1], beams.parents_BK
+    )
+    return beams, query_BKD
+
+  def _best(self, scores_BK, codes_BKM, near: Near) -> Found:
+    """Fuses scores of beams with those of their neighbours."""
+    if self.over == "cluster":
+      there_BKN = near.scores_BKN > -jnp.inf
+      logp_BKN = near.scores_BKN - near.total_BK[..., None]
+      logp_BKN = jnp.where(there_BKN, logp_BKN, -jnp.inf)
+    else:
+      logp_BKN = _log_softmax(near.scores_BKN)
     phi_BK = jnp.where(
-      beams.scores_BK > -jnp.inf, self.beam_scale * beams.scores_BK, -jnp.inf
+      scores_BK > -jnp.inf, self.beam_scale * scores_BK, -jnp.inf
     )
     scores_BKN = _log_softmax(phi_BK)[:, :, None] + logp_BKN
-    batch, num_beams, found = ids_BKN.shape
+    batch, num_beams, found = near.ids_BKN.shape
     beam_BN = jnp.broadcast_to(
-      jnp.arange(num_beams, dtype=jnp.int32)[None, :, None], ids_BKN.shape
+      jnp.arange(num_beams, dtype=jnp.int32)[None, :, None], scores_BKN.shape
     )
     ids_BP, scores_BP, beam_BP = best_of_each(
       *(
         x.reshape(batch, num_beams * found)
-        for x in (ids_BKN, scores_BKN, beam_BN)
+        for x in (near.ids_BKN, scores_BKN, beam_BN)
       )
     )
     place_Bk, scores_Bk = top_k(scores_BP, self.num_results)
@@ -167,7 +248,7 @@ class BeamFusion:
     there_Bk = scores_Bk > -jnp.inf
     ids_Bk = jnp.take_along_axis(ids_BP, place_Bk, axis=1)
     beam_Bk = jnp.take_along_axis(beam_BP, place_Bk, axis=1)
-    codes_BkM = jnp.take_along_axis(beams.codes_BKM, beam_Bk[..., None], axis=1)
+    codes_BkM = jnp.take_along_axis(codes_BKM, beam_Bk[..., None], axis=1)
     return (
       jnp.where(there_Bk, ids_Bk, 0),
       scores_Bk,
@@ -183,40 +264,39 @@ class BeamFusion:
       num_neighbors=max(self.num_neighbors, num_results),
     )
 
-  def _neighbors(self, trie, beams, query_BKD, vectors_RD, allowed):
-    """Ids and log-softmax of each beam's neighbours, (B, K, N); 0 and -inf."""
-    low_BK = trie.first_item[-1][beams.leaves_BK]
-    count_BK = count_items(trie, beams.leaves_BK, allowed)
-    count_BK = jnp.where(beams.scores_BK > -jnp.inf, count_BK, 0)
-    nth_G = jnp.arange(trie.max_group, dtype=jnp.int32)
-    kept = min(self.num_neighbors, trie.max_group)
 
-    def of_beam(beam):
-      low_B, count_B, query_BD = beam
-      there_BG = nth_G[None, :] < count_B[:, None]
-      low_BG = jnp.broadcast_to(low_B[:, None], there_BG.shape)
-      nth_BG = jnp.broadcast_to(nth_G[None, :], there_BG.shape)
-      ids_BG = trie.items_N[nth_item(trie, low_BG, nth_BG, allowed)]
-      cosines_BG = jnp.einsum(
-        "BD,BGD->BG",
-        l2_normalize(query_BD.astype(jnp.float32)),
-        l2_normalize(vectors_RD[ids_BG].astype(jnp.float32)),
-        precision=SCORES,
-      )
-      scores_BG = jnp.where(there_BG, self.vector_scale * cosines_BG, -jnp.inf)
-      columns_BN, near_BN = top_k(scores_BG, kept)
-      if self.over == "cluster":
-        total_B1 = jax.nn.logsumexp(scores_BG, axis=1, keepdims=True)
-        logp_BN = jnp.where(near_BN > -jnp.inf, near_BN - total_B1, -jnp.inf)
-      else:
-        logp_BN = _log_softmax(near_BN)
-      ids_BN = jnp.take_along_axis(ids_BG, columns_BN, axis=1)
-      return jnp.where(near_BN > -jnp.inf, ids_BN, 0), logp_BN
+@dataclasses.dataclass(frozen=True)
+class BeamsAlone:
+  """The part of a BeamFusion that reads the model.
 
-    by_beam = (low_BK, count_BK, query_BKD)
-    by_beam = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), by_beam)
-    found = jax.lax.map(of_beam, by_beam)
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), found)
+  Attributes:
+    fusion: whose beams these are.
+  """
+
+  fusion: BeamFusion
+
+  needs: ClassVar[tuple[type, ...]] = (BeamVectorModel,)
+
+  @property
+  def num_results(self) -> int:
+    """Of the whole."""
+    return self.fusion.num_results
+
+  def __call__(
+    self,
+    model: BoundModel,
+    items: SearchItems,
+    allowed_BW: UInt32[Array, "B W"] | None,
+  ) -> tuple[Array, ...]:
+    """Leaves, scores, codes and vectors of the beams."""
+    bits = None if allowed_BW is None else of_ids(items.trie, allowed_BW)
+    beams, query_BKD = self.fusion._beams(model, items, bits)
+    return beams.leaves_BK, beams.scores_BK, beams.codes_BKM, query_BKD
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _best_of(fusion: BeamFusion, scores_BK, codes_BKM, near: Near) -> Found:
+  return fusion._best(scores_BK, codes_BKM, near)
 
 
 def _log_softmax(scores: Float[Array, "... N"]) -> Float[Array, "... N"]:

@@ -24,6 +24,7 @@ from genrec_jax.decoding.item_bits import of_ids
 from genrec_jax.ops.norm import l2_normalize
 from genrec_jax.ops.precision import SCORES
 from genrec_jax.ops.top_k import blockwise_top_k, top_k
+from genrec_jax.retrieval.option_checks import check_counts
 from genrec_jax.retrieval.strategy import (
   BoundModel,
   CachedDecoder,
@@ -64,13 +65,15 @@ class BeamUnion:
   with_cold: bool = True
 
   needs: ClassVar[tuple[type, ...]] = (HistoryVectorModel,)
+  whole_clusters: ClassVar[bool] = False
 
   def __post_init__(self):
-    for name in ("num_results", "num_beams"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"config.retrieval.{name}={getattr(self, name)} must be at least 1."
-        )
+    check_counts(self, "num_results", "num_beams")
+
+  @property
+  def adds_cold(self) -> bool:
+    """See Proposing."""
+    return self.with_cold
 
   def __call__(
     self,
@@ -95,9 +98,7 @@ class BeamUnion:
     ids_BP, scores_BP = (
       jnp.concatenate(x, axis=1) for x in zip(*parts, strict=True)
     )
-    ids_BP, scores_BP, _ = best_of_each(
-      ids_BP, scores_BP, jnp.zeros_like(ids_BP)
-    )
+    ids_BP, scores_BP = best_of_each(ids_BP, scores_BP)
     place_Bk, scores_Bk = top_k(scores_BP, self.num_results)
     place_Bk = jnp.minimum(place_Bk, ids_BP.shape[1] - 1)
     ids_Bk = jnp.take_along_axis(ids_BP, place_Bk, axis=1)

@@ -16,9 +16,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Float, Int, Shaped, UInt32
 
 from genrec_jax.core import seams
+from genrec_jax.data.item_mask import ItemMask
 
 Found = tuple[Int[Array, "B K"], Float[Array, "B K"], Int[Array, "B K M"]]
 
@@ -137,6 +138,39 @@ class Widening(Strategy, Protocol):
     """One that fills so many places, as long as there are allowed items."""
 
 
+@runtime_checkable
+class HostFinish(Strategy, Protocol):
+  """A strategy that may end on the host, by an index that no program holds."""
+
+  def on_host(self, items: SearchItems) -> Any:
+    """The index, made once; None where all is one program.
+
+    Args:
+      items: as the devices hold them.
+    """
+
+  def in_parts(
+    self, index: Any
+  ) -> tuple[Strategy, Callable[[Any, ItemMask | None], Found]]:
+    """What reads the model, and what makes Found of its answer on the host."""
+
+
+@runtime_checkable
+class Proposing(Strategy, Protocol):
+  """A strategy whose beams of codes propose items, which vectors then order.
+
+  Attributes:
+    num_beams: codes that are looked at.
+    whole_clusters: whether all items of their codes are candidates, or the
+      first num_beams of them, in order of the beams.
+    adds_cold: whether all cold items are candidates as well.
+  """
+
+  num_beams: int
+  whole_clusters: bool
+  adds_cold: bool
+
+
 def needs_vectors(strategy: Strategy) -> bool:
   """Whether a strategy asks for the vectors of the items."""
   return any(issubclass(need, seams.VectorModel) for need in strategy.needs)
@@ -160,16 +194,17 @@ def check_model(strategy: object, system: object) -> None:
 def best_of_each(
   ids_BP: Int[Array, "B P"],
   scores_BP: Float[Array, "B P"],
-  beam_BP: Int[Array, "B P"],
-) -> tuple[Int[Array, "B P"], Float[Array, "B P"], Int[Array, "B P"]]:
-  """Candidates in order of id, of each item the best alone.
+  *others: Shaped[Array, "B P"],
+) -> tuple[Shaped[Array, "B P"], ...]:
+  """Candidates in order of id: an item's best keeps its score.
 
-  The others, and what is no item (id 0), have score -inf.
+  Its other places, and what is no item (id 0), have score -inf. `others` come
+  in the same order.
   """
   order_BP = jnp.lexsort((-scores_BP, ids_BP), axis=1)
-  ids_BP, scores_BP, beam_BP = (
+  ids_BP, scores_BP, *others = (
     jnp.take_along_axis(x, order_BP, axis=1)
-    for x in (ids_BP, scores_BP, beam_BP)
+    for x in (ids_BP, scores_BP, *others)
   )
   first_BP = ids_BP != jnp.pad(ids_BP[:, :-1], ((0, 0), (1, 0)))
-  return ids_BP, jnp.where(first_BP, scores_BP, -jnp.inf), beam_BP
+  return ids_BP, jnp.where(first_BP, scores_BP, -jnp.inf), *others

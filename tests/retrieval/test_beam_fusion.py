@@ -3,6 +3,7 @@
 
 import dataclasses
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import pytest
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.decoding.beam import Beams
 from genrec_jax.retrieval.beam_fusion import BeamFusion
+from genrec_jax.retrieval.option_checks import check_counts, check_scales
 from genrec_jax.retrieval.strategy import (
   BoundModel,
   SearchItems,
@@ -219,10 +221,52 @@ def test_a_mask_that_leaves_nothing_gives_no_item():
   assert not ids.any() and (scores == -np.inf).all() and not codes.any()
 
 
+def test_codes_of_no_item_are_never_returned():
+  case = cases.make(2, 0)
+  # Items of the first codes that are live all go.
+  codes = case.codes[np.flatnonzero(case.live)[0]]
+  gone = (case.codes == codes).all(axis=1)
+  live = case.live & ~gone
+  trie = cases.Trie.build(case.codes, case.trie.level_sizes, live)
+  case = dataclasses.replace(
+    case, live=live, trie=trie, allowed=np.ones_like(case.allowed)
+  )
+  ids, _, found = _found(BeamFusion(25, 25, 25), case, _vectors(case, 0))
+  there = ids > 0
+  assert there.sum(axis=1).tolist() == [live.sum()] * 3
+  assert not (found[there] == codes).all(axis=1).any()
+
+
+def test_more_neighbours_than_a_cluster_holds_are_those_it_holds():
+  case, vectors = _toy(), _vectors(_toy(), 1)
+  scores, query = np.zeros((1, 2), np.float32), np.ones((1, 2, _WIDTH))
+  held = BeamFusion(num_results=9, num_beams=2, num_neighbors=3)
+  more = dataclasses.replace(held, num_neighbors=500)
+  for a, b in zip(
+    _fused(case, held, scores, query, vectors),
+    _fused(case, more, scores, query, vectors),
+    strict=True,
+  ):
+    np.testing.assert_array_equal(a, b)
+  ids = _fused(case, more, scores, query, vectors)[0]
+  assert sorted(ids[0].tolist()) == [0] * 4 + [1, 2, 3, 4, 5]
+
+
 def test_what_cannot_be_is_refused():
-  for change in ({"num_beams": 0}, {"beam_scale": -1.0}, {"over": "all"}):
-    with pytest.raises(ValueError, match=next(iter(change))):
+  for change in (
+    *({"num_beams": 0}, {"num_results": True}, {"max_cluster": -4}),
+    *({"beam_scale": -1.0}, {"vector_scale": float("nan")}, {"over": "all"}),
+  ):
+    ((name, value),) = change.items()
+    with pytest.raises(ValueError, match=f"config.retrieval.{name}={value!r} "):
       BeamFusion(**change)
+  # Types are checked here before a class sees them, and not where it is used.
+  for check, value in (
+    *((check_counts, 2.5), (check_counts, "5"), (check_counts, None)),
+    *((check_scales, "16"), (check_scales, None), (check_scales, False)),
+  ):
+    with pytest.raises(ValueError, match=f"config.retrieval.x={value!r} must"):
+      check(types.SimpleNamespace(x=value), "x")
   case = _toy()
   with pytest.raises(ValueError, match="3 items share all their codes"):
     _found(BeamFusion(max_cluster=2), case, _vectors(case, 0))

@@ -100,5 +100,7 @@ def test_candidates_are_those_of_the_beams_and_the_cold():
 
 
 def test_what_cannot_be_is_refused():
-  with pytest.raises(ValueError, match="num_beams=0 must be at least 1"):
-    BeamUnion(num_beams=0)
+  for change in ({"num_beams": 0}, {"num_results": -1}):
+    ((name, value),) = change.items()
+    with pytest.raises(ValueError, match=f"{name}={value!r} must be at least"):
+      BeamUnion(**change)
