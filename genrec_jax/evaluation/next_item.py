@@ -42,7 +42,8 @@ class NextItem(Unwatched):
     ks: cut-offs of the metrics.
     request_time: when a model that uses times is asked: at the "target"'s time,
       or a median gap after the "last" event. The other one is measured beside.
-    retriever: of a model of vectors, "brute_force" or "scann"; None = exact.
+    retriever: of a model of vectors, "brute_force" or "scann"; None = exact,
+      or config.retrieval where the model generates (experiment.Run.index).
   """
 
   filter_history: bool = True

@@ -288,33 +288,36 @@ class Run:
 
     Args:
       params: parameters, as the program places them.
-      index: a retriever over item_vectors(params); None builds brute force.
-        Only for systems of vectors.
+      index: a retriever over item_vectors(params). None searches by
+        config.retrieval, and builds brute force where there is none.
       program: None for copies on this process's devices.
     """
     program = self.program() if program is None else program
-    if program.retrieval is None:
+    if program.retrieval is None or index is not None:
       return searches.by_vectors(program, params, index)
     return searches.by_codes(program, params, self.artifacts)
 
   def index(self, params: Any, retriever: str | None = None) -> Any:
-    """An index over the items, for `search`; None for a model that generates.
+    """An index over the items, for `search`; None: config.retrieval searches.
 
     Args:
       params: on this process's devices.
       retriever: "brute_force" (exact, on the devices) or "scann" (approximate);
-        None = exact.
+        None = exact, or config.retrieval for a model that generates. Of such
+        one that has vectors too, a name asks for these alone: all items by
+        the vector of a history, without codes.
 
     Raises:
-      ValueError: another name, or one for a model that generates.
+      ValueError: another name, or one for a model that generates alone.
     """
-    if self.retrieval is not None:
-      if retriever is not None:
-        raise ValueError(
-          f"retriever={retriever!r}: this model generates items and has no"
-          " vectors to search; config.retrieval says how it is searched"
-        )
+    if self.retrieval is not None and retriever is None:
       return None
+    has_query = seams.offers(self.system, seams.QueryModel)
+    if self.retrieval is not None and not has_query:
+      raise ValueError(
+        f"retriever={retriever!r}: this model generates items and has no"
+        " vectors to search; config.retrieval says how it is searched"
+      )
     kind = searches.retriever_of(retriever or "brute_force")
     return kind.build(jax.device_get(self.item_vectors(params)))
 

@@ -139,6 +139,21 @@ class VectorDecoder(TokenDecoder, kw_only=True):
     """Unit vectors of what comes next, by histories alone."""
     return self._vector(cache["state"])
 
+  def query(self, batch: Batch) -> Float[Array, "B E"]:
+    """The same of a batch: all items may be searched by it, without codes.
+
+    Raises:
+      ValueError: a vector that is read behind codes.
+    """
+    if self.vector_place:
+      raise ValueError(
+        f"config.system ({type(self).__name__}) reads an item's vector behind"
+        " its codes: a history alone has none to search all items by. Search"
+        " by config.retrieval, or train with"
+        " config.system.vector_from='history'."
+      )
+    return self.history_vector(self.start(batch)[0])
+
   def _vector(self, h: Float[Array, "*b D"]) -> Float[Array, "*b E"]:
     return l2_normalize(self.vector_out(h.astype(jnp.float32)))
 

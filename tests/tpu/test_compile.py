@@ -25,6 +25,8 @@ _CONFIGS = sorted(
   p.stem for p in (_ROOT / "configs").glob("*.py") if p.stem not in _NOTHING_NEW
 )
 _VECTORS = {"train", "query", "items", "retrieve"}
+_BOTH_STACKS = ("encoder_", "decoder_")
+_DECODED = ("train", "decode")
 # All that is trained on this log scores its impressions.
 _STEPS = {n: {"train", "score"} for n in _CONFIGS if n.endswith("_kuairand")}
 _STEPS |= {
@@ -198,22 +200,30 @@ def test_every_system_compiles(name):
 @_COMPILES
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ("form", "topology", "kinds"),
+  ("form", "topology", "kinds", "steps"),
   [
-    ("decoder_only-quicktest", "v5e:2x2", [""]),
-    ("quicktest", "v6e:2x2", ["encoder_", "decoder_"]),
+    ("tiger_amazon.py:decoder_only-quicktest", "v5e:2x2", [""], _DECODED),
+    (
+      "tiger_amazon.py:quicktest",
+      "v6e:2x2",
+      ["encoder_", "decoder_"],
+      _DECODED,
+    ),
+    ("cobra_amazon.py:quicktest", "v6e:2x2", [""], (*_DECODED, "items")),
   ],
 )
-def test_a_generator_decodes_without_the_host(form, topology, kinds, tmp_path):
+def test_a_generator_decodes_without_the_host(
+  form, topology, kinds, steps, tmp_path
+):
   facts = _compile_tpu(
-    f"--config=configs/tiger_amazon.py:{form}",
+    f"--config=configs/{form}",
     f"--topology={topology}",
     *(f"--config.system.backbone.num_{kind}layers=1" for kind in kinds),
     "--num_items=12101",
     f"--hlo={tmp_path}",
   )
-  assert facts["fits"] and set(facts["steps"]) == {"train", "decode"}
-  for step in ("train", "decode"):
+  assert facts["fits"] and set(facts["steps"]) == set(steps)
+  for step in steps:
     text = (tmp_path / f"{step}.txt").read_text()
     assert "fusion" in text  # it is the program
     for word in ("callback", "outfeed", "infeed", "send(", "recv("):
