@@ -96,7 +96,9 @@ def get_config(arg: str = "") -> ConfigDict:
     "beam_scale": 0.9,
     "vector_scale": 16.0,
     "over": "neighbors",
+    "clusters": "auto",
     "max_cluster": 4096,
+    "approximate_above": None,
   }
   extra = None
   if "negatives" in variants:
@@ -129,6 +131,7 @@ def get_config(arg: str = "") -> ConfigDict:
   c.train.eval_users = 2_000
   c.requests = common.request_options()
   c.evals = {"next_item": {**common.next_item(), "ks": (1, 5, 10, 20, 50)}}
+  c.evals.search_stages = common.search_stages()
   c.mesh = common.mesh_options()
   common.share_dtype(c)
   if "quicktest" in variants:
@@ -145,4 +148,5 @@ def _quick(c: ConfigDict) -> None:
   c.system.num_positions = c.pipeline.layout.max_length
   c.system.item_encoder.update(content_width=24, hidden_widths=(16,))
   c.evals.next_item.ks = (1, 5, 10)
+  c.evals.search_stages.ks = (10,)
   c.retrieval.update(num_results=11)

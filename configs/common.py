@@ -242,3 +242,15 @@ def next_item() -> dict:
     "filter_history": True,
     "ks": (1, 5, 10, 50, 200),
   }
+
+
+def search_stages() -> dict:
+  """What beams and vectors find or lose; grid: options to try beside."""
+  return {
+    "name": "evaluation.SearchStages",
+    "ks": (10, 50),
+    "users": placeholder(int),
+    "filter_history": True,
+    "grid": {},
+    "grid_users": 1000,
+  }

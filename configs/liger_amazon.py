@@ -72,10 +72,12 @@ def get_config(arg: str = "") -> ConfigDict:
     "weights": {"codes": 1.0, "vector": 1.0},
   }
   del c.evals["decoding"]
+  c.evals.search_stages = common.search_stages()
   common.share_dtype(c)
   if "quicktest" in variants:
     common.quicktest(c)
     common.quick_tokens(c)
     c.system.item_encoder.update(content_width=24, hidden_widths=(16,))
     c.retrieval.num_results = 11
+    c.evals.search_stages.ks = (10,)
   return c

@@ -5,6 +5,7 @@ from genrec_jax.evaluation.beyond_accuracy import BeyondAccuracy
 from genrec_jax.evaluation.code_quality import CodeQuality
 from genrec_jax.evaluation.decoding import Decoding
 from genrec_jax.evaluation.next_item import NextItem
+from genrec_jax.evaluation.search_stages import SearchStages
 from genrec_jax.evaluation.shown_items import ShownItems
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
   "CodeQuality",
   "Decoding",
   "NextItem",
+  "SearchStages",
   "ShownItems",
 ]

@@ -173,7 +173,7 @@ def measure_decoding(
     },
     "overlap_of_10": float(np.mean(same)),
     "cold": _cold(run, params, options, num_beams),
-    "invalid_share_by_depth": _invalid(run, params, num_users, num_beams),
+    "invalid_share_by_depth": invalid_share(run, params, num_users, num_beams),
   }
 
 
@@ -244,7 +244,7 @@ def _requests(run: Run, num_users: int):
   )
 
 
-def _invalid(
+def invalid_share(
   run: Run, params: Any, num_users: int, num_beams: int
 ) -> dict[str, float]:
   """Depth (1 to M) -> share of lists whose first codes no item has."""

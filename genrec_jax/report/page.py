@@ -21,11 +21,12 @@ from genrec_jax.report.document import (
   verdict_html,
 )
 from genrec_jax.report.ranking import workdir as ranking
-from genrec_jax.report.retrieval import workdir as retrieval
+from genrec_jax.report.retrieval import search_stages, workdir as retrieval
 from genrec_jax.report.runs import dataset_title
 
 PARTS: Mapping[str, Callable[..., Part]] = {
   "evaluation.NextItem": retrieval.part_of,
+  "evaluation.SearchStages": search_stages.part_of,
   "evaluation.ShownItems": ranking.part_of,
 }
 
