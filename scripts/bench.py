@@ -11,6 +11,10 @@
     python scripts/bench.py recommend --workdir=... [--peer_python=... \
         --peer_model=...]
     python scripts/bench.py events --workdir=... --output=events.parquet
+    python scripts/bench.py fused_search --config=configs/cobra_amazon.py
+    python scripts/bench.py item_encoding --config=configs/cobra_amazon.py
+    python scripts/bench.py scann --workdir=...
+    python scripts/bench.py clusters --workdir=...
 
 train_step: the very step that scripts/train.py runs, on full rows of random
 events (no data is needed; --num_items, --events and --row_length set sizes).
@@ -31,6 +35,15 @@ recommend: users per second of whole processes that write lists of --k (200) for
 all users of a run; with --peer_python RecTools takes turns, by a model that
 scripts/peer_rectools.py has trained.
 events: writes the events of a run's data set for that script.
+fused_search: users per second of lists by beams of codes and vectors (--beams,
+--events items of a history, --num_items), the clusters of IDs from a table in
+the same program and from an index on the host.
+item_encoding: a train step that encodes the batch's items beside one that finds
+their vectors ready, with the FLOPs of both.
+scann: ScaNN tuned to --recall of its first --k against exact search, on
+--num_items (1,000,000) vectors made of a trained run's.
+clusters: nearest items within the clusters of --beams IDs, from the table and
+from the index, beside search of the whole catalogue, on the same vectors.
 """
 
 from collections.abc import Mapping
@@ -49,7 +62,12 @@ from genrec_jax.experiment.sections import check_config
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to time.")
 _STEPS = flags.DEFINE_integer("steps", 10, "Timed steps; the median counts.")
-_NUM_ITEMS = flags.DEFINE_integer("num_items", 3706, "Items V.")
+_NUM_ITEMS = flags.DEFINE_integer(
+  "num_items",
+  None,
+  "Items V; default 3,706, for fused_search and item_encoding 12,101, for scann"
+  " and clusters 1,000,000.",
+)
 _EVENTS = flags.DEFINE_integer(
   "events", None, "Events per row; default: the layout's max_length."
 )
@@ -71,7 +89,9 @@ _SPLASH_BLOCK = flags.DEFINE_integer(
   512,
   "attention: queries and keys of splash's blocks; 0 leaves splash out.",
 )
-_BEAMS = flags.DEFINE_integer("beams", 20, "decoding: beams.")
+_BEAMS = flags.DEFINE_integer(
+  "beams", 20, "decoding, fused_search: beams; clusters: IDs of a request."
+)
 _PEER_PYTHON = flags.DEFINE_string(
   "peer_python",
   None,
@@ -96,7 +116,10 @@ _LAYOUT = flags.DEFINE_enum(
 # layouts: rows of a step.
 _LAYOUT_ROWS = 4
 _LAYERS = flags.DEFINE_integer("layers", 3, "layouts: of the stack.")
-_K = flags.DEFINE_integer("k", 200, "recommend: places of a list.")
+_K = flags.DEFINE_integer(
+  "k", None, "Places of a list: recommend 200, scann and clusters 100."
+)
+_RECALL = flags.DEFINE_float("recall", 0.95, "scann, clusters: to be reached.")
 _PEER_MODEL = flags.DEFINE_string(
   "peer_model", None, "recommend: file that scripts/peer_rectools.py wrote."
 )
@@ -121,6 +144,10 @@ def _config() -> tuple[dict[str, Any], PipelineOptions, int]:
   return config, options, _EVENTS.value or options.layout.max_length
 
 
+def _num_items(default: int = 3706) -> int:
+  return _NUM_ITEMS.value or default
+
+
 def _facts(config: Mapping[str, Any]) -> dict[str, Any]:
   return {"config": config["name"], "device": _device()}
 
@@ -135,7 +162,7 @@ def train_step() -> dict[str, Any]:
 
   config, _, events = _config()
   result = time_train_step(
-    config, num_items=_NUM_ITEMS.value, events=events, steps=_STEPS.value
+    config, num_items=_num_items(), events=events, steps=_STEPS.value
   )
   return _facts(config) | result
 
@@ -149,7 +176,7 @@ def pipeline() -> dict[str, Any]:
     histories = Histories(f"{_WORKDIR.value}/data")
   else:
     # Two events are held out, and n inputs need n + 1 events.
-    histories = SimulatedHistories(4096, events + 3, _NUM_ITEMS.value)
+    histories = SimulatedHistories(4096, events + 3, _num_items())
   result = time_pipeline(options, histories, batches=5 * _STEPS.value)
   return _facts(config) | result
 
@@ -186,7 +213,7 @@ def decoding() -> dict[str, Any]:
     ]
   result = time_decoding(
     config,
-    num_items=_NUM_ITEMS.value,
+    num_items=_num_items(),
     num_beams=_BEAMS.value,
     batch_size=batch_size,
     history=history,
@@ -202,7 +229,7 @@ def candidates() -> dict[str, Any]:
 
   result = time_candidates(
     layout=_LAYOUT.value,
-    num_items=_NUM_ITEMS.value,
+    num_items=_num_items(),
     events=_EVENTS.value or 1024,
     candidates=_CANDIDATES.value,
     micro_batch=_MICRO_BATCH.value,
@@ -219,7 +246,7 @@ def layouts() -> dict[str, Any]:
   result = time_layouts(
     events=_EVENTS.value or 512,
     batch_size=_BATCH_SIZE.value or _LAYOUT_ROWS,
-    num_items=_NUM_ITEMS.value,
+    num_items=_num_items(),
     steps=_STEPS.value,
     layers=_LAYERS.value,
   )
@@ -240,7 +267,7 @@ def recommend() -> dict[str, Any]:
     peer = [_PEER_PYTHON.value, str(script), "recommend"]
     peer.append(f"--load={_PEER_MODEL.value}")
   result = time_recommend(
-    _WORKDIR.value, k=_K.value, pairs=_STEPS.value, peer=peer
+    _WORKDIR.value, k=_K.value or 200, pairs=_STEPS.value, peer=peer
   )
   return {"device": _device()} | result
 
@@ -254,6 +281,62 @@ def events() -> dict[str, Any]:
   return write_events(Histories(f"{_WORKDIR.value}/data"), _OUTPUT.value)
 
 
+def fused_search() -> dict[str, Any]:
+  """Users per second of a search through codes and vectors."""
+  from genrec_jax.bench.fused_search import time_fused_search
+
+  config, _, _ = _config()
+  result = time_fused_search(
+    config,
+    num_items=_num_items(12_101),
+    num_beams=_BEAMS.value,
+    batch_size=_BATCH_SIZE.value or _DECODED,
+    history=_EVENTS.value or _HISTORY - 1,
+    turns=_STEPS.value,
+  )
+  return _facts(config) | result
+
+
+def item_encoding() -> dict[str, Any]:
+  """Seconds of a step that encodes items, and of one that does not."""
+  from genrec_jax.bench.item_encoding import time_item_encoding
+
+  config, _, events = _config()
+  result = time_item_encoding(
+    config, num_items=_num_items(12_101), events=events, turns=_STEPS.value
+  )
+  return _facts(config) | result
+
+
+def scann() -> dict[str, Any]:
+  """Recall and speed of ScaNN against exact search."""
+  from genrec_jax.bench.approximate import time_approximate
+
+  return {"device": _device()} | time_approximate(**_vectors())
+
+
+def clusters() -> dict[str, Any]:
+  """Seconds of search within clusters and of the whole catalogue."""
+  from genrec_jax.bench.clusters import time_clusters
+
+  result = time_clusters(num_clusters=_BEAMS.value, **_vectors())
+  return {"device": _device()} | result
+
+
+def _vectors() -> dict[str, Any]:
+  """What scann and clusters have in common."""
+  if not _WORKDIR.value:
+    raise app.UsageError("name a trained run with item vectors: --workdir.")
+  return {
+    "workdir": _WORKDIR.value,
+    "num_items": _num_items(1_000_000),
+    "k": _K.value or 100,
+    "recall": _RECALL.value,
+    "batch_size": _BATCH_SIZE.value or _DECODED,
+    "turns": _STEPS.value,
+  }
+
+
 _PARTS = {
   "train_step": train_step,
   "pipeline": pipeline,
@@ -263,6 +346,10 @@ _PARTS = {
   "layouts": layouts,
   "recommend": recommend,
   "events": events,
+  "fused_search": fused_search,
+  "item_encoding": item_encoding,
+  "scann": scann,
+  "clusters": clusters,
 }
 
 

@@ -3,7 +3,8 @@
 
     next item   every row one user with as many events as are asked for
     others      what the input pipeline packs of simulated users of that many
-                events: prefixes of codes, requests with their candidates
+                events: codes of histories or of their prefixes, requests with
+                their candidates
 
 Codes are drawn with a skew (bench/decoding.py), features of items, users and
 moments evenly from the rows of each table.
@@ -20,11 +21,14 @@ from genrec_jax.data.action_text import SKIP
 from genrec_jax.data.layouts.next_item import NextItem
 from genrec_jax.data.layouts.ranking import RequestLayout
 from genrec_jax.data.layouts.semantic_id_prefixes import TokenPrefixes
+from genrec_jax.data.layouts.semantic_ids import TokenHistory
 from genrec_jax.data.pipeline.pipeline import training_batches
 from genrec_jax.experiment.options import PipelineOptions
 
 # Users per row of a batch, so that packing finds examples of many lengths.
 _USERS_PER_ROW = 4
+# What a code is does not change what a step costs.
+_FEW_CODES = 2
 
 
 def full_batch(
@@ -47,12 +51,26 @@ def full_batch(
     codes = skewed_codes(num_items, layout.level_sizes)
     layout = dataclasses.replace(layout, codes=codes)
     return _packed(pipeline, layout, events, num_items, num_actions=0)
+  if isinstance(layout, TokenHistory):
+    return _packed(
+      pipeline, drawn_codes(layout, num_items), events, num_items, num_actions=0
+    )
   if isinstance(layout, RequestLayout):
     return _requests(pipeline, layout, events, num_items)
   raise ValueError(
     f"there are no random batches for the layout {type(layout).__name__}: take"
-    " a config whose layout is NextItem, TokenPrefixes or one of requests."
+    " a config whose layout is NextItem, TokenPrefixes, TokenHistory or one of"
+    " requests."
   )
+
+
+def drawn_codes(layout: TokenHistory, num_items: int) -> TokenHistory:
+  """The layout with random codes, all below what any level has."""
+  rng = np.random.default_rng(0)
+  shape = (num_items + 1, layout.num_levels)
+  codes = rng.integers(0, _FEW_CODES, shape, np.int32)
+  codes[0] = 0
+  return dataclasses.replace(layout, codes=codes)
 
 
 def _next_item(

@@ -149,7 +149,7 @@ def time_decoding(
   trie = Trie.build(codes, program.system.level_sizes)
   items = SearchItems(trie, jnp.zeros(num_items + 1, bool))
   layout = dataclasses.replace(program.pipeline.layout, codes=codes)
-  batch = layout.request_batch(_requests(num_items, batch_size, history))
+  batch = layout.request_batch(requests_of(num_items, batch_size, history))
   half = np.random.default_rng(1).random((batch_size, num_items + 1)) < 0.5
   allowed = ItemMask.of(half).words_BW
   with contextlib.ExitStack() as stack:
@@ -174,9 +174,9 @@ def time_decoding(
       stack.callback(process.close)
       contestants["peer"] = process.decode
       facts["peer"] = process.facts
-    seconds = _take_turns(contestants, turns)
+    seconds = take_turns(contestants, turns)
     parameters = num_parameters(params)
-  return _figures(seconds, batch_size) | {
+  return figures(seconds, batch_size) | {
     "parameters": parameters,
     "first_batch_seconds": first,
     "beams": num_beams,
@@ -189,7 +189,7 @@ def time_decoding(
   }
 
 
-def _requests(num_items: int, count: int, length: int) -> Requests:
+def requests_of(num_items: int, count: int, length: int) -> Requests:
   rng = np.random.default_rng(0)
   zeros = np.zeros(count, np.int32)
   history = [
@@ -209,7 +209,7 @@ def _first_seconds(run: Callable[[], Any]) -> float:
   return round(time.perf_counter() - started, 2)
 
 
-def _take_turns(
+def take_turns(
   contestants: Mapping[str, Callable[[], Any]], turns: int
 ) -> dict[str, list[float]]:
   """Seconds of each batch, after one of each that is not timed."""
@@ -223,7 +223,7 @@ def _take_turns(
   return seconds
 
 
-def _figures(
+def figures(
   seconds: Mapping[str, Sequence[float]], batch_size: int
 ) -> dict[str, Any]:
   """Medians, and medians of ratios within a turn."""

@@ -17,7 +17,7 @@ def test_ratios_are_medians_within_turns():
     "unconstrained": [2.0, 20.0, 2.0],
     "peer": [8.0, 80.0, 8.8],
   }
-  figures = decoding._figures(seconds, batch_size=11)
+  figures = decoding.figures(seconds, batch_size=11)
   assert figures["constrained_users_per_second"] == 5.0
   assert figures["constrained_per_unconstrained"] == 1.0
   assert figures["masked_per_unconstrained"] == 1.5
@@ -28,7 +28,7 @@ def test_everyone_takes_turns_and_the_first_one_does_not_count():
   order = []
   names = ("a", "b")
   runs = {name: lambda name=name: order.append(name) for name in names}
-  seconds = decoding._take_turns(runs, turns=2)
+  seconds = decoding.take_turns(runs, turns=2)
   assert order == ["a", "b"] * 3
   assert {name: len(values) for name, values in seconds.items()} == {
     "a": 2,

@@ -104,6 +104,38 @@ def test_layouts_read_the_same_events_with_half_the_tokens():
   assert all(v["temporary_bytes"] > 0 for v in result["variants"].values())
 
 
+_CODES_AND_VECTORS = (
+  f"--config={_ROOT / 'configs' / 'cobra_amazon.py'}:quicktest",
+  *("--steps=1", "--num_items=50"),
+)
+
+
+@pytest.mark.slow
+def test_both_ways_of_searching_clusters_give_the_same_lists():
+  done = _bench(
+    "fused_search",
+    *_CODES_AND_VECTORS,
+    *("--events=3", "--beams=4", "--batch_size=4"),
+  )
+  assert done.returncode == 0, done.stderr
+  (line,) = done.stdout.splitlines()
+  result = json.loads(line)
+  assert result["same_lists"] is True
+  assert result["table_users_per_second"] > 0
+  assert result["index_users_per_second"] > 0
+
+
+@pytest.mark.slow
+def test_a_step_that_encodes_items_has_more_flops_than_one_that_does_not():
+  done = _bench("item_encoding", *_CODES_AND_VECTORS, "--events=9")
+  assert done.returncode == 0, done.stderr
+  (line,) = done.stdout.splitlines()
+  result = json.loads(line)
+  assert result["flops_encoded_per_cached"] > 1
+  assert result["encoded_per_cached"] > 0
+  assert 0 < result["distinct_items"] <= 50
+
+
 def test_a_part_is_named_and_has_what_it_needs():
   done = _bench("attentoin")
   assert done.returncode != 0
