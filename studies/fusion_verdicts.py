@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What seeds say of searches by codes and vectors, against published figures.
+
+Of metrics by role and seed; studies/fusion_claims.py is the command, and says
+what the claims and the roles are.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from studies.verdicts import Result, correct, over_seeds
+
+# HR@50 is the one that the ablation is about, at this size.
+K = 50
+Values = Mapping[str, Mapping[int, float]]
+# Claim -> (arm without something, published change of Recall@500).
+ABLATIONS = {
+  "71 without IDs": ("no_ids", -0.336),
+  "72 without vectors, coarse codes": ("no_vectors", -0.271),
+  "72 without vectors, unique codes": ("no_vectors_unique", -0.271),
+  "73 without fusion": ("one_beam", -0.339),
+}
+# Claim -> (better role, worse role, metric).
+ORDERS = {
+  "75 above TIGER": ("full", "tiger", "hr@10"),
+  "75 codes before the vector": ("full", "history", "hr@10"),
+  "75 above LIGER": ("full", "liger", "hr@10"),
+  "107i text above random codes": ("text_codes", "random_codes", "ndcg@10"),
+  "107i joined above text codes": ("joint_codes", "text_codes", "ndcg@10"),
+}
+ROLES = (
+  *("full", "no_ids", "no_vectors", "no_vectors_unique", "one_beam"),
+  *("history", "liger", "tiger", "random_codes", "text_codes", "joint_codes"),
+)
+
+
+def claims(
+  metrics: Mapping[str, Mapping[int, Mapping[str, float]]],
+  invalid: Mapping[str, Mapping[int, Sequence[float]]],
+  grids: Mapping[int, Sequence[Mapping[str, Any]]],
+) -> dict[str, Result]:
+  """All claims; those whose arms are not there say so.
+
+  Args:
+    metrics: {role: {seed: {"hr@50": ...}}} on test.
+    invalid: {role: {seed: shares of lists outside the catalogue, by depth}}.
+    grids: {seed: rows of a grid over beam_scale alone, in rising order}, of
+      the role "full".
+  """
+  found: dict[str, Result] = {}
+  for role, by_seed in invalid.items():
+    found |= invalid_claims(role, by_seed)
+  for claim, (role, published) in ABLATIONS.items():
+    found[claim] = _compared(metrics, "full", role, f"hr@{K}")
+    found[claim]["published_change_of_recall@500"] = published
+  for claim, (better, worse, metric) in ORDERS.items():
+    found[claim] = _compared(metrics, better, worse, metric)
+  found["107d"] = temperature_claim(grids)
+  correct(found)
+  return found
+
+
+def _compared(metrics, better, worse, metric) -> Result:
+  """`better` minus `worse`, paired by the seeds that both have."""
+  missing = [role for role in (better, worse) if not metrics.get(role)]
+  if missing:
+    return {"verdict": f"not run: no run is given as {' or '.join(missing)}"}
+  seeds = sorted(metrics[better].keys() & metrics[worse].keys())
+  if not seeds:
+    return {"verdict": f"not run: {better} and {worse} have no seed in common"}
+  above, below = (
+    np.array([metrics[role][seed][metric] for seed in seeds])
+    for role in (better, worse)
+  )
+  change = float(below.mean() / above.mean() - 1) if above.mean() else None
+  return over_seeds(
+    "holds",
+    [list(above - below)],
+    metric=metric,
+    seeds=len(seeds),
+    figures={
+      better: round(float(above.mean()), 4),
+      worse: round(float(below.mean()), 4),
+    },
+    change=None if change is None else round(change, 3),
+  )
+
+
+def invalid_claims(
+  role: str, by_seed: Mapping[int, Sequence[float]]
+) -> dict[str, Result]:
+  """68, the share of lists outside the catalogue, and 69, its growth.
+
+  That the share grows with depth cannot fail: what no item begins with, no
+  item has. Its growth among lists that were valid so far can.
+  """
+  shares = np.array(list(by_seed.values()))
+  before = np.pad(shares[:, :-1], ((0, 0), (1, 0)))
+  rates = (shares - before) / np.maximum(1 - before, 1e-12)
+  last = float(shares[:, -1].mean())
+  inside = 0.003 <= last <= 0.06
+  grows = [list(step) for step in np.diff(rates, axis=1).T]
+  return {
+    f"68 {role}": {
+      "verdict": "within .3 to 6 %" if inside else "outside .3 to 6 %",
+      "rests_on": f"{len(shares)} seeds, no interval",
+      "invalid_share": round(last, 4),
+    },
+    f"69 {role}": over_seeds(
+      "holds of the rate at every depth",
+      grows,
+      seeds=len(shares),
+      share_by_depth=[round(float(x), 4) for x in shares.mean(axis=0)],
+      rate_by_depth=[round(float(x), 4) for x in rates.mean(axis=0)],
+    ),
+  }
+
+
+def temperature_claim(
+  grids: Mapping[int, Sequence[Mapping[str, Any]]], k: int = 10
+) -> Result:
+  """107d: a larger weight on beams costs diversity, and recall has a peak.
+
+  Supported where, over seeds, a list has fewer distinct IDs at the largest
+  value than at the smallest, and the best value's recall is above both ends'.
+  """
+  if not grids:
+    return {"verdict": "not run: no run is given as full, or no grid"}
+  first = next(iter(grids.values()))
+  scales = [row["options"]["beam_scale"] for row in first]
+
+  def by_seed(name):
+    return np.array(
+      [[r["metrics"][f"{name}@{k}"] for r in rows] for rows in grids.values()]
+    )
+
+  distinct, recall = by_seed("distinct_ids"), by_seed("recall")
+  best = int(recall.mean(axis=0).argmax())
+  values = [
+    list(distinct[:, 0] - distinct[:, -1]),
+    list(recall[:, best] - recall[:, 0]),
+    list(recall[:, best] - recall[:, -1]),
+  ]
+  return over_seeds(
+    "holds",
+    values,
+    seeds=len(grids),
+    beam_scale=scales,
+    distinct_ids=[round(float(x), 3) for x in distinct.mean(axis=0)],
+    recall=[round(float(x), 4) for x in recall.mean(axis=0)],
+    best=scales[best],
+  )
