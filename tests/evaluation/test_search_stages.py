@@ -126,47 +126,58 @@ def _toy():
 
 
 def _asked():
-  """Targets 1, 3, 2, 4, 1: by a beam, cold, lost by order, lost, hidden."""
+  """Targets 1 and 1 by a beam, 3 as cold; 2 lost by the order, 4 by the beams,
+  4 cold and missed, 1 hidden."""
   trie = _toy()
-  ids = np.array([[4, 1], [3, 1], [1, 3], [1, 0], [2, 3]], np.int32)
+  ids = np.array(
+    [[4, 1], [1, 4], [3, 1], [1, 3], [1, 0], [1, 3], [2, 3]], np.int32
+  )
   scores = np.array(
-    [[0.0, -1.0], [-2.0, -3.0], [-1.0, -1.5], [-2.0, -np.inf], [-1.0, -9.0]],
+    [
+      *([0.0, -1.0], [-1.5, -2.0], [-2.0, -3.0], [-1.0, -1.5]),
+      *([-2.0, -np.inf], [-1.0, -4.0], [-1.0, -9.0]),
+    ],
     np.float32,
   )
   return trie, results.Asked(
     ids,
     scores,
     results.leaves_of(trie, ids),
-    np.array([1, 3, 2, 4, 1], np.int32),
-    np.array([1, 0, 3, 0, 0]),
-    np.array([True, False, True, False, False]),
-    np.array([False, True, False, False, False]),
-    np.array([False, False, False, False, True]),
+    np.array([1, 1, 3, 2, 4, 4, 1], np.int32),
+    np.array([1, 1, 0, 3, 0, 0, 0]),
+    np.array([True, True, False, True, False, False, False]),
+    np.array([False, False, True, False, False, True, False]),
+    np.array([False] * 6 + [True]),
   )
 
 
 def test_counts_of_a_few_requests():
   trie, asked = _asked()
-  np.testing.assert_array_equal(asked.rank_R(), [2, 1, 0, 0, 0])
-  share = {"beam": 0.2, "cold": 0.2, "order": 0.2, "lost": 0.2, "hidden": 0.2}
-  assert results.stages(asked, 2, adds_cold=True) == pytest.approx(share)
-  first = results.stages(asked, 1, adds_cold=True)
-  assert (first["beam"], first["order"]) == pytest.approx((0.0, 0.4))
+  np.testing.assert_array_equal(asked.rank_R(), [2, 1, 1, 0, 0, 0, 0])
+
+  def counts(k, adds_cold):
+    found = results.stages(asked, k, adds_cold)
+    assert tuple(found) == results.STAGES
+    return [round(7 * share, 6) for share in found.values()]
+
+  assert counts(2, True) == [2, 1, 2, 1, 1]
+  assert counts(1, True) == [1, 1, 3, 1, 1]
+  assert counts(2, False) == [2, 1, 1, 2, 1]
   assert results.ceiling(asked, 4) == pytest.approx(
-    {"1": 0.2, "2": 0.2, "4": 0.4}
+    {"1": 2 / 7, "2": 2 / 7, "4": 3 / 7}
   )
   found = results.scores_of(asked, 2)
-  assert found["hits"]["count"] == 2 and found["others"]["count"] == 7
-  assert sum(found["others"]["bins"]) == 7
+  assert found["hits"]["count"] == 3 and found["others"]["count"] == 10
+  assert sum(found["others"]["bins"]) == 10
   assert found["hits"]["quantiles"][2] == -1.5
   shown = results.lists(asked, 2, trie)
-  # Items 1 and 2 share an ID: 2, 2, 2, 1 and 2 of them.
-  assert shown["distinct_ids"] == pytest.approx(9 / 5)
+  # Items 1 and 2 share an ID: one list has a place less, and all others two.
+  assert shown["distinct_ids"] == pytest.approx(13 / 7)
   assert shown["distinct_ids_of_all"] == 3
-  assert shown["filled"] == pytest.approx(0.9)
+  assert shown["filled"] == pytest.approx(13 / 14)
   assert shown["coverage"] == pytest.approx(4 / 5)
-  # One item in a hundred is one of five: item 1 with 4 of 9 places.
-  assert shown["top_1_percent"] == pytest.approx(4 / 9)
+  # One item in a hundred is one of five: item 1 with 6 of 13 places.
+  assert shown["top_1_percent"] == pytest.approx(6 / 13)
 
 
 def test_clusters_and_leaves():
