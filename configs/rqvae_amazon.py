@@ -20,6 +20,9 @@ Variants:
     three_levels  leaves room for a level that tells items apart
     plain         random codes at the start, by gradient, never moved: collapses
     contrastive   pulls together what stands side by side in training histories
+    engagement    a second stage: `seen_items` (trained first, WORKDIR/rqvae)
+                  goes on with that loss at weight 1 and a tenth of the learning
+                  rate, 500 steps, and then codes are assigned anew
 
 Another category: --config.data.category=Toys_and_Games.
 """
@@ -28,19 +31,28 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-_VARIANTS = ("seen_items", "three_levels", "plain", "contrastive", "quicktest")
+_VARIANTS = (
+  "seen_items",
+  "three_levels",
+  "plain",
+  "contrastive",
+  "engagement",
+  "quicktest",
+)
 # What variants change of the model.
 _CHANGES = {
   "seen_items": "seen items",
   "three_levels": "three levels",
   "plain": "plain",
   "contrastive": "contrastive",
+  "engagement": "tuned on engagement",
 }
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """Four levels of 256 codes, 32 wide."""
   variants = common.variants(arg, _VARIANTS)
+  engagement = "engagement" in variants
   c = ConfigDict()
   c.name = "-".join(["rqvae_amazon", *sorted(variants - {"quicktest"})])
   c.title = common.title("RQ-VAE", variants, _CHANGES)
@@ -56,9 +68,9 @@ def get_config(arg: str = "") -> ConfigDict:
     "layout": {
       "name": "layouts.CatalogRows",
       "width": 384,
-      "partners": "contrastive" in variants,
+      "partners": engagement or "contrastive" in variants,
       "window": 1,
-      "min_count": 1 if "seen_items" in variants else 0,
+      "min_count": 1 if engagement or "seen_items" in variants else 0,
       "group": 16,
     },
     "batch_size": 8,
@@ -87,10 +99,10 @@ def get_config(arg: str = "") -> ConfigDict:
     "codebook_weight": 1.0,
     "commitment_weight": 0.25,
   }
-  if "contrastive" in variants:
+  if engagement or "contrastive" in variants:
     c.objective.contrastive = {
       "name": "objectives.InBatchContrastive",
-      "weight": 0.1,
+      "weight": 1.0 if engagement else 0.1,
       "temperature": 0.1,
       "quantized": True,
     }
@@ -105,15 +117,27 @@ def get_config(arg: str = "") -> ConfigDict:
   c.requests = common.request_options()
   c.evals = {"code_quality": {"name": "evaluation.CodeQuality"}}
   c.mesh = common.mesh_options()
+  if engagement:
+    _second_stage(c, "-three_levels" if "three_levels" in variants else "")
   if "quicktest" in variants:
     quicktest(c)
   return c
+
+
+def _second_stage(c: ConfigDict, levels: str) -> None:
+  """Starts from the parameters of a run that is trained first."""
+  c.before = {"rqvae": f"configs/rqvae_amazon.py:seen_items{levels}"}
+  c.train.pretrained = {"": {"path": "", "prefix": ""}}
+  c.train.update(steps=500, eval_every_steps=100)
+  c.optimizer.learning_rate = 1e-4
 
 
 def quicktest(c: ConfigDict) -> None:
   """Levels of 16 codes, of vectors that need no weights."""
   common.quicktest(c)
   common.quick_texts(c)
+  if "rqvae" in c.get("before", {}):
+    c.before.rqvae += "-quicktest"
   c.pipeline.layout.width = c.system.vector_width = c.content.encoder.width
   sizes = c.system.quantizer.level_sizes
   c.system.quantizer.level_sizes = (16,) * len(sizes)

@@ -16,7 +16,10 @@ accelerator. docs/generative_retrieval.md has the rest. Variants:
     small         2 + 2 layers, 4 heads of 32, an FFN of 512 (encoder-decoder
                   only): what CPUs can train
     rqvae         codes of an RQ-VAE (configs/rqvae_amazon.py), trained first
+    engagement    and then tuned on what stands side by side in histories
+    letter        codes of a LETTER (configs/letter_amazon.py), trained first
     collaborative codes of texts joined with the item vectors of a SASRec
+    fields        the first code is the leaf category, two code the text
     random_level  a random last level tells items apart, not their number
     user_token    a hashed user token comes first (encoder-decoder only)
     cold_start    5 % of the items have no training events
@@ -32,7 +35,10 @@ _VARIANTS = (
   "decoder_only",
   "small",
   "rqvae",
+  "engagement",
+  "letter",
   "collaborative",
+  "fields",
   "random_level",
   "user_token",
   "cold_start",
@@ -43,10 +49,17 @@ _CHANGES = {
   "decoder_only": "decoder-only",
   "small": "2 + 2 layers",
   "rqvae": "RQ-VAE",
+  "engagement": "tuned RQ-VAE",
+  "letter": "LETTER",
   "collaborative": "collaborative codes",
+  "fields": "category codes",
   "random_level": "random last level",
   "user_token": "user token",
 }
+
+_KINDS_OF_CODES = ("rqvae", "engagement", "letter", "collaborative", "fields")
+# By the (last) run that config.before names.
+_TRAINED = {"name": "experiment.TrainedTokenizer", "workdir": ""}
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -63,19 +76,30 @@ def get_config(arg: str = "") -> ConfigDict:
   if "cold_start" in variants:
     c.filter.hold_out_items = 0.05
   c.content = common.item_texts()
-  in_place = "random_level" in variants
+  in_place = bool(variants & {"random_level", "letter"})
   c.tokens = common.item_tokens((256,) * (4 if in_place else 3), 256)
   if in_place:
     c.tokens.unique = {"name": "semantic_ids.RandomLastLevel", "seed": 0}
-  if variants >= {"rqvae", "collaborative"}:
-    raise ValueError("the variants rqvae and collaborative exclude each other.")
-  if "rqvae" in variants:
-    form = "seen_items" if in_place else "seen_items-three_levels"
-    c.before = {"rqvae": f"configs/rqvae_amazon.py:{form}"}
-    c.tokens.tokenizer = {
-      "name": "experiment.TrainedTokenizer",
-      "workdir": "",
+  kinds = variants & {*_KINDS_OF_CODES}
+  if len(kinds) > 1:
+    raise ValueError(f"the variants {', '.join(kinds)} exclude each other.")
+  if kinds & {"rqvae", "engagement"}:
+    levels = "" if in_place else "-three_levels"
+    c.before = {"rqvae": f"configs/rqvae_amazon.py:seen_items{levels}"}
+    if "engagement" in variants:
+      form = f"engagement{levels}"
+      c.before.tuned = f"configs/rqvae_amazon.py:{form}"
+    c.tokens.tokenizer = dict(_TRAINED)
+  if "fields" in variants:
+    _fields(c)
+  if "letter" in variants:
+    c.before = {
+      "sasrec": "configs/sasrec_amazon.py",
+      "tokenizer": "configs/letter_amazon.py",
     }
+    c.tokens.tokenizer = dict(_TRAINED)
+    if "random_level" not in variants:
+      c.tokens.unique = {"name": "semantic_ids.SinkhornLastLevel"}
   sizes = (256,) * 4
   if "collaborative" in variants:
     common.join_trained_items(c, "sasrec", "configs/sasrec_amazon.py")
@@ -120,7 +144,39 @@ def get_config(arg: str = "") -> ConfigDict:
   if "quicktest" in variants:
     common.quicktest(c)
     common.quick_tokens(c)
+    if "fields" in variants:
+      text = c.content.encoder.to_dict()
+      _use_fields(c, "{category}¦{title}", 8, text)
   return c
+
+
+def _fields(c: ConfigDict) -> None:
+  """Codes that begin with the leaf category: all that Beauty's items have.
+
+  With brands and prices in the item table: a template of more pieces, and
+  "price": {"name": "content.Numbers", "size": 16} beside.
+  """
+  text = c.content.encoder
+  _use_fields(c, "{categories[0]}¦{title}. {categories}", 256, text)
+  sizes = c.tokens.tokenizer.level_sizes
+  c.tokens.tokenizer = {
+    "name": "quantizers.FieldCodes",
+    "level_sizes": sizes,
+    "num_fields": 1,
+  }
+
+
+def _use_fields(c: ConfigDict, template: str, size: int, text: dict) -> None:
+  c.content.template = template
+  c.content.encoder = ConfigDict(
+    {
+      "name": "content.FieldEncoder",
+      "fields": {"category": {"name": "content.Labels", "size": size}},
+      "text": text,
+      "weight": 0.5,
+      "path": "",
+    }
+  )
 
 
 def _encoder_decoder(c: ConfigDict, sizes: tuple[int, ...], users: int) -> None:

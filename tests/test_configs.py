@@ -253,7 +253,7 @@ def test_lengths_fit_in_full_size_too(name, form):
 @pytest.mark.parametrize(("name", "form"), _BUILT_ON)
 def test_what_is_trained_first_is_of_the_same_items(name, form):
   config = importlib.import_module(f"configs.{name}").get_config(form)
-  (file,) = config.before.values()
+  *_, file = config.before.values()
   path, _, variants = file.partition(":")
   stem = pathlib.Path(path).stem
   first = importlib.import_module(f"configs.{stem}").get_config(variants)
@@ -267,6 +267,9 @@ def test_what_is_trained_first_is_of_the_same_items(name, form):
     assert first.system.vector_width == encoder.width
   assert first.pipeline.layout.width == first.system.vector_width
   sizes = first.system.quantizer.level_sizes
+  if "tokens" not in config:  # A second stage of what is trained first.
+    assert config.system.quantizer == first.system.quantizer
+    return
   last = config.tokens.unique.get("size")
   assert config.system.level_sizes == ((*sizes, last) if last else sizes)
 
@@ -281,6 +284,26 @@ def test_what_is_trained_first_is_told_of_the_data(tmp_path):
   assert command == "train"
   train.COMMAND.parse("train", words)
   assert to_plain(train.COMMAND.config.value.data) == to_plain(config.data)
+
+
+@pytest.mark.parametrize(
+  ("form", "first", "flag"),
+  [
+    ("letter", "sasrec", "--config.collaborative.workdir={}"),
+    ("engagement", "rqvae", "--config.train.pretrained={{'': {{'path': '{}', "),
+  ],
+)
+def test_a_run_before_takes_from_the_one_ahead_of_it(
+  form, first, flag, tmp_path
+):
+  config = importlib.import_module("configs.tiger_amazon").get_config(form)
+  job = StageJob(to_plain(config), (), tmp_path)
+  (before,) = (stage for stage in STAGES if stage.name == "before")
+  ahead, behind = before.commands(job)
+  assert f"--workdir={tmp_path / first}" in ahead
+  wanted = flag.format(tmp_path / first)
+  assert any(word.startswith(wanted) for word in behind)
+  assert not any(word.startswith(flag.split("=")[0]) for word in ahead)
 
 
 def test_a_config_that_trains_nothing_says_what_it_is_for():

@@ -4,7 +4,11 @@
     vectors   item vectors   WORKDIR/vectors, or config.content.directory
     tokens    item tokens    WORKDIR/tokens, or config.tokens.directory
 
-`KINDS` registers them: a further artifact is one entry there. Opened when a
+Vectors that another run has trained (config.collaborative, such as
+experiment.TrainedItems; an empty workdir is the run that config.before names)
+are read from that run, and have a version too.
+
+`KINDS` registers the artifacts: a further one is one entry there. Opened when a
 layout or a retriever first asks. The versions of what was opened are kept with
 every checkpoint: codes of another version mean other items, so a model refuses
 them.
@@ -21,10 +25,13 @@ import numpy as np
 
 from genrec_jax.content.item_vectors import ItemVectors
 from genrec_jax.core import seams
+from genrec_jax.core.build import build
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
+from genrec_jax.semantic_ids.joined_vectors import OtherVectors
+from genrec_jax.semantic_ids.stages import of_run_before
 
 
 @runtime_checkable
@@ -66,11 +73,16 @@ class Artifacts:
   Attributes:
     histories: the prepared data set.
     directories: kind -> folder.
+    others: what config.collaborative names, see OtherVectors; None = nothing.
   """
 
   histories: Histories
   directories: Mapping[str, pathlib.Path]
+  others: OtherVectors | None = None
   _opened: dict[str, Artifact] = dataclasses.field(
+    default_factory=dict, compare=False, repr=False
+  )
+  _versions: dict[str, str] = dataclasses.field(
     default_factory=dict, compare=False, repr=False
   )
 
@@ -85,7 +97,14 @@ class Artifacts:
       )
       for name, kind in KINDS.items()
     }
-    return cls(histories, directories)
+    others = None
+    if config.get("collaborative"):
+      node = of_run_before(
+        config["collaborative"], "collaborative", config, workdir
+      )
+      others = build(node, where="config.collaborative")
+      seams.require(others, OtherVectors, "config.collaborative")
+    return cls(histories, directories, others)
 
   def open(self, name: str) -> Any:
     """The artifact of a kind.
@@ -126,6 +145,23 @@ class Artifacts:
     """Codes by item index; row 0 is zeros."""
     return self._codes
 
+  def collaborative(
+    self,
+  ) -> tuple[Float[np.ndarray, "V1 E"], Bool[np.ndarray, "V1"]]:
+    """Vectors of config.collaborative by item index, and which are known.
+
+    Raises:
+      ValueError: the config has no such section.
+    """
+    if self.others is None:
+      raise ValueError(
+        "the layout reads collaborative vectors, and the config has no section"
+        " 'collaborative': see configs/letter_amazon.py."
+      )
+    vectors, known = self._collaborative
+    pad = ((1, 0), (0, 0))
+    return np.pad(vectors, pad), np.pad(known, pad[0])
+
   def live(self) -> Bool[np.ndarray, "V1"]:
     """Whether an item may be recommended; False for row 0."""
     return self.item_tokens.live_for(self.catalog.ids)
@@ -133,6 +169,12 @@ class Artifacts:
   @functools.cached_property
   def _vectors(self):
     return self.item_vectors.for_catalog(self.catalog.ids)
+
+  @functools.cached_property
+  def _collaborative(self):
+    found = self.others.vectors(list(self.catalog.ids[1:]))
+    self._versions["collaborative"] = self.others.fingerprint
+    return found
 
   @functools.cached_property
   def _codes(self):
@@ -146,6 +188,7 @@ class Artifacts:
     history.
     """
     found = {name: self._opened[name].version for name in self._opened}
+    found |= self._versions
     if "tokens" in found:
       tokens = self.item_tokens
       found["lineage"] = f"{tokens.revision} {tokens.head}"
@@ -167,6 +210,12 @@ class Artifacts:
         f"the model was trained with {kind} of version {trained}, and {folder}"
         f" holds version {now[kind]}: their codes mean other items. Bring"
         f" version {trained} back, or train again in another --workdir."
+      )
+    trained, there = (x.get("collaborative") for x in (versions, now))
+    if trained is not None and there is not None and trained != there:
+      raise ValueError(
+        f"the model was trained with collaborative vectors {trained}, and"
+        f" config.collaborative gives {there}: name the run that it was."
       )
     if "lineage" in versions and "lineage" in now:
       revision, _, head = versions["lineage"].partition(" ")

@@ -4,8 +4,8 @@
     name, title, seed, prepared     plain values; a title is for readers, the
                                     model's published name
     data, split, filter             what histories are made from
-    content, tokens, before         vectors and codes of items, and what is
-                                    trained first (genrec run)
+    content, collaborative,         vectors and codes of items, vectors of a
+    tokens, before                  run, and what is trained first (genrec run)
     pipeline, system, objective, optimizer, mesh, retrieval
     train                           how long, and what is watched
     requests, evals                 what is asked at a time, and measured
@@ -47,6 +47,7 @@ _SECTIONS = {
   "evals": dict,
   "mesh": dict,
   "content": dict,
+  "collaborative": dict,
   "tokens": dict,
   "retrieval": dict,
   "before": dict,
@@ -57,6 +58,7 @@ _OPTIONAL = (
   "requests",
   "mesh",
   "content",
+  "collaborative",
   "tokens",
   "retrieval",
   "before",
@@ -75,6 +77,7 @@ _FREE = (
   "value.",
   "prepared",
   "content.directory",
+  "collaborative.workdir",
   "tokens.directory",
   "tokens.tokenizer.workdir",
 )

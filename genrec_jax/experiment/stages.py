@@ -24,6 +24,7 @@ from genrec_jax.core.build import to_plain
 from genrec_jax.core.dotted import flat
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import read_progress
+from genrec_jax.semantic_ids.stages import of_run_before
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +78,10 @@ def _has(section: str) -> Callable[[Mapping[str, Any]], bool]:
 
 
 def _before(job: StageJob) -> Commands:
-  """Trains what the config builds on, on the same data and vectors."""
+  """Trains what the config builds on, on the same data and vectors.
+
+  In the order of the names: a config does not keep another one.
+  """
   config = job.config
   data = config["prepared"] or str(job.workdir / "data")
   vectors = config.get("content", {}).get("directory")
@@ -93,9 +97,24 @@ def _before(job: StageJob) -> Commands:
         if "content" in _config_of(file)
         else []
       ),
+      *_on_what_came_before(job, name, file),
     )
-    for name, file in config["before"].items()
+    for name, file in sorted(config["before"].items())
   ]
+
+
+def _on_what_came_before(job: StageJob, name: str, file: str) -> list[str]:
+  """Flags for what a run before takes from the one ahead of it."""
+  names = sorted(job.config["before"])
+  ahead = {n: job.config["before"][n] for n in names[: names.index(name)]}
+  if not ahead:
+    return []
+  there = _config_of(file)
+  flags = _open_sources({**there, "before": ahead}, job.workdir)
+  if there.get("collaborative", {}).get("workdir") == "":
+    folder = job.workdir / sorted(ahead)[-1]
+    flags.append(f"--config.collaborative.workdir={folder}")
+  return flags
 
 
 def _config_of(file: str) -> dict[str, Any]:
@@ -103,6 +122,27 @@ def _config_of(file: str) -> dict[str, Any]:
   path, _, variants = file.partition(":")
   module = importlib.import_module(f"configs.{pathlib.Path(path).stem}")
   return to_plain(module.get_config(variants))
+
+
+def _training(job: StageJob) -> Commands:
+  """Trains, from parameters of the run before where the config says so."""
+  return [("train", *job.common, *_open_sources(job.config, job.workdir))]
+
+
+def _open_sources(
+  config: Mapping[str, Any], workdir: pathlib.Path
+) -> list[str]:
+  """A flag for pretrained parameters whose path the config leaves open."""
+  sources = config.get("train", {}).get("pretrained") or {}
+  if all(source.get("path") != "" for source in sources.values()):
+    return []
+  filled = {
+    part: of_run_before(
+      source, f"train.pretrained[{part!r}]", config, workdir, "path"
+    )
+    for part, source in sources.items()
+  }
+  return [f"--config.train.pretrained={filled!r}"]
 
 
 def _root() -> pathlib.Path:
@@ -156,7 +196,7 @@ STAGES: tuple[Stage, ...] = (
     _has("tokens"),
     lambda job: [("tokenize", *job.common)],
   ),
-  Stage("training", _has("system"), lambda job: [("train", *job.common)]),
+  Stage("training", _has("system"), _training),
   Stage(
     "evaluation",
     _has("evals"),

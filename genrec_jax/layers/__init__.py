@@ -3,6 +3,7 @@
 
 from genrec_jax.layers.action_heads import LinearHead, MMoE, SharedMlp, TaskMlp
 from genrec_jax.layers.attention import SiluAttention, SoftmaxAttention
+from genrec_jax.layers.diverse_quantizer import DiverseQuantizer
 from genrec_jax.layers.history_pooling import (
   DifferenceProduct,
   OuterProduct,
@@ -18,12 +19,14 @@ from genrec_jax.layers.interactions import (
 )
 from genrec_jax.layers.item_content import ContentMlp
 from genrec_jax.layers.quantizer import ResidualQuantizer
+from genrec_jax.layers.soft_quantizer import SoftQuantizer
 
 __all__ = [
   "Concat",
   "ContentMlp",
   "CrossNetwork",
   "DifferenceProduct",
+  "DiverseQuantizer",
   "DotInteraction",
   "FactorizationMachine",
   "LinearHead",
@@ -32,6 +35,7 @@ __all__ = [
   "ResidualQuantizer",
   "SharedMlp",
   "SiluAttention",
+  "SoftQuantizer",
   "SoftmaxAttention",
   "SumPooling",
   "TargetAttention",

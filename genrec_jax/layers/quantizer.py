@@ -46,6 +46,7 @@ class Quantized:
     codebook: (T,) codebook loss; 0 with ema.
     commitment: (T,) commitment loss.
     assign: path below the layer -> (where, value), see core/types.py.
+    diversity: (T,) loss of quantisers that have one (diverse_quantizer.py).
   """
 
   codes: Any
@@ -53,6 +54,7 @@ class Quantized:
   codebook: Any
   commitment: Any
   assign: Any
+  diversity: Any = None
 
 
 class Codebook(nn.Module):

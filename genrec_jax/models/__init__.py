@@ -6,12 +6,15 @@ from genrec_jax.models.cobra import Cobra
 from genrec_jax.models.feature_ranker import FeatureRanker
 from genrec_jax.models.item_code_decoder import ItemCodeDecoder
 from genrec_jax.models.joint_ranker import JointRanker
+from genrec_jax.models.letter import Letter
 from genrec_jax.models.liger import Liger
 from genrec_jax.models.next_item import NextItem
 from genrec_jax.models.rqvae import RQVAE
 from genrec_jax.models.token_decoder import TokenDecoder
 from genrec_jax.models.token_seq2seq import TokenSeq2Seq
+from genrec_jax.models.tree_decoder import TreeDecoder
 from genrec_jax.models.two_tower import TwoTower
+from genrec_jax.models.variable_length import VariableLength
 
 __all__ = [
   "ActionRanker",
@@ -19,10 +22,13 @@ __all__ = [
   "FeatureRanker",
   "ItemCodeDecoder",
   "JointRanker",
+  "Letter",
   "Liger",
   "NextItem",
   "RQVAE",
   "TokenDecoder",
   "TokenSeq2Seq",
+  "TreeDecoder",
   "TwoTower",
+  "VariableLength",
 ]

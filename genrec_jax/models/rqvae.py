@@ -78,7 +78,9 @@ class RQVAE(nn.Module):
     Returns:
       hidden: z; query: its codes' sum; item: that of the partner, or None;
       aux: "input_BLD" (standardised), "reconstruction_BLD", "codebook_BL",
-      "commitment_BL", "codes_BLM", and with partners "partner_hidden_BLD".
+      "commitment_BL", "codes_BLM", "code_sum_BLK" (with a gradient to codes and
+      none to z), "diversity_BL" where the quantiser has such a loss, and with
+      partners "partner_hidden_BLD".
     """
     vectors_BLD = batch["vector_BLD"]
     shape = vectors_BLD.shape[:2]
@@ -93,11 +95,14 @@ class RQVAE(nn.Module):
 
     aux = {
       "input_BLD": rows(x_TD),
-      "reconstruction_BLD": rows(_mlp(self.decoder, through_TD)),
+      "reconstruction_BLD": rows(mlp(self.decoder, through_TD)),
       "codebook_BL": rows(found.codebook),
       "commitment_BL": rows(found.commitment),
       "codes_BLM": rows(found.codes),
+      "code_sum_BLK": rows(found.vectors),
     }
+    if found.diversity is not None:
+      aux["diversity_BL"] = rows(found.diversity)
     item = None
     if "partner_vector_BLD" in batch:
       partner_TD = batch["partner_vector_BLD"].reshape(-1, self.vector_width)
@@ -117,7 +122,7 @@ class RQVAE(nn.Module):
 
   def encode(self, x_TD: Float[Array, "T D"]) -> Float[Array, "T K"]:
     """z of standardised vectors."""
-    return _mlp(self.encoder, x_TD)
+    return mlp(self.encoder, x_TD)
 
   def _standardise(self, vectors_TD):
     mean_D, scale = jax.lax.stop_gradient((self.mean, self.scale))
@@ -134,27 +139,16 @@ class RQVAE(nn.Module):
     Raises:
       ValueError: a level of more codes than there are vectors.
     """
-    params = dict(params)
-    mean_D = vectors_ND.mean(axis=0, dtype=np.float64)
-    variance = np.square(vectors_ND - mean_D[None, :]).mean(dtype=np.float64)
-    scale = np.sqrt(max(variance, 1e-12))
-    params["mean"] = jnp.asarray(mean_D, jnp.float32)
-    params["scale"] = jnp.asarray(scale, jnp.float32)
+    params = self._scaled(params, vectors_ND)
     if not self.kmeans_init:
       return params
-    seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
-    count = min(self.kmeans_sample, len(vectors_ND))
-    rows = np.random.default_rng(seed).permutation(len(vectors_ND))[:count]
-    x_ND = (vectors_ND[np.sort(rows)] - mean_D[None]) / scale
-    x_ND = jnp.asarray(x_ND, jnp.float32)
-    encode = jax.jit(functools.partial(self.apply, method="encode"))
-    z_ND = np.asarray(encode({"params": params}, x_ND))
+    z_ND, seed = self._sample(params, vectors_ND, key)
     fitted = ResidualKMeans(self.level_sizes).fit(z_ND, seed=seed)
     codes_NM = fitted.encode(z_ND)
     levels = dict(params["quantizer"])
     for number, book_CD in enumerate(fitted.codebooks):
       size = len(book_CD)
-      usage_C = np.bincount(codes_NM[:, number], minlength=size) / count
+      usage_C = np.bincount(codes_NM[:, number], minlength=size) / len(z_ND)
       usage_C = usage_C.astype(np.float32)
       levels[f"level_{number}"] = {
         "embedding": jnp.asarray(book_CD),
@@ -163,31 +157,60 @@ class RQVAE(nn.Module):
       }
     return {**params, "quantizer": levels}
 
+  def _scaled(self, params, vectors_ND):
+    """Parameters with the vectors' mean and scale."""
+    mean_D = vectors_ND.mean(axis=0, dtype=np.float64)
+    variance = np.square(vectors_ND - mean_D[None, :]).mean(dtype=np.float64)
+    scale = np.sqrt(max(variance, 1e-12))
+    return {
+      **params,
+      "mean": jnp.asarray(mean_D, jnp.float32),
+      "scale": jnp.asarray(scale, jnp.float32),
+    }
+
+  def _sample(self, params, vectors_ND, key):
+    """z of a sample of the vectors, and a seed."""
+    seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
+    count = min(self.kmeans_sample, len(vectors_ND))
+    rows = np.random.default_rng(seed).permutation(len(vectors_ND))[:count]
+    mean_D, scale = np.asarray(params["mean"]), np.asarray(params["scale"])
+    x_ND = (vectors_ND[np.sort(rows)] - mean_D[None]) / scale
+    x_ND = jnp.asarray(x_ND, jnp.float32)
+    encode = jax.jit(functools.partial(self.apply, method="encode"))
+    return np.asarray(encode({"params": params}, x_ND)), seed
+
   def tokenizer(self, params: Mapping[str, Any]) -> MlpQuantizer:
     """The trained tokenizer as plain arrays, from parameters on the host."""
     params = jax.tree.map(np.asarray, dict(params))
-
-    def layers(name, part):
-      count = len(self.widths) + 1
-      return tuple(params[f"{name}_{i}"][part] for i in range(count))
-
     return MlpQuantizer(
-      width=self.vector_width,
-      level_sizes=self.level_sizes,
-      mean=params["mean"],
-      scale=params["scale"],
-      encoder_kernels=layers("encoder", "kernel"),
-      encoder_biases=layers("encoder", "bias"),
-      decoder_kernels=layers("decoder", "kernel"),
-      decoder_biases=layers("decoder", "bias"),
+      **self._arrays(params),
       codebooks=tuple(
         params["quantizer"][f"level_{i}"]["embedding"]
         for i in range(len(self.level_sizes))
       ),
     )
 
+  def _arrays(self, params):
+    """Fields of a tokenizer but for its codes."""
 
-def _mlp(layers, x_TD):
+    def layers(name, part):
+      count = len(self.widths) + 1
+      return tuple(params[f"{name}_{i}"][part] for i in range(count))
+
+    return {
+      "width": self.vector_width,
+      "level_sizes": self.level_sizes,
+      "mean": params["mean"],
+      "scale": params["scale"],
+      "encoder_kernels": layers("encoder", "kernel"),
+      "encoder_biases": layers("encoder", "bias"),
+      "decoder_kernels": layers("decoder", "kernel"),
+      "decoder_biases": layers("decoder", "bias"),
+    }
+
+
+def mlp(layers: Any, x: Float[Array, "... D"]) -> Float[Array, "... K"]:
+  """Layers with a ReLU between them."""
   for layer in layers[:-1]:
-    x_TD = nn.relu(layer(x_TD))
-  return layers[-1](x_TD)
+    x = nn.relu(layer(x))
+  return layers[-1](x)

@@ -59,13 +59,21 @@ class TokenDecoder(nn.Module):
   uses_time = False
 
   def setup(self):
-    self.codes = CodeEmbedding(
-      self.level_sizes, self.width, self.embedding_init_std, self.tied
-    )
+    self.codes = self.code_table()
     self.position_embedding = PositionEmbedding(
       self.num_positions, self.width, self.position_init_std
     )
     self.input_dropout = nn.Dropout(self.dropout)
+
+  def code_table(self) -> nn.Module:
+    """Vectors of codes, and the heads that predict them."""
+    return CodeEmbedding(
+      self.level_sizes, self.width, self.embedding_init_std, self.tied
+    )
+
+  def first_logits(self, h_BD: Float[Array, "B D"]) -> Float[Array, "B C"]:
+    """Logits of the first level, of the state behind a history."""
+    return self.codes.logits(h_BD, 0)
 
   @property
   def logical_axes(self) -> dict[str, tuple[str | None, ...]]:
@@ -107,7 +115,7 @@ class TokenDecoder(nn.Module):
     x_BLMD = self.codes.all_levels(batch["codes_BLM"])
     # The last level's code is followed by nothing.
     cache, h_BD = self._started(x_BLMD, batch, self.num_levels - 1)
-    return cache, self.codes.logits(h_BD, 0)
+    return cache, self.first_logits(h_BD)
 
   def step(
     self,

@@ -2,6 +2,7 @@
 """Pure functions (Outputs, Batch) -> (loss, parts)."""
 
 from genrec_jax.objectives.batch_items import BatchItemSoftmax
+from genrec_jax.objectives.code_alignment import CodeAlignment, CodeDiversity
 from genrec_jax.objectives.combine import WeightedSum
 from genrec_jax.objectives.contrastive import InBatchContrastive
 from genrec_jax.objectives.negatives import (
@@ -14,18 +15,25 @@ from genrec_jax.objectives.positives import Positives
 from genrec_jax.objectives.reconstruction import Reconstruction
 from genrec_jax.objectives.softmax import FullSoftmax, SampledSoftmax
 from genrec_jax.objectives.tokens import CodeCrossEntropy
+from genrec_jax.objectives.tree import ChildAlignment, PrefixRanking
+from genrec_jax.objectives.variable_length import VariableLengthBound
 
 __all__ = [
   "BatchItemSoftmax",
   "BinaryCrossEntropy",
+  "ChildAlignment",
+  "CodeAlignment",
   "CodeCrossEntropy",
+  "CodeDiversity",
   "FullSoftmax",
   "InBatchContrastive",
   "InBatchNegatives",
   "Positives",
+  "PrefixRanking",
   "Reconstruction",
   "SampledSoftmax",
   "UniformPerPosition",
   "UniformShared",
+  "VariableLengthBound",
   "WeightedSum",
 ]

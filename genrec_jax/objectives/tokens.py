@@ -3,7 +3,10 @@
 
     loss = mean over targets of  - sum_m log p(c_m | history, c_0 .. c_{m-1})
 
-The sum over levels is -log p(item), where codes are unique. A temperature below
+The sum over levels is -log p(item), where codes are unique. With
+`over_children` a softmax is over the codes that some item has behind the
+target's before it (SEATER, arXiv 2309.13375): probabilities of all items then
+sum to 1, and a code without an alternative costs nothing. A temperature below
 1 puts more weight on hard negatives (LETTER's ranking-guided loss, arXiv
 2405.07314, section 3.3).
 """
@@ -18,6 +21,8 @@ from genrec_jax.core.types import Batch, Items, Mean, Outputs
 
 Parts = dict[str, Mean]
 
+_NO_CHILD = -1e9
+
 
 @dataclasses.dataclass(frozen=True)
 class CodeCrossEntropy:
@@ -27,10 +32,14 @@ class CodeCrossEntropy:
     temperature: logits are divided by it.
     label_smoothing: share of the target's mass that all codes of its level
       split evenly.
+    over_children: the batch says which codes these are ("children_BSMC", see
+      data/layouts/semantic_ids.py: num_codes). Search likewise, by
+      retrieval.OverChildren.
   """
 
   temperature: float = 1.0
   label_smoothing: float = 0.0
+  over_children: bool = False
 
   def __call__(
     self,
@@ -48,9 +57,15 @@ class CodeCrossEntropy:
     keep_BS = batch["target_item_BS"] > 0
     if where is not None:
       keep_BS = keep_BS & where
-    log_p_BSMC = jax.nn.log_softmax(
-      outputs.logits.astype(jnp.float32) / self.temperature
-    )
+    logits_BSMC = outputs.logits.astype(jnp.float32) / self.temperature
+    if self.over_children:
+      if "children_BSMC" not in batch:
+        raise ValueError(
+          "objective.over_children asks the batch for the codes that can"
+          " follow: set config.pipeline.layout.num_codes."
+        )
+      logits_BSMC = jnp.where(batch["children_BSMC"], logits_BSMC, _NO_CHILD)
+    log_p_BSMC = jax.nn.log_softmax(logits_BSMC)
     loss_BSM = -jnp.take_along_axis(log_p_BSMC, labels_BSM[..., None], axis=-1)[
       ..., 0
     ]

@@ -19,6 +19,7 @@ from genrec_jax.retrieval.generative import (
   PrefixMatch,
 )
 from genrec_jax.retrieval.model_search import ModelSearch
+from genrec_jax.retrieval.over_children import OverChildren
 from genrec_jax.retrieval.scann import Scann
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
   "Exact",
   "Generative",
   "ModelSearch",
+  "OverChildren",
   "PrefixBackOff",
   "PrefixMatch",
   "Scann",

@@ -38,7 +38,7 @@ from genrec_jax.core import artifact, seams
 from genrec_jax.core.build import build
 from genrec_jax.semantic_ids import revisions
 from genrec_jax.semantic_ids.quantizers import base as tokenizers
-from genrec_jax.semantic_ids.quantizers.base import MadeByRun
+from genrec_jax.semantic_ids.quantizers.base import KnowsFit, MadeByRun
 
 _KIND = "item_tokens"
 
@@ -405,7 +405,11 @@ def _unique_codes(
   existing_KM: np.ndarray | None,
 ) -> tuple[np.ndarray, tuple[int, ...]]:
   """Codes after the uniqueness rule, and the level sizes after it."""
-  codes_NM, sizes = fitted.encode(vectors_ND), tuple(fitted.level_sizes)
+  if existing_KM is None and seams.offers(fitted, KnowsFit):
+    codes_NM = fitted.fit_codes
+  else:
+    codes_NM = fitted.encode(vectors_ND)
+  sizes = tuple(fitted.level_sizes)
   if unique is not None:
 
     def costs(rows):

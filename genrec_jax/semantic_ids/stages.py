@@ -17,7 +17,7 @@ naming what differs: an artifact is never overwritten. The sections of a config:
 A table may be older than the catalogue: items that it lacks are an error until
 `assign_new` has given them codes, from vectors by the encoder that the table's
 were made with, which it keeps. A tokenizer, or what is joined, with an empty
-`workdir` is the run that config.before names, in WORKDIR.
+`workdir` is the (last) run that config.before names, in WORKDIR.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -139,7 +139,7 @@ def token_vectors(
   node = config["tokens"].get("join")
   if not node:
     return vectors
-  items = _of_run_before(node["items"], "join.items", config, workdir)
+  items = of_run_before(node["items"], "tokens.join.items", config, workdir)
   node = {**node, "items": items}
   return build(node, where="config.tokens.join").join(vectors)
 
@@ -231,26 +231,41 @@ def make_tokens(
 
 def _tokenizer(config: Mapping[str, Any], workdir: pathlib.Path) -> Any:
   node = config["tokens"]["tokenizer"]
-  node = _of_run_before(node, "tokenizer", config, workdir)
+  node = of_run_before(node, "tokens.tokenizer", config, workdir)
   return build(node, where="config.tokens.tokenizer")
 
 
-def _of_run_before(
+def of_run_before(
   node: Mapping[str, Any],
   key: str,
   config: Mapping[str, Any],
   workdir: str | os.PathLike,
+  field: str = "workdir",
 ) -> dict[str, Any]:
-  """A node of config.tokens with the folder of the run that it leaves open."""
-  if node.get("workdir") != "":
+  """A node of a config with the folder of the run that it leaves open.
+
+  That is the last one of config.before by name, the order in which they are
+  trained: it may itself build on those ahead.
+
+  Args:
+    node: a field of "" is left open.
+    key: of the node, below config.
+    config: plain nested dict.
+    workdir: of the run.
+    field: of the node, that holds the folder.
+
+  Raises:
+    ValueError: it is left open, and config.before names no run.
+  """
+  if node.get(field) != "":
     return dict(node)
-  names = list(config.get("before") or {})
-  if len(names) != 1:
+  names = sorted(config.get("before") or {})
+  if not names:
     raise ValueError(
-      f"config.tokens.{key}.workdir is empty, and config.before={names} does"
-      " not name the one run that it could be: set it."
+      f"config.{key}.{field} is empty, and config.before={names} does not name"
+      " the one run that it could be: set it."
     )
-  return {**node, "workdir": str(pathlib.Path(workdir) / names[0])}
+  return {**node, field: str(pathlib.Path(workdir) / names[-1])}
 
 
 def _identity(tokenizer: Any, vectors: ItemVectors) -> dict[str, Any]:

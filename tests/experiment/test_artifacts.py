@@ -65,6 +65,36 @@ def test_a_table_that_has_grown_is_accepted_and_says_who_left(tmp_path):
   assert artifacts.live().sum() == len(tokens.codes) - 3
 
 
+class _Others:
+  """Vectors of another run, which knows all items but the first."""
+
+  def __init__(self, fingerprint):
+    self.fingerprint = fingerprint
+
+  def vectors(self, item_ids):
+    known = np.arange(len(item_ids)) > 0
+    return np.ones((len(item_ids), 3), np.float32) * known[:, None], known
+
+
+def test_vectors_of_another_run_come_by_item_and_have_a_version(tmp_path):
+  _make(tmp_path)
+  histories = Histories(tmp_path / "data")
+  artifacts = Artifacts(histories, {}, _Others("a"))
+  assert artifacts.versions == {}
+  vectors, known = artifacts.collaborative()
+  assert vectors.shape == (len(artifacts.catalog.ids), 3)
+  assert not known[:2].any() and known[2:].all()
+  assert not vectors[:2].any() and vectors[2:].all()
+  assert artifacts.versions == {"collaborative": "a"}
+  other = Artifacts(histories, {}, _Others("b"))
+  other.check(artifacts.versions)  # not read yet
+  other.collaborative()
+  with pytest.raises(ValueError, match="collaborative vectors a, and"):
+    other.check(artifacts.versions)
+  with pytest.raises(ValueError, match="no section 'collaborative'"):
+    Artifacts(histories, {}).collaborative()
+
+
 def test_another_table_is_refused_by_both_versions(tmp_path):
   _make(tmp_path / "a")
   _make(tmp_path / "b", seed=5)

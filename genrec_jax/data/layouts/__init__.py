@@ -14,6 +14,7 @@ from genrec_jax.data.layouts.pointwise import PointwiseRows
 from genrec_jax.data.layouts.semantic_id_prefixes import TokenPrefixes
 from genrec_jax.data.layouts.semantic_ids import TokenHistory
 from genrec_jax.data.layouts.stochastic_length import StochasticLength
+from genrec_jax.data.layouts.tree_history import TreeHistory
 
 __all__ = [
   "ActionOriented",
@@ -29,4 +30,5 @@ __all__ = [
   "StochasticLength",
   "TokenHistory",
   "TokenPrefixes",
+  "TreeHistory",
 ]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import pathlib
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 import numpy as np
 
 from genrec_jax.core.seams import Model
@@ -35,6 +35,11 @@ class LayoutArtifacts(Protocol):
 
   def vectors(self) -> Float[np.ndarray, "V1 D"]:
     """Vectors by item index; ValueError where there are none."""
+
+  def collaborative(
+    self,
+  ) -> tuple[Float[np.ndarray, "V1 E"], Bool[np.ndarray, "V1"]]:
+    """Vectors of config.collaborative by item index, and which are known."""
 
   def codes(self) -> Int[np.ndarray, "V1 M"]:
     """Codes by item index; ValueError likewise."""

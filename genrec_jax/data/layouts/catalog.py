@@ -3,6 +3,7 @@
 
     item_BL  user_BL  segment_ids_BL  positions_BL  vector_BLD
     with partners also: partner_BL  partner_vector_BLD
+    with collaborative vectors also: collaborative_BLE  collaborative_known_BL
 
 Each item is a segment of its own, and comes once an epoch. Records are `group`
 items, dealt out once by a fixed shuffle: one record at a time, the pipeline
@@ -14,7 +15,7 @@ where there is none.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxtyping import Float, Int
 import numpy as np
@@ -29,6 +30,20 @@ from genrec_jax.data.schema import Record
 _COLUMNS = ("item", "partner")
 
 
+class CatalogData(NamedTuple):
+  """What is known of the items to train on.
+
+  Attributes:
+    vectors: (N, D) of config.content.
+    collaborative: (N, E) of config.collaborative; zeros where not known.
+    known: (N,) whether they are.
+  """
+
+  vectors: Any
+  collaborative: Any
+  known: Any
+
+
 @dataclasses.dataclass(frozen=True)
 class CatalogRows(BaseLayout):
   """Items with their vectors.
@@ -40,6 +55,8 @@ class CatalogRows(BaseLayout):
     min_count: items with fewer events in the training part are left out; 1
       trains on what training may know of, 0 on all.
     group: items of a record.
+    collaborative_width: E of the vectors of config.collaborative, which batches
+      then have beside the others; 0 = they have not.
   """
 
   width: int
@@ -47,6 +64,7 @@ class CatalogRows(BaseLayout):
   window: int = 1
   min_count: int = 0
   group: int = 16
+  collaborative_width: int = 0
 
   num_columns = len(_COLUMNS)
 
@@ -80,8 +98,22 @@ class CatalogRows(BaseLayout):
       found = count_neighbours(
         artifacts.histories, len(vectors), self.window, items
       )
+    others = None
+    if self.collaborative_width:
+      others = artifacts.collaborative()
+      if others[0].shape[1] != self.collaborative_width:
+        raise ValueError(
+          "config.pipeline.layout.collaborative_width="
+          f"{self.collaborative_width}, and the vectors of config.collaborative"
+          f" have width {others[0].shape[1]}: set it, and that of"
+          " config.system, to that."
+        )
     return BoundCatalogRows(
-      **dataclasses.asdict(self), vectors=vectors, items=items, beside=found
+      **dataclasses.asdict(self),
+      vectors=vectors,
+      items=items,
+      beside=found,
+      others=others,
     )
 
   def names(self, users: Users, catalog: Catalog) -> list[str]:
@@ -116,11 +148,20 @@ class CatalogRows(BaseLayout):
     if self.partners:
       batch["partner_BL"] = np.ascontiguousarray(partner_BL)
       batch["partner_vector_BLD"] = self._vectors(partner_BL)
+    if self.collaborative_width:
+      vectors, known = self._others(item_BL)
+      batch["collaborative_BLE"] = vectors
+      batch["collaborative_known_BL"] = known
     return batch
 
   def _vectors(self, item_BL):
     """Zeros: an unbound layout knows shapes only."""
     return np.zeros((*item_BL.shape, self.width), np.float32)
+
+  def _others(self, item_BL):
+    """Likewise."""
+    shape = (*item_BL.shape, self.collaborative_width)
+    return np.zeros(shape, np.float32), np.zeros(item_BL.shape, bool)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -131,19 +172,24 @@ class BoundCatalogRows(CatalogRows):
     vectors: by item, row 0 zeros.
     items: those to train on, ascending.
     beside: by item, how often others stand beside it; None without partners.
+    others: by item, collaborative vectors, and whether they are known.
   """
 
   vectors: Float[np.ndarray, "V1 D"] = None
   items: Int[np.ndarray, "N"] = None
   beside: Any = None
+  others: tuple[Any, Any] | None = None
 
   def source(self, histories: HistorySource) -> "CatalogItems":
     """The items as records of a group each."""
     return CatalogItems(self.items, self.group, repr(histories))
 
-  def init_data(self) -> Float[np.ndarray, "N D"]:
-    """Vectors of the items to train on."""
-    return self.vectors[self.items]
+  def init_data(self) -> "Float[np.ndarray, 'N D'] | CatalogData":
+    """Vectors of the items to train on, and with collaborative ones all."""
+    vectors = self.vectors[self.items]
+    if self.others is None:
+      return vectors
+    return CatalogData(vectors, *(x[self.items] for x in self.others))
 
   def example(
     self, record: Record, end: int, rng: np.random.Generator | None = None
@@ -165,6 +211,9 @@ class BoundCatalogRows(CatalogRows):
 
   def _vectors(self, item_BL):
     return self.vectors[item_BL]
+
+  def _others(self, item_BL):
+    return tuple(np.ascontiguousarray(x[item_BL]) for x in self.others)
 
 
 class CatalogItems:

@@ -8,17 +8,22 @@ ITEMS; `batch` looks their codes up, M per item (semantic_ids/item_tokens.py):
     item_BL  user_BL  codes_BLM  segment_ids_BL  positions_BL
     target_item_BS  target_codes_BSM       S = L: what is to be predicted at
                                            place i, its own item; 0 = no target
+    children_BSMC                          with num_codes: whether an item has
+                                           the code behind the target's before
 """
 
 from collections.abc import Callable, Mapping
 import dataclasses
 
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 import numpy as np
 
+from genrec_jax.core import seams
+from genrec_jax.core.seams import Model
 from genrec_jax.core.types import ItemData
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.layouts.base import BaseLayout, LayoutArtifacts
+from genrec_jax.data.layouts.code_children import children_of
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "user")
@@ -32,14 +37,19 @@ class TokenHistory(BaseLayout):
     max_length: items of a training example; a request has one less, as the
       item that it asks for has a position too.
     num_levels: M, codes of an item.
+    num_codes: C, of the largest level: then batches have children_BSMC, from a
+      table of V M C bytes. 0 = they have not.
     codes: (V + 1, M), row 0 = padding; set by `bind`.
     item_data: gives what is known of the items, likewise.
+    children: of every item's codes, likewise.
   """
 
   max_length: int
   num_levels: int
+  num_codes: int = 0
   codes: Int[np.ndarray, "V1 M"] | None = None
   item_data: Callable[[], ItemData] | None = None
+  children: Bool[np.ndarray, "V1 M C"] | None = None
 
   def __post_init__(self):
     if self.max_length < 2:
@@ -52,12 +62,26 @@ class TokenHistory(BaseLayout):
 
   def bind(self, artifacts: LayoutArtifacts) -> "TokenHistory":
     """The layout with what it needs of the data set's items."""
+    codes = codes_of_catalog(artifacts, self.num_levels)
     return dataclasses.replace(
       self,
-      codes=codes_of_catalog(artifacts, self.num_levels),
+      codes=codes,
+      children=children_of(codes, self.num_codes) if self.num_codes else None,
       # Read only where a model asks for it.
       item_data=lambda: ItemData(artifacts.vectors(), artifacts.catalog.count),
     )
+
+  def check_system(self, system: Model) -> None:
+    """Raises where a model's largest level is not num_codes."""
+    if not self.num_codes:
+      return
+    seams.require(system, seams.CodesModel, "config.system")
+    if max(system.level_sizes) != self.num_codes:
+      raise ValueError(
+        f"config.pipeline.layout.num_codes={self.num_codes} must be the size of"
+        f" the largest level, of config.system.level_sizes="
+        f"{tuple(system.level_sizes)}."
+      )
 
   def init_data(self) -> ItemData:
     """What is known of the items; ValueError where they have no vectors."""
@@ -85,6 +109,14 @@ class TokenHistory(BaseLayout):
     """Names the columns of packed rows and looks codes up; all int32."""
     item_BL = np.ascontiguousarray(rows_BLC[:, :, 0])
     codes_BLM = look_up(self.codes, item_BL, self.num_levels)
+    more = {}
+    if self.num_codes:
+      shape = (*codes_BLM.shape, self.num_codes)
+      more["children_BSMC"] = (
+        np.zeros(shape, bool)
+        if self.children is None
+        else self.children[item_BL]
+      )
     return {
       "item_BL": item_BL,
       "user_BL": np.ascontiguousarray(rows_BLC[:, :, 1]),
@@ -93,6 +125,7 @@ class TokenHistory(BaseLayout):
       "positions_BL": positions_BL.astype(np.int32),
       "target_item_BS": np.where(positions_BL > 0, item_BL, 0),
       "target_codes_BSM": codes_BLM,
+      **more,
     }
 
   def request_batch(self, requests: Requests) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ from absl import logging
 import numpy as np
 
 from genrec_jax.content.item_vectors import ItemVectors
-from genrec_jax.core import atomic, sealed
+from genrec_jax.core import atomic, sealed, seams
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.report.semantic_ids import page as token_page
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
@@ -26,6 +26,7 @@ from genrec_jax.semantic_ids.quality import (
   prefix_ids,
   quality,
 )
+from genrec_jax.semantic_ids.quantizers.base import KnowsFit
 from genrec_jax.semantic_ids.stages import directory_of, token_vectors
 
 
@@ -79,7 +80,9 @@ def _quality(
     decoded_ND=fitted.decode(codes_NM[:, :depth]),
     categories=categories,
   )
-  nearest_NM = fitted.encode(vectors_ND)
+  nearest_NM = codes_NM[:, :depth]
+  if not seams.offers(fitted, KnowsFit):
+    nearest_NM = fitted.encode(vectors_ND)
   report["before_rule"] = quality(
     nearest_NM,
     fitted.level_sizes,

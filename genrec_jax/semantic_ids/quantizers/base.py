@@ -49,6 +49,19 @@ class MadeByRun(Protocol):
   vectors_version: str
 
 
+@runtime_checkable
+class KnowsFit(Protocol):
+  """A fitted tokenizer that keeps the codes of what it was fitted to.
+
+  One whose codes depend on all items at once, such as parts of equal size.
+
+  Attributes:
+    fit_codes: codes of the vectors of the fit, in their order.
+  """
+
+  fit_codes: Int[np.ndarray, "N M"]
+
+
 class Fitted:
   """Base of fitted tokenizers: frozen dataclasses, registered by `fitted`.
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 from genrec_jax.ops.kmeans import nearest, squared_distances
 from genrec_jax.semantic_ids.quantizers.base import Fitted, fitted
 
-_ARRAYS = (
+ARRAYS = (
   "mean",
   "scale",
   "encoder_kernels",
@@ -31,7 +31,7 @@ _ARRAYS = (
 )
 
 
-@fitted(*_ARRAYS)
+@fitted(*ARRAYS)
 @dataclasses.dataclass(frozen=True, eq=False)
 class MlpQuantizer(Fitted):
   """Encoder, codebooks and decoder; ReLU between layers.
@@ -66,7 +66,7 @@ class MlpQuantizer(Fitted):
   def _levels(self, vectors_ND):
     """Codes of all levels, and what the last level saw."""
     x_ND = (vectors_ND - self.mean[None, :]) / self.scale
-    left_NK = _mlp(x_ND, self.encoder_kernels, self.encoder_biases)
+    left_NK = mlp(x_ND, self.encoder_kernels, self.encoder_biases)
     codes, seen_NK = [], left_NK
     for book_CK in self.codebooks:
       codes.append(nearest(left_NK, book_CK))
@@ -78,11 +78,14 @@ class MlpQuantizer(Fitted):
       book_CK[codes_NM[:, level]]
       for level, book_CK in enumerate(self.codebooks)
     )
-    x_ND = _mlp(total_NK, self.decoder_kernels, self.decoder_biases)
+    x_ND = mlp(total_NK, self.decoder_kernels, self.decoder_biases)
     return x_ND * self.scale + self.mean[None, :]
 
 
-def _mlp(x, kernels, biases):
+def mlp(
+  x: Float[Array, "N D"], kernels: Any, biases: Any
+) -> Float[Array, "N K"]:
+  """Layers with a ReLU between them."""
   for kernel, bias in zip(kernels[:-1], biases[:-1], strict=True):
     x = jax.nn.relu(x @ kernel + bias[None, :])
   return x @ kernels[-1] + biases[-1][None, :]

@@ -14,10 +14,14 @@ class ArtifactsByHand:
   catalog: Any = None
   vectors_V1D: Any = None
   codes_V1M: Any = None
+  others: Any = None
   directories = {"tokens": pathlib.Path("tokens")}
 
   def vectors(self):
     return self.vectors_V1D
+
+  def collaborative(self):
+    return self.others
 
   def codes(self):
     return self.codes_V1M

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Items as examples: every one once an epoch, partners of the training part."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -73,6 +74,29 @@ def test_every_item_comes_once_an_epoch_with_its_vector():
       batch["vector_BLD"][..., 0], batch["item_BL"] * 4
     )
     np.testing.assert_array_equal(batch["segment_ids_BL"], [[1, 2, 3]] * 2)
+
+
+def test_collaborative_vectors_come_with_their_items():
+  others = np.arange((_V + 1) * 2, dtype=np.float32).reshape(-1, 2)
+  known = np.arange(_V + 1) % 3 == 1
+  artifacts = dataclasses.replace(_artifacts(), others=(others, known))
+  layout = CatalogRows(4, min_count=1, group=3, collaborative_width=2)
+  bound = layout.bind(artifacts)
+  for batch in _batches(bound, 2):
+    item = batch["item_BL"]
+    np.testing.assert_array_equal(batch["collaborative_BLE"], others[item])
+    np.testing.assert_array_equal(batch["collaborative_known_BL"], known[item])
+    rows = np.zeros((*item.shape, 2), np.int32)
+    shapes = layout.batch(rows, item, item)
+    assert {n: x.shape for n, x in shapes.items()} == {
+      n: x.shape for n, x in batch.items()
+    }
+  data = bound.init_data()
+  assert len(data.vectors) == len(bound.items) < _V
+  np.testing.assert_array_equal(data.collaborative, others[bound.items])
+  np.testing.assert_array_equal(data.known, known[bound.items])
+  with pytest.raises(ValueError, match="collaborative_width=3, and the"):
+    CatalogRows(4, collaborative_width=3).bind(artifacts)
 
 
 def test_partners_stand_beside_an_item_in_training_only():
