@@ -9,20 +9,30 @@ Each function measures one thing on vectors and codes, in plain NumPy:
     error_by_size  what residual k-means leaves unexplained, by levels and codes
     next_item      how often an item and the validation target after it share
                    codes, among all users
+    co_bought      how many codes items share that stand side by side in
+                   training histories, and how many by chance
+    table          all of it, a line a recipe
 
 studies/token_claims.py trains the recipes and prints the tables.
 Shapes: N items, D width, M levels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxtyping import Float, Int
 import numpy as np
 
+from genrec_jax.core import seams
 from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.evaluation.code_quality import code_metrics, explained
+from genrec_jax.semantic_ids.quality import quality
+from genrec_jax.semantic_ids.quantizers.base import KnowsFit
 from genrec_jax.semantic_ids.quantizers.rq_kmeans import ResidualKMeans
+from genrec_jax.semantic_ids.quantizers.variable_codes import (
+  VariableCodes,
+  lengths,
+)
 from genrec_jax.semantic_ids.uniqueness import (
   RandomLastLevel,
   SinkhornLastLevel,
@@ -31,18 +41,31 @@ from genrec_jax.semantic_ids.uniqueness import (
 _BLOCK = 1024
 
 
+def codes_of(
+  fitted: Any, vectors_ND: Float[np.ndarray, "N D"]
+) -> Int[np.ndarray, "N M"]:
+  """Codes of the vectors that a tokenizer was fitted to, before any rule."""
+  if seams.offers(fitted, KnowsFit):
+    return fitted.fit_codes
+  return fitted.encode(vectors_ND)
+
+
 def recipe_row(
   fitted: Any, vectors_ND: Float[np.ndarray, "N D"]
 ) -> dict[str, Any]:
   """Quality of a fitted tokenizer's codes, and uniqueness after the rules."""
-  codes_NM, sizes = fitted.encode(vectors_ND), fitted.level_sizes
+  codes_NM, sizes = codes_of(fitted, vectors_ND), fitted.level_sizes
   found = code_metrics(codes_NM, sizes)
+  report = quality(codes_NM, sizes, vectors_ND=vectors_ND)
   used = [found.pop(f"used_{i + 1}") for i in range(len(sizes))]
   _, groups = np.unique(codes_NM, axis=0, return_counts=True)
   _, prefixes = np.unique(codes_NM[:, :-1], axis=0, return_counts=True)
   row = {
     **found,
     "used": used,
+    "perplexity": [level["perplexity"] for level in report["levels"]],
+    "neighbours_kept": report["neighbours"].get("recall_prefix", 0.0),
+    "mean_length": float(len(sizes)),
     "explained": explained(vectors_ND, fitted.decode(codes_NM)),
     "distinct_by_depth": [
       len(np.unique(codes_NM[:, : d + 1], axis=0)) for d in range(len(sizes))
@@ -50,6 +73,10 @@ def recipe_row(
     "largest_group": int(groups.max()),
     "largest_prefix": int(prefixes.max()),
   }
+  if isinstance(fitted, VariableCodes):
+    # A rule that changes last codes would change lengths.
+    row["mean_length"] = float(lengths(codes_NM, sizes).mean())
+    return row
   random = RandomLastLevel(share_overflow=True).apply(codes_NM, sizes)
   row["unique_random_last"] = _unique(random)
   row["moved_random_last"] = _moved(random, codes_NM)
@@ -162,3 +189,68 @@ def next_item(
   a, b = np.array(pairs).T
   same_PM = np.cumprod(codes_VM[a] == codes_VM[b], axis=1)
   return {"users": len(pairs), "share_by_depth": same_PM.mean(axis=0).tolist()}
+
+
+def co_bought(
+  histories: HistorySource,
+  codes_VM: Int[np.ndarray, "V1 M"],
+  seed: int = 0,
+) -> dict[str, Any]:
+  """Codes that neighbours in training histories share, and random pairs.
+
+  Args:
+    histories: only the part before train_end is read.
+    codes_VM: by item index, row 0 padding.
+    seed: of the random pairs: the same items, shuffled.
+
+  Returns:
+    "pairs"; of neighbours and by chance, the share of equal codes at the same
+    level ("similarity"), and by depth that of equal first codes ("prefix").
+  """
+  pairs = [np.zeros((0, 2), np.int64)]
+  for user in range(len(histories)):
+    record = histories[user]
+    item = record["item"][: histories.split.train_end(record)]
+    pairs.append(np.stack([item[:-1], item[1:]], axis=1))
+  a, b = np.concatenate(pairs).T
+  a, b = a[a != b], b[a != b]
+  shuffled = np.random.default_rng(seed).permutation(b)
+  row: dict[str, Any] = {"pairs": len(a)}
+  for name, other in (("beside", b), ("chance", shuffled)):
+    same_PM = codes_VM[a] == codes_VM[other]
+    row[name] = {
+      "similarity": float(same_PM.mean()),
+      "prefix": np.cumprod(same_PM, axis=1).mean(axis=0).tolist(),
+    }
+  return row
+
+
+def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+  """The recipes as a table in Markdown."""
+  names = (
+    "recipe",
+    "unique",
+    "codes used, %",
+    "perplexity",
+    "codes an item",
+    "explained",
+    "neighbours kept",
+    "ids of co-bought items alike",
+    "first code",
+  )
+  lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+  for name, row in rows.items():
+    beside, chance = row["co_bought"]["beside"], row["co_bought"]["chance"]
+    cells = (
+      name,
+      f"{row['uniqueness']:.2%}",
+      " / ".join(f"{100 * share:.0f}" for share in row["used"]),
+      " / ".join(f"{value:,.0f}" for value in row["perplexity"]),
+      f"{row['mean_length']:.2f}",
+      f"{row['explained']:.3f}",
+      f"{row['neighbours_kept']:.3f}",
+      f"{beside['similarity']:.3f} ({chance['similarity']:.3f})",
+      f"{beside['prefix'][0]:.3f} ({chance['prefix'][0]:.3f})",
+    )
+    lines.append("| " + " | ".join(cells) + " |")
+  return "\n".join(lines)

@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 
 from genrec_jax.data.splits import LeaveOneOut
+from genrec_jax.semantic_ids.quantizers.balanced_tree import BalancedTree
 from genrec_jax.semantic_ids.quantizers.rq_kmeans import ResidualKMeans
 from studies.code_recipes import (
+  co_bought,
   error_by_size,
   next_item,
   recipe_row,
   shared_prefix,
+  table,
 )
 
 
@@ -64,19 +67,42 @@ def test_error_falls_with_levels_and_codes():
     assert table[levels, 2] > table[levels, 8]
 
 
+class Histories:
+  """Three users, whose last event but one validates."""
+
+  split = LeaveOneOut()
+
+  def __len__(self):
+    return 3
+
+  def __getitem__(self, user):
+    items = [[1, 2, 3, 4], [1, 3, 2], [1, 2]][user]
+    return {"user": np.array(user), "item": np.array(items, np.int32)}
+
+
 def test_next_items_are_validation_targets():
-  class Two:
-    split = LeaveOneOut()
-
-    def __len__(self):
-      return 3
-
-    def __getitem__(self, user):
-      items = [[1, 2, 3, 4], [1, 3, 2], [1, 2]][user]
-      return {"user": np.array(user), "item": np.array(items, np.int32)}
-
   codes = np.array([[0, 0], [1, 1], [2, 1], [2, 2], [3, 3]], np.int32)
   # User 0: 2 then 3 share one code; user 1: 1 then 3 share none; user 2 has
   # no target.
-  found = next_item(Two(), codes)
+  found = next_item(Histories(), codes)
   assert found == {"users": 2, "share_by_depth": [0.5, 0.0]}
+
+
+def test_co_bought_items_are_neighbours_in_the_training_part():
+  codes = np.array([[0, 0], [1, 1], [1, 2], [2, 2], [3, 3]], np.int32)
+  # Of user 0 events 1 and 2 train, of user 1 one, of user 2 both.
+  found = co_bought(Histories(), codes)
+  assert found["pairs"] == 2
+  assert found["beside"] == {"similarity": 0.5, "prefix": [1.0, 0.0]}
+
+
+def test_the_table_has_a_line_a_recipe():
+  x = _clusters()
+  row = recipe_row(BalancedTree(4).fit(x), x)
+  assert row["uniqueness"] == 1 and row["mean_length"] == 4
+  assert 0 < row["neighbours_kept"] <= 1 and row["perplexity"][0] > 3.99
+  codes = np.array([[0, 0], [1, 1], [1, 2], [2, 2], [3, 3]], np.int32)
+  row["co_bought"] = co_bought(Histories(), codes)
+  *_, line = table({"tree": row}).splitlines()
+  assert line.startswith("| tree | 100.00% | 100 / 100 /")
+  assert line.endswith("| 0.500 (0.500) | 1.000 (1.000) |")
