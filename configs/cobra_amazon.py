@@ -14,6 +14,9 @@ others used too. Variants:
     fixed     items do not move towards what is read (stop_gradient_target)
     one_beam  the best codes and the items nearest in them, no fusion
     negatives 1,024 uniform negatives beside the batch's items, logQ corrected
+    text      an item's vector is made of its words, by a Transformer of one
+              layer whose word vectors start as MiniLM's
+    ids       each item also has a learned vector, added to that of its text
 
 Another category: --config.data.category=Toys_and_Games.
 """
@@ -22,13 +25,23 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-_VARIANTS = ("history", "fixed", "one_beam", "negatives", "quicktest")
+_VARIANTS = (
+  "history",
+  "fixed",
+  "one_beam",
+  "negatives",
+  "text",
+  "ids",
+  "quicktest",
+)
 # What variants change of the model.
 _CHANGES = {
   "history": "vector before codes",
   "fixed": "fixed targets",
   "one_beam": "one beam",
   "negatives": "uniform negatives",
+  "text": "words",
+  "ids": "learned item vectors",
 }
 
 
@@ -47,11 +60,15 @@ def get_config(arg: str = "") -> ConfigDict:
   c.filter = common.filter_options()
   c.content = common.item_texts()
   c.tokens = common.item_tokens(sizes)
+  words = "text" in variants
+  if words:
+    c.text_tokens = common.text_tokens(width)
   c.pipeline = {
     "layout": {
       "name": "layouts.TokenHistory",
       "max_length": max_items,
       "num_levels": len(sizes),
+      "item_content": "text_tokens" if words else "vectors",
     },
     "batch_size": 24,
     "row_length": 50,
@@ -63,6 +80,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "width": width,
     "num_positions": max_items,
     "num_distinct": None,
+    "with_ids": "ids" in variants,
     "vector_from": "history" if "history" in variants else "codes",
     "stop_gradient_target": "fixed" in variants,
     "tied": False,
@@ -71,13 +89,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "dropout": dropout,
     "row_multiple": 1,
     "dtype": "float32",
-    "item_encoder": {
-      "name": "layers.ContentMlp",
-      "content_width": 384,
-      "width": width,
-      "hidden_widths": (256,),
-      "dropout": 0.0,
-    },
+    "item_encoder": _words(width) if words else _vectors(width),
     "backbone": {
       "name": "backbones.CausalTransformer",
       "width": width,
@@ -139,6 +151,34 @@ def get_config(arg: str = "") -> ConfigDict:
   return c
 
 
+def _vectors(width: int) -> dict:
+  """An MLP on MiniLM's vectors of the texts."""
+  return {
+    "name": "layers.ContentMlp",
+    "content_width": 384,
+    "width": width,
+    "hidden_widths": (256,),
+    "dropout": 0.0,
+  }
+
+
+def _words(width: int) -> dict:
+  """A Transformer on the first 32 word pieces, one layer as published."""
+  return {
+    "name": "layers.ContentTransformer",
+    "content_width": 32,
+    "width": width,
+    "num_words": 30_522,
+    "word_width": None,
+    "num_layers": 1,
+    "num_heads": 4,
+    "head_width": 32,
+    "ffn_width": 4 * width,
+    "pooling": "first",
+    "dropout": 0.0,
+  }
+
+
 def _quick(c: ConfigDict) -> None:
   """A hundred simulated items of 8 x 8 x 8 codes."""
   common.quicktest(c)
@@ -146,7 +186,10 @@ def _quick(c: ConfigDict) -> None:
   sizes = (8,) * 3
   c.tokens.tokenizer.level_sizes = c.system.level_sizes = sizes
   c.system.num_positions = c.pipeline.layout.max_length
-  c.system.item_encoder.update(content_width=24, hidden_widths=(16,))
+  if "text_tokens" in c:
+    common.quick_words(c)
+  else:
+    c.system.item_encoder.update(content_width=24, hidden_widths=(16,))
   c.evals.next_item.ks = (1, 5, 10)
   c.evals.search_stages.ks = (10,)
   c.retrieval.update(num_results=11)

@@ -105,7 +105,7 @@ def quicktest(c: ConfigDict) -> None:
   c.pipeline.row_length = 32
   if "max_length" in c.pipeline.layout:
     c.pipeline.layout.max_length = 32
-  negatives = c.objective.get("negatives", {})
+  negatives = c.objective.get("negatives") or {}
   if "count" in negatives:
     negatives.count = min(negatives.count, 128)
   c.train.steps = 3
@@ -121,6 +121,23 @@ def item_texts() -> dict:
     "directory": "",
     "template": "{title}. {categories}",
     "encoder": {"name": "content.TextEncoder", "path": ""},
+  }
+
+
+def text_tokens(width: int, max_tokens: int = 32) -> dict:
+  """config.text_tokens: the words of an item's text, for models that read them.
+
+  Their vectors start as MiniLM's, projected to `width`.
+  """
+  return {
+    "directory": "",
+    "template": "{title}. {categories}",
+    "words": {
+      "name": "content.WordPieces",
+      "path": "",
+      "max_tokens": max_tokens,
+      "width": width,
+    },
   }
 
 
@@ -163,6 +180,16 @@ def quick_texts(c: ConfigDict) -> None:
   """Vectors that need no weights, of what the simulator knows of an item."""
   c.content.template = "{title}. {category}"
   c.content.encoder = ConfigDict({"name": "content.TfidfSvd", "width": 24})
+
+
+def quick_words(c: ConfigDict) -> None:
+  """Words that need no weights, and an encoder of their size."""
+  c.text_tokens.template = "{title}. {category}"
+  c.text_tokens.words = ConfigDict(
+    {"name": "content.HashedWords", "num_words": 64, "max_tokens": 8}
+  )
+  c.text_tokens.words.width = 24
+  c.system.item_encoder.update(content_width=8, num_words=64, word_width=24)
 
 
 def quick_tokens(c: ConfigDict) -> None:

@@ -174,8 +174,14 @@ def filled_params(program: Program) -> Any:
     return params
   rows = system.num_items + 1
   width = system.item_encoder.content_width
-  content = np.random.default_rng(0).normal(size=(rows, width))
-  data = ItemData(content.astype(np.float32), np.ones(rows, np.int32))
+  draw, count = np.random.default_rng(0), np.ones(rows, np.int32)
+  if system.item_encoder.content_dtype == "int32":
+    words = jax.device_get(params["item_encoder"]["words"]["embedding"])
+    tokens = draw.integers(1, len(words), (rows, width), np.int32)
+    data = ItemData(tokens, count, words)
+  else:
+    content = draw.normal(size=(rows, width))
+    data = ItemData(content.astype(np.float32), count)
   filled = system.data_init(jax.device_get(params), data, program.key)
   with program.in_force():
     return program.init_state(filled).params

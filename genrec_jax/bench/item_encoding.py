@@ -27,6 +27,7 @@ from genrec_jax.bench.fused_search import filled_params
 from genrec_jax.core import seams, sharding
 from genrec_jax.core.build import build_options
 from genrec_jax.core.sharding import MeshOptions
+from genrec_jax.core.types import ItemData
 from genrec_jax.experiment.program import Program
 from genrec_jax.tpu.mfu import compiled_cost
 
@@ -40,12 +41,20 @@ class ReadyVectors(nn.Module):
 
   width: int
 
+  content_dtype = "float32"
   logical_axes: ClassVar[Mapping[str, Any]] = {}
 
   @property
   def content_width(self) -> int:
     """As wide as the vectors."""
     return self.width
+
+  def with_data(
+    self, params: Mapping[str, Any], data: ItemData
+  ) -> dict[str, Any]:
+    """See ContentEncoder."""
+    del data
+    return {**params}
 
   def __call__(
     self, content: Float[Array, "N W"], *, deterministic: bool

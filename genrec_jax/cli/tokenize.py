@@ -11,6 +11,8 @@ there under another config is an error that names the difference. --assign
 gives codes to items that a table made earlier lacks, without a new fit;
 --retire=@FILE takes the items of a list (an id a line) out of what is
 recommended, their codes stay theirs; --stop_after=vectors makes no tokens.
+--stop_after=text_tokens makes WORKDIR/text_tokens alone, the words of the texts
+(config.text_tokens).
 """
 
 import pathlib
@@ -34,7 +36,10 @@ _RETIRE = COMMAND.list(
   "Item ids, or @FILE with one a line, to take out of what is live.",
 )
 _STOP_AFTER = COMMAND.enum(
-  "stop_after", "tokens", ["vectors", "tokens"], "The last artifact to make."
+  "stop_after",
+  "tokens",
+  ["text_tokens", "vectors", "tokens"],
+  "The last artifact to make.",
 )
 COMMAND.require("config", "workdir")
 
@@ -74,6 +79,15 @@ def _zeros(vectors: ItemVectors) -> str:
 
 def _run(config: dict, workdir: pathlib.Path) -> str:
   """Makes what is asked for; returns what to print."""
+  if _STOP_AFTER.value == "text_tokens":
+    stages.directory_of(config, "text_tokens", workdir)
+    catalog = stages.prepared(config, workdir)
+    made = stages.make_text_tokens(config, catalog, workdir)
+    return (
+      f"text tokens of {catalog.num_items:,} items: version {made.version},"
+      f" {made.manifest['full']:,} of them of {made.tokens.shape[1]} tokens or"
+      " cut there"
+    )
   stages.directory_of(config, "content", workdir)
   if _STOP_AFTER.value == "vectors":
     catalog = stages.prepared(config, workdir)

@@ -20,7 +20,7 @@ from typing import Any
 
 from absl import logging
 import jax
-from jaxtyping import Float
+from jaxtyping import Array, Float
 import numpy as np
 from tokenizers import Tokenizer
 
@@ -94,6 +94,15 @@ class TextEncoder:
       "fingerprint": self.fingerprint,
     }
 
+  def pieces(self, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of the word pieces of each text, special ones included."""
+    return [e.ids for e in self._tokenizer.encode_batch(list(texts))]
+
+  @property
+  def word_vectors(self) -> Float[Array, "W D"]:
+    """The encoder's table of word pieces, by id."""
+    return self._params["word_embeddings"]
+
   def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "N D"]:
     """Unit vectors of the texts.
 
@@ -101,7 +110,7 @@ class TextEncoder:
       ValueError: weights that are missing or damaged.
     """
     model = self._model
-    rows = [e.ids for e in self._tokenizer.encode_batch(list(texts))]
+    rows = self.pieces(texts)
     cut = sum(len(row) == self.max_tokens for row in rows)
     if cut:
       logging.info(

@@ -97,12 +97,15 @@ class ItemData(NamedTuple):
   """What is known of a catalogue's items, by item id; row 0 is padding.
 
   Attributes:
-    content: float32 (V + 1, W), what an item is.
+    content: (V + 1, W), what an item is: float32, or int32 tokens.
     count: (V + 1,), its events in the training part.
+    words: float32 (tokens, D), what vectors of tokens start as; None where
+      content is no tokens.
   """
 
   content: Any
   count: Any
+  words: Any = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,8 @@
 
     vectors   item vectors   WORKDIR/vectors, or config.content.directory
     tokens    item tokens    WORKDIR/tokens, or config.tokens.directory
+    text_tokens              WORKDIR/text_tokens, or that of
+                             config.text_tokens.directory
 
 Vectors that another run has trained (config.collaborative, such as
 experiment.TrainedItems; an empty workdir is the run that config.before names)
@@ -24,6 +26,7 @@ from jaxtyping import Bool, Float, Int
 import numpy as np
 
 from genrec_jax.content.item_vectors import ItemVectors
+from genrec_jax.content.text_tokens import TextTokens
 from genrec_jax.core import seams
 from genrec_jax.core.build import build
 from genrec_jax.core.suggest import choices_hint
@@ -63,6 +66,7 @@ class ArtifactKind:
 KINDS: Mapping[str, ArtifactKind] = {
   "vectors": ArtifactKind("content", "vectors", ItemVectors.load),
   "tokens": ArtifactKind("tokens", "tokens", ItemTokens.load),
+  "text_tokens": ArtifactKind("text_tokens", "text_tokens", TextTokens.load),
 }
 
 
@@ -140,6 +144,13 @@ class Artifacts:
   def vectors(self) -> Float[np.ndarray, "V1 D"]:
     """Vectors by item index; row 0 is zeros."""
     return self._vectors
+
+  def text_tokens(
+    self,
+  ) -> tuple[Int[np.ndarray, "V1 T"], Float[np.ndarray, "W D"]]:
+    """Tokens of texts by item index, and vectors by token."""
+    found = self.open("text_tokens")
+    return found.for_catalog(self.catalog.ids), found.words
 
   def codes(self) -> Int[np.ndarray, "V1 M"]:
     """Codes by item index; row 0 is zeros."""

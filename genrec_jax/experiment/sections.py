@@ -4,8 +4,9 @@
     name, title, seed, prepared     plain values; a title is for readers, the
                                     model's published name
     data, split, filter             what histories are made from
-    content, collaborative,         vectors and codes of items, vectors of a
-    tokens, before                  run, and what is trained first (genrec run)
+    content, tokens, text_tokens    vectors, codes and words of items
+    collaborative                   vectors of a run
+    before                          what is trained first (genrec run)
     pipeline, system, objective, optimizer, mesh, retrieval
     train                           how long, and what is watched
     requests, evals                 what is asked at a time, and measured
@@ -49,6 +50,7 @@ _SECTIONS = {
   "content": dict,
   "collaborative": dict,
   "tokens": dict,
+  "text_tokens": dict,
   "retrieval": dict,
   "before": dict,
   "value": dict,
@@ -60,6 +62,7 @@ _OPTIONAL = (
   "content",
   "collaborative",
   "tokens",
+  "text_tokens",
   "retrieval",
   "before",
   "value",
@@ -79,6 +82,7 @@ _FREE = (
   "content.directory",
   "collaborative.workdir",
   "tokens.directory",
+  "text_tokens.directory",
   "tokens.tokenizer.workdir",
 )
 

@@ -3,6 +3,8 @@
 
     data        genrec prepare     WORKDIR/data
     vectors     genrec tokenize    WORKDIR/vectors    (with config.content)
+    text_tokens genrec tokenize    WORKDIR/text_tokens
+                                   (with config.text_tokens)
     before      genrec train       WORKDIR/<name>     each of config.before
     tokens      genrec tokenize    WORKDIR/tokens     (with config.tokens)
     training    genrec train       WORKDIR            (with config.system)
@@ -189,6 +191,11 @@ STAGES: tuple[Stage, ...] = (
     "vectors",
     _has("content"),
     lambda job: [("tokenize", *job.common, "--stop_after=vectors")],
+  ),
+  Stage(
+    "text_tokens",
+    _has("text_tokens"),
+    lambda job: [("tokenize", *job.common, "--stop_after=text_tokens")],
   ),
   Stage("before", _has("before"), _before),
   Stage(

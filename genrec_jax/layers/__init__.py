@@ -3,6 +3,7 @@
 
 from genrec_jax.layers.action_heads import LinearHead, MMoE, SharedMlp, TaskMlp
 from genrec_jax.layers.attention import SiluAttention, SoftmaxAttention
+from genrec_jax.layers.content_transformer import ContentTransformer
 from genrec_jax.layers.diverse_quantizer import DiverseQuantizer
 from genrec_jax.layers.history_pooling import (
   DifferenceProduct,
@@ -24,6 +25,7 @@ from genrec_jax.layers.soft_quantizer import SoftQuantizer
 __all__ = [
   "Concat",
   "ContentMlp",
+  "ContentTransformer",
   "CrossNetwork",
   "DifferenceProduct",
   "DiverseQuantizer",

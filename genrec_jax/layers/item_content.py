@@ -3,12 +3,14 @@
 
     content (V + 1, W)            what is known of an item, by item id
     count (V + 1,)                its events in the training part
-    v(i) = encoder(content[i])    float32, trained with all that reads it
+    embedding (V + 1, D)          where asked for: what it is beyond that
+    v(i) = encoder(content[i]) + embedding[i]    float32, trained with all else
 
-Both tables are data that lie with the parameters (core/model_seams.py:
+Content and counts are data that lie with the parameters (core/model_seams.py:
 ConstantModel): set from the run's artifacts before training, held still, kept
-in checkpoints, split over a mesh by rows like any table. There is no table of
-item vectors: an item that nobody has seen has one as soon as it has a row.
+in checkpoints, split over a mesh by rows like any table. An item that nobody
+has seen has a vector as soon as it has a row: learned vectors start at 0, and
+that of an item without a training event is not trained and not read.
 
 Asked for the items of a batch it encodes each distinct one once and gathers
 them back; the gather's gradient adds up over occurrences, so that popular
@@ -22,7 +24,7 @@ from typing import Any, Protocol, runtime_checkable
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 import numpy as np
 
 from genrec_jax.core.types import ItemData
@@ -43,16 +45,23 @@ class ContentEncoder(Protocol):
 
   Attributes:
     content_width: W.
+    content_dtype: "float32", or "int32" for tokens.
     width: D.
     logical_axes: names of the parameters' dimensions (core/sharding.py).
   """
 
   content_width: int
+  content_dtype: str
   width: int
   logical_axes: Mapping[str, tuple[str | None, ...]]
 
+  def with_data(
+    self, params: Mapping[str, Any], data: ItemData
+  ) -> dict[str, Any]:
+    """Fresh parameters with what the data have for the encoder itself."""
+
   def __call__(
-    self, content: Float[Array, "N W"], *, deterministic: bool
+    self, content: Shaped[Array, "N W"], *, deterministic: bool
   ) -> Float[Array, "N D"]:
     """Vectors in float32."""
 
@@ -74,7 +83,15 @@ class ContentMlp(nn.Module):
   dropout: float = 0.0
   dtype: str = "float32"
 
+  content_dtype = "float32"
   logical_axes = {"kernel": (None, None)}
+
+  def with_data(
+    self, params: Mapping[str, Any], data: ItemData
+  ) -> dict[str, Any]:
+    """Starts as drawn."""
+    del data
+    return {**params}
 
   @nn.compact
   def __call__(
@@ -96,7 +113,8 @@ class BatchItems:
     ids_U: ascending; 0 first, and to fill up.
     vectors_UD: of each; that of id 0 means nothing.
     share_U: of all training events, those of each.
-    places: of every item of the batch, where it stands among them.
+    places: of every item of the batch, where it stands among them; (B, L, ..)
+      where a position has several.
   """
 
   ids_U: Any
@@ -112,6 +130,7 @@ class ItemContent(nn.Module):
     num_items: V.
     encoder: content to vectors.
     normalize: whether vectors have unit length.
+    with_ids: whether each item also has a vector of its own.
     num_distinct: U, items that are encoded of a batch at most; with more than
       these in it, the vectors of some are NaN. None = as many as it may have.
     row_multiple: see layers/embeddings.py.
@@ -121,10 +140,15 @@ class ItemContent(nn.Module):
   encoder: ContentEncoder
   normalize: bool = True
   num_distinct: int | None = None
+  with_ids: bool = False
   row_multiple: int = 1
 
   constants = ("content", "count")
-  logical_axes = {"content": ("rows", None), "count": (None,)}
+  logical_axes = {
+    "content": ("rows", None),
+    "count": (None,),
+    "embedding": ("rows", "width"),
+  }
 
   def setup(self):
     rows = count_rows(self.num_items, self.row_multiple)
@@ -132,17 +156,32 @@ class ItemContent(nn.Module):
       "content",
       nn.initializers.zeros,
       (rows, self.encoder.content_width),
-      jnp.float32,
+      self.encoder.content_dtype,
     )
     self.count = self.param(
       "count", nn.initializers.zeros, (rows,), jnp.float32
     )
+    if self.with_ids:
+      self.embedding = self.param(
+        "embedding", nn.initializers.zeros, (rows, self.encoder.width)
+      )
 
   def __call__(
-    self, ids: Int[Array, "*b"], *, deterministic: bool
+    self,
+    ids: Int[Array, "*b"],
+    *,
+    deterministic: bool,
+    at_most: int | None = None,
   ) -> tuple[Float[Array, "*b D"], BatchItems]:
-    """Vectors of the ids, and those of each distinct one."""
-    ids_U, places = distinct_ids(ids, self.num_distinct)
+    """Vectors of the ids, and those of each distinct one.
+
+    Args:
+      ids: 0 is padding.
+      deterministic: no dropout.
+      at_most: num_distinct, where that is None.
+    """
+    size = at_most if self.num_distinct is None else self.num_distinct
+    ids_U, places = distinct_ids(ids, size)
     vectors_UD = self.vectors(ids_U, deterministic=deterministic)
     found = vectors_UD.at[places].get(mode="fill", fill_value=jnp.nan)
     total = jnp.maximum(jnp.sum(self.count), 1)
@@ -154,25 +193,34 @@ class ItemContent(nn.Module):
   ) -> Float[Array, "*b D"]:
     """Vectors of ids one by one, or of all rows for None."""
 
-    def encode(encoder, content):
+    def encode(encoder, content, learned=None):
       found = encoder(content, deterministic=deterministic)
+      if learned is not None:
+        found = found + learned
       return l2_normalize(found) if self.normalize else found
 
     if ids is not None:
-      rows = embedding_lookup(self.content, ids.reshape(-1))
-      found = encode(self.encoder, jax.lax.stop_gradient(rows))
-      return found.reshape(*ids.shape, -1)
-    rows_RW = jax.lax.stop_gradient(whole_table(self.content))
-    count = count_blocks(len(rows_RW), _BLOCK)
+      flat = ids.reshape(-1)
+      tables = [jax.lax.stop_gradient(embedding_lookup(self.content, flat))]
+      if self.with_ids:
+        rows = embedding_lookup(self.embedding, flat)
+        tables.append(jnp.where(self.seen()[flat][:, None], rows, 0))
+      return encode(self.encoder, *tables).reshape(*ids.shape, -1)
+    tables = [jax.lax.stop_gradient(whole_table(self.content))]
+    if self.with_ids:
+      rows = whole_table(self.embedding)
+      tables.append(jnp.where(self.seen()[:, None], rows, 0))
+    length = len(tables[0])
+    count = count_blocks(length, _BLOCK)
     if count == 1:
-      return encode(self.encoder, rows_RW)
+      return encode(self.encoder, *tables)
     scan = nn.scan(
-      lambda encoder, carry, rows: (carry, encode(encoder, rows)),
+      lambda encoder, carry, block: (carry, encode(encoder, *block)),
       variable_broadcast="params",
       split_rngs={"params": False, "dropout": True},
     )
-    _, found = scan(self.encoder, (), split(rows_RW, count))
-    return join(found, len(rows_RW))
+    _, found = scan(self.encoder, (), [split(table, count) for table in tables])
+    return join(found, length)
 
   def seen(self) -> Bool[Array, "R"]:
     """Which rows are items with an event in the training part."""
@@ -183,10 +231,17 @@ def with_data(params: Mapping[str, Any], data: ItemData) -> dict[str, Any]:
   """Parameters of an ItemContent that hold a catalogue's data.
 
   Raises:
-    ValueError: another width, or more rows than the table has.
+    ValueError: of another kind or width, or more rows than the table has.
   """
   table = params["content"]
   given = data.content.shape
+  if np.issubdtype(data.content.dtype, np.integer) != (table.dtype == np.int32):
+    kind = "text_tokens" if table.dtype == np.int32 else "vectors"
+    raise ValueError(
+      f"the items' content is {data.content.dtype}, and the model's encoder"
+      f" reads {table.dtype}: set config.pipeline.layout.item_content to"
+      f" {kind!r}, or take another encoder."
+    )
   if given[1] != table.shape[1] or given[0] > table.shape[0]:
     raise ValueError(
       f"the items' content is {given}, and the model is built for"

@@ -3,6 +3,7 @@
 
 from genrec_jax.models.action_ranker import ActionRanker
 from genrec_jax.models.cobra import Cobra
+from genrec_jax.models.content_next_item import ContentNextItem
 from genrec_jax.models.feature_ranker import FeatureRanker
 from genrec_jax.models.item_code_decoder import ItemCodeDecoder
 from genrec_jax.models.joint_ranker import JointRanker
@@ -19,6 +20,7 @@ from genrec_jax.models.variable_length import VariableLength
 __all__ = [
   "ActionRanker",
   "Cobra",
+  "ContentNextItem",
   "FeatureRanker",
   "ItemCodeDecoder",
   "JointRanker",

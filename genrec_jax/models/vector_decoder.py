@@ -9,55 +9,35 @@ v(i) is made of what an item is by an encoder that is trained with all else
 where its vector is read; what concerns codes alone is in token_decoder.py.
 """
 
-from collections.abc import Mapping
-import dataclasses
 from typing import Any
 
 from flax import linen as nn
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float
 
-from genrec_jax.core.types import Batch, ItemData, Outputs
-from genrec_jax.layers.item_content import (
-  ContentEncoder,
-  ItemContent,
-  with_data,
-)
+from genrec_jax.core.types import Batch, Outputs
+from genrec_jax.layers.item_content import ContentEncoder
 from genrec_jax.layers.item_tokens import before
+from genrec_jax.models.content_items import ContentItems
 from genrec_jax.models.token_decoder import TokenDecoder
 from genrec_jax.ops.norm import l2_normalize
 
 
-class VectorDecoder(TokenDecoder, kw_only=True):
-  """See the module docstring.
-
-  Attributes:
-    item_encoder: content of items to their vectors.
-    num_distinct: see ItemContent.
-    stop_gradient_target: whether items are fixed where they are compared with,
-      so that the encoder learns by what is read alone.
-    row_multiple: of the items' content, see layers/embeddings.py.
-  """
+class VectorDecoder(ContentItems, TokenDecoder, kw_only=True):
+  """See the module docstring; options of items in content_items.py."""
 
   item_encoder: ContentEncoder
   num_distinct: int | None = None
+  with_ids: bool = False
   stop_gradient_target: bool = False
   tied: bool = False
   embedding_init_std: float = 0.05
   position_init_std: float = 0.05
   row_multiple: int = 1
 
-  constants = tuple(f"item_content/{name}" for name in ItemContent.constants)
-
   def setup(self):
     super().setup()
-    self.item_content = ItemContent(
-      self.num_items,
-      self.item_encoder,
-      num_distinct=self.num_distinct,
-      row_multiple=self.row_multiple,
-    )
+    self.item_content = self._content()
     # The bias tells vectors from codes.
     self.vector_in = nn.Dense(self.width)
     self.vector_out = nn.Dense(self.item_encoder.width, use_bias=False)
@@ -68,8 +48,7 @@ class VectorDecoder(TokenDecoder, kw_only=True):
     return {
       "vector_in/kernel": (None, "width"),
       "vector_out/kernel": ("width", None),
-      **_below("item_content", ItemContent.logical_axes),
-      **_below("item_encoder", self.item_encoder.logical_axes),
+      **self.content_axes,
       # Behind: a backbone's names are ends of an encoder's too.
       **super().logical_axes,
     }
@@ -85,13 +64,6 @@ class VectorDecoder(TokenDecoder, kw_only=True):
     """An item's tokens, of its embedded codes and its projected vector."""
     raise NotImplementedError
 
-  def data_init(
-    self, params: Mapping[str, Any], data: ItemData, key: Key[Array, ""]
-  ) -> dict[str, Any]:
-    """Fresh parameters with the data of the catalogue's items."""
-    del key
-    return {**params, "item_content": with_data(params["item_content"], data)}
-
   def __call__(self, batch: Batch, *, deterministic: bool) -> Outputs:
     """Of every item, from tokens before it: logits and a query.
 
@@ -106,23 +78,12 @@ class VectorDecoder(TokenDecoder, kw_only=True):
     x_BLND = self._embedded(batch, vectors_BLE)
     h_BTD = self._states(x_BLND, batch, deterministic)
     before_BLND = before(h_BTD, self.tokens_per_item)
-    if self.stop_gradient_target:
-      fixed_UE = jax.lax.stop_gradient(items.vectors_UD)
-      items = dataclasses.replace(items, vectors_UD=fixed_UE)
     return Outputs(
       hidden=h_BTD,
       logits=self.codes.all_logits(before_BLND[:, :, : self.num_levels]),
       query=self._vector(before_BLND[:, :, self.vector_place]),
-      aux={"items": items},
+      aux={"items": self._targets(items)},
     )
-
-  def items(self, ids: Int[Array, "*b"] | None = None) -> Float[Array, "*b E"]:
-    """Unit vectors of the ids, or of all rows for None."""
-    return self.item_content.vectors(ids, deterministic=True)
-
-  def seen(self) -> Bool[Array, "R"]:
-    """Which rows are items with an event in the training part."""
-    return self.item_content.seen()
 
   def start(self, batch: Batch) -> tuple[dict[str, Any], Float[Array, "B C"]]:
     """Cache of the histories, one per row, and logits of the first level."""
@@ -165,8 +126,3 @@ class VectorDecoder(TokenDecoder, kw_only=True):
   def _embedded(self, batch, vectors_BLE):
     codes_BLMD = self.codes.all_levels(batch["codes_BLM"])
     return self.embed(codes_BLMD, self.vector_in(vectors_BLE))
-
-
-def _below(part: str, axes: Mapping[str, Any]) -> dict[str, Any]:
-  """Axes of a part's parameters by their path in the model."""
-  return {f"{part}/*{end}": names for end, names in axes.items()}

@@ -79,7 +79,7 @@ class BatchItemSoftmax:
     if not self.own_history:
       out_TU = out_TU | _of_own_history(batch, of_batch)
     if self.correct_log_q:
-      scores_TU = scores_TU - _log_chance(batch, of_batch)[None, :]
+      scores_TU = scores_TU - _log_chance(of_batch)[None, :]
     parts = [jnp.where(out_TU, _MASKED, scores_TU)]
     if self.negatives is not None:
       parts.append(self._drawn(rng, query_TD, labels_T, where_T, items))
@@ -120,15 +120,15 @@ def _of_own_history(batch: Batch, of_batch: Any) -> Bool[Array, "T U"]:
   first_B1 = jnp.arange(rows)[:, None] * (length + 1)
   segment_T = (first_B1 + segments_BL).reshape(-1)
   has_GU = jnp.zeros((rows * (length + 1), len(of_batch.ids_U)), bool)
-  has_GU = has_GU.at[segment_T, of_batch.places.reshape(-1)].set(
-    True, mode="drop"
-  )
+  places_TP = of_batch.places.reshape(len(segment_T), -1)
+  has_GU = has_GU.at[segment_T[:, None], places_TP].set(True, mode="drop")
   return has_GU[segment_T]
 
 
-def _log_chance(batch: Batch, of_batch: Any) -> Float[Array, "U"]:
+def _log_chance(of_batch: Any) -> Float[Array, "U"]:
   """Logarithm of each distinct item's chance to be in such a batch."""
-  events = jnp.sum(batch["segment_ids_BL"] > 0)
+  # Padding stands at place 0.
+  events = jnp.sum(of_batch.places > 0)
   chance_U = -jnp.expm1(
     events * jnp.log1p(-jnp.minimum(of_batch.share_U, 0.999))
   )

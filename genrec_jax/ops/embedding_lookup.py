@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from genrec_jax.ops.row_exchange import NOWHERE, exchange_over
 
@@ -66,7 +66,7 @@ class RowShards:
     tape: notes the lookups; None lets gradients flow into `rows`.
   """
 
-  rows: Float[Array, "R D"]
+  rows: Shaped[Array, "R D"]
   mesh: Mesh | None = None
   axes: tuple[str, ...] = ()
   tape: Tape | None = None
@@ -74,7 +74,7 @@ class RowShards:
 
 def embedding_lookup(
   table: Any, ids: Int[Array, "*shape"]
-) -> Float[Array, "*shape D"]:
+) -> Shaped[Array, "*shape D"]:
   """Rows of a table (an array, or a RowShards) by id."""
   if not isinstance(table, RowShards):
     return table[ids]
@@ -85,18 +85,18 @@ def embedding_lookup(
   return vectors if table.tape is None else table.tape.note(ids, vectors)
 
 
-def whole_table(table: Any) -> Float[Array, "R D"]:
+def whole_table(table: Any) -> Shaped[Array, "R D"]:
   """All rows, split over devices as they are."""
   return table.rows if isinstance(table, RowShards) else table
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def sharded_lookup(
-  rows_RD: Float[Array, "R D"],
+  rows_RD: Shaped[Array, "R D"],
   ids: Int[Array, "*shape"],
   mesh: Mesh,
   axes: tuple[str, ...],
-) -> Float[Array, "*shape D"]:
+) -> Shaped[Array, "*shape D"]:
   """table[ids] with the table's rows split over axes of the mesh.
 
   The devices share the ids evenly. An id beyond the table gives NaN.

@@ -23,7 +23,7 @@ from typing import Any
 import jax
 from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 # Room for uneven ids in a buffer: 2 n / M + 16 of n ids.
 _SLACK, _SPARE = 2, 16
@@ -79,9 +79,12 @@ class Exchange:
     return dataclasses.replace(plan, rounds=rounds)
 
   def fetch(
-    self, shard_RD: Float[Array, "R D"], ids_n: Int[Array, "n"]
-  ) -> Float[Array, "n D"]:
-    """Rows of this device's ids; NaN for an id that no device owns."""
+    self, shard_RD: Shaped[Array, "R D"], ids_n: Int[Array, "n"]
+  ) -> Shaped[Array, "n D"]:
+    """Rows of this device's ids; NaN for an id that no device owns.
+
+    Of a table of integers, 0.
+    """
     plan = self._plan(ids_n)
 
     def one_round(r, rows_nD):
@@ -97,7 +100,8 @@ class Exchange:
       return jnp.where(mine_n[:, None], got_nD, rows_nD)
 
     shape = (ids_n.shape[0], shard_RD.shape[1])
-    rows_nD = jnp.full(shape, jnp.nan, shard_RD.dtype)
+    real = jnp.issubdtype(shard_RD.dtype, jnp.floating)
+    rows_nD = jnp.full(shape, jnp.nan if real else 0, shard_RD.dtype)
     rows_nD = lax.fori_loop(0, plan.rounds, one_round, rows_nD)
     return rows_nD[plan.inverse_n]
 

@@ -3,6 +3,7 @@
 
     vectors = make_vectors(config, catalog, workdir)     WORKDIR/vectors
     tokens = make_tokens(config, catalog, workdir)       WORKDIR/tokens
+    make_text_tokens(config, catalog, workdir)           WORKDIR/text_tokens
 
 Each skips what is up to date, and refuses a folder that holds something else,
 naming what differs: an artifact is never overwritten. The sections of a config:
@@ -13,6 +14,7 @@ naming what differs: an artifact is never overwritten. The sections of a config:
                     fits on items with training events, and gives the others
                     codes by ItemTokens.assign, as if they came later), join
                     (vectors of another kind, see joined_vectors.py)
+    config.text_tokens  directory (default WORKDIR/text_tokens), template, words
 
 A table may be older than the catalogue: items that it lacks are an error until
 `assign_new` has given them codes, from vectors by the encoder that the table's
@@ -30,6 +32,7 @@ import numpy as np
 
 from genrec_jax.content.item_texts import item_texts
 from genrec_jax.content.item_vectors import ItemVectors, LearningEncoder
+from genrec_jax.content.text_tokens import TextTokens
 from genrec_jax.core import artifact, atomic, seams
 from genrec_jax.core.build import build
 from genrec_jax.core.suggest import choices_hint
@@ -44,14 +47,25 @@ _KEYS = {
     *("directory", "tokenizer", "unique", "seed", "assign_unseen"),
     "join",
   ),
+  "text_tokens": ("directory", "template", "words"),
 }
-_NEEDED = {"content": ("template", "encoder"), "tokens": ("tokenizer",)}
+_NEEDED = {
+  "content": ("template", "encoder"),
+  "tokens": ("tokenizer",),
+  "text_tokens": ("template", "words"),
+}
+# Where it lies in WORKDIR, where the section does not say.
+_FOLDERS = {
+  "content": "vectors",
+  "tokens": "tokens",
+  "text_tokens": "text_tokens",
+}
 
 
 def directory_of(
   config: Mapping[str, Any], section: str, workdir: str | os.PathLike
 ) -> pathlib.Path:
-  """Where the artifact of 'content' or 'tokens' lies.
+  """Where the artifact of a section of _KEYS lies.
 
   Raises:
     ValueError: the config has no such section, or one with unknown keys.
@@ -68,9 +82,10 @@ def directory_of(
   for key in _NEEDED[section]:
     if key not in config[section]:
       raise ValueError(f"config.{section} needs {key}.")
-  default = {"content": "vectors", "tokens": "tokens"}[section]
   named = config[section].get("directory")
-  return pathlib.Path(named) if named else pathlib.Path(workdir) / default
+  return (
+    pathlib.Path(named) if named else pathlib.Path(workdir) / _FOLDERS[section]
+  )
 
 
 def prepared(config: Mapping[str, Any], workdir: str | os.PathLike) -> Catalog:
@@ -88,7 +103,7 @@ def prepared(config: Mapping[str, Any], workdir: str | os.PathLike) -> Catalog:
 
 
 def make_all(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:
-  """Makes the vectors and the tokens that a config has sections of.
+  """Makes the vectors and tokens that a config has sections of.
 
   Raises:
     ValueError: as make_vectors and make_tokens.
@@ -97,6 +112,22 @@ def make_all(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:
     make_tokens(config, prepared(config, workdir), workdir)
   elif config.get("content"):
     make_vectors(config, prepared(config, workdir), workdir)
+  if config.get("text_tokens"):
+    make_text_tokens(config, prepared(config, workdir), workdir)
+
+
+def make_text_tokens(
+  config: Mapping[str, Any], catalog: Catalog, workdir: str | os.PathLike
+) -> TextTokens:
+  """Tokens of the items' texts, made where they are not there.
+
+  Raises:
+    ValueError: a bad section, or a folder with other tokens.
+  """
+  directory = directory_of(config, "text_tokens", workdir)
+  node = config["text_tokens"]
+  words = build(node["words"], where="config.text_tokens.words")
+  return TextTokens.make(catalog, words, node["template"], directory)
 
 
 def make_vectors(

@@ -6,7 +6,7 @@ from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.data.simulator.synthetic import Synthetic
 from genrec_jax.data.splits import LeaveOneOut
 from genrec_jax.evaluation.next_item_measurement import baseline_searches
-from genrec_jax.experiment.artifacts import Artifacts
+from genrec_jax.experiment.artifacts import KINDS, Artifacts
 from genrec_jax.experiment.experiment import Run
 
 
@@ -16,7 +16,7 @@ def _baselines(directory, **filters):
   # Only these fields are read: a model has no place in this test.
   run = object.__new__(Run)
   histories = Histories(directory)
-  sections = {"content": {}, "tokens": {}}
+  sections = {kind.section: {} for kind in KINDS.values()}
   for name, value in (
     ("histories", histories),
     ("artifacts", Artifacts.of(sections, directory.parent, histories)),

@@ -15,7 +15,7 @@ from genrec_jax.core.types import Outputs
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.layouts.base import BaseLayout
 from genrec_jax.evaluation.shown_items import ShownItems
-from genrec_jax.experiment.artifacts import Artifacts
+from genrec_jax.experiment.artifacts import KINDS, Artifacts
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.options import PipelineOptions, RequestOptions
 from genrec_jax.objectives.pointwise import BinaryCrossEntropy
@@ -90,8 +90,7 @@ def toy_run(
     "title": "",
     "seed": 0,
     "system": {"name": "toy_ranker.ItemBias"},
-    "content": {},
-    "tokens": {},
+    **{kind.section: {} for kind in KINDS.values()},
     "value": {},
   }
   workdir = histories.directory.parent

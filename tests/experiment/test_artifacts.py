@@ -11,12 +11,12 @@ from genrec_jax.data.dataset import Catalog
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.prepare import prepare
 from genrec_jax.data.simulator.synthetic import Synthetic
-from genrec_jax.experiment.artifacts import Artifacts
+from genrec_jax.experiment.artifacts import KINDS, Artifacts
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
 from genrec_jax.semantic_ids.quantizers.rq_kmeans import ResidualKMeans
 from genrec_jax.semantic_ids.uniqueness import DedupLevel
 
-_SECTIONS = {"content": {}, "tokens": {}}
+_SECTIONS = {kind.section: {} for kind in KINDS.values()}
 
 
 def _make(workdir, seed=0):

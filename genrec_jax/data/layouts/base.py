@@ -5,14 +5,16 @@ A layout says what an example is made of; the pipeline packs examples into rows
 and has the layout name their columns (core/seams.py: Layout).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import pathlib
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
 from genrec_jax.core.seams import Model
+from genrec_jax.core.suggest import choices_hint
+from genrec_jax.core.types import ItemData
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import HistorySource
 
@@ -41,8 +43,38 @@ class LayoutArtifacts(Protocol):
   ) -> tuple[Float[np.ndarray, "V1 E"], Bool[np.ndarray, "V1"]]:
     """Vectors of config.collaborative by item index, and which are known."""
 
+  def text_tokens(self) -> tuple[Any, Any]:
+    """Tokens of texts by item index, and vectors by token; likewise."""
+
   def codes(self) -> Int[np.ndarray, "V1 M"]:
     """Codes by item index; ValueError likewise."""
+
+
+ITEM_CONTENTS = ("vectors", "text_tokens")
+
+
+def check_item_content(item_content: str) -> None:
+  """Raises a ValueError where it is none of ITEM_CONTENTS."""
+  if item_content not in ITEM_CONTENTS:
+    raise ValueError(
+      f"config.pipeline.layout.item_content={item_content!r} is unknown."
+      + choices_hint(item_content, ITEM_CONTENTS)
+    )
+
+
+def item_data(
+  artifacts: LayoutArtifacts, item_content: str
+) -> Callable[[], ItemData]:
+  """Gives what is known of the items; read only where a model asks for it."""
+
+  def read():
+    count = artifacts.catalog.count
+    if item_content == "vectors":
+      return ItemData(artifacts.vectors(), count)
+    tokens, words = artifacts.text_tokens()
+    return ItemData(tokens, count, words)
+
+  return read
 
 
 class BaseLayout:

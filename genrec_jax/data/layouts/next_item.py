@@ -14,13 +14,21 @@ Where training takes a part of a long history
 that followed it, kept or not.
 """
 
+from collections.abc import Callable
 import dataclasses
 
 from jaxtyping import Int
 import numpy as np
 
+from genrec_jax.core.types import ItemData
 from genrec_jax.data.dataset.requests import Requests
-from genrec_jax.data.layouts.base import BaseLayout, named_columns
+from genrec_jax.data.layouts.base import (
+  BaseLayout,
+  LayoutArtifacts,
+  check_item_content,
+  item_data,
+  named_columns,
+)
 from genrec_jax.data.layouts.stochastic_length import StochasticLength
 from genrec_jax.data.schema import Record
 
@@ -37,15 +45,33 @@ class NextItem(BaseLayout):
     max_length: inputs kept per user, the most recent ones.
     stochastic_length: trains on a part of most long histories; requests are
       always whole. None = always whole.
+    item_content: what models that read what items are are given: "vectors" of
+      texts, or "text_tokens".
+    item_data: gives what is known of the items; set by `bind`.
   """
 
   max_length: int
   stochastic_length: StochasticLength | None = None
+  item_content: str = "vectors"
+  item_data: Callable[[], ItemData] | None = None
+
+  def __post_init__(self):
+    check_item_content(self.item_content)
 
   @property
   def num_columns(self) -> int:
     """Columns of an Example."""
     return len(_COLUMNS)
+
+  def bind(self, artifacts: LayoutArtifacts) -> "NextItem":
+    """The layout with what it needs of the data set's items."""
+    return dataclasses.replace(
+      self, item_data=item_data(artifacts, self.item_content)
+    )
+
+  def init_data(self) -> ItemData:
+    """What is known of the items; ValueError where they have no vectors."""
+    return self.item_data()
 
   def example(
     self, record: Record, end: int, rng: np.random.Generator | None = None

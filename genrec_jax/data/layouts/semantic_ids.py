@@ -22,7 +22,12 @@ from genrec_jax.core import seams
 from genrec_jax.core.seams import Model
 from genrec_jax.core.types import ItemData
 from genrec_jax.data.dataset.requests import Requests
-from genrec_jax.data.layouts.base import BaseLayout, LayoutArtifacts
+from genrec_jax.data.layouts.base import (
+  BaseLayout,
+  LayoutArtifacts,
+  check_item_content,
+  item_data,
+)
 from genrec_jax.data.layouts.code_children import children_of
 from genrec_jax.data.schema import Record
 
@@ -40,6 +45,8 @@ class TokenHistory(BaseLayout):
     num_codes: C, of the largest level: then batches have children_BSMC, from a
       table of V M C bytes. 0 = they have not.
     codes: (V + 1, M), row 0 = padding; set by `bind`.
+    item_content: what models that read what items are are given: "vectors" of
+      texts, or "text_tokens".
     item_data: gives what is known of the items, likewise.
     children: of every item's codes, likewise.
   """
@@ -48,12 +55,14 @@ class TokenHistory(BaseLayout):
   num_levels: int
   num_codes: int = 0
   codes: Int[np.ndarray, "V1 M"] | None = None
+  item_content: str = "vectors"
   item_data: Callable[[], ItemData] | None = None
   children: Bool[np.ndarray, "V1 M C"] | None = None
 
   def __post_init__(self):
     if self.max_length < 2:
       raise ValueError(f"max_length={self.max_length} must be at least 2.")
+    check_item_content(self.item_content)
 
   @property
   def num_columns(self) -> int:
@@ -67,8 +76,7 @@ class TokenHistory(BaseLayout):
       self,
       codes=codes,
       children=children_of(codes, self.num_codes) if self.num_codes else None,
-      # Read only where a model asks for it.
-      item_data=lambda: ItemData(artifacts.vectors(), artifacts.catalog.count),
+      item_data=item_data(artifacts, self.item_content),
     )
 
   def check_system(self, system: Model) -> None:

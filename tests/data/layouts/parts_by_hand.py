@@ -15,6 +15,8 @@ class ArtifactsByHand:
   vectors_V1D: Any = None
   codes_V1M: Any = None
   others: Any = None
+  tokens_V1T: Any = None
+  words_WD: Any = None
   directories = {"tokens": pathlib.Path("tokens")}
 
   def vectors(self):
@@ -22,6 +24,9 @@ class ArtifactsByHand:
 
   def collaborative(self):
     return self.others
+
+  def text_tokens(self):
+    return self.tokens_V1T, self.words_WD
 
   def codes(self):
     return self.codes_V1M

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Histories of one vector per event, read by a backbone: what comes next.
+
+    h_i = backbone(x_i + P[position_i])      dropout on x, zero at padding
+    query_i = h_i, l2-normalised or not      scored against vectors of items
+
+A model of it says what x is: a row of a table (next_item.py), or made of what
+an item is (content_next_item.py).
+"""
+
+from flax import linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from genrec_jax.core.seams import Backbone
+from genrec_jax.core.types import Batch, SequenceInfo
+from genrec_jax.layers.embeddings import PositionEmbedding
+from genrec_jax.ops.norm import l2_normalize
+from genrec_jax.ops.packed_rows import last_of_rows
+
+
+class HistoryReader(nn.Module):
+  """See the module docstring.
+
+  Attributes:
+    num_items: V; ids run from 1 to V.
+    width: D.
+    num_positions: longest segment that can be embedded.
+    backbone: (x_BLD, info, deterministic) -> h_BLD.
+    normalize: l2-normalise queries and items (eps 1e-6).
+    row_multiple: the item table's rows are filled up to a multiple of it, for
+      meshes that split it by rows.
+    position_init_std: of the position table.
+    dropout: on the embedded input.
+    dtype: compute dtype of the input; parameters are float32.
+  """
+
+  num_items: int
+  width: int
+  num_positions: int
+  backbone: Backbone
+  normalize: bool = True
+  row_multiple: int = 1
+  position_init_std: float = 0.02
+  dropout: float = 0.0
+  dtype: str = "float32"
+
+  def setup(self):
+    self.position_embedding = PositionEmbedding(
+      self.num_positions, self.width, self.position_init_std
+    )
+    self.input_dropout = nn.Dropout(self.dropout)
+
+  @property
+  def logical_axes(self) -> dict[str, tuple[str | None, ...]]:
+    """Names of the parameters' dimensions (core/sharding.py)."""
+    return {
+      "position_embedding/embedding": (None, "width"),
+      **self.backbone.logical_axes,
+    }
+
+  @property
+  def uses_time(self) -> bool:
+    """Whether event times change the output."""
+    return self.backbone.uses_time
+
+  @property
+  def max_length(self) -> int:
+    """Longest segment whose positions all have a vector and a bias."""
+    return min(self.num_positions, self.backbone.max_length)
+
+  def query(self, batch: Batch) -> Float[Array, "B D"]:
+    """Query vector of the last position of each row (one user per row)."""
+    query_BLD = self(batch, deterministic=True).query
+    return last_of_rows(query_BLD, batch["segment_ids_BL"])
+
+  def _hidden(self, x_BLD, batch, deterministic):
+    """Hidden states (B, L, D) of embedded events; 0 at padding."""
+    info = SequenceInfo.from_batch(batch)
+    x_BLD = x_BLD + self.position_embedding(info.positions_BL)
+    x_BLD = self.input_dropout(x_BLD, deterministic=deterministic)
+    x_BLD = jnp.where(info.valid_BL[:, :, None], x_BLD, 0)
+    return self.backbone(
+      x_BLD.astype(self.dtype), info, deterministic=deterministic
+    )
+
+  def _queries(self, h_BLD, batch):
+    """Queries in float32; 0 at padding."""
+    # Scores, losses and metrics are float32 whatever the compute dtype:
+    # bfloat16 scores tie often.
+    query_BLD = h_BLD.astype(jnp.float32)
+    if self.normalize:
+      query_BLD = l2_normalize(query_BLD)
+    return jnp.where(batch["segment_ids_BL"][:, :, None] > 0, query_BLD, 0)
