@@ -12,6 +12,10 @@ some steps of its quick form alone, on a CPU core. Variants:
 
     no_cold     the items of the beams alone
     cold_start  5 % of the items have no training events
+    encoder_decoder  TIGER's T5 is the host, as published: every prefix is read
+                apart, 4 s a step of 32 rows for the host alone; for an
+                accelerator
+    ids         each item also has a learned vector, added to that of its text
     last_20     histories are cut to 20 events first, as LIGER's authors do
 
 Another category: --config.data.category=Toys_and_Games.
@@ -21,17 +25,28 @@ from ml_collections import ConfigDict
 
 from configs import common, tiger_amazon
 
-_VARIANTS = ("no_cold", "cold_start", "last_20", "quicktest")
+_VARIANTS = (
+  "no_cold",
+  "cold_start",
+  "last_20",
+  "encoder_decoder",
+  "ids",
+  "quicktest",
+)
+# What variants change of the model.
+_CHANGES = {"no_cold": "no cold items", "ids": "learned item vectors"}
 
 
 def get_config(arg: str = "") -> ConfigDict:
   """Beauty."""
   variants = common.variants(arg, _VARIANTS)
-  c = tiger_amazon.get_config("decoder_only")
+  apart = "encoder_decoder" in variants
+  c = tiger_amazon.get_config("" if apart else "decoder_only")
+  if apart:
+    c.pipeline.layout.with_items = True
   c.name = "-".join(["liger_amazon", *sorted(variants - {"quicktest"})])
-  c.title = common.title(
-    "LIGER (decoder-only)", variants, {"no_cold": "no cold items"}
-  )
+  host = "encoder-decoder" if apart else "decoder-only"
+  c.title = common.title(f"LIGER ({host})", variants, _CHANGES)
   if "cold_start" in variants:
     c.filter.hold_out_items = 0.05
   if "last_20" in variants:
@@ -39,9 +54,10 @@ def get_config(arg: str = "") -> ConfigDict:
   width = c.system.width
   del c.system["name"]
   c.system = {
-    "name": "models.Liger",
+    "name": "models.LigerSeq2Seq" if apart else "models.Liger",
     **c.system.to_dict(),
     "num_distinct": None,
+    "with_ids": "ids" in variants,
     "stop_gradient_target": False,
     "row_multiple": 1,
     "item_encoder": {

@@ -9,6 +9,7 @@ from genrec_jax.models.item_code_decoder import ItemCodeDecoder
 from genrec_jax.models.joint_ranker import JointRanker
 from genrec_jax.models.letter import Letter
 from genrec_jax.models.liger import Liger
+from genrec_jax.models.liger_seq2seq import LigerSeq2Seq
 from genrec_jax.models.next_item import NextItem
 from genrec_jax.models.rqvae import RQVAE
 from genrec_jax.models.token_decoder import TokenDecoder
@@ -26,6 +27,7 @@ __all__ = [
   "JointRanker",
   "Letter",
   "Liger",
+  "LigerSeq2Seq",
   "NextItem",
   "RQVAE",
   "TokenDecoder",

@@ -73,6 +73,11 @@ class TokenSeq2Seq(nn.Module):
     """Logits (B, S, M, C) of the codes of every target."""
     x_BLD, info = self._tokens(batch)
     memory_BLD = self.backbone.encode(x_BLD, info, deterministic)
+    logits_BSMC = self._target_logits(batch, memory_BLD, info, deterministic)
+    return Outputs(hidden=memory_BLD, logits=logits_BSMC)
+
+  def _target_logits(self, batch, memory_BLD, info, deterministic):
+    """Logits (B, S, M, C) of the targets' codes, by what was read."""
     codes_BSM = batch["target_codes_BSM"]
     y_BSMD = self.codes.all_levels(codes_BSM)[:, :, :-1]
     shape = (*codes_BSM.shape[:2], 1, self.width)
@@ -85,16 +90,11 @@ class TokenSeq2Seq(nn.Module):
       info,
       deterministic,
     )
-    return Outputs(hidden=memory_BLD, logits=self.codes.all_logits(h_BSMD))
+    return self.codes.all_logits(h_BSMD)
 
   def start(self, batch: Batch) -> tuple[Cache, Float[Array, "B C"]]:
     """Cache of the histories, one per row, and logits of the first level."""
-    levels = len(self.level_sizes)
-    _, cache = self.backbone.start(*self._tokens(batch), levels)
-    rows = batch["token_BL"].shape[0]
-    y_BKD = jnp.broadcast_to(self.begin[None, None], (rows, 1, self.width))
-    cache, logits_BKC = self._logits(y_BKD, cache, 0, None)
-    return cache, logits_BKC[:, 0]
+    return self._begun(*self._tokens(batch))[1:]
 
   def step(
     self,
@@ -107,6 +107,16 @@ class TokenSeq2Seq(nn.Module):
     y_BKD = self.codes(codes_BK, level - 1)
     return self._logits(y_BKD, cache, level, parents_BK)
 
+  def _begun(self, x_BLD, info):
+    """What was read (B, L, D), its cache, and logits of the first level."""
+    levels = len(self.level_sizes)
+    memory_BLD, cache = self.backbone.start(x_BLD, info, levels)
+    y_BKD = jnp.broadcast_to(
+      self.begin[None, None], (x_BLD.shape[0], 1, self.width)
+    )
+    cache, logits_BKC = self._logits(y_BKD, cache, 0, None)
+    return memory_BLD, cache, logits_BKC[:, 0]
+
   def _logits(self, y_BKD, cache, level, parents_BK):
     one_B1 = jnp.ones((y_BKD.shape[0], 1), jnp.int32)
     none_B1 = jnp.zeros_like(one_B1)
@@ -118,12 +128,14 @@ class TokenSeq2Seq(nn.Module):
     )
     return cache, self.codes.logits(h_BKD, level)
 
-  def _tokens(self, batch: Batch) -> tuple[Array, SequenceInfo]:
-    """Embedded tokens and what attention needs of them."""
+  def _tokens(self, batch: Batch, added_BLD=None) -> tuple[Array, SequenceInfo]:
+    """Embedded tokens, with what is added, and what attention needs of them."""
     table = self.codes.embedding
     if self.num_user_tokens:
       table = jnp.concatenate([table, self.users])
     x_BLD = table[batch["token_BL"]]
+    if added_BLD is not None:
+      x_BLD = x_BLD + added_BLD
     segments = batch["segment_ids_BL"]
     x_BLD = jnp.where(segments[:, :, None] > 0, x_BLD, 0)
     none = jnp.zeros_like(segments)

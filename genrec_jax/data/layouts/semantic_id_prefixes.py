@@ -6,19 +6,27 @@ max_items items before a target. Rows are packed with several of them:
 
     token_BL  segment_ids_BL  positions_BL  user_BL      tokens of histories
     target_item_BS  target_codes_BSM  target_segment_BS  S targets of a row
+    item_BL                                              with_items: of a token
 
 A token is its place in the table of all levels' codes (and, after those, of
 hashed users): C_0 + .. + C_{m-1} + c. Target item 0 = no target.
 """
 
+from collections.abc import Callable
 import dataclasses
 
 from jaxtyping import Int
 import numpy as np
 
+from genrec_jax.core.types import ItemData
 from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.data.dataset.requests import Requests
-from genrec_jax.data.layouts.base import BaseLayout, LayoutArtifacts
+from genrec_jax.data.layouts.base import (
+  BaseLayout,
+  LayoutArtifacts,
+  check_item_content,
+  item_data,
+)
 from genrec_jax.data.layouts.semantic_ids import (
   codes_of_catalog,
   look_up,
@@ -78,23 +86,30 @@ class TokenPrefixes(BaseLayout):
     level_sizes: codes of each level.
     num_user_tokens: hash buckets of users; 0 = no user token.
     max_segments: S, targets of a row at most.
+    with_items: whether a batch says which item each token is of; 0 = none.
     codes: (V + 1, M), row 0 = padding; set by `bind`.
+    item_content: see layouts.TokenHistory.
+    item_data: gives what is known of the items, likewise.
   """
 
   max_items: int
   level_sizes: tuple[int, ...]
   num_user_tokens: int = 0
   max_segments: int = 1
+  with_items: bool = False
   codes: Int[np.ndarray, "V1 M"] | None = None
+  item_content: str = "vectors"
+  item_data: Callable[[], ItemData] | None = None
 
   def __post_init__(self):
     if self.max_items < 1:
       raise ValueError(f"max_items={self.max_items} must be at least 1.")
+    check_item_content(self.item_content)
 
   @property
   def num_columns(self) -> int:
     """Columns of an Example."""
-    return len(_COLUMNS)
+    return len(_COLUMNS) + self.with_items
 
   @property
   def num_levels(self) -> int:
@@ -108,8 +123,15 @@ class TokenPrefixes(BaseLayout):
 
   def bind(self, artifacts: LayoutArtifacts) -> "TokenPrefixes":
     """The layout with the codes of the data set's items."""
-    codes = codes_of_catalog(artifacts, self.num_levels)
-    return dataclasses.replace(self, codes=codes)
+    return dataclasses.replace(
+      self,
+      codes=codes_of_catalog(artifacts, self.num_levels),
+      item_data=item_data(artifacts, self.item_content),
+    )
+
+  def init_data(self) -> ItemData:
+    """What is known of the items; ValueError where they have no vectors."""
+    return self.item_data()
 
   def source(self, histories: HistorySource) -> HistorySource:
     """All prefixes of all users."""
@@ -122,11 +144,8 @@ class TokenPrefixes(BaseLayout):
     del rng
     if end < 2:
       return np.zeros((0, len(_COLUMNS)), np.int32)
-    tokens = self._tokens(record["item"][: end - 1], int(record["user"]))
-    rows = np.zeros((len(tokens), len(_COLUMNS)), np.int32)
-    rows[:, 0] = tokens
+    rows = self._rows(record["item"][: end - 1], int(record["user"]))
     rows[-1, 1] = record["item"][end - 1]
-    rows[:, 2] = record["user"]
     return rows
 
   def batch(
@@ -153,7 +172,11 @@ class TokenPrefixes(BaseLayout):
     segment_BS = np.zeros(shape, np.int32)
     target_BS[row, number] = target_BL[row, place]
     segment_BS[row, number] = number + 1
+    items = {}
+    if self.with_items:
+      items["item_BL"] = np.ascontiguousarray(rows_BLC[:, :, -1])
     return {
+      **items,
       "token_BL": np.ascontiguousarray(rows_BLC[:, :, 0]),
       "user_BL": np.ascontiguousarray(rows_BLC[:, :, 2]),
       "segment_ids_BL": segment_ids_BL.astype(np.int32),
@@ -166,16 +189,28 @@ class TokenPrefixes(BaseLayout):
   def request_batch(self, requests: Requests) -> dict[str, np.ndarray]:
     """One row per request: its most recent items, right padded; no target."""
     shape = (len(requests), self.max_length)
-    rows = np.zeros((*shape, len(_COLUMNS)), np.int32)
+    rows = np.zeros((*shape, self.num_columns), np.int32)
     segments = np.zeros(shape, np.int32)
     for row, record in enumerate(requests.history):
       if len(record["item"]):
-        tokens = self._tokens(record["item"], int(requests.user[row]))
-        rows[row, : len(tokens), 0] = tokens
-        rows[row, : len(tokens), 2] = requests.user[row]
-        segments[row, : len(tokens)] = 1
+        example = self._rows(record["item"], int(requests.user[row]))
+        rows[row, : len(example)] = example
+        segments[row, : len(example)] = 1
     positions = np.arange(self.max_length, dtype=np.int32)[None, :] * segments
     return self.batch(rows, segments, positions)
+
+  def _rows(
+    self, items: Int[np.ndarray, "n"], user: int
+  ) -> Int[np.ndarray, "t C"]:
+    """An example without its target."""
+    tokens = self._tokens(items, user)
+    rows = np.zeros((len(tokens), self.num_columns), np.int32)
+    rows[:, 0] = tokens
+    rows[:, 2] = user
+    if self.with_items:
+      of_items = np.repeat(items[-self.max_items :], self.num_levels)
+      rows[len(tokens) - len(of_items) :, -1] = of_items
+    return rows
 
   def _tokens(
     self, items: Int[np.ndarray, "n"], user: int
