@@ -42,9 +42,9 @@ class TokenHistory(BaseLayout):
     max_length: items of a training example; a request has one less, as the
       item that it asks for has a position too.
     num_levels: M, codes of an item.
+    codes: (V + 1, M), row 0 = padding; set by `bind`.
     num_codes: C, of the largest level: then batches have children_BSMC, from a
       table of V M C bytes. 0 = they have not.
-    codes: (V + 1, M), row 0 = padding; set by `bind`.
     item_content: what models that read what items are are given: "vectors" of
       texts, or "text_tokens".
     item_data: gives what is known of the items, likewise.
@@ -53,8 +53,8 @@ class TokenHistory(BaseLayout):
 
   max_length: int
   num_levels: int
-  num_codes: int = 0
   codes: Int[np.ndarray, "V1 M"] | None = None
+  num_codes: int = 0
   item_content: str = "vectors"
   item_data: Callable[[], ItemData] | None = None
   children: Bool[np.ndarray, "V1 M C"] | None = None
