@@ -139,6 +139,21 @@ def read_progress(run: Run) -> Mapping[str, Any]:
     return _newest_progress(best)
 
 
+def check_finished(run: Run) -> None:
+  """Raises a ValueError unless a run's training has come to its end.
+
+  By the options of now: lowered steps may have been done before.
+  """
+  progress = read_progress(run)
+  step = _latest_step(pathlib.Path(run.workdir) / CHECKPOINTS["latest"])
+  over = step is not None and run.train.over(step, progress["worse"])
+  if not (over or progress["finished"]):
+    raise ValueError(
+      f"the run in {run.workdir} is not finished. Resume it: genrec train"
+      f" --config=... --workdir={run.workdir}"
+    )
+
+
 def check_data(run: Run, fingerprint: str, folder: pathlib.Path) -> None:
   """Raises a ValueError where a checkpoint is of other data than the run's.
 

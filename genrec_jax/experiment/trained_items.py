@@ -20,7 +20,7 @@ import numpy as np
 
 from genrec_jax.core import artifact, seams
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.restored import load_params, read_progress
+from genrec_jax.experiment.restored import check_finished, load_params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +40,7 @@ class TrainedItems:
     run = Run.open(self.workdir)
     where = f"config.system of the run in {self.workdir}"
     seams.require(run.system, seams.QueryModel, where)
-    if not read_progress(run)["finished"]:
-      raise ValueError(
-        f"the run in {self.workdir} is not finished. Resume it: genrec train"
-        f" --config=... --workdir={self.workdir}"
-      )
+    check_finished(run)
     params = load_params(run, self.checkpoint).params
     return run, np.asarray(jax.device_get(run.item_vectors(params)))
 

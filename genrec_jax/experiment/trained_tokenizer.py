@@ -20,7 +20,11 @@ import numpy as np
 
 from genrec_jax.core import seams
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.restored import load_params, read_progress
+from genrec_jax.experiment.restored import (
+  check_finished,
+  load_params,
+  read_progress,
+)
 from genrec_jax.semantic_ids.quantizers.mlp_quantizer import MlpQuantizer
 
 
@@ -58,12 +62,7 @@ class TrainedTokenizer:
         vectors of another width.
     """
     del seed
-    progress = read_progress(self._run)
-    if not progress["finished"]:
-      raise ValueError(
-        f"the run in {self.workdir} is not finished. Resume it: genrec train"
-        f" --config=... --workdir={self.workdir}"
-      )
+    check_finished(self._run)
     params = load_params(self._run, self.checkpoint).params
     fitted = self._run.system.tokenizer(jax.device_get(params))
     if vectors_ND.shape[1] != fitted.width:

@@ -108,6 +108,24 @@ class LoopOptions:
           f"train.{name} must be at least 1, got {getattr(self, name)}."
         )
 
+  def over(self, step: int, worse: int) -> str:
+    """Why a run at this step is finished; '' if it is not.
+
+    Raised steps or patience make a finished run go on.
+
+    Args:
+      step: that it has come to.
+      worse: validations since the best.
+    """
+    if step >= self.steps:
+      return f"all {self.steps} steps done"
+    if self.patience and worse >= self.patience:
+      return (
+        f"early stop at step {step}: {self.monitor} has not improved for"
+        f" {worse} validations"
+      )
+    return ""
+
 
 @dataclasses.dataclass
 class Progress:
@@ -183,7 +201,7 @@ class Loop:
     self._warned = False
     self._logged = (self.progress.seconds, self.progress.examples)
     self._users = 0
-    self.progress.finished = self._finished(step)
+    self.progress.finished = self.options.over(step, self.progress.worse)
     pending = None
     bar = tqdm(
       total=self.options.steps, initial=step, unit="step", desc="train"
@@ -292,26 +310,11 @@ class Loop:
       bar.set_postfix({**shown, "examples/s": f"{rate:.0f}"}, refresh=False)
     if self._evaluates_at(step):
       self._evaluate(step, state, bar)
-    progress.finished = self._finished(step)
+    progress.finished = options.over(step, progress.worse)
     every = options.checkpoint_every_steps
     due = stop or progress.finished or self._evaluates_at(step)
     if due or (every > 0 and step % every == 0):
       self._save(self.checkpoints, state)
-
-  def _finished(self, step: int) -> str:
-    """Why a run at this step is over, by the options of now; '' if not.
-
-    Raised steps or patience make a finished run go on.
-    """
-    if step >= self.options.steps:
-      return f"all {self.options.steps} steps done"
-    worse, patience = self.progress.worse, self.options.patience
-    if patience and worse >= patience:
-      return (
-        f"early stop at step {step}: {self.options.monitor} has not improved"
-        f" for {worse} validations"
-      )
-    return ""
 
   def _evaluate(self, step: int, state: TrainState, bar) -> None:
     progress, options = self.progress, self.options

@@ -10,7 +10,11 @@ import pytest
 
 from configs import hstu_movielens
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.restored import _of_newest, load_params
+from genrec_jax.experiment.restored import (
+  _of_newest,
+  check_finished,
+  load_params,
+)
 from genrec_jax.experiment.training import _mend_best
 from genrec_jax.train.checkpoints import Checkpoints, DamagedCheckpoint
 from genrec_jax.train.loop import Progress
@@ -120,3 +124,14 @@ def test_a_checkpoint_that_is_replaced_meanwhile_is_read_anew(tmp_path):
     (tmp_path / "2" / "params" / "_METADATA").unlink()
     with pytest.raises(DamagedCheckpoint, match="_METADATA is missing"):
       _of_newest(tmp_path, read)
+
+
+def test_a_run_is_finished_by_the_options_of_now(workdir):
+  run = Run.open(workdir)
+  # Steps were lowered after its last checkpoint, of step 5.
+  check_finished(
+    dataclasses.replace(run, train=dataclasses.replace(run.train, steps=5))
+  )
+  more = dataclasses.replace(run.train, steps=6)
+  with pytest.raises(ValueError, match="is not finished. Resume it"):
+    check_finished(dataclasses.replace(run, train=more))
