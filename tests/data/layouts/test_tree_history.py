@@ -46,7 +46,11 @@ def test_a_batch_has_the_children_on_the_way_to_its_targets():
   found = children_of(_codes(), 4)
   np.testing.assert_array_equal(batch["children_BSMC"][0, :2], found[[5, 7]])
   assert not batch["children_BSMC"][0, 2].any()
-  shape = TokenHistory(6, 3, num_codes=4).batch(rows, place, place)["children_BSMC"].shape
+  shape = (
+    TokenHistory(6, 3, num_codes=4)
+    .batch(rows, place, place)["children_BSMC"]
+    .shape
+  )
   assert shape == batch["children_BSMC"].shape
 
 
