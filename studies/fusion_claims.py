@@ -12,16 +12,24 @@
 75   COBRA is above TIGER, and codes before the vector above the vector first
 107d temperatures trade precision for diversity
 107i better codes, better retrieval
+109  codes find items without a training event, ids of their own do not
+117  codes help rare items; codes of structured fields help
+119  a generator is above a SASRec with all items in its loss
+133  a second stage that tunes codes on engagement helps
+149  prefixes of codes find items that nobody was trained on
+30   back-off to prefixes fills the lists that few beams leave short
 
 A role is what a run stands for: full; no_ids (vectors alone), no_vectors (the
 same codes), no_vectors_unique (codes that tell items apart), one_beam, history
-(vector first), liger, tiger; random_codes, text_codes, joint_codes. Its runs
-are the seeds of one config, evaluated (genrec evaluate). Figures are HR@50 or
-HR@10 of full ranking on test, at this size, where the published ones are
-Recall@500 of millions of items: signs are compared, not figures. A verdict
-rests on the t interval over seeds, paired, corrected for all claims (Holm). For
-68, 69 and 107d the checkpoints are asked again: --users of them; --grid are the
-values of beam_scale, on validation users. Arms that are not given are said.
+(vector first), liger, tiger; random_codes, text_codes, joint_codes,
+field_codes, tuned_codes; sasrec, and sasrec_cold and tiger_cold with items held
+out. Its runs are the seeds of one config, evaluated (genrec evaluate). Figures
+are HR@50 or HR@10 of full ranking on test, at this size, where the published
+ones are Recall@500 of millions of items: signs are compared, not figures. A
+verdict rests on the t interval over seeds, paired, corrected for all claims
+(Holm). For 68, 69 and 107d the checkpoints are asked again: --users of them;
+--grid are the values of beam_scale, on validation users. Arms that are not
+given are said.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +55,6 @@ _GRID = flags.DEFINE_list(
   "grid", ["0.1", "0.3", "0.9", "2", "5"], "Values of beam_scale."
 )
 _OUT = flags.DEFINE_string("out", None, "JSON file to write.")
-_SECTION = "next_item"
 _INVALID = ("full", "tiger")
 
 
@@ -82,9 +89,11 @@ def metrics_of(
       whose seed was given before.
   """
   found: dict[str, dict[int, dict[str, float]]] = {}
-  data = set()
+  of_all, of_cold = set(), set()
   for role, folders in roles.items():
     by_seed = found.setdefault(role, {})
+    # Items that are held out make other data of the same log.
+    data = of_all if not role.endswith("_cold") else of_cold
     for folder in folders:
       document = read(pathlib.Path(folder))
       data.add(document["fingerprint"])
@@ -94,8 +103,7 @@ def metrics_of(
           " of other data than the rest; name each seed once, all of the same"
           " data."
         )
-      metrics = document["sections"][_SECTION]["metrics"]["test"]
-      by_seed[document["seed"]] = metrics
+      by_seed[document["seed"]] = fusion_verdicts.metrics_of(document)
   return found
 
 

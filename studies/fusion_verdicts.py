@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from genrec_jax.metrics.slices import COLD
 from studies.verdicts import Result, correct, over_seeds
 
 # HR@50 is the one that the ablation is about, at this size.
@@ -22,17 +23,32 @@ ABLATIONS = {
   "72 without vectors, unique codes": ("no_vectors_unique", -0.271),
   "73 without fusion": ("one_beam", -0.339),
 }
-# Claim -> (better role, worse role, metric).
+# Claim -> (better role, worse role, metric), or with a metric of each.
 ORDERS = {
   "75 above TIGER": ("full", "tiger", "hr@10"),
   "75 codes before the vector": ("full", "history", "hr@10"),
   "75 above LIGER": ("full", "liger", "hr@10"),
   "107i text above random codes": ("text_codes", "random_codes", "ndcg@10"),
   "107i joined above text codes": ("joint_codes", "text_codes", "ndcg@10"),
+  "109 codes find unseen items, ids do not": (
+    *("tiger_cold", "sasrec_cold", "unseen_by_prefix/hr@50", "unseen/hr@50"),
+  ),
+  "117 rare items": ("tiger", "sasrec", "rare/hr@10"),
+  "117 codes of fields": ("field_codes", "text_codes", "ndcg@10"),
+  "119 above SASRec over all items": ("tiger", "sasrec", "hr@10"),
+  "133 codes tuned on engagement": ("tuned_codes", "text_codes", "ndcg@10"),
+  "149 prefixes find unseen items, codes do not": (
+    *("tiger_cold", "tiger_cold", "unseen_by_prefix/hr@50"),
+    "unseen_by_beam/hr@50",
+  ),
+  "30 back-off fills what few beams leave": (
+    *("tiger", "tiger", "filled/back_off", "filled/few_beams"),
+  ),
 }
 ROLES = (
   *("full", "no_ids", "no_vectors", "no_vectors_unique", "one_beam"),
   *("history", "liger", "tiger", "random_codes", "text_codes", "joint_codes"),
+  *("field_codes", "tuned_codes", "sasrec", "sasrec_cold", "tiger_cold"),
 )
 
 
@@ -55,24 +71,61 @@ def claims(
   for claim, (role, published) in ABLATIONS.items():
     found[claim] = _compared(metrics, "full", role, f"hr@{K}")
     found[claim]["published_change_of_recall@500"] = published
-  for claim, (better, worse, metric) in ORDERS.items():
-    found[claim] = _compared(metrics, better, worse, metric)
+  for claim, (better, worse, *names) in ORDERS.items():
+    found[claim] = _compared(metrics, better, worse, *names)
   found["107d"] = temperature_claim(grids)
   correct(found)
   return found
 
 
-def _compared(metrics, better, worse, metric) -> Result:
+def metrics_of(document: Mapping[str, Any]) -> dict[str, float]:
+  """What the claims are about, of one evaluated run.
+
+  Of test: the metrics of all, "rare/..." of targets among the quarter of the
+  items with the fewest training events, "unseen/..." of those with none; and of
+  the evaluator that compares searches "unseen_by_prefix/...",
+  "unseen_by_beam/..." and "filled/...".
+  """
+  sections = document["sections"]
+  section = sections["next_item"]
+  found = dict(section["metrics"]["test"])
+  by_count = dict(section["slices"]["test"]["item_popularity"])
+  unseen = by_count.pop(COLD, {})
+  rare = next(iter(by_count.values()), {})
+  parts = {"rare": rare, "unseen": unseen}
+  decoding = sections.get("decoding", {})
+  cold = decoding.get("cold", {}).get("metrics", {})
+  parts["unseen_by_prefix"] = cold.get("prefix_match", {})
+  parts["unseen_by_beam"] = cold.get("beam", {})
+  parts["filled"] = decoding.get("filled", {})
+  for part, values in parts.items():
+    found |= {f"{part}/{name}": value for name, value in values.items()}
+  return found
+
+
+def _compared(metrics, better, worse, metric, other=None) -> Result:
   """`better` minus `worse`, paired by the seeds that both have."""
+  other = other or metric
   missing = [role for role in (better, worse) if not metrics.get(role)]
   if missing:
     return {"verdict": f"not run: no run is given as {' or '.join(missing)}"}
   seeds = sorted(metrics[better].keys() & metrics[worse].keys())
   if not seeds:
     return {"verdict": f"not run: {better} and {worse} have no seed in common"}
+  sides = {better: metric, worse: other}
+  if better == worse:
+    sides = {f"{better} {metric}": metric, f"{worse} {other}": other}
+  asked = ((better, metric), (worse, other))
+  lacking = [
+    f"{role} {name}"
+    for role, name in asked
+    if any(name not in metrics[role][seed] for seed in seeds)
+  ]
+  if lacking:
+    return {"verdict": f"not run: not measured: {', '.join(lacking)}"}
   above, below = (
-    np.array([metrics[role][seed][metric] for seed in seeds])
-    for role in (better, worse)
+    np.array([metrics[role][seed][name] for seed in seeds])
+    for role, name in asked
   )
   change = float(below.mean() / above.mean() - 1) if above.mean() else None
   return over_seeds(
@@ -81,8 +134,8 @@ def _compared(metrics, better, worse, metric) -> Result:
     metric=metric,
     seeds=len(seeds),
     figures={
-      better: round(float(above.mean()), 4),
-      worse: round(float(below.mean()), 4),
+      side: round(float(values.mean()), 4)
+      for side, values in zip(sides, (above, below), strict=True)
     },
     change=None if change is None else round(change, 3),
   )

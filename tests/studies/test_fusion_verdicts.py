@@ -3,6 +3,7 @@
 
 import pytest
 
+from genrec_jax.metrics.slices import COLD
 from studies import fusion_claims, fusion_verdicts
 
 
@@ -86,3 +87,58 @@ def test_roles_are_known_and_have_runs():
   ):
     with pytest.raises(ValueError, match=said):
       fusion_claims.roles_of(texts)
+
+
+def _document(hr, rare, unseen, by_prefix):
+  slices = {
+    COLD: {"hr@50": unseen},
+    "1-5 training events": {"hr@10": rare},
+    "6-400 training events": {"hr@10": 9.0},
+  }
+  return {
+    "sections": {
+      "next_item": {
+        "metrics": {"test": {"hr@10": hr}},
+        "slices": {"test": {"item_popularity": slices}},
+      },
+      "decoding": {
+        "cold": {
+          "metrics": {
+            "prefix_match": {"hr@50": by_prefix},
+            "beam": {"hr@50": 0.0},
+          }
+        },
+        "filled": {"few_beams": 0.2, "back_off": 1.0},
+      },
+    }
+  }
+
+
+def test_claims_about_rare_and_unseen_items_have_metrics_of_their_own():
+  def seeds(*documents):
+    return {i: fusion_verdicts.metrics_of(d) for i, d in enumerate(documents)}
+
+  metrics = {
+    "tiger": seeds(
+      _document(0.06, 0.05, 0, 0.1), _document(0.061, 0.052, 0, 0)
+    ),
+    "sasrec": seeds(_document(0.09, 0.01, 0, 0), _document(0.09, 0.011, 0, 0)),
+    "tiger_cold": seeds(*(_document(0, 0, 0, x) for x in (0.3, 0.31))),
+    "sasrec_cold": seeds(*(_document(0, 0, x, 0) for x in (0.004, 0.005))),
+  }
+  found = fusion_verdicts.claims(metrics, {}, {})
+  rare = found["117 rare items"]
+  assert rare["verdict"] == "holds"
+  assert rare["figures"] == {"tiger": 0.051, "sasrec": 0.0105}
+  assert found["119 above SASRec over all items"]["verdict"] == "not supported"
+  unseen = found["109 codes find unseen items, ids do not"]
+  assert unseen["figures"] == {"tiger_cold": 0.305, "sasrec_cold": 0.0045}
+  prefixes = found["149 prefixes find unseen items, codes do not"]
+  assert list(prefixes["figures"].values()) == [0.305, 0.0]
+  filled = found["30 back-off fills what few beams leave"]
+  assert list(filled["figures"].values()) == [1.0, 0.2]
+  del metrics["tiger_cold"][0]["unseen_by_prefix/hr@50"]
+  found = fusion_verdicts.claims(metrics, {}, {})
+  assert found["109 codes find unseen items, ids do not"]["verdict"] == (
+    "not run: not measured: tiger_cold unseen_by_prefix/hr@50"
+  )
