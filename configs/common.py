@@ -30,6 +30,22 @@ def variants(arg: str | None, choices: Sequence[str]) -> set[str]:
   return found
 
 
+def exclusive(variants: Set[str], *groups: Sequence[str]) -> None:
+  """Raises a ValueError for two variants of which one would be ignored.
+
+  Args:
+    variants: those asked for.
+    groups: of each at most one.
+  """
+  for group in groups:
+    found = [name for name in group if name in variants]
+    if len(found) > 1:
+      raise ValueError(
+        f"the variants {' and '.join(found)} of this config exclude each other:"
+        " name one."
+      )
+
+
 def title(name: str, variants: Set[str], changes: Mapping[str, str]) -> str:
   """config.title, what readers are told: the published name of the model.
 
@@ -95,7 +111,8 @@ def quicktest(c: ConfigDict) -> None:
       "seed": 0,
     }
   )
-  c.filter = ConfigDict(filter_options())
+  kept = {k: c.filter[k] for k in ("hold_out_items", "last_events")}
+  c.filter = ConfigDict({**filter_options(), **kept})
   backbone = c.system.get("backbone", {})
   for name in ("num_layers", "num_encoder_layers", "num_decoder_layers"):
     if name in backbone:

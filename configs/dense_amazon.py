@@ -34,6 +34,7 @@ _CHANGES = {
 def get_config(arg: str = "") -> ConfigDict:
   """Beauty."""
   variants = common.variants(arg, _VARIANTS)
+  common.exclusive(variants, ("negatives", "full"))
   c = cobra_amazon.get_config("-".join(variants & {"negatives", "ids"}))
   c.name = "-".join(["dense_amazon", *sorted(variants - {"quicktest"})])
   c.title = common.title("COBRA w/o ID", variants, _CHANGES)

@@ -36,6 +36,7 @@ _CHANGES = {
 def get_config(arg: str = "") -> ConfigDict:
   """Beauty."""
   variants = common.variants(arg, _VARIANTS)
+  common.exclusive(variants, ("hstu", "hstu_order"))
   if "hstu" in variants:
     c = hstu_amazon.get_config()
   elif "hstu_order" in variants:

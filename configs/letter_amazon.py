@@ -62,6 +62,9 @@ def get_config(arg: str = "") -> ConfigDict:
     # An epoch of Beauty.
     regroup_steps=12,
   )
+  # The authors average over levels what we sum.
+  c.objective.codebook_weight /= 4
+  c.objective.commitment_weight /= 4
   weights = {
     "rqvae": 1.0,
     "alignment": 0.0 if "no_alignment" in variants else 0.1,

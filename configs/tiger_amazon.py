@@ -65,6 +65,13 @@ _TRAINED = {"name": "experiment.TrainedTokenizer", "workdir": ""}
 def get_config(arg: str = "") -> ConfigDict:
   """Beauty."""
   variants = common.variants(arg, _VARIANTS)
+  # What needs the encoder-decoder excludes the other form.
+  common.exclusive(
+    variants,
+    _KINDS_OF_CODES,
+    ("decoder_only", "small"),
+    ("decoder_only", "user_token"),
+  )
   c = ConfigDict()
   c.name = "-".join(["tiger_amazon", *sorted(variants - {"quicktest"})])
   c.title = common.title("TIGER", variants, _CHANGES)
@@ -81,8 +88,6 @@ def get_config(arg: str = "") -> ConfigDict:
   if in_place:
     c.tokens.unique = {"name": "semantic_ids.RandomLastLevel", "seed": 0}
   kinds = variants & {*_KINDS_OF_CODES}
-  if len(kinds) > 1:
-    raise ValueError(f"the variants {', '.join(kinds)} exclude each other.")
   if kinds & {"rqvae", "engagement"}:
     levels = "" if in_place else "-three_levels"
     c.before = {"rqvae": f"configs/rqvae_amazon.py:seen_items{levels}"}

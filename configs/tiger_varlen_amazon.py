@@ -26,6 +26,7 @@ _VARIANTS = ("long", "short", "quicktest")
 def get_config(arg: str = "") -> ConfigDict:
   """Beauty."""
   variants = common.variants(arg, _VARIANTS)
+  common.exclusive(variants, ("long", "short"))
   c = tiger_amazon.get_config("decoder_only")
   c.name = "-".join(["tiger_varlen_amazon", *sorted(variants - {"quicktest"})])
   c.title = common.title(

@@ -28,6 +28,7 @@ _CHANGES = {"long": "long", "short": "short"}
 def get_config(arg: str = "") -> ConfigDict:
   """At most four codes of 256, 32 wide."""
   variants = common.variants(arg, _VARIANTS)
+  common.exclusive(variants, ("long", "short"))
   c = rqvae_amazon.get_config("seen_items")
   c.name = "-".join(["varlen_amazon", *sorted(variants - {"quicktest"})])
   c.title = common.title("Variable-length dVAE", variants, _CHANGES)

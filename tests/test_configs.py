@@ -345,3 +345,34 @@ def test_three_steps_of_training(name, prepared, tmp_path):
     assert (tmp_path / "run" / "tokens" / "quality.html").is_file()
   else:
     assert "all 3 steps done" in done.stdout
+
+
+@pytest.mark.parametrize(
+  ("name", "form"),
+  [
+    ("tiger_amazon", "decoder_only-small"),
+    ("tiger_amazon", "rqvae-letter"),
+    ("tiger_amazon", "user_token-decoder_only"),
+    ("generator_amazon", "hstu-hstu_order"),
+    ("varlen_amazon", "long-short"),
+    ("tiger_varlen_amazon", "long-short"),
+    ("dense_amazon", "full-negatives"),
+  ],
+)
+def test_variants_of_which_one_would_be_ignored_exclude_each_other(name, form):
+  module = importlib.import_module(f"configs.{name}")
+  with pytest.raises(ValueError, match="exclude each other: name one"):
+    module.get_config(form)
+
+
+def test_quick_forms_keep_the_protocol_of_unseen_items():
+  for name, form in (
+    ("tiger_amazon", "cold_start"),
+    ("liger_amazon", "cold_start-last_20"),
+  ):
+    module = importlib.import_module(f"configs.{name}")
+    whole, quick = (
+      module.get_config(f"{form}{end}").filter for end in ("", "-quicktest")
+    )
+    assert quick.hold_out_items == whole.hold_out_items > 0
+    assert quick.last_events == whole.last_events

@@ -58,6 +58,12 @@ class TextTokens:
   version: str
   manifest: dict[str, Any]
 
+  @property
+  def space(self) -> str:
+    """Names words and template: tokens of one space mean the same."""
+    made = self.manifest
+    return artifact.content_hash(made["words"], made["template"])
+
   @classmethod
   def make(
     cls,

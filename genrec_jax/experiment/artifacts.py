@@ -34,7 +34,7 @@ from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
 from genrec_jax.semantic_ids.joined_vectors import OtherVectors
-from genrec_jax.semantic_ids.stages import of_run_before
+from genrec_jax.semantic_ids.stages import check_same_data, of_run_before
 
 
 @runtime_checkable
@@ -68,6 +68,9 @@ KINDS: Mapping[str, ArtifactKind] = {
   "tokens": ArtifactKind("tokens", "tokens", ItemTokens.load),
   "text_tokens": ArtifactKind("text_tokens", "text_tokens", TextTokens.load),
 }
+
+# What models that have no table of items read of them.
+_CONTENTS = ("vectors", "text_tokens")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +170,7 @@ class Artifacts:
     if self.others is None:
       raise ValueError(
         "the layout reads collaborative vectors, and the config has no section"
-        " 'collaborative': see configs/letter_amazon.py."
+        " 'collaborative', which names one."
       )
     vectors, known = self._collaborative
     pad = ((1, 0), (0, 0))
@@ -183,6 +186,7 @@ class Artifacts:
 
   @functools.cached_property
   def _collaborative(self):
+    check_same_data(self.others, self.catalog, "config.collaborative")
     found = self.others.vectors(list(self.catalog.ids[1:]))
     self._versions["collaborative"] = self.others.fingerprint
     return found
@@ -196,14 +200,40 @@ class Artifacts:
     """Versions of what has been opened so far, as `check` reads them.
 
     Of tokens also the "lineage": the revision of the table and the hash of its
-    history.
+    history; of what the model reads of items also the "..._space".
     """
     found = {name: self._opened[name].version for name in self._opened}
     found |= self._versions
+    found |= {
+      f"{name}_space": self._opened[name].space
+      for name in _CONTENTS
+      if name in self._opened
+    }
     if "tokens" in found:
       tokens = self.item_tokens
       found["lineage"] = f"{tokens.revision} {tokens.head}"
     return dict(sorted(found.items()))
+
+  def check_spaces(self, versions: Mapping[str, str]) -> None:
+    """Raises a ValueError where parameters would read contents of another kind.
+
+    New items may have come: a space names how contents are made, not of what.
+
+    Args:
+      versions: of the run that the parameters are taken from.
+    """
+    for kind in _CONTENTS:
+      trained = versions.get(f"{kind}_space")
+      if trained is None or not self.directories[kind].exists():
+        continue
+      now = self.open(kind).space
+      if trained != now:
+        raise ValueError(
+          f"the parameters were trained with {kind} of the space {trained}, and"
+          f" those in {self.directories[kind]} are of {now}: made otherwise,"
+          " they mean something else. Make them as they were, or train from the"
+          " start."
+        )
 
   def check(self, versions: Mapping[str, str]) -> None:
     """Raises a ValueError where a model was trained with other versions.
@@ -219,7 +249,7 @@ class Artifacts:
       folder = self.directories[kind]
       raise ValueError(
         f"the model was trained with {kind} of version {trained}, and {folder}"
-        f" holds version {now[kind]}: their codes mean other items. Bring"
+        f" holds version {now[kind]}, which means something else. Bring"
         f" version {trained} back, or train again in another --workdir."
       )
     trained, there = (x.get("collaborative") for x in (versions, now))

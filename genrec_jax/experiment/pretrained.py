@@ -61,8 +61,10 @@ def load_parts(run: Run, params: Any) -> Any:
 def open_old(run: Run, workdir: str) -> Run:
   """A trained run to take parameters from, whose codes mean what run's do."""
   old = Run.open(workdir)
-  # Parameters of codes are taken as they are.
-  tokens = read_progress(old).get("artifacts", {}).get("tokens")
+  # Parameters of codes, and of contents, are taken as they are.
+  versions = read_progress(old).get("artifacts", {})
+  run.artifacts.check_spaces(versions)
+  tokens = versions.get("tokens")
   if tokens is not None:
     run.artifacts.check({"tokens": tokens})
   return old

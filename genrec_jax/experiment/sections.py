@@ -84,6 +84,7 @@ _FREE = (
   "tokens.directory",
   "text_tokens.directory",
   "tokens.tokenizer.workdir",
+  "tokens.join.items.workdir",
 )
 
 

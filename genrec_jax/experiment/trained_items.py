@@ -45,6 +45,11 @@ class TrainedItems:
     return run, np.asarray(jax.device_get(run.item_vectors(params)))
 
   @property
+  def data_fingerprint(self) -> str:
+    """Of the data set that the run was trained on."""
+    return self._found[0].histories.manifest.fingerprint
+
+  @property
   def fingerprint(self) -> str:
     """Names the vectors, wherever the run lies."""
     run, vectors = self._found

@@ -52,6 +52,11 @@ class TrainedTokenizer:
     """Version of the item vectors that the run was trained with."""
     return read_progress(self._run)["artifacts"]["vectors"]
 
+  @property
+  def data_fingerprint(self) -> str:
+    """Of the data set that the run was trained on."""
+    return self._run.histories.manifest.fingerprint
+
   def fit(
     self, vectors_ND: Float[np.ndarray, "N D"], *, seed: int = 0
   ) -> MlpQuantizer:

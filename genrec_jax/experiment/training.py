@@ -82,11 +82,13 @@ def _start(
 ):
   """The state and bookkeeping to go on from: restored, or fresh."""
   if checkpoints.latest_step is None:
+    params = load_parts(run, _initial_params(run))
+    # Parameters may have been made of an artifact: then it is open.
     progress = Progress(
       fingerprint=run.histories.manifest.fingerprint,
       artifacts=run.artifacts.versions,
     )
-    return program.init_state(load_parts(run, _initial_params(run))), progress
+    return program.init_state(params), progress
   restored = _newest_intact(program, checkpoints)
   if jax.process_index() == 0:
     checkpoints.seal()

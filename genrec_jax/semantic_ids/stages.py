@@ -39,7 +39,7 @@ from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
-from genrec_jax.semantic_ids.quantizers.base import MadeByRun
+from genrec_jax.semantic_ids.quantizers.base import MadeByRun, MadeOfData
 
 _KEYS = {
   "content": ("directory", "template", "encoder"),
@@ -167,12 +167,37 @@ def token_vectors(
     ValueError: as make_vectors, and what joining raises.
   """
   vectors = make_vectors(config, catalog, workdir)
+  join = _join(config, workdir)
+  return vectors if join is None else join.join(vectors)
+
+
+def _join(config: Mapping[str, Any], workdir: str | os.PathLike) -> Any:
   node = config["tokens"].get("join")
   if not node:
-    return vectors
+    return None
   items = of_run_before(node["items"], "tokens.join.items", config, workdir)
-  node = {**node, "items": items}
-  return build(node, where="config.tokens.join").join(vectors)
+  return build({**node, "items": items}, where="config.tokens.join")
+
+
+def check_same_data(source: Any, catalog: Catalog, where: str) -> None:
+  """Raises a ValueError where a run has learned from another data set.
+
+  Events that this one holds out may have been among those.
+
+  Args:
+    source: what the run has made.
+    catalog: of this data set.
+    where: the source stands in the config.
+  """
+  if not seams.offers(type(source), MadeOfData):
+    return
+  theirs, ours = source.data_fingerprint, catalog.fingerprint
+  if theirs != ours:
+    raise ValueError(
+      f"{where}: the run in {source.workdir} was trained on other data than"
+      f" this (fingerprints {theirs} and {ours}), so it may have seen what is"
+      " held out here. Train it on the same data, split and filter."
+    )
 
 
 def _vectors_of_table(
@@ -240,6 +265,9 @@ def make_tokens(
     unseen = np.flatnonzero(catalog.count[1:] == 0) + 1
     later = [catalog.ids[i] for i in unseen if catalog.ids[i] not in out]
   if not directory.exists():
+    check_same_data(tokenizer, catalog, "config.tokens.tokenizer")
+    if (join := _join(config, workdir)) is not None:
+      check_same_data(join.items, catalog, "config.tokens.join.items")
     # Several steps to one artifact: half a table would pass for a whole one.
     with atomic.new_folder(directory) as partial:
       tokens = ItemTokens.make(

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model accepts the table that it was trained with, grown or not."""
 
+import shutil
+
 import numpy as np
 import pytest
 
+from configs import cobra_amazon
 from genrec_jax.content.item_vectors import ItemVectors
 from genrec_jax.content.tfidf import TfidfSvd
 from genrec_jax.data import LeaveOneOut
@@ -11,10 +14,15 @@ from genrec_jax.data.dataset import Catalog
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.prepare import prepare
 from genrec_jax.data.simulator.synthetic import Synthetic
+from genrec_jax.experiment import training
 from genrec_jax.experiment.artifacts import KINDS, Artifacts
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.restored import read_progress
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
 from genrec_jax.semantic_ids.quantizers.rq_kmeans import ResidualKMeans
 from genrec_jax.semantic_ids.uniqueness import DedupLevel
+from genrec_jax.train.termination import Termination
+from tests import vector_runs
 
 _SECTIONS = {kind.section: {} for kind in KINDS.values()}
 
@@ -51,7 +59,9 @@ def test_codes_and_vectors_are_in_the_order_of_the_catalogue(tmp_path):
   for index in (1, 7, 30):
     row = tokens.item_ids.index(artifacts.catalog.ids[index])
     np.testing.assert_array_equal(artifacts.codes()[index], tokens.codes[row])
-  assert set(artifacts.versions) == {"vectors", "tokens", "lineage"}
+  assert set(artifacts.versions) == {
+    *("vectors", "vectors_space", "tokens", "lineage"),
+  }
 
 
 def test_a_table_that_has_grown_is_accepted_and_says_who_left(tmp_path):
@@ -122,3 +132,29 @@ def test_missing_artifacts_say_how_to_make_them(tmp_path):
   for name in ("codes", "vectors"):
     with pytest.raises(ValueError, match="genrec tokenize"):
       getattr(artifacts, name)()
+
+
+def test_parameters_of_contents_that_are_made_otherwise_are_refused(tmp_path):
+  _make(tmp_path)
+  artifacts = _open(tmp_path)
+  artifacts.vectors()
+  versions = artifacts.versions
+  _open(tmp_path).check_spaces(versions)
+  # Of other items, made the same way, they may be.
+  _open(tmp_path).check_spaces({**versions, "vectors": "other"})
+  with pytest.raises(ValueError, match="of the space other, and those in"):
+    _open(tmp_path).check_spaces({**versions, "vectors_space": "other"})
+  # What this run does not have it does not read.
+  shutil.rmtree(tmp_path / "vectors")
+  _open(tmp_path).check_spaces({**versions, "vectors_space": "other"})
+
+
+@pytest.mark.slow
+def test_a_training_keeps_the_versions_of_what_its_parameters_hold(tmp_path):
+  folder = vector_runs.prepared(tmp_path / "made")
+  run = vector_runs.run_of(folder, tmp_path / "run", cobra_amazon)
+  training.train(run, Termination(), lambda: None)
+  kept = read_progress(Run.open(tmp_path / "run"))["artifacts"]
+  vectors = ItemVectors.load(folder / "vectors")
+  assert kept["vectors"] == vectors.version
+  assert kept["vectors_space"] == vectors.space

@@ -49,6 +49,29 @@ def test_codes_of_texts_and_a_run_of_before(tmp_path):
   assert done.returncode == 1 and "of another kind" in done.stderr
 
 
+@pytest.mark.slow
+def test_a_run_on_other_data_is_refused_for_new_codes(tmp_path):
+  # Its SASRec has seen the items that are held out here.
+  flags = [
+    f"--config={_ROOT / 'configs' / 'tiger_amazon.py'}:"
+    "collaborative-decoder_only-quicktest",
+    "--stop_after=tokens",
+  ]
+  first, second = tmp_path / "all", tmp_path / "held"
+  script = _ROOT / "scripts" / "run.py"
+  done = commands.run([script, *flags, f"--workdir={first}"])
+  assert done.returncode == 0, done.stderr
+  flags += [
+    "--config.filter.hold_out_items=0.2",
+    f"--config.tokens.join.items.workdir={first / 'sasrec'}",
+  ]
+  done = commands.run([script, *flags, f"--workdir={second}"])
+  assert done.returncode == 1
+  assert "join.items: the run in" in done.stderr
+  assert "trained on other data" in done.stderr
+  assert not (second / "tokens").exists()
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path):
   with pytest.raises(ValueError, match="holds no run"):
     TrainedItems(str(tmp_path)).vectors(["a"])

@@ -30,8 +30,14 @@ _DECODED = ("train", "decode")
 # All that is trained on this log scores its impressions.
 _STEPS = {n: {"train", "score"} for n in _CONFIGS if n.endswith("_kuairand")}
 _STEPS |= {
-  "rqvae_amazon": {"train"},
-  "tiger_amazon": {"train", "decode"},
+  **{n: {"train"} for n in ("rqvae_amazon", "letter_amazon", "varlen_amazon")},
+  **{
+    name: {"train", "decode"}
+    for name in (
+      *("tiger_amazon", "tiger_varlen_amazon", "seater_amazon"),
+      "generator_amazon",
+    )
+  },
   "cobra_amazon": {"train", "items", "decode"},
   "cobra_industrial": {"train", "items", "decode"},
   "liger_amazon": {"train", "items", "decode"},

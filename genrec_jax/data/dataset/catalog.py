@@ -31,6 +31,7 @@ class Catalog:
     manifest = schema.Manifest.load(directory)
     table = _read(directory, "catalog.parquet", manifest, manifest.num_items)
     self.num_items: int = manifest.num_items
+    self.fingerprint: str = manifest.fingerprint
     self.id_column: pl.Series = pl.Series([""]).extend(table["item_id"])
     self.title_column: pl.Series = pl.Series([""]).extend(table["title"])
     self.count: Int[np.ndarray, "rows"] = np.concatenate(

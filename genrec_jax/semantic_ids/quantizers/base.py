@@ -50,6 +50,17 @@ class MadeByRun(Protocol):
 
 
 @runtime_checkable
+class MadeOfData(Protocol):
+  """What a run has learned from the training part of a data set.
+
+  Attributes:
+    data_fingerprint: of that data set, its split and what it holds out.
+  """
+
+  data_fingerprint: str
+
+
+@runtime_checkable
 class KnowsFit(Protocol):
   """A fitted tokenizer that keeps the codes of what it was fitted to.
 
