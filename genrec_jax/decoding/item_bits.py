@@ -52,6 +52,12 @@ class ItemBits:
     count = before + jax.lax.population_count(low).astype(jnp.int32)
     return count.reshape(places.shape)
 
+  def at(self, place_N: Int[Array, "N"]) -> Bool[Array, "B N"]:
+    """Which of these places in trie order each request may get."""
+    word_BN = self.words_BW[:, place_N // _BITS]
+    shift_N = (place_N % _BITS).astype(jnp.uint32)
+    return (word_BN >> shift_N[None, :]) & jnp.uint32(1) == 1
+
   def __and__(self, other: "ItemBits") -> "ItemBits":
     """Items that both allow."""
     return ItemBits.from_words(self.words_BW & other.words_BW)
@@ -146,8 +152,5 @@ def all_but(trie: Trie, ids_BL: Int[Array, "B L"]) -> ItemBits:
 
 def unpack(trie: Trie, bits: ItemBits) -> Bool[Array, "B V1"]:
   """The mask by item id; False for ids without a place in the trie."""
-  place_V1 = jnp.maximum(trie.place_V1, 0)
-  word_BV1 = bits.words_BW[:, place_V1 // _BITS]
-  bit_V1 = (place_V1 % _BITS).astype(jnp.uint32)
-  set_BV1 = (word_BV1 >> bit_V1[None, :]) & jnp.uint32(1)
-  return (set_BV1 == 1) & (trie.place_V1 >= 0)[None, :]
+  set_BV1 = bits.at(jnp.maximum(trie.place_V1, 0))
+  return set_BV1 & (trie.place_V1 >= 0)[None, :]

@@ -54,8 +54,9 @@ def prefix_back_off(
     num_results,
     allowed,
   )
-  left_BN = _allowed(trie, allowed, len(found_BR))
-  left_BN = left_BN & ~_listed(trie, found_BR)
+  left_BN = (trie.items_N > 0)[None, :] & ~_listed(trie, found_BR)
+  if allowed is not None:
+    left_BN = left_BN & allowed.at(jnp.arange(left_BN.shape[1]))
   order_BN = jnp.where(left_BN, _nearness(trie, beams), -1)
   count = min(num_results, order_BN.shape[1])
   nearness_BR, place_BR = jax.lax.top_k(order_BN, count)
@@ -93,20 +94,6 @@ def _nearness(trie: Trie, beams: Beams) -> Int[Array, "B N"]:
     deeper_BN = depth * (width + 1) + worth_BN
     found_BN = jnp.where(worth_BN > 0, deeper_BN, found_BN)
   return found_BN
-
-
-def _allowed(
-  trie: Trie, allowed: ItemBits | None, batch: int
-) -> Bool[Array, "B N"]:
-  """Which places of the trie a request may get."""
-  place_N = jnp.arange(trie.items_N.shape[0], dtype=jnp.int32)
-  there_BN = jnp.broadcast_to(trie.items_N > 0, (batch, len(place_N)))
-  if allowed is None:
-    return there_BN
-  word_BN = allowed.words_BW[:, place_N // 32]
-  shift_1N = (place_N % 32).astype(jnp.uint32)[None]
-  bit_BN = (word_BN >> shift_1N) & jnp.uint32(1)
-  return there_BN & (bit_BN > 0)
 
 
 def _listed(trie: Trie, ids_BR: Int[Array, "B R"]) -> Bool[Array, "B N"]:
