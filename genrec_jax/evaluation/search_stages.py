@@ -39,7 +39,6 @@ from genrec_jax.data.dataset.requests import (
   iter_requests,
 )
 from genrec_jax.decoding.beam import beam_leaves
-from genrec_jax.decoding.candidates import items_of
 from genrec_jax.decoding.item_bits import of_ids
 from genrec_jax.decoding.trie import Trie
 from genrec_jax.evaluation import search_stages_results as results
@@ -60,10 +59,7 @@ _MOST_ROWS = 200
 
 @dataclasses.dataclass(frozen=True)
 class _Proposals:
-  """Leaves of a search's beams, best first, and the items they give first.
-
-  Leaves count from 1; 0 is none. Items are as many as beams.
-  """
+  """Leaves of a search's beams, best first; counted from 1, and 0 is none."""
 
   search: Proposing
 
@@ -85,14 +81,13 @@ class _Proposals:
     bits = None if allowed_BW is None else of_ids(trie, allowed_BW)
     decoder = CachedDecoder(model, items.vectors_RD)
     found = beam_leaves(decoder, trie, count, bits)
-    beams = found.leaves_BK, found.scores_BK, found.codes_BKM
-    ids_BK, _, _ = items_of(trie, *beams, count, bits)
     there_BK = found.scores_BK > -jnp.inf
     leaves_BK = jnp.where(there_BK, found.leaves_BK + 1, 0)
     # There may be fewer leaves than beams.
     missing = ((0, 0), (0, count - leaves_BK.shape[1]))
     scores_BK = jnp.pad(found.scores_BK, missing, constant_values=-jnp.inf)
-    return jnp.pad(leaves_BK, missing), scores_BK, ids_BK[..., None]
+    codes_BKM = jnp.pad(found.codes_BKM, (*missing, (0, 0)))
+    return jnp.pad(leaves_BK, missing), scores_BK, codes_BKM
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,16 +215,10 @@ class SearchStages(Unwatched):
     seen = history_mask(batch, len(cold_V1) - 1)
     allowed = seen if self.filter_history else None
     ids_BK, scores_BK, _ = find(batch, max(self.ks), allowed)
-    beams_BM, _, aux = propose(batch, search.num_beams, allowed)
+    beams_BM, _, _ = propose(batch, search.num_beams, allowed)
     leaf_B = results.leaves_of(trie, target_B)
     same_BM = (beams_BM == leaf_B[:, None]) & (leaf_B > 0)[:, None]
     place_B = np.where(same_BM.any(axis=1), same_BM.argmax(axis=1) + 1, 0)
-    given_BM = aux["codes"][..., 0]
-    proposed_B = (
-      place_B > 0
-      if search.whole_clusters
-      else (given_BM == target_B[:, None]).any(axis=1)
-    )
     hidden_B = np.zeros(len(target_B), bool)
     if allowed is not None:
       hidden_B = ~allowed.at(target_B[:, None])[:, 0]
@@ -237,7 +226,7 @@ class SearchStages(Unwatched):
     cold_B = cold_V1[target_B]
     return (
       *(ids_BK, scores_BK, leaves_BK, target_B),
-      *(place_B, proposed_B, cold_B, hidden_B),
+      *(place_B, cold_B, hidden_B),
     )
 
   def text(self, document: Mapping[str, Any]) -> str:

@@ -34,7 +34,6 @@ class Asked:
     ids_RK, scores_RK, leaves_RK: the lists; leaves count from 1, 0 is none.
     target_R: what each asks for.
     place_R: of its codes among the beams, from 1 on; 0 = not there.
-    proposed_R: whether a beam proposed it.
     cold_R: whether it is cold.
     hidden_R: whether it was not allowed.
   """
@@ -44,7 +43,6 @@ class Asked:
   leaves_RK: Int[np.ndarray, "R K"]
   target_R: Int[np.ndarray, "R"]
   place_R: Int[np.ndarray, "R"]
-  proposed_R: Bool[np.ndarray, "R"]
   cold_R: Bool[np.ndarray, "R"]
   hidden_R: Bool[np.ndarray, "R"]
 
@@ -95,10 +93,11 @@ def stages(asked: Asked, k: int, adds_cold: bool) -> dict[str, float]:
   """Share of requests by stage; they add up to 1."""
   rank_R = asked.rank_R()
   hit_R = (rank_R > 0) & (rank_R <= k)
-  candidate_R = asked.proposed_R | (asked.cold_R & adds_cold)
+  proposed_R = asked.place_R > 0
+  candidate_R = proposed_R | (asked.cold_R & adds_cold)
   found = {
-    "beam": hit_R & asked.proposed_R,
-    "cold": hit_R & ~asked.proposed_R,
+    "beam": hit_R & proposed_R,
+    "cold": hit_R & ~proposed_R,
     "order": ~hit_R & candidate_R & ~asked.hidden_R,
     "lost": ~hit_R & ~candidate_R & ~asked.hidden_R,
     "hidden": ~hit_R & asked.hidden_R,

@@ -35,6 +35,7 @@ from jaxtyping import Array, Float, Int, UInt32
 import numpy as np
 
 from genrec_jax.core import seams
+from genrec_jax.core.option_checks import check_counts, check_scales
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.decoding.beam import Beams, beam_leaves
 from genrec_jax.decoding.item_bits import ItemBits, of_ids
@@ -42,7 +43,6 @@ from genrec_jax.decoding.trie import Trie
 from genrec_jax.ops.top_k import top_k
 from genrec_jax.retrieval.cluster_index import ClusterIndex
 from genrec_jax.retrieval.cluster_table import Near, nearest_in_table
-from genrec_jax.retrieval.option_checks import check_counts, check_scales
 from genrec_jax.retrieval.strategy import (
   BoundModel,
   CachedDecoder,
@@ -103,16 +103,16 @@ class BeamFusion:
   approximate_above: int | None = None
 
   needs: ClassVar[tuple[type, ...]] = (BeamVectorModel,)
-  whole_clusters: ClassVar[bool] = True
   adds_cold: ClassVar[bool] = False
 
   def __post_init__(self):
+    where = "config.retrieval"
     check_counts(
-      self, "num_results", "num_beams", "num_neighbors", "max_cluster"
+      self, where, "num_results", "num_beams", "num_neighbors", "max_cluster"
     )
-    check_scales(self, "beam_scale", "vector_scale")
+    check_scales(self, where, "beam_scale", "vector_scale")
     if self.approximate_above is not None:
-      check_counts(self, "approximate_above")
+      check_counts(self, where, "approximate_above")
     if self.over not in ("neighbors", "cluster"):
       raise ValueError(
         f"config.retrieval.over={self.over!r} must be 'neighbors' or 'cluster'."

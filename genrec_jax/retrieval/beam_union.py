@@ -1,30 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """Beams propose, vectors rank: codes for what was trained on, and cold items.
 
-    candidates   the items of the num_beams best codes, and all cold items
+    candidates   all items of the num_beams best codes, and all cold items
     score(a)     cos(v, v_a)         v: one vector of the history
 
 The inference of Yang et al. (LIGER, arXiv 2411.18814, section 4). A generator
 gives codes that no history led to next to no probability: items without an
 event in the training part are candidates whatever their codes. A candidate
 stands in a list once. Cold items are found by a scan of the catalogue's
-vectors, in which all others are masked.
+vectors, in which all others are masked. Where up to G items share all codes,
+those of the beams are scored in G parts, num_beams at a time.
 """
 
 import dataclasses
+import math
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt32
 
 from genrec_jax.core import seams
+from genrec_jax.core.option_checks import check_counts
 from genrec_jax.data.item_mask import BITS, num_words
-from genrec_jax.decoding.beam import beam_search
+from genrec_jax.decoding.beam import beam_leaves
+from genrec_jax.decoding.candidates import items_of
 from genrec_jax.decoding.item_bits import of_ids
 from genrec_jax.ops.norm import l2_normalize
 from genrec_jax.ops.precision import SCORES
 from genrec_jax.ops.top_k import blockwise_top_k, top_k
-from genrec_jax.retrieval.option_checks import check_counts
 from genrec_jax.retrieval.strategy import (
   BoundModel,
   CachedDecoder,
@@ -65,10 +69,9 @@ class BeamUnion:
   with_cold: bool = True
 
   needs: ClassVar[tuple[type, ...]] = (HistoryVectorModel,)
-  whole_clusters: ClassVar[bool] = False
 
   def __post_init__(self):
-    check_counts(self, "num_results", "num_beams")
+    check_counts(self, "config.retrieval", "num_results", "num_beams")
 
   @property
   def adds_cold(self) -> bool:
@@ -85,14 +88,7 @@ class BeamUnion:
     decoder = CachedDecoder(model, items.vectors_RD)
     query_BD = l2_normalize(model.ask("history_vector", decoder.start()[0]))
     bits = None if allowed_BW is None else of_ids(items.trie, allowed_BW)
-    ids_BK, _, _ = beam_search(decoder, items.trie, self.num_beams, bits)
-    cosines_BK = jnp.einsum(
-      "BD,BKD->BK",
-      query_BD,
-      l2_normalize(items.vectors_RD[ids_BK]),
-      precision=SCORES,
-    )
-    parts = [(ids_BK, jnp.where(ids_BK > 0, cosines_BK, -jnp.inf))]
+    parts = [self._of_beams(decoder, query_BD, items, bits)]
     if self.with_cold:
       parts.append(self._cold(query_BD, items, allowed_BW))
     ids_BP, scores_BP = (
@@ -111,6 +107,35 @@ class BeamUnion:
     """As many beams as results: each ends at an item of its own."""
     beams = max(self.num_beams, num_results)
     return dataclasses.replace(self, num_results=num_results, num_beams=beams)
+
+  def _of_beams(self, decoder, query_BD, items, bits):
+    """Ids and scores of all items of the best codes."""
+    trie = items.trie
+    beams = beam_leaves(decoder, trie, self.num_beams, bits)
+    batch, kept = beams.leaves_BK.shape
+    most = min(kept * trie.max_group, trie.items_N.shape[0])
+    count = math.ceil(most / kept)
+    ids_BP, _, _ = items_of(
+      trie,
+      beams.leaves_BK,
+      beams.scores_BK,
+      beams.codes_BKM,
+      count * kept,
+      bits,
+    )
+
+    def some(ids_BK):
+      cosines_BK = jnp.einsum(
+        "BD,BKD->BK",
+        query_BD,
+        l2_normalize(items.vectors_RD[ids_BK]),
+        precision=SCORES,
+      )
+      return jnp.where(ids_BK > 0, cosines_BK, -jnp.inf)
+
+    ids_GBK = jnp.moveaxis(ids_BP.reshape(batch, count, kept), 1, 0)
+    scores_GBK = jax.lax.map(some, ids_GBK)
+    return ids_BP, jnp.moveaxis(scores_GBK, 0, 1).reshape(ids_BP.shape)
 
   def _cold(self, query_BD, items, allowed_BW):
     """Ids and scores of the best items that nothing was trained on."""

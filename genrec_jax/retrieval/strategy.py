@@ -159,15 +159,14 @@ class HostFinish(Strategy, Protocol):
 class Proposing(Strategy, Protocol):
   """A strategy whose beams of codes propose items, which vectors then order.
 
+  All items of the beams' codes are candidates.
+
   Attributes:
     num_beams: codes that are looked at.
-    whole_clusters: whether all items of their codes are candidates, or the
-      first num_beams of them, in order of the beams.
     adds_cold: whether all cold items are candidates as well.
   """
 
   num_beams: int
-  whole_clusters: bool
   adds_cold: bool
 
 

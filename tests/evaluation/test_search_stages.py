@@ -60,8 +60,6 @@ def _expected(run, params, k):
         place = 0
       places.append(place)
       proposed = bool(place)
-      if not fusion:  # as many items as beams
-        proposed = target in order[: run.retrieval.num_beams]
       may_come = proposed or (not fusion and cold[target])
       if target in lists[row]:
         stage = "beam" if proposed else "cold"
@@ -145,7 +143,6 @@ def _asked():
     results.leaves_of(trie, ids),
     np.array([1, 1, 3, 2, 4, 4, 1], np.int32),
     np.array([1, 1, 0, 3, 0, 0, 0]),
-    np.array([True, True, False, True, False, False, False]),
     np.array([False, False, True, False, False, True, False]),
     np.array([False] * 6 + [True]),
   )

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genrec_jax.core.option_checks import check_counts, check_scales
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.decoding.beam import Beams
 from genrec_jax.retrieval.beam_fusion import BeamFusion
-from genrec_jax.retrieval.option_checks import check_counts, check_scales
 from genrec_jax.retrieval.strategy import (
   BoundModel,
   SearchItems,
@@ -266,7 +266,7 @@ def test_what_cannot_be_is_refused():
     *((check_scales, "16"), (check_scales, None), (check_scales, False)),
   ):
     with pytest.raises(ValueError, match=f"config.retrieval.x={value!r} must"):
-      check(types.SimpleNamespace(x=value), "x")
+      check(types.SimpleNamespace(x=value), "config.retrieval", "x")
   case = _toy()
   with pytest.raises(ValueError, match="3 items share all their codes"):
     _found(BeamFusion(max_cluster=2), case, _vectors(case, 0))

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from genrec_jax.data.item_mask import ItemMask
+from genrec_jax.decoding.beam import beam_leaves
+from genrec_jax.decoding.item_bits import pack
+from genrec_jax.decoding.trie import Trie
 from genrec_jax.retrieval.beam_union import BeamUnion
-from genrec_jax.retrieval.generative import Beam
 from genrec_jax.retrieval.strategy import BoundModel, SearchItems
 from tests.decoding import cases
 
@@ -90,13 +92,34 @@ def test_candidates_are_those_of_the_beams_and_the_cold():
     for with_cold in (True, False):
       strategy = BeamUnion(25, 3, with_cold)
       found = _found(strategy, case, vectors, query, cold)
-      proposed = _found(Beam(3), case, vectors, query, cold)[0]
+      bits = pack(case.trie, jnp.asarray(case.allowed))
+      beams = beam_leaves(case.decoder, case.trie, 3, bits)
       candidates = np.zeros_like(case.allowed)
-      for row, ids in enumerate(proposed):
-        candidates[row, ids[ids > 0]] = True
+      for row, beam in zip(*np.nonzero(beams.scores_BK > -np.inf), strict=True):
+        proposed = np.asarray(beams.codes_BKM[row, beam])
+        candidates[row] |= (case.codes == proposed).all(axis=1)
+      candidates &= case.allowed & case.live
       if with_cold:
         candidates |= case.allowed & case.live & cold
       _assert_best(case, found, vectors, query, candidates)
+
+
+@pytest.mark.parametrize("most", [3, 4, 12])
+def test_beams_of_all_codes_are_brute_force_where_items_share_them(most):
+  # Six codes of 4, 3, 2, 1, 1 and 1 items.
+  first = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 4, 5])
+  codes = np.zeros((13, 2), np.int32)
+  codes[1:] = np.stack([first % 3, first // 3], axis=1)
+  trie = Trie.build(codes, (3, 2))
+  draw = np.random.default_rng(0)
+  vectors = draw.normal(size=(13, _WIDTH)).astype(np.float32)
+  query = draw.normal(size=(3, _WIDTH)).astype(np.float32)
+  decoder = cases.HashDecoder(jnp.arange(3, dtype=jnp.uint32), (3, 2))
+  live = np.arange(13) > 0
+  everything = np.broadcast_to(live, (3, 13))
+  case = cases.Case(codes, live, trie, decoder, everything)
+  found = _found(BeamUnion(most, 6, False), case, vectors, query, ~live, False)
+  _assert_best(case, found, vectors, query, everything)
 
 
 def test_what_cannot_be_is_refused():
