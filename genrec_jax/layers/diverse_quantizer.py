@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from genrec_jax.core.option_checks import check_counts
 from genrec_jax.layers.quantizer import Quantized, ResidualQuantizer
 from genrec_jax.ops.bounded_groups import (
   bounded_groups,
@@ -55,6 +56,7 @@ class DiverseQuantizer(ResidualQuantizer):
         f"smallest={self.smallest} must be at least 2: a code is compared with"
         " another one of its group."
       )
+    check_counts(self, "config.system.quantizer", "regroup_steps")
     for size in self.level_sizes:
       check_bounds(size, self.num_groups, self.smallest, self.largest)
 

@@ -115,12 +115,14 @@ class BatchItems:
     share_U: of all training events, those of each.
     places: of every item of the batch, where it stands among them; (B, L, ..)
       where a position has several.
+    per_event: places that each event has: 1, or one a code.
   """
 
   ids_U: Any
   vectors_UD: Any
   share_U: Any
   places: Any
+  per_event: int = dataclasses.field(default=1, metadata={"static": True})
 
 
 class ItemContent(nn.Module):

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from genrec_jax.core.option_checks import check_counts, check_positive
 from genrec_jax.ops.kmeans import squared_distances
 
 
@@ -71,8 +72,9 @@ class SoftQuantizer(nn.Module):
         f" one code more than it, {first + 1}, which says that the item's codes"
         " have ended."
       )
-    if min(self.temperature, self.first_temperature) <= 0:
-      raise ValueError("temperatures must be above 0.")
+    where = "config.system.quantizer"
+    check_positive(self, where, "temperature", "first_temperature")
+    check_counts(self, where, "anneal_steps", least=0)
 
   def setup(self):
     shape = (self.level_sizes[0], self.width)

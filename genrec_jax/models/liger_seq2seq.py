@@ -11,6 +11,7 @@ read before its target, so that an item's content may join all of its codes.
 token_seq2seq.py is the host, liger.py the form that reads a user once.
 """
 
+import dataclasses
 from typing import Any
 
 from flax import linen as nn
@@ -106,9 +107,11 @@ class LigerSeq2Seq(ContentItems, TokenSeq2Seq, kw_only=True):
     item_BL = batch["item_BL"]
     # An item is a token per level.
     at_most = item_BL.size // len(self.level_sizes) + 1
-    return self.item_content(
+    vectors_BLE, items = self.item_content(
       item_BL, deterministic=deterministic, at_most=at_most
     )
+    per_event = len(self.level_sizes)
+    return vectors_BLE, dataclasses.replace(items, per_event=per_event)
 
   def _added(self, batch, vectors_BLE):
     """What items add to their tokens; nothing to a user's."""

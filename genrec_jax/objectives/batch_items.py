@@ -7,7 +7,8 @@ Negatives are the distinct items of the batch (van den Oord et al., arXiv
 1807.03748; the dense loss of Yang et al., arXiv 2503.02453), of which the
 system gives the vectors (Outputs.aux["items"]), and what a sampler draws beside
 them. Items that equal the target are none, nor are, by default, other items of
-its own history.
+its own history, drawn ones among them. A target that is none of the batch's
+items has no vector, and its loss is NaN.
 
 An item is in a batch the likelier the more popular it is. With correct_log_q
 the scores of negatives are shifted by the logarithm of how often they are
@@ -23,6 +24,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from genrec_jax.core.option_checks import check_positive
 from genrec_jax.core.types import Batch, Items, Mean, Outputs
 from genrec_jax.objectives.softmax import Sampler
 from genrec_jax.ops.precision import SCORES
@@ -50,10 +52,7 @@ class BatchItemSoftmax:
   label: str = "target_item_BS"
 
   def __post_init__(self):
-    if not 0 < self.temperature < float("inf"):
-      raise ValueError(
-        f"objective.temperature={self.temperature} must be above 0."
-      )
+    check_positive(self, "config.objective", "temperature")
 
   def __call__(
     self,
@@ -65,7 +64,7 @@ class BatchItemSoftmax:
     where: Bool[Array, "B S"] | None = None,
     weights: Float[Array, "B S"] | None = None,
   ) -> tuple[Float[Array, ""], dict[str, Mean]]:
-    """Mean over targets."""
+    """Mean over targets; NaN where one is none of the batch's items."""
     labels_T = batch[self.label].reshape(-1)
     where_T = labels_T > 0
     if where is not None:
@@ -75,14 +74,22 @@ class BatchItemSoftmax:
     scores_TU = jnp.matmul(query_TD, of_batch.vectors_UD.T, precision=SCORES)
     hit_TU = of_batch.ids_U[None, :] == labels_T[:, None]
     positive_T = jnp.sum(jnp.where(hit_TU, scores_TU, 0.0), axis=1)
-    out_TU = hit_TU | (of_batch.ids_U == 0)[None, :]
+    missing_T = where_T & ~jnp.any(hit_TU, axis=1)
+    positive_T = jnp.where(missing_T, jnp.nan, positive_T)
+    own_TU = jnp.zeros(hit_TU.shape, bool)
     if not self.own_history:
-      out_TU = out_TU | _of_own_history(batch, of_batch)
+      own_TU = _of_own_history(batch, of_batch)
+    out_TU = hit_TU | own_TU | (of_batch.ids_U == 0)[None, :]
     if self.correct_log_q:
       scores_TU = scores_TU - _log_chance(of_batch)[None, :]
     parts = [jnp.where(out_TU, _MASKED, scores_TU)]
     if self.negatives is not None:
-      parts.append(self._drawn(rng, query_TD, labels_T, where_T, items))
+      drawn = self.negatives(rng, labels_T, where_T, items.num_items)
+      scores_TN = self._drawn(drawn, query_TD, labels_T, items)
+      if not self.own_history:
+        own_TN = _of_drawn(own_TU, of_batch.ids_U, drawn.ids)
+        scores_TN = jnp.where(own_TN, _MASKED, scores_TN)
+      parts.append(scores_TN)
     negative_TN = jnp.concatenate(parts, axis=1)
     if self.correct_log_q:
       negative_TN = negative_TN - jnp.log(jnp.float32(len(parts)))
@@ -92,10 +99,7 @@ class BatchItemSoftmax:
     mean = Mean.of(loss_T, where=where_T, weights=weights_T)
     return mean.compute(), {"batch_items": mean}
 
-  def _drawn(
-    self, rng, query_TD, labels_T, where_T, items
-  ) -> Float[Array, "T N"]:
-    drawn = self.negatives(rng, labels_T, where_T, items.num_items)
+  def _drawn(self, drawn, query_TD, labels_T, items) -> Float[Array, "T N"]:
     if drawn.ids.ndim != 1:
       raise ValueError(
         "objective.negatives draws for every position apart: take one that"
@@ -114,21 +118,33 @@ class BatchItemSoftmax:
 
 
 def _of_own_history(batch: Batch, of_batch: Any) -> Bool[Array, "T U"]:
-  """Which of the batch's items stand in each position's own segment."""
+  """Which of the batch's items stand in each target's own segment."""
   segments_BL = batch["segment_ids_BL"]
   rows, length = segments_BL.shape
   first_B1 = jnp.arange(rows)[:, None] * (length + 1)
-  segment_T = (first_B1 + segments_BL).reshape(-1)
+  segment_I = (first_B1 + segments_BL).reshape(-1)
   has_GU = jnp.zeros((rows * (length + 1), len(of_batch.ids_U)), bool)
-  places_TP = of_batch.places.reshape(len(segment_T), -1)
-  has_GU = has_GU.at[segment_T[:, None], places_TP].set(True, mode="drop")
-  return has_GU[segment_T]
+  places_IP = of_batch.places.reshape(len(segment_I), -1)
+  has_GU = has_GU.at[segment_I[:, None], places_IP].set(True, mode="drop")
+  # Where targets have places of their own, a batch says whose they are.
+  of_targets_BS = batch.get("target_segment_BS", segments_BL)
+  return has_GU[(first_B1 + of_targets_BS).reshape(-1)]
+
+
+def _of_drawn(own_TU, ids_U, ids_N) -> Bool[Array, "T N"]:
+  """Which drawn items are among those of a batch that a target owns."""
+  # Ascending, as what fills up stands behind all ids.
+  filled_U = (ids_U == 0) & (jnp.arange(len(ids_U)) > 0)
+  ids_U = jnp.where(filled_U, jnp.iinfo(ids_U.dtype).max, ids_U)
+  place_N = jnp.searchsorted(ids_U, ids_N)
+  place_N = jnp.minimum(place_N, len(ids_U) - 1)
+  return own_TU[:, place_N] & (ids_U[place_N] == ids_N)[None, :]
 
 
 def _log_chance(of_batch: Any) -> Float[Array, "U"]:
   """Logarithm of each distinct item's chance to be in such a batch."""
   # Padding stands at place 0.
-  events = jnp.sum(of_batch.places > 0)
+  events = jnp.sum(of_batch.places > 0) / of_batch.per_event
   chance_U = -jnp.expm1(
     events * jnp.log1p(-jnp.minimum(of_batch.share_U, 0.999))
   )

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from genrec_jax.core.option_checks import check_positive
 from genrec_jax.core.types import Batch, Items, Mean, Outputs
 from genrec_jax.ops.precision import SCORES
 
@@ -30,6 +31,9 @@ class CodeAlignment:
   """
 
   temperature: float = 1.0
+
+  def __post_init__(self):
+    check_positive(self, "config.objective", "temperature")
 
   def __call__(
     self,

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from genrec_jax.core.option_checks import check_positive
 from genrec_jax.core.types import Mean
 from genrec_jax.ops.norm import l2_normalize
 from genrec_jax.ops.precision import SCORES
@@ -35,6 +36,9 @@ class InBatchContrastive:
   weight: float = 1.0
   temperature: float = 0.1
   quantized: bool = True
+
+  def __post_init__(self):
+    check_positive(self, "config.objective.contrastive", "temperature")
 
   def __call__(
     self,

@@ -24,6 +24,7 @@ from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from genrec_jax.core.option_checks import check_positive
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.core.types import Batch, Items, Mean, Outputs
 from genrec_jax.objectives.negatives import Negatives
@@ -150,6 +151,9 @@ class SampledSoftmax:
   correct_positive: bool = False
   label: str = "label_BL"
 
+  def __post_init__(self):
+    check_positive(self, "config.objective", "temperature")
+
   def __call__(
     self,
     outputs: Outputs,
@@ -209,6 +213,9 @@ class FullSoftmax:
   temperature: float = 1.0
   label: str = "label_BL"
   seen_only: bool = False
+
+  def __post_init__(self):
+    check_positive(self, "config.objective", "temperature")
 
   def __call__(
     self,

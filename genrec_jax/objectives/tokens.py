@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from genrec_jax.core.option_checks import check_positive, check_shares
 from genrec_jax.core.types import Batch, Items, Mean, Outputs
 
 Parts = dict[str, Mean]
@@ -40,6 +41,10 @@ class CodeCrossEntropy:
   temperature: float = 1.0
   label_smoothing: float = 0.0
   over_children: bool = False
+
+  def __post_init__(self):
+    check_positive(self, "config.objective", "temperature")
+    check_shares(self, "config.objective", "label_smoothing")
 
   def __call__(
     self,

@@ -18,6 +18,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from genrec_jax.core.option_checks import (
+  check_counts,
+  check_positive,
+  check_scales,
+)
 from genrec_jax.core.types import Batch, Items, Mean, Outputs
 from genrec_jax.ops.norm import l2_normalize
 from genrec_jax.ops.precision import SCORES
@@ -39,10 +44,8 @@ class ChildAlignment:
   num_items: int = 256
 
   def __post_init__(self):
-    if not 0 < self.temperature < float("inf"):
-      raise ValueError(
-        f"objective.temperature={self.temperature} must be above 0."
-      )
+    check_positive(self, "config.objective", "temperature")
+    check_counts(self, "config.objective", "num_items")
 
   def __call__(
     self,
@@ -103,6 +106,9 @@ class PrefixRanking:
   """
 
   margin: float = 0.001
+
+  def __post_init__(self):
+    check_scales(self, "config.objective", "margin")
 
   def __call__(
     self,

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 import numpy as np
 
+from genrec_jax.core.option_checks import check_counts, check_scales
 from genrec_jax.core.types import Batch, Items, Mean, Outputs
 
 
@@ -39,10 +40,11 @@ class VariableLengthBound:
   even: float = 0.1
 
   def __post_init__(self):
-    if self.length_weight < 0 or self.beta < 0:
-      raise ValueError("length_weight and beta must be at least 0.")
+    where = "config.objective"
+    check_scales(self, where, "length_weight", "beta", "free_nats")
+    check_counts(self, where, "warm_steps", least=0)
     if not 0 <= self.even <= 1:
-      raise ValueError(f"even={self.even} must lie between 0 and 1.")
+      raise ValueError(f"{where}.even={self.even} must lie between 0 and 1.")
 
   def __call__(
     self,

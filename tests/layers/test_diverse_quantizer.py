@@ -94,6 +94,19 @@ def test_diversity_moves_codes_and_not_what_is_coded():
     assert np.abs(by_params[f"level_{level}"]["embedding"]).max() > 1e-3
 
 
+def test_diversity_is_the_mean_over_levels():
+  _, params, z, _ = _state()
+  for level in range(2):
+    # All products are 0: each of the 7 other codes is as near.
+    book = jnp.zeros((8, 4))
+    params = {
+      **params,
+      f"level_{level}": params[f"level_{level}"] | {"embedding": book},
+    }
+  found = _apply(params, z, jax.random.key(0)).diversity
+  np.testing.assert_allclose(found, np.log(7), rtol=1e-6)
+
+
 def test_only_training_has_the_loss_and_options_are_checked():
   _, params, z, _ = _state()
   assert _apply(params, z, jax.random.key(0), train=False).diversity is None
@@ -101,5 +114,7 @@ def test_only_training_has_the_loss_and_options_are_checked():
     _layer(ema=True)
   with pytest.raises(ValueError, match="smallest=1 must be at least 2"):
     DiverseQuantizer((8,), 4, num_groups=3, smallest=1, largest=4)
+  with pytest.raises(ValueError, match="quantizer.regroup_steps=0 must be at"):
+    DiverseQuantizer((8,), 4, regroup_steps=0, **_GROUPS)
   with pytest.raises(ValueError, match="cannot be 10 groups of 10 to 60"):
     DiverseQuantizer((64,), 4)

@@ -224,6 +224,16 @@ def test_content_joins_every_token_of_its_item_and_no_user():
   np.testing.assert_array_equal(a[0], params["users"][user])
 
 
+def test_a_batch_counts_events_and_not_the_places_of_their_codes():
+  system = _liger(users=7)
+  batch = _batch([3, 4, 5], [6, 7, 3, 8], length=14, users=7)
+  variables = {"params": _params(system, users=7)}
+  outputs = system.apply(variables, batch, deterministic=True)
+  items = outputs.aux["items"]
+  # 3 4 and 6 7 3 are read.
+  assert int(jnp.sum(items.places > 0)) / items.per_event == 5
+
+
 def _embedded(model, batch):
   vectors = model._encoded(batch, True)[0]
   return model._tokens(batch, model._added(batch, vectors))[0]

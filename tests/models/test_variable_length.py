@@ -2,6 +2,7 @@
 """Codes of variable length: the hard limit, the loss, and what lambda does."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -195,7 +196,13 @@ def test_with_a_last_number_no_item_is_the_start_of_another():
 def test_sizes_of_levels_are_checked():
   with pytest.raises(ValueError, match="one code more than it, 9"):
     SoftQuantizer((8, 8), 4)
-  with pytest.raises(ValueError, match="temperatures"):
-    SoftQuantizer((8,), 4, temperature=0.0)
+  for name, value, words in (
+    ("temperature", 0.0, "above 0"),
+    ("first_temperature", float("nan"), "above 0"),
+    ("anneal_steps", -1, "at least 0, a whole number"),
+  ):
+    said = f"config.system.quantizer.{name}={value!r} must be {words}."
+    with pytest.raises(ValueError, match=re.escape(said)):
+      SoftQuantizer((8,), 4, **{name: value})
   with pytest.raises(ValueError, match="between 0 and 1"):
     VariableLengthBound(even=2.0)

@@ -83,14 +83,22 @@ class _Fixed:
     return Negatives(ids, log_q, jnp.zeros(len(labels_T)))
 
 
-def test_drawn_negatives_and_their_chances_are_those_of_loops():
+@pytest.mark.parametrize("per_event", [1, 2])
+@pytest.mark.parametrize("own_history", [True, False])
+def test_drawn_negatives_and_their_chances_are_those_of_loops(
+  own_history, per_event
+):
   batch, outputs, items, table, query = _case(2)
   objective = BatchItemSoftmax(
-    0.5, own_history=True, negatives=_Fixed(), correct_log_q=True
+    0.5, own_history=own_history, negatives=_Fixed(), correct_log_q=True
   )
+  of_batch = dataclasses.replace(outputs.aux["items"], per_event=per_event)
+  outputs = dataclasses.replace(outputs, aux={"items": of_batch})
   loss, _ = objective(outputs, batch, rng=_KEY, items=items)
-  item = np.asarray(batch["item_BL"])
-  events = (item > 0).sum()
+  item, segments = map(np.asarray, (batch["item_BL"], batch["segment_ids_BL"]))
+  # As of a batch that has a place for every code of an item.
+  events = (item > 0).sum() / per_event
+  masked = 0
   wanted = []
   for b, s in zip(*np.nonzero(batch["target_item_BS"]), strict=True):
     label = item[b, s]
@@ -99,12 +107,48 @@ def test_drawn_negatives_and_their_chances_are_those_of_loops():
       return query[b, s] @ table[v] / 0.5
 
     total = np.exp(score(label))
-    for v in {*item[item > 0]} - {label}:
+    own = {label}
+    if not own_history:
+      own |= {*item[b][segments[b] == segments[b, s]]}
+    masked += len((own - {label}) & {3, 7})
+    for v in {*item[item > 0]} - own:
       total += np.exp(score(v)) / (1 - (1 - v / 100) ** events) / 2
     for v, q in ((3, 0.1), (7, 0.3), (3, 0.1)):
-      total += (v != label) * np.exp(score(v)) / (4 * q) / 2
+      total += (v not in own) * np.exp(score(v)) / (4 * q) / 2
     wanted.append(np.log(total) - score(label))
+  assert own_history or masked
   np.testing.assert_allclose(loss, np.mean(wanted), rtol=1e-4)
+
+
+def test_targets_may_have_places_of_their_own():
+  batch, outputs, items, _, query = _case(0)
+  loss, _ = BatchItemSoftmax(0.5)(outputs, batch, rng=_KEY, items=items)
+  # The same targets from the last row's end on: (2, 5) -> (2, 4).
+  moved = {**batch, "target_item_BS": np.zeros((2, 4), np.int32)}
+  moved["target_segment_BS"] = np.zeros((2, 4), np.int32)
+  queries = np.zeros((2, 4, _D), np.float32)
+  for b in range(2):
+    for n, s in enumerate(np.flatnonzero(batch["target_item_BS"][b])):
+      moved["target_item_BS"][b, 3 - n] = batch["target_item_BS"][b, s]
+      moved["target_segment_BS"][b, 3 - n] = batch["segment_ids_BL"][b, s]
+      queries[b, 3 - n] = query[b, s]
+  moved = jax.tree.map(jnp.asarray, moved)
+  outputs = dataclasses.replace(outputs, query=jnp.asarray(queries))
+  same, _ = BatchItemSoftmax(0.5)(outputs, moved, rng=_KEY, items=items)
+  np.testing.assert_allclose(same, loss, rtol=1e-6)
+
+
+def test_a_target_that_is_none_of_the_batchs_items_has_no_loss_but_nan():
+  batch, outputs, items, _, _ = _case(0)
+  objective = BatchItemSoftmax()
+  row, place = np.argwhere(np.asarray(batch["target_item_BS"]))[0]
+  targets = batch["target_item_BS"].at[row, place].set(_V + 1)
+  batch = {**batch, "target_item_BS": targets}
+  loss, _ = objective(outputs, batch, rng=_KEY, items=items)
+  assert np.isnan(loss)
+  where = jnp.ones(targets.shape, bool).at[row, place].set(False)
+  loss, parts = objective(outputs, batch, rng=_KEY, items=items, where=where)
+  assert np.isfinite(loss) and float(parts["batch_items"].count) > 0
 
 
 def test_a_batch_without_targets_has_loss_0():
