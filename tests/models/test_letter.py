@@ -135,6 +135,15 @@ def test_axes_keep_most_of_the_variance_and_are_of_unit_size():
     principal_axes(h, 8)
 
 
+def test_axes_are_those_of_known_items_alone():
+  _, params = _start()
+  h, known = _others()
+  mean, axes = principal_axes(h[known], _K)
+  np.testing.assert_allclose(params["collaborative_mean"], mean, rtol=1e-5)
+  np.testing.assert_allclose(params["projection"], axes, atol=1e-5)
+  assert np.abs(h.mean(axis=0) - mean).max() > 0.1
+
+
 def test_diversity_is_the_mean_over_real_items_and_needs_the_quantizer():
   system, params = _start()
   outputs, key = _outputs(system, params), jax.random.key(0)

@@ -128,6 +128,27 @@ def test_nodes_of_different_subtrees_share_no_vector():
   assert nodes.max() == 38
 
 
+def test_a_paths_score_follows_from_the_events_before_the_target_alone():
+  """No code of the target or behind it moves it; the event before does."""
+  place, params = 2, _params()
+
+  @jax.jit
+  def scores(items):
+    batch = dict(_batch([[4, 9, 7, 1, 20]]))
+    batch["ranked_codes_BSKM"] = jnp.broadcast_to(
+      jnp.asarray(_codes()[[3, 5]]), (1, _LENGTH, 2, 3)
+    )
+    batch["item_BL"] = batch["item_BL"].at[0, :5].set(items)
+    batch["codes_BLM"] = jnp.asarray(_codes())[batch["item_BL"]]
+    out = _system().apply(params, batch, deterministic=True)
+    return out.aux["ranked_score_BSK"][0, place]
+
+  base = scores(jnp.array([4, 9, 7, 1, 20]))
+  for later in ([4, 9, 8, 1, 20], [4, 9, 7, 2, 20], [4, 9, 22, 13, 6]):
+    np.testing.assert_allclose(scores(jnp.array(later)), base, atol=1e-6)
+  assert np.abs(scores(jnp.array([4, 12, 7, 1, 20])) - base).max() > 1e-4
+
+
 def test_paths_are_scored_and_trees_beyond_int32_refused():
   batch = _batch(_HISTORIES)
   out = _system().apply(_params(), batch, deterministic=True)
