@@ -12,11 +12,12 @@ path. Its source is a .safetensors file, or the workdir of a run (its best
 checkpoint). Under the prefix the source must have just the arrays that the
 part has, with the same names and shapes; names may be joined by "/" or ".".
 Files are read when a run starts, and not when it is resumed: its checkpoints
-hold every parameter.
+hold every parameter. A resumed run says where a source is another by now.
 """
 
 from collections.abc import Mapping
 import pathlib
+import sys
 from typing import Any
 
 from flax import traverse_util
@@ -25,9 +26,18 @@ import numpy as np
 import safetensors
 from safetensors.numpy import load_file
 
+from genrec_jax.core import artifact
+from genrec_jax.core.checksums import sha256
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.restored import load_params, read_progress
+from genrec_jax.experiment.restored import (
+  CHECKPOINTS,
+  load_params,
+  read_progress,
+)
+from genrec_jax.train import checkpoint_sums
+from genrec_jax.train.checkpoint_sums import DamagedCheckpoint
+from genrec_jax.train.checkpoints import Checkpoints
 from genrec_jax.train.parameter_source import ParameterSource
 
 Flat = dict[tuple[str, ...], Any]
@@ -56,6 +66,54 @@ def load_parts(run: Run, params: Any) -> Any:
   for part, source in sources.items():
     print(f"pretrained: {part or 'all parameters'} from {source.path}")
   return params
+
+
+def identities(run: Run) -> dict[str, str]:
+  """Of each part of config.train.pretrained, what its source is now.
+
+  Sources that are gone, damaged, or hold no checkpoint yet are left out.
+  """
+  found = {
+    part: _identity(source)
+    for part, source in (run.train.pretrained or {}).items()
+  }
+  return {part: name for part, name in found.items() if name}
+
+
+def _identity(source: ParameterSource) -> str:
+  """A hash of a file, or of a run's best checkpoint; "" where there is none."""
+  path = pathlib.Path(source.path)
+  if not source.is_workdir:
+    return sha256([path])[path.name] if path.is_file() else ""
+  folder = path / CHECKPOINTS["best"]
+  if not folder.is_dir():
+    return ""
+  with Checkpoints(folder, read_only=True) as checkpoints:
+    step = checkpoints.latest_step
+  if step is None:
+    return ""
+  try:
+    sums = checkpoint_sums.read(folder / str(step))
+  except DamagedCheckpoint:
+    return ""
+  return artifact.content_hash(step, sums)
+
+
+def warn_of_others(run: Run, sources: Mapping[str, str]) -> None:
+  """Says on stderr which sources are not what a run started from any more.
+
+  Args:
+    run: that goes on.
+    sources: identities when it started.
+  """
+  for part, now in identities(run).items():
+    if sources.get(part, now) != now:
+      print(
+        f"config.train.pretrained[{part!r}]: {run.train.pretrained[part].path}"
+        " is not what this run started from any more; to start from what it is"
+        " now, take another --workdir",
+        file=sys.stderr,
+      )
 
 
 def open_old(run: Run, workdir: str) -> Run:

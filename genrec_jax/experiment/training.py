@@ -19,7 +19,12 @@ from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.pipeline.pipeline import training_batches
 from genrec_jax.data.pipeline.readers import Readers
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.pretrained import load_parts, open_old
+from genrec_jax.experiment.pretrained import (
+  identities,
+  load_parts,
+  open_old,
+  warn_of_others,
+)
 from genrec_jax.experiment.program import Program
 from genrec_jax.experiment.refusal import nothing_left
 from genrec_jax.experiment.restored import check_data, load_params
@@ -87,6 +92,7 @@ def _start(
     progress = Progress(
       fingerprint=run.histories.manifest.fingerprint,
       artifacts=run.artifacts.versions,
+      sources=identities(run),
     )
     return program.init_state(params), progress
   restored = _newest_intact(program, checkpoints)
@@ -96,6 +102,7 @@ def _start(
   progress = Progress(**restored.progress)
   check_data(run, progress.fingerprint, checkpoints.directory)
   run.artifacts.check(progress.artifacts)
+  warn_of_others(run, progress.sources)
   if "readers" not in restored.data:
     raise ValueError(
       f"the checkpoint in {checkpoints.directory} is of an older version, which"

@@ -141,6 +141,7 @@ class Progress:
     fingerprint: of the data set trained on.
     artifacts: kind -> version of what else was read (experiment/artifacts.py).
     first_loss: of the first step; what later ones are compared with.
+    sources: part of the parameters -> identity of what it was read from.
   """
 
   best: float | None = None
@@ -152,6 +153,7 @@ class Progress:
   fingerprint: str = ""
   artifacts: dict[str, str] = dataclasses.field(default_factory=dict)
   first_loss: float | None = None
+  sources: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass

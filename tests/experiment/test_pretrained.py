@@ -10,7 +10,13 @@ from safetensors.numpy import save_file
 
 from configs import hstu_movielens
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.pretrained import load_parts, preload, read_file
+from genrec_jax.experiment.pretrained import (
+  identities,
+  load_parts,
+  preload,
+  read_file,
+  warn_of_others,
+)
 from genrec_jax.train.checkpoints import Checkpoints
 from genrec_jax.train.loop import LoopOptions
 from genrec_jax.train.parameter_source import ParameterSource
@@ -162,3 +168,22 @@ def test_parts_of_a_run(tmp_path):
   other = _run(tmp_path / "other", 2, table, num_items=99)
   with pytest.raises(ValueError, match="a row per item.*other items"):
     load_parts(other, None)
+
+
+def test_a_resumed_run_says_which_source_is_another_by_now(tmp_path, capsys):
+  path = tmp_path / "body.safetensors"
+  save_file(_tensors(start=()), path)
+  sources = {"backbone": {"path": str(path), "prefix": ""}}
+  run = _run(tmp_path / "new", 1, sources)
+  before = identities(run)
+  assert list(before) == ["backbone"]
+  capsys.readouterr()
+  warn_of_others(run, before)
+  assert not capsys.readouterr().err
+  save_file({"other": np.ones(3, np.float32)}, path)
+  warn_of_others(run, before)
+  assert "is not what this run started from any more" in capsys.readouterr().err
+  # One that is gone is not needed.
+  path.unlink()
+  warn_of_others(run, before)
+  assert not capsys.readouterr().err
