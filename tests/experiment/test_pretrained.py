@@ -155,6 +155,7 @@ def test_parts_of_a_run(tmp_path):
   source = {"path": str(tmp_path / "old"), "prefix": "backbone"}
   new = _run(tmp_path / "new", 2, {"backbone": source})
   params, fresh = load_parts(new, None), new.init_params()
+  assert list(identities(new)) == ["backbone"]
   expected = {**fresh, "backbone": state.params["backbone"]}
   jax.tree.map(np.testing.assert_array_equal, params, expected)
   # Every device takes its share of them.
