@@ -46,12 +46,14 @@ class ContentItems:
   ) -> dict[str, Any]:
     """Fresh parameters with the data of the catalogue's items."""
     del key
-    encoder = params["item_encoder"]
-    return {
+    found = {
       **params,
       "item_content": with_data(params["item_content"], data),
-      "item_encoder": self.item_encoder.with_data(encoder, data),
     }
+    # An encoder may have no parameters.
+    if (encoder := params.get("item_encoder")) is not None:
+      found["item_encoder"] = self.item_encoder.with_data(encoder, data)
+    return found
 
   def items(self, ids: Int[Array, "*b"] | None = None) -> Float[Array, "*b E"]:
     """Unit vectors of the ids, or of all rows for None."""
