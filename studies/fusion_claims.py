@@ -54,7 +54,10 @@ _BEAMS = flags.DEFINE_integer("beams", 64, "Lists of a search without a trie.")
 _GRID = flags.DEFINE_list(
   "grid", ["0.1", "0.3", "0.9", "2", "5"], "Values of beam_scale."
 )
-_OUT = flags.DEFINE_string("out", None, "JSON file to write.")
+# Tests import several studies, and each has this one.
+_OUT = flags.DEFINE_string(
+  "out", None, "JSON file to write.", allow_override=True
+)
 _INVALID = ("full", "tiger")
 
 
