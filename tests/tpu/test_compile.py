@@ -196,6 +196,8 @@ def test_every_system_compiles(name):
       "item_embedding/shard_map" in n
       or "item_content.vectors" in n
       or "(step)/shard_map" in n
+      # Codes are put into groups until all have room.
+      or name == "letter_amazon"
       for n in step["unknown_loops"]
     )
     memory = step["bytes_per_chip"]
