@@ -175,19 +175,8 @@ class ItemVectors:
     cls, directory: pathlib.Path, asked: dict[str, Any]
   ) -> "ItemVectors":
     found = cls.load(directory)
-    lines = [
-      f"  {key}: {found.manifest[key]!r} there, {value!r} wanted"
-      for key, value in asked.items()
-      if found.manifest[key] != value
-    ]
-    if lines:
-      raise ValueError(
-        f"{directory} holds vectors of another encoder, template or catalogue:"
-        "\n"
-        + "\n".join(lines)
-        + "\nSet --config.content.directory or --workdir"
-        " to another folder."
-      )
+    holds = "vectors of another encoder, template or catalogue"
+    artifact.check_asked(directory, found.manifest, asked, holds, "content")
     return found
 
   @functools.cached_property

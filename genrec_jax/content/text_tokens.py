@@ -134,19 +134,8 @@ class TextTokens:
     cls, directory: pathlib.Path, asked: dict[str, Any]
   ) -> "TextTokens":
     found = cls.load(directory)
-    lines = [
-      f"  {key}: {found.manifest[key]!r} there, {value!r} wanted"
-      for key, value in asked.items()
-      if found.manifest[key] != value
-    ]
-    if lines:
-      raise ValueError(
-        f"{directory} holds tokens of other words, another template or another"
-        " catalogue:\n"
-        + "\n".join(lines)
-        + "\nSet --config.text_tokens.directory or --workdir to another"
-        " folder."
-      )
+    holds = "tokens of other words, another template or another catalogue"
+    artifact.check_asked(directory, found.manifest, asked, holds, "text_tokens")
     return found
 
   def for_catalog(self, item_ids: Sequence[str]) -> Int[np.ndarray, "N T"]:

@@ -70,6 +70,35 @@ def describe(options: Any) -> dict[str, Any] | None:
   return json.loads(json.dumps({"name": public_name(cls), **node}))
 
 
+def check_asked(
+  directory: pathlib.Path,
+  manifest: Mapping[str, Any],
+  asked: Mapping[str, Any],
+  holds: str,
+  section: str,
+) -> None:
+  """Raises a ValueError where an artifact is not what would be made now.
+
+  Args:
+    directory: of the artifact.
+    manifest: what it says of itself.
+    asked: what it should say, by key.
+    holds: what the folder has otherwise, in words.
+    section: of the config, that says where the artifact lies.
+  """
+  lines = [
+    f"  {key}: {manifest[key]!r} there, {value!r} wanted"
+    for key, value in asked.items()
+    if manifest[key] != value
+  ]
+  if lines:
+    raise ValueError(
+      f"{directory} holds {holds}:\n"
+      + "\n".join(lines)
+      + f"\nSet --config.{section}.directory or --workdir to another folder."
+    )
+
+
 @contextlib.contextmanager
 def new_folder(directory: str | os.PathLike) -> Iterator[pathlib.Path]:
   """Yields a folder that becomes `directory` unless an error is raised.

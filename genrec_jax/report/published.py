@@ -205,7 +205,7 @@ PUBLISHED = (
     "BARGE",
     "Tencent",
     "notes on arXiv 2607.21028",
-    "a generator of codes, 19.9 million parameters, beam 20; no code",
+    "not read at its source; 19.9 million parameters, beam 20; no code",
     _at({10: 0.0927}, {10: 0.0547}),
   ),
   Published(

@@ -197,7 +197,7 @@ def test_every_system_compiles(name):
       or "item_content.vectors" in n
       or "(step)/shard_map" in n
       # Codes are put into groups until all have room.
-      or name == "letter_amazon"
+      or "quantizer._groups" in n
       for n in step["unknown_loops"]
     )
     memory = step["bytes_per_chip"]
