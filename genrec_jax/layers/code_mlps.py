@@ -28,6 +28,11 @@ class CodeMlps(nn.Module):
   hidden_width: int
   dropout: float = 0.0
 
+  logical_axes = {
+    "hidden_*/kernel": (None, "hidden"),
+    "output_*/kernel": ("hidden", "width"),
+  }
+
   def setup(self):
     self.hidden = [nn.Dense(self.hidden_width) for _ in range(self.num_levels)]
     self.output = [nn.Dense(self.width) for _ in range(self.num_levels)]

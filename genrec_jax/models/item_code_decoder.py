@@ -77,6 +77,7 @@ class ItemCodeDecoder(NextItem, kw_only=True):
     return {
       "codes/embedding": (None, "width"),
       "codes/output": (None, "width"),
+      **CodeMlps.logical_axes,
       **super().logical_axes,
     }
 
