@@ -295,6 +295,16 @@ def test_with_all_beams_lists_are_brute_force(with_cold):
     np.testing.assert_allclose(scores[row], cosines[order], atol=1e-5)
 
 
+def test_a_request_without_codes_asks_as_training_does():
+  system = _liger(users=7)
+  variables = {"params": _params(system, users=7)}
+  batch = _batch([3, 4, 5, 1], [6, 7, 2], [8, 1], length=20, users=7)
+  trained = apply(system, variables, batch, deterministic=True).query
+  requests = _requests([3, 4, 5], [6, 7], [8], users=7)
+  asked = apply(system, variables, requests, method="query")
+  np.testing.assert_allclose(asked, trained[0, :3], atol=1e-5)
+
+
 def test_started_from_vectors_it_goes_on_as_from_content():
   system = _liger()
   variables = {"params": _params(system)}
