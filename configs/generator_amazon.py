@@ -15,6 +15,8 @@ Variants:
     no_items    inputs are codes alone, without a vector per item
     hstu        the HSTU backbone, told when the next event happens
     hstu_order  the HSTU backbone without times
+    vector      a vector of the history too, trained by a softmax over all
+                items; beams of codes are ranked by it and by their probability
 
 Another category: --config.data.category=Toys_and_Games.
 """
@@ -23,13 +25,21 @@ from ml_collections import ConfigDict
 
 from configs import common, hstu_amazon, sasrec_amazon
 
-_VARIANTS = ("text_codes", "no_items", "hstu", "hstu_order", "quicktest")
+_VARIANTS = (
+  "text_codes",
+  "no_items",
+  "hstu",
+  "hstu_order",
+  "vector",
+  "quicktest",
+)
 # What variants change of the model.
 _CHANGES = {
   "text_codes": "codes of texts",
   "no_items": "codes as inputs",
   "hstu": "HSTU",
   "hstu_order": "HSTU, no time bias",
+  "vector": "codes and a vector",
 }
 
 
@@ -37,6 +47,7 @@ def get_config(arg: str = "") -> ConfigDict:
   """Beauty."""
   variants = common.variants(arg, _VARIANTS)
   common.exclusive(variants, ("hstu", "hstu_order"))
+  common.exclusive(variants, ("no_items", "vector"))
   if "hstu" in variants:
     c = hstu_amazon.get_config()
   elif "hstu_order" in variants:
@@ -87,7 +98,42 @@ def get_config(arg: str = "") -> ConfigDict:
   c.train.eval_users = 2_000
   c.train.steps = 12_000
   c.evals = {"next_item": {**common.next_item(), "ks": (1, 5, 10, 20, 50)}}
+  if "vector" in variants:
+    _with_vector(c)
   if "quicktest" in variants:
     common.quicktest(c)
     common.quick_tokens(c)
+    if "vector" in variants:
+      c.evals.search_stages.ks = (10,)
   return c
+
+
+def _with_vector(c: ConfigDict) -> None:
+  """The hybrid: both losses, and a search that knows both."""
+  temperature = 0.07
+  c.system.update(
+    name="models.ItemCodeVectorDecoder",
+    # See configs/sasrec_amazon.py on small vectors.
+    embedding_init_std=0.0125,
+    embedding_scale=4.0,
+  )
+  c.objective = {
+    "name": "objectives.WeightedSum",
+    "objectives": {
+      "codes": c.objective.to_dict(),
+      "vector": {
+        "name": "objectives.FullSoftmax",
+        "temperature": temperature,
+      },
+    },
+    "weights": {"codes": 1.0, "vector": 1.0},
+  }
+  c.retrieval = {
+    "name": "retrieval.BeamUnion",
+    "num_results": 64,
+    "num_beams": 64,
+    "with_cold": False,
+    # As much as the cosines' own softmax.
+    "code_weight": temperature,
+  }
+  c.evals.search_stages = common.search_stages()

@@ -354,6 +354,7 @@ def test_three_steps_of_training(name, prepared, tmp_path):
     ("tiger_amazon", "rqvae-letter"),
     ("tiger_amazon", "user_token-decoder_only"),
     ("generator_amazon", "hstu-hstu_order"),
+    ("generator_amazon", "no_items-vector"),
     ("varlen_amazon", "long-short"),
     ("tiger_varlen_amazon", "long-short"),
     ("dense_amazon", "full-negatives"),

@@ -6,6 +6,7 @@ from genrec_jax.models.cobra import Cobra
 from genrec_jax.models.content_next_item import ContentNextItem
 from genrec_jax.models.feature_ranker import FeatureRanker
 from genrec_jax.models.item_code_decoder import ItemCodeDecoder
+from genrec_jax.models.item_code_vector_decoder import ItemCodeVectorDecoder
 from genrec_jax.models.joint_ranker import JointRanker
 from genrec_jax.models.letter import Letter
 from genrec_jax.models.liger import Liger
@@ -24,6 +25,7 @@ __all__ = [
   "ContentNextItem",
   "FeatureRanker",
   "ItemCodeDecoder",
+  "ItemCodeVectorDecoder",
   "JointRanker",
   "Letter",
   "Liger",

@@ -2,14 +2,15 @@
 """Beams propose, vectors rank: codes for what was trained on, and cold items.
 
     candidates   all items of the num_beams best codes, and all cold items
-    score(a)     cos(v, v_a)         v: one vector of the history
+    score(a)     cos(v, v_a)  +  code_weight log p(codes of a)
 
-The inference of Yang et al. (LIGER, arXiv 2411.18814, section 4). A generator
-gives codes that no history led to next to no probability: items without an
-event in the training part are candidates whatever their codes. A candidate
-stands in a list once. Cold items are found by a scan of the catalogue's
-vectors, in which all others are masked. Where up to G items share all codes,
-those of the beams are scored in G parts, num_beams at a time.
+v is one vector of the history. With code_weight 0 it is the inference of Yang
+et al. (LIGER, arXiv 2411.18814, section 4). A generator gives codes that no
+history led to next to no probability: items without an event in the training
+part are candidates whatever their codes. A candidate stands in a list once.
+Cold items are found by a scan of the catalogue's vectors, in which all others
+are masked. Where up to G items share all codes, those of the beams are scored
+in G parts, num_beams at a time.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt32
 
 from genrec_jax.core import seams
-from genrec_jax.core.option_checks import check_counts
+from genrec_jax.core.option_checks import check_counts, check_scales
 from genrec_jax.data.item_mask import BITS, num_words
 from genrec_jax.decoding.beam import beam_leaves
 from genrec_jax.decoding.candidates import items_of
@@ -62,16 +63,21 @@ class BeamUnion:
     num_results: items returned.
     num_beams: K, codes whose items are candidates.
     with_cold: whether cold items are candidates, beyond those of the beams.
+    code_weight: of the codes' log-probability, beside a cosine; 0, as
+      published: cosines alone. A cold item that no beam proposes has that of
+      the last beam.
   """
 
   num_results: int = 64
   num_beams: int = 64
   with_cold: bool = True
+  code_weight: float = 0.0
 
   needs: ClassVar[tuple[type, ...]] = (HistoryVectorModel,)
 
   def __post_init__(self):
     check_counts(self, "config.retrieval", "num_results", "num_beams")
+    check_scales(self, "config.retrieval", "code_weight")
 
   @property
   def adds_cold(self) -> bool:
@@ -88,9 +94,11 @@ class BeamUnion:
     decoder = CachedDecoder(model, items.vectors_RD)
     query_BD = l2_normalize(model.ask("history_vector", decoder.start()[0]))
     bits = None if allowed_BW is None else of_ids(items.trie, allowed_BW)
-    parts = [self._of_beams(decoder, query_BD, items, bits)]
+    beams = beam_leaves(decoder, items.trie, self.num_beams, bits)
+    parts = [self._of_beams(beams, query_BD, items, bits)]
     if self.with_cold:
-      parts.append(self._cold(query_BD, items, allowed_BW))
+      ids_BP, scores_BP = self._cold(query_BD, items, allowed_BW)
+      parts.append((ids_BP, scores_BP + self._of_last(beams.scores_BK)))
     ids_BP, scores_BP = (
       jnp.concatenate(x, axis=1) for x in zip(*parts, strict=True)
     )
@@ -108,14 +116,20 @@ class BeamUnion:
     beams = max(self.num_beams, num_results)
     return dataclasses.replace(self, num_results=num_results, num_beams=beams)
 
-  def _of_beams(self, decoder, query_BD, items, bits):
+  def _of_last(self, scores_BK):
+    """What the codes of the last beam that there is add to a score (B, 1)."""
+    last_B1 = jnp.min(
+      scores_BK, axis=1, keepdims=True, where=scores_BK > -jnp.inf, initial=0
+    )
+    return self.code_weight * last_B1
+
+  def _of_beams(self, beams, query_BD, items, bits):
     """Ids and scores of all items of the best codes."""
     trie = items.trie
-    beams = beam_leaves(decoder, trie, self.num_beams, bits)
     batch, kept = beams.leaves_BK.shape
     most = min(kept * trie.max_group, trie.items_N.shape[0])
     count = math.ceil(most / kept)
-    ids_BP, _, _ = items_of(
+    ids_BP, logp_BP, _ = items_of(
       trie,
       beams.leaves_BK,
       beams.scores_BK,
@@ -124,17 +138,23 @@ class BeamUnion:
       bits,
     )
 
-    def some(ids_BK):
+    def some(part):
+      ids_BK, logp_BK = part
       cosines_BK = jnp.einsum(
         "BD,BKD->BK",
         query_BD,
         l2_normalize(items.vectors_RD[ids_BK]),
         precision=SCORES,
       )
-      return jnp.where(ids_BK > 0, cosines_BK, -jnp.inf)
+      there_BK = ids_BK > 0
+      added_BK = self.code_weight * jnp.where(there_BK, logp_BK, 0)
+      return jnp.where(there_BK, cosines_BK + added_BK, -jnp.inf)
 
-    ids_GBK = jnp.moveaxis(ids_BP.reshape(batch, count, kept), 1, 0)
-    scores_GBK = jax.lax.map(some, ids_GBK)
+    parts = (
+      jnp.moveaxis(x.reshape(batch, count, kept), 1, 0)
+      for x in (ids_BP, logp_BP)
+    )
+    scores_GBK = jax.lax.map(some, tuple(parts))
     return ids_BP, jnp.moveaxis(scores_GBK, 0, 1).reshape(ids_BP.shape)
 
   def _cold(self, query_BD, items, allowed_BW):

@@ -11,6 +11,7 @@ import pytest
 from genrec_jax.backbones.transformer import PreNormTransformer
 from genrec_jax.data.layouts.next_item_codes import NextItemCodes
 from genrec_jax.models.item_code_decoder import ItemCodeDecoder
+from genrec_jax.models.item_code_vector_decoder import ItemCodeVectorDecoder
 from tests.models.compiled import apply
 
 _SIZES = (5, 7, 4)
@@ -24,9 +25,9 @@ def _layout():
   return NextItemCodes(_LENGTH, num_levels=3, codes=codes.astype(np.int32))
 
 
-def _system(**changes):
+def _system(kind=ItemCodeDecoder, **changes):
   backbone = PreNormTransformer(num_layers=1, num_heads=2, ffn_width=16)
-  return ItemCodeDecoder(
+  return kind(
     num_items=_V, level_sizes=_SIZES, width=8, num_positions=_LENGTH,
     backbone=backbone, hidden_width=12, **changes,
   )  # fmt: skip
@@ -142,3 +143,44 @@ def test_inputs_that_are_switched_off_change_nothing(case, change, inputs):
 def test_an_item_must_be_something():
   with pytest.raises(ValueError, match="nothing says what an item is"):
     _system(item_inputs=False, code_inputs=False)
+
+
+def test_a_vector_is_read_of_the_state_and_leaves_codes_as_they_were(case):
+  layout, plain, histories, _ = case
+  system = _system(ItemCodeVectorDecoder)
+  batch = _batch(layout, histories)
+  params = system.init(jax.random.key(0), batch, deterministic=True)
+  outputs = apply(system, params, batch, deterministic=True)
+  below = {k: v for k, v in params["params"].items() if k != "vector_out"}
+  codes = apply(plain, {"params": below}, batch, deterministic=True)
+  np.testing.assert_array_equal(outputs.logits, codes.logits)
+  state = np.asarray(codes.hidden, np.float64)
+  want = state @ np.asarray(params["params"]["vector_out"]["kernel"])
+  there = np.asarray(batch["segment_ids_BL"]) > 0
+  want = want[there] / np.linalg.norm(want[there], axis=-1, keepdims=True)
+  np.testing.assert_allclose(outputs.query[there], want, atol=1e-5)
+
+
+def test_a_request_asks_with_the_vector_of_its_last_place(case):
+  layout, _, histories, _ = case
+  system = _system(ItemCodeVectorDecoder)
+  batch = _batch(layout, histories)
+  params = system.init(jax.random.key(0), batch, deterministic=True)
+  whole = apply(system, params, batch, deterministic=True).query
+  asked = apply(system, params, batch, method="query")
+  vectors = apply(system, params, method="items")
+  table = np.asarray(params["params"]["item_embedding"]["embedding"])[1:]
+  norms = np.linalg.norm(table, axis=1, keepdims=True)
+  np.testing.assert_allclose(vectors[1:], table / norms, atol=1e-5)
+  cache, _ = apply(system, params, batch, vectors, method="start_from")
+  again = apply(system, params, cache, method="history_vector")
+  np.testing.assert_array_equal(again, asked)
+  for row, history in enumerate(histories):
+    np.testing.assert_allclose(
+      asked[row], whole[row, len(history) - 1], atol=1e-5
+    )
+
+
+def test_vectors_need_item_inputs():
+  with pytest.raises(ValueError, match="item_inputs=False: the vectors"):
+    _system(ItemCodeVectorDecoder, item_inputs=False)

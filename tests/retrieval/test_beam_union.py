@@ -59,9 +59,10 @@ def _unit(x):
   return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-def _assert_best(case, found, vectors, query, candidates):
-  """The lists hold the candidates by cosine, each once."""
+def _assert_best(case, found, vectors, query, candidates, added=0.0):
+  """The lists hold the candidates by cosine and what is added, each once."""
   cosines = _unit(query.astype(np.float64)) @ _unit(vectors).T
+  cosines = cosines + added
   for row, (ids, scores, codes) in enumerate(zip(*found, strict=True)):
     want = np.flatnonzero(candidates[row])
     want = want[np.lexsort((want, -cosines[row, want]))]
@@ -86,11 +87,12 @@ def test_with_all_beams_it_is_brute_force(shape, masked):
       _assert_best(case, found, vectors, query, allowed & case.live)
 
 
-def test_candidates_are_those_of_the_beams_and_the_cold():
+@pytest.mark.parametrize("weight", [0.0, 0.4])
+def test_candidates_are_those_of_the_beams_and_the_cold(weight):
   for seed in range(4):
     case, vectors, query, cold = _case(seed, 0)
     for with_cold in (True, False):
-      strategy = BeamUnion(25, 3, with_cold)
+      strategy = BeamUnion(25, 3, with_cold, weight)
       found = _found(strategy, case, vectors, query, cold)
       bits = pack(case.trie, jnp.asarray(case.allowed))
       beams = beam_leaves(case.decoder, case.trie, 3, bits)
@@ -99,9 +101,13 @@ def test_candidates_are_those_of_the_beams_and_the_cold():
         proposed = np.asarray(beams.codes_BKM[row, beam])
         candidates[row] |= (case.codes == proposed).all(axis=1)
       candidates &= case.allowed & case.live
+      # What no beam proposes has the probability of the last one.
+      scores = np.asarray(beams.scores_BK)
+      last = np.where(scores > -np.inf, scores, 0).min(axis=1, keepdims=True)
+      logp = np.where(candidates, case.scores(), last)
       if with_cold:
         candidates |= case.allowed & case.live & cold
-      _assert_best(case, found, vectors, query, candidates)
+      _assert_best(case, found, vectors, query, candidates, weight * logp)
 
 
 @pytest.mark.parametrize("most", [3, 4, 12])
@@ -127,3 +133,7 @@ def test_what_cannot_be_is_refused():
     ((name, value),) = change.items()
     with pytest.raises(ValueError, match=f"{name}={value!r} must be at least"):
       BeamUnion(**change)
+  with pytest.raises(
+    ValueError, match="code_weight=-1.0 must be a number of 0"
+  ):
+    BeamUnion(code_weight=-1.0)
