@@ -17,6 +17,10 @@ others used too. Variants:
     text      an item's vector is made of its words, by a Transformer of one
               layer whose word vectors start as MiniLM's
     ids       each item also has a learned vector, added to that of its text
+    collaborative  codes of texts joined with the item vectors of a SASRec,
+              which is trained first
+    coarse    2 x 32 codes, of 12 items each on average, so that the vector
+              decides more; a neighbour's share is that of its whole cluster
 
 Another category: --config.data.category=Toys_and_Games.
 """
@@ -32,6 +36,8 @@ _VARIANTS = (
   "negatives",
   "text",
   "ids",
+  "collaborative",
+  "coarse",
   "quicktest",
 )
 # What variants change of the model.
@@ -42,6 +48,8 @@ _CHANGES = {
   "negatives": "uniform negatives",
   "text": "words",
   "ids": "learned item vectors",
+  "collaborative": "collaborative codes",
+  "coarse": "coarse codes",
 }
 
 
@@ -49,7 +57,8 @@ def get_config(arg: str = "") -> ConfigDict:
   """Beauty."""
   variants = common.variants(arg, _VARIANTS)
   width, max_items, dropout = 128, 20, 0.2
-  sizes = (32,) * 3
+  coarse = "coarse" in variants
+  sizes = (32,) * (2 if coarse else 3)
   c = ConfigDict()
   c.name = "-".join(["cobra_amazon", *sorted(variants - {"quicktest"})])
   c.title = common.title("COBRA", variants, _CHANGES)
@@ -60,6 +69,8 @@ def get_config(arg: str = "") -> ConfigDict:
   c.filter = common.filter_options()
   c.content = common.item_texts()
   c.tokens = common.item_tokens(sizes)
+  if "collaborative" in variants:
+    common.join_trained_items(c, "sasrec", "configs/sasrec_amazon.py")
   words = "text" in variants
   if words:
     c.text_tokens = common.text_tokens(width)
@@ -107,7 +118,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "num_neighbors": 64 if "one_beam" in variants else 20,
     "beam_scale": 0.9,
     "vector_scale": 16.0,
-    "over": "neighbors",
+    "over": "cluster" if coarse else "neighbors",
     "clusters": "auto",
     "max_cluster": 4096,
     "approximate_above": None,
@@ -183,7 +194,8 @@ def _quick(c: ConfigDict) -> None:
   """A hundred simulated items of 8 x 8 x 8 codes."""
   common.quicktest(c)
   common.quick_texts(c)
-  sizes = (8,) * 3
+  common.quick_before(c)
+  sizes = (8,) * len(c.system.level_sizes)
   c.tokens.tokenizer.level_sizes = c.system.level_sizes = sizes
   c.system.num_positions = c.pipeline.layout.max_length
   if "text_tokens" in c:

@@ -209,15 +209,20 @@ def quick_words(c: ConfigDict) -> None:
   c.system.item_encoder.update(content_width=8, num_words=64, word_width=24)
 
 
-def quick_tokens(c: ConfigDict) -> None:
-  """Codes for a hundred items, and a model of them."""
-  quick_texts(c)
-  num_levels = len(c.system.level_sizes)
+def quick_before(c: ConfigDict) -> None:
+  """What is trained first, in its quick form."""
   if "before" in c:
     c.before = {
       name: f"{file}{'-' if ':' in file else ':'}quicktest"
       for name, file in c.before.items()
     }
+
+
+def quick_tokens(c: ConfigDict) -> None:
+  """Codes for a hundred items, and a model of them."""
+  quick_texts(c)
+  num_levels = len(c.system.level_sizes)
+  quick_before(c)
   if "workdir" in c.tokens.tokenizer:
     # Levels of what is trained first are 16 codes in its quick form.
     sizes = [16] * num_levels
