@@ -50,6 +50,7 @@ def data() -> dict:
     "impressions": (),
     "window_hours": 24.0,
     "visit_minutes": 30.0,
+    "time_zone": "UTC",
   }
 
 

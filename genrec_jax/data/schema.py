@@ -27,6 +27,7 @@ import numpy as np
 import polars as pl
 
 from genrec_jax.core import atomic, crc, sealed
+from genrec_jax.data import zones
 from genrec_jax.data.action_log import ActionLog
 
 SCHEMA_VERSION = 1
@@ -58,6 +59,7 @@ class RawLog:
     actions: vocabulary in a fixed order; None takes the sorted ones.
     extras: file name -> bytes to lay beside the histories.
     timestamp_unit: 's', 'ms', 'us', 'ns', or None to recognise it.
+    time_zone: of timestamps that are dates or text and name none.
     action_log: the rule by which rows of actions become impressions; None
       leaves them as they are.
     explain: turns an error met while events are read into a message that says
@@ -76,6 +78,7 @@ class RawLog:
   timestamp_unit: str | None = None
   explain: Callable[[Exception], str] | None = None
   action_log: ActionLog | None = None
+  time_zone: str = zones.UTC
 
 
 def later(default: Any) -> Any:

@@ -5,7 +5,8 @@ Whole or fractional numbers are seconds, milliseconds, microseconds or
 nanoseconds since 1970, told apart by their size: below 1e11 seconds (until
 the year 5138), below 1e14 milliseconds (from 1973 on), and so on. All rows
 must agree, or the log mixes units. Text is read as a number or as an ISO date
-and time, with an offset, "Z" or "UTC" behind it, or without a zone as UTC.
+and time, with an offset, "Z" or "UTC" behind it, or without one as local time
+of the zone that the source declares (UTC).
 Times until 1970 in a log that is otherwise of 1971 and later stand for
 "unknown" and are refused. Microseconds in int64 keep
 the order of events within a second; the model sees int32 seconds (see
@@ -19,11 +20,12 @@ from jaxtyping import Bool, Int, Int32
 import numpy as np
 import polars as pl
 
-from genrec_jax.data import ids
+from genrec_jax.data import ids, zones
 from genrec_jax.data.ids import Types
 
 MICROSECONDS = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 _INT32 = np.iinfo(np.int32)
+_MARKS = (0, -1)
 _YEAR_MICROSECONDS = 365 * 86_400 * 10**6
 _LIMITS = {"s": 1e11, "ms": 1e14, "us": 1e17}
 _NAMES = {
@@ -34,9 +36,9 @@ _NAMES = {
 }
 
 
-# Formats that whole logs have; of UTC all.
+# Formats that whole logs have, and whether times are local in them.
 _COMMON = tuple(
-  f"%Y-%m-%d{between}%H:%M:%S%.f{zone}"
+  (f"%Y-%m-%d{between}%H:%M:%S%.f{zone}", not zone)
   for between in " T"
   for zone in ("", " UTC", "Z", "+00:00")
 )
@@ -54,8 +56,13 @@ class Reading:
   unit: str | None
 
 
-def readings(name: str, types: Types) -> list[Reading]:
+def readings(name: str, types: Types, zone: str = zones.UTC) -> list[Reading]:
   """Ways to read a column, the cheapest first.
+
+  Args:
+    name: of the column.
+    types: of all columns.
+    zone: of dates and text that name none.
 
   Raises:
     ValueError: a type that holds no times.
@@ -66,7 +73,10 @@ def readings(name: str, types: Types) -> list[Reading]:
   if dtype.is_float():
     return [Reading(column.fill_nan(None), None)]
   if isinstance(dtype, pl.Datetime | pl.Date):
-    return [Reading(column.cast(pl.Datetime("us")).dt.epoch("us"), "us")]
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone:
+      zone = zones.UTC
+    moment = zones.utc(column.cast(pl.Datetime("us")), zone)
+    return [Reading(moment.dt.epoch("us"), "us")]
   if dtype == pl.Null:
     return [Reading(column.cast(pl.Int64), None)]
   if dtype != pl.String:
@@ -82,8 +92,13 @@ def readings(name: str, types: Types) -> list[Reading]:
     Reading(whole, None),
     Reading(fraction, None),
     # One format is several times as fast as all of them.
-    *(Reading(_naive(text, f).dt.epoch("us"), "us") for f in _COMMON),
-    Reading(_iso(text), "us"),
+    *(
+      Reading(
+        _naive(text, f, zone if local else zones.UTC).dt.epoch("us"), "us"
+      )
+      for f, local in _COMMON
+    ),
+    Reading(_iso(text, zone), "us"),
   ]
 
 
@@ -93,7 +108,7 @@ def is_text(column: pl.Expr) -> pl.Expr:
   return (column.str.len_bytes() > 0) & ~missing
 
 
-def _iso(text: pl.Expr) -> pl.Expr:
+def _iso(text: pl.Expr, zone: str) -> pl.Expr:
   """ISO text as microseconds; " UTC" is a zone, and so is " +02:00"."""
   text = text.str.replace(r"(?i)\s?(utc|gmt|z)$", "+00:00").str.replace(
     r"\s([+-]\d\d:?\d\d)$", "${1}"
@@ -104,21 +119,24 @@ def _iso(text: pl.Expr) -> pl.Expr:
     text.str.strptime(pl.Datetime("us", "UTC"), f"{f}%#z", strict=False)
     for f in formats
   ]
-  naive = [_naive(text, f) for f in formats]
-  naive.append(
-    text.str.strptime(pl.Date, "%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
-  )
+  naive = [_naive(text, f, zone) for f in formats]
+  day = text.str.strptime(pl.Date, "%Y-%m-%d", strict=False)
+  naive.append(zones.utc(day.cast(pl.Datetime("us")), zone))
   return pl.coalesce(
     *(e.dt.epoch("us") for e in naive), *(e.dt.epoch("us") for e in aware)
   )
 
 
-def _naive(text: pl.Expr, format_: str) -> pl.Expr:
-  return text.str.strptime(pl.Datetime("us"), format_, strict=False)
+def _naive(text: pl.Expr, format_: str, zone: str) -> pl.Expr:
+  return zones.utc(
+    text.str.strptime(pl.Datetime("us"), format_, strict=False), zone
+  )
 
 
 def unit_of(values: np.ndarray, rows: np.ndarray) -> str:
   """The unit that all values agree on, by size.
+
+  0 and -1, which may stand for an unknown time, have none where others do.
 
   Args:
     values: timestamps (E,), integers or floats.
@@ -127,7 +145,11 @@ def unit_of(values: np.ndarray, rows: np.ndarray) -> str:
   Raises:
     ValueError: values of different units.
   """
-  low, high = int(np.abs(values).argmin()), int(np.abs(values).argmax())
+  size = np.abs(values)
+  low, high = int(size.argmin()), int(size.argmax())
+  if values[low] in _MARKS:
+    known = np.flatnonzero((values != 0) & (values != -1))
+    low = int(known[size[known].argmin()]) if len(known) else low
   units = [_unit(abs(float(values[i]))) for i in (low, high)]
   if units[0] != units[1]:
     first, second = (

@@ -45,6 +45,7 @@ semantic_ids.DedupLevel semantic_ids.RandomLastLevel
 semantic_ids.SinkhornLastLevel
 simulator.Synthetic
 sources.Amazon2014 sources.Files sources.KuaiRand sources.MovieLens
+sources.OnlineRetail sources.Otto sources.RetailRocket
 train.Constant train.Cosine train.Frozen train.DenseAndRowwise train.Linear
 train.RowwiseAdagrad train.RowwiseAdamW train.adamw
 """.split()

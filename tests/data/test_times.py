@@ -85,6 +85,18 @@ def test_mixed_units_name_a_row_of_each():
     times.unit_of(values, np.arange(1, 4))
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_marks_of_unknown_times_have_no_unit_of_their_own(unit):
+  factor = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+  values = np.array([0, MOMENT * factor, -1, (MOMENT + 9) * factor])
+  assert times.unit_of(values, np.arange(4)) == unit
+  micros = times.to_microseconds(values, unit)
+  assert times.unknown(micros).tolist() == [True, False, True, False]
+  assert times.unit_of(np.array([0, -1]), np.arange(2)) == "s"
+  with pytest.raises(ValueError, match="row 8 holds 1 .seconds., row 9 holds"):
+    times.unit_of(np.array([0, 1, MOMENT * 1000]), np.arange(7, 10))
+
+
 def test_dates_written_as_numbers_are_not_seconds():
   with pytest.raises(ValueError, match="YYYYMMDD"):
     times.unit_of(np.array([20150131, 20141201]), np.arange(2))

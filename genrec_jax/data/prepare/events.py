@@ -88,7 +88,9 @@ def read(
         f"the log has no column {name!r}; it has {', '.join(types)}."
       )
   try:
-    frame, reading = _collect(log, types, drop_unreadable_timestamps)
+    frame, reading = _collect(
+      log, types, drop_unreadable_timestamps, raw.time_zone
+    )
   except pl.exceptions.PolarsError as e:
     # What Polars says may hold rows: nobody is shown it.
     where = raw.explain or _unexplained
@@ -141,7 +143,7 @@ def read(
 
 
 def _collect(
-  log: pl.LazyFrame, types: Types, drop_unreadable: bool
+  log: pl.LazyFrame, types: Types, drop_unreadable: bool, zone: str
 ) -> tuple[pl.DataFrame, times.Reading | None]:
   """The columns as codes and numbers, and how times were read."""
   wanted, marks = [], []
@@ -163,7 +165,7 @@ def _collect(
       marks.append(_unread(name, types, number).alias(f"bad {name}"))
   reading = None
   if "timestamp" in types:
-    choices = times.readings("timestamp", types)
+    choices = times.readings("timestamp", types, zone)
     unread = functools.partial(_unread, "timestamp", types)
     reading = event_times.likely(log, choices, unread)
     wanted.append(reading.value.alias("timestamp"))

@@ -19,7 +19,7 @@ import dataclasses
 import polars as pl
 
 from genrec_jax.core import checksums
-from genrec_jax.data import schema
+from genrec_jax.data import schema, zones
 from genrec_jax.data.action_log import ActionLog
 from genrec_jax.data.sources import column_types, signals, tables
 
@@ -68,6 +68,8 @@ class Files:
       events where there is no timestamp; None = their order in the file.
     title, attributes: columns of the log that describe the item.
     unit: of the timestamps: 's', 'ms', 'us' or 'ns'; None recognises it.
+    time_zone: of times that are dates or text and name none; numbers are
+      counted in UTC.
     nested: column with the list of a session's events.
     format: 'csv', 'tsv', 'parquet' or 'jsonl'; None = by the file's name.
     separator: of a CSV; one character, or the word tab.
@@ -119,6 +121,7 @@ class Files:
   impressions: Sequence[str] = schema.later(())
   window_hours: float = schema.later(24.0)
   visit_minutes: float = schema.later(30.0)
+  time_zone: str = schema.later(zones.UTC)
 
   def __post_init__(self):
     # A command line has no None: --config.data.timestamp= gives ''.
@@ -143,6 +146,7 @@ class Files:
       raise ValueError(
         f"unit must be 's', 'ms', 'us', 'ns' or None, got {self.unit!r}."
       )
+    zones.check(self.time_zone)
     self._types("items")
     self._types("users")
     if self.signals and (self.action or self.impressions):
@@ -186,6 +190,7 @@ class Files:
       sources=self.checksums(),
       actions=None if self.actions is None else list(self.actions),
       timestamp_unit=self.unit,
+      time_zone=self.time_zone,
       explain=log.explain,
       action_log=self._action_log(),
     )

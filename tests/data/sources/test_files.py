@@ -412,3 +412,25 @@ def test_empty_text_is_a_column_that_is_not_there(tmp_path):
   assert encode(empty.read()).epoch_seconds is None
   with pytest.raises(ValueError, match="item='' must name the column"):
     Files(str(path), item="")
+
+
+def test_local_times_are_those_of_the_declared_zone(tmp_path):
+  path = tmp_path / "log.csv"
+  path.write_text(
+    "user,item,timestamp\nu,a,2010-07-01 10:00:00\nu,b,2010-12-01 10:00:00\n"
+  )
+  moments = {"UTC": 10, "Europe/London": 9}
+  for zone, hour in moments.items():
+    sequences = encode(Files(str(path), time_zone=zone).read())
+    assert sequences.epoch_seconds % 86_400 == hour * 3600
+    span = 153 * 86_400 + (10 - hour) * 3600
+    assert sequences.record(0)["time"].tolist() == [0, span]
+  with pytest.raises(ValueError, match="time_zone='Mars' is no time zone's"):
+    Files(str(path), time_zone="Mars")
+  # Data prepared before there were zones are still what a config asks for.
+  prepare(Files(str(path)), LeaveOneOut(), tmp_path / "data")
+  manifest = Histories(tmp_path / "data").manifest
+  assert "time_zone" not in manifest.options["source"]
+  path.write_text("user,item,timestamp\nu,a,1277978400\n")
+  sequences = encode(Files(str(path), time_zone="Europe/London").read())
+  assert sequences.epoch_seconds == 1_277_978_400
