@@ -7,8 +7,9 @@ with the equations of data/simulator/world.py. No ranker can have a higher
 expected hit rate, with the history hidden (`allowed`) or not. Everything in p
 follows from the history and the time but three traits of the user (interests,
 direction, material), which a long history shows well, so a good model can come
-near. All that is needed lies beside the prepared data, in truth.npz; (B, V + 1)
-probabilities are made per batch of requests.
+near. Events that the log lacks belong to the history. All that is needed lies
+beside the prepared data, in truth.npz; (B, V + 1) probabilities are made per
+batch of requests.
 """
 
 from collections.abc import Sequence
@@ -78,7 +79,8 @@ class TrueModel:
     users = catalog_lib.Users(directory)
     world = world_lib.World.from_file(path)
     user_numbers = _numbers(world.user_ids, users.ids, path)
-    simulated_U = world.num_events_U[user_numbers]
+    logged_U = world.num_events_U - world.hidden_count()
+    simulated_U = logged_U[user_numbers]
     short = np.flatnonzero(simulated_U != users.events)
     if short.size:
       user = short[0]
@@ -112,19 +114,42 @@ class TrueModel:
       requests.query_time.astype(np.int64) + self._epoch_seconds,
     )
     for b, record in enumerate(requests.history):
-      if not len(record["item"]):
+      number_L, time_L, bought_L = self._past(
+        record, int(state.user_B[b]), int(state.time_B[b])
+      )
+      if not len(number_L):
         continue
-      number_L = self._item_numbers[record["item"]]
       # Of the events in one category, the last one's tier remains.
       state.tier_BC[b, world.category_V[number_L]] = world.tier_V[number_L]
       state.seen_BV[b, number_L] = True
       state.category_B[b] = world.category_V[number_L[-1]]
-      gap_seconds = int(requests.query_time[b]) - int(record["time"][-1])
-      if record["action"][-1] == self._purchase_action:
+      gap_seconds = int(state.time_B[b]) - int(time_L[-1])
+      if bought_L[-1]:
         state.before_B[b] = world_lib.AFTER_PURCHASE
       elif gap_seconds < world.session_gap_seconds:
         state.before_B[b] = world_lib.SAME_SESSION
     return state
+
+  def _past(
+    self, record: schema.Record, user: int, time: int
+  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Items, unix seconds, and what was bought: the log's and the hidden."""
+    number_L = self._item_numbers[record["item"]]
+    if not len(number_L):
+      # An empty history may lack the other fields.
+      time_L, bought_L = np.zeros(0, np.int64), np.zeros(0, bool)
+    else:
+      time_L = record["time"].astype(np.int64) + self._epoch_seconds
+      bought_L = record["action"] == self._purchase_action
+    world = self._world
+    hidden = world.hidden_before(user, time)
+    if hidden.start == hidden.stop:
+      return number_L, time_L, bought_L
+    time_L = np.concatenate([time_L, world.hidden_time_H[hidden]])
+    order = np.argsort(time_L, kind="stable")
+    number_L = np.concatenate([number_L, world.hidden_item_H[hidden]])
+    bought_L = np.concatenate([bought_L, world.hidden_purchase_H[hidden]])
+    return number_L[order], time_L[order], bought_L[order]
 
   def probability(self, requests: Requests) -> Float[np.ndarray, "B V1"]:
     """p(next item) by item index; column 0 (pad) is 0.

@@ -2,6 +2,7 @@
 """The true model agrees with what the simulator does, and is the oracle."""
 
 import dataclasses
+import datetime
 import shutil
 
 import numpy as np
@@ -27,6 +28,16 @@ from genrec_jax.data.splits import LeaveOneOut
 _SOURCE = Synthetic(
   seed=5, num_users=400, num_items=150, num_categories=6, mean_events=25.0
 )
+
+
+_SEASONAL = dataclasses.replace(_SOURCE, season=0.6, days=900)
+
+
+@pytest.fixture(scope="module")
+def seasonal(tmp_path_factory):
+  path = tmp_path_factory.mktemp("seasonal") / "data"
+  prepare(_SEASONAL, LeaveOneOut(), path, keep_unseen_items=True)
+  return path
 
 
 @pytest.fixture(scope="module")
@@ -112,17 +123,87 @@ def _by_hand(world: World, history, user: int, now: int, gap: int) -> dict:
   for i, a in attraction.items():
     category = int(world.category_V[i])
     total[category] = total.get(category, 0) + a
-  return {
-    str(world.item_ids[i]): q.get(int(world.category_V[i]), 0)
-    * a
-    / total[int(world.category_V[i])]
+  p = {
+    i: q.get(int(world.category_V[i]), 0) * a / total[int(world.category_V[i])]
     for i, a in attraction.items()
   }
+  if world.season is not None:
+    month = datetime.datetime.fromtimestamp(int(now), datetime.UTC).month
+    these = {
+      i: a for i, a in attraction.items() if world.month_V[i] + 1 == month
+    }
+    share = world.season if these else 0.0
+    for i in p:
+      p[i] *= 1 - share
+      p[i] += share * these.get(i, 0) / sum(these.values() or [1])
+  return {str(world.item_ids[i]): value for i, value in p.items()}
 
 
 def test_equals_the_equations_worked_out_one_item_at_a_time(directory, model):
+  _check_equations(_SOURCE, directory, model)
+
+
+def test_the_season_is_in_the_equations(seasonal):
+  model = TrueModel.from_directory(seasonal)
+  _check_equations(_SEASONAL, seasonal, model)
+  batch = next(iter_requests(Histories(seasonal), "test", 100))
+  np.testing.assert_allclose(
+    model.probability(batch).sum(axis=1), 1, rtol=1e-12
+  )
+
+
+def test_frequencies_agree_with_p_in_a_season(seasonal):
+  model, histories = TrueModel.from_directory(seasonal), Histories(seasonal)
+  requests = make_requests(
+    [
+      (histories[user], position)
+      for user in range(150)
+      for position in range(len(histories[user]["item"]))
+    ]
+  )
+  p_BV = model.probability(requests)
+  z = _calibration_z(p_BV, requests.target)
+  assert np.abs(z).max() < 4
+  # One that reads the month of another time of the year is seen.
+  later = dataclasses.replace(
+    requests, query_time=requests.query_time + np.int32(180 * 86_400)
+  )
+  z = _calibration_z(model.probability(later), requests.target)
+  assert np.abs(z).max() > 10
+
+
+def test_hidden_events_are_in_the_history_that_the_oracle_knows(tmp_path):
+  found = []
+  for hidden in (0.0, 0.3):
+    source = Synthetic(num_users=50, num_items=80, min_events=3, hidden=hidden)
+    directory = tmp_path / str(hidden)
+    prepare(source, LeaveOneOut(), directory, keep_unseen_items=True)
+    model, catalog = TrueModel.from_directory(directory), Catalog(directory)
+    users = Users(directory)
+    lists = {}
+    for part in ("validation", "test"):
+      for batch in iter_requests(Histories(directory), part, 50):
+        rows = zip(
+          batch.user, batch.target, model.probability(batch), strict=True
+        )
+        for user, target, p_V in rows:
+          key = (part, users.ids[user])
+          lists[key] = (
+            catalog.ids[target],
+            dict(zip(catalog.ids, p_V, strict=True)),
+          )
+    found.append(lists)
+  whole, partial = found
+  assert whole.keys() == partial.keys() and len(whole) == 100
+  for key, (target, p) in whole.items():
+    assert partial[key][0] == target
+    for item, value in p.items():
+      assert partial[key][1][item] == pytest.approx(value, rel=1e-9, abs=1e-15)
+
+
+def _check_equations(source, directory, model):
   world = World.from_file(directory / "truth.npz")
-  raw = _SOURCE.read()
+  raw = source.read()
   catalog, histories = Catalog(directory), Histories(directory)
   users = Users(directory)
   for user_id, position in ((0, 0), (1, 3), (7, 4), (20, 4), (33, 2), (61, 4)):

@@ -23,17 +23,26 @@ event carries the furthest step. After a purchase the category mostly moves on.
 
 So co-occurrence shows a user's categories and materials, but neither the order
 of tiers, nor the direction, nor the session's state, nor what is alive.
+
+Options, off by default. season: a twelfth of the items belongs to each month,
+and with this probability the next item is one of the current month, so that
+years (days=1095) repeat. hidden: a share of events is left out of the log, and
+kept in the World as known false negatives (data/simulator/hidden.py). segments:
+the freshness of items and the activity of users are columns of their tables
+(data/simulator/segments.py).
 (Over 350 lines: the draws of items, users and events belong together.)
 """
 
 import dataclasses
 import hashlib
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from genrec_jax.data import schema
-from genrec_jax.data.simulator import titles, world as world_lib
+from genrec_jax.data.simulator import segments, titles, world as world_lib
+from genrec_jax.data.simulator.hidden import hidden_events
 from genrec_jax.data.simulator.world import World
 
 ACTIONS = ("view", "cart", "purchase")
@@ -53,6 +62,9 @@ class Synthetic:
     initial_items: share of items born before day 0.
     upward: share of users whose direction is +1.
     follow, taste, repeat, novelty: see data/simulator/world.py.
+    season: probability that an item is one of the month's.
+    hidden: share of events, but of users' last two, that the log lacks.
+    segments: whether the tables tell freshness and activity.
   """
 
   seed: int = 0
@@ -73,6 +85,9 @@ class Synthetic:
   taste: float = 3.0
   repeat: float = 0.05
   novelty: float = 1.0
+  season: float = schema.later(0.0)
+  hidden: float = schema.later(0.0)
+  segments: bool = schema.later(False)
 
   def __post_init__(self):
     for name, least in (
@@ -92,7 +107,7 @@ class Synthetic:
         raise ValueError(
           f"Synthetic({name}={getattr(self, name)}): must be at least {least}"
         )
-    for name in ("initial_items", "upward"):
+    for name in ("initial_items", "upward", "season", "hidden"):
       if not 0 <= getattr(self, name) <= 1:
         raise ValueError(
           f"Synthetic({name}={getattr(self, name)}): must be in [0, 1]"
@@ -102,9 +117,10 @@ class Synthetic:
     """Runs the simulation.
 
     Returns:
-      the World, and columns of equal length, user by user and in the order of
-      events: user, item (numbers of the World), time (unix seconds), session
-      (running number within the user), action (index in ACTIONS).
+      the World, and columns of equal length of what the log tells, user by
+      user and in the order of events: user, item (numbers of the World), time
+      (unix seconds), session (running number within the user), action (index
+      in ACTIONS).
     """
     rng = np.random.default_rng(self.seed)
     world, starts_U, spans_U = self._world(rng)
@@ -123,7 +139,8 @@ class Synthetic:
           np.random.default_rng([self.seed, 1 + first // block]),
         )
       )
-    return world, {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+    columns = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+    return self._hide(world, columns) if self.hidden else (world, columns)
 
   def read(self) -> schema.RawLog:
     """Simulates. The log is in order of time; value = the item's price."""
@@ -146,6 +163,7 @@ class Synthetic:
       items=items,
       sources={world_lib.TRUTH_FILE: hashlib.sha256(truth).hexdigest()},
       actions=list(ACTIONS),
+      users=self._user_table(world) if self.segments else None,
       extras={world_lib.TRUTH_FILE: truth},
       timestamp_unit="s",
     )
@@ -155,7 +173,7 @@ class Synthetic:
     base_C = rng.uniform(5, 100, size=self.num_categories)
     price_V = base_C[world.category_V] * 1.6 ** world.tier_V.astype(float)
     price_V *= np.exp(0.2 * rng.normal(size=self.num_items))
-    return pl.DataFrame(
+    table = pl.DataFrame(
       {
         "item": world.item_ids,
         "title": titles.item_titles(
@@ -166,6 +184,37 @@ class Synthetic:
         "birth": world.birth_V,
       }
     )
+    if self.season:
+      table = table.with_columns(month=pl.Series(1 + world.month_V))
+    if self.segments:
+      end = _START + self.days * _DAY
+      fresh_V = segments.freshness(world.birth_V, _START, end)
+      table = table.with_columns(freshness=pl.Series(fresh_V))
+    return table
+
+  def _user_table(self, world: World) -> pl.DataFrame:
+    return pl.DataFrame(
+      {
+        "user": world.user_ids,
+        "activity": segments.activity(world.num_events_U),
+      }
+    )
+
+  def _hide(
+    self, world: World, columns: dict[str, np.ndarray]
+  ) -> tuple[World, dict[str, np.ndarray]]:
+    """Moves events from the log to the World."""
+    rng = np.random.default_rng([self.seed, 0, 2])
+    hidden_E = hidden_events(columns["user"], self.hidden, rng)
+    gone = {name: column[hidden_E] for name, column in columns.items()}
+    world = dataclasses.replace(
+      world,
+      hidden_user_H=gone["user"],
+      hidden_item_H=gone["item"],
+      hidden_time_H=gone["time"],
+      hidden_purchase_H=gone["action"] == ACTIONS.index(world_lib.PURCHASE),
+    )
+    return world, {name: c[~hidden_E] for name, c in columns.items()}
 
   def _world(self, rng) -> tuple[World, np.ndarray, np.ndarray]:
     """Draws items, users, and when each user starts and how long they stay."""
@@ -202,11 +251,20 @@ class Synthetic:
       novelty=self.novelty,
       novelty_seconds=30.0 * _DAY,
       session_gap_seconds=_SESSION_GAP,
+      **self._months(),
     )
     period = self.days * _DAY
     starts_U = _START + rng.integers(int(0.6 * period), size=self.num_users)
     spans_U = period * rng.uniform(0.1, 0.4, size=self.num_users)
     return world, starts_U, spans_U
+
+  def _months(self) -> dict[str, Any]:
+    """Which month items belong to, where there is a season."""
+    if not self.season:
+      return {}
+    rng = np.random.default_rng([self.seed, 0, 1])
+    month_V = (rng.permutation(self.num_items) % 12).astype(np.int8)
+    return {"month_V": month_V, "season": self.season}
 
   def _items(self, rng) -> dict[str, np.ndarray]:
     num_items, num_categories = self.num_items, self.num_categories
@@ -330,20 +388,47 @@ def _next_items(
   # Categories differ in size by one: the last column may be a neighbour's.
   inside_BN = column_N[None] < size_B[:, None]
   item_BN = first_B[:, None] + np.where(inside_BN, column_N[None], 0)
+  item_B = first_B + _draw(_attraction(world, state, item_BN) * inside_BN, rng)
+  if world.season is not None:
+    item_B = _in_season(world, state, item_B, rng)
   row_B = np.arange(len(category_B))
-  a_BN = world_lib.attraction(
+  state.category_B[:] = world.category_V[item_B]
+  state.tier_BC[row_B, state.category_B] = world.tier_V[item_B]
+  state.seen_BV[row_B, item_B] = True
+  return item_B
+
+
+def _in_season(
+  world: World,
+  state: world_lib.State,
+  item_B: np.ndarray,
+  rng: np.random.Generator,
+) -> np.ndarray:
+  """The items drawn, or in their place items of the month."""
+  by_month = np.argsort(world.month_V, kind="stable")
+  first_M = np.searchsorted(world.month_V[by_month], np.arange(13))
+  month_B = world_lib.month_of(state.time_B)
+  place_BN = first_M[month_B][:, None] + np.arange(np.diff(first_M).max())
+  inside_BN = place_BN < first_M[month_B + 1][:, None]
+  item_BN = by_month[np.where(inside_BN, place_BN, 0)]
+  a_BN = _attraction(world, state, item_BN) * inside_BN
+  takes_B = (rng.random(len(item_B)) < world.season) & (a_BN.sum(axis=1) > 0)
+  column_B = _draw(a_BN, rng)
+  return np.where(takes_B, item_BN[np.arange(len(item_B)), column_B], item_B)
+
+
+def _attraction(
+  world: World, state: world_lib.State, item_BN: np.ndarray
+) -> np.ndarray:
+  row_B1 = np.arange(len(item_BN))[:, None]
+  return world_lib.attraction(
     world,
     item_BN,
     state.user_B,
     state.time_B,
-    state.tier_BC[row_B, category_B][:, None],
-    state.seen_BV[row_B[:, None], item_BN],
+    state.tier_BC[row_B1, world.category_V[item_BN]],
+    state.seen_BV[row_B1, item_BN],
   )
-  item_B = first_B + _draw(a_BN * inside_BN, rng)
-  state.category_B[:] = category_B
-  state.tier_BC[row_B, category_B] = world.tier_V[item_B]
-  state.seen_BV[row_B, item_B] = True
-  return item_B
 
 
 def _draw(weight_BN: np.ndarray, rng: np.random.Generator) -> np.ndarray:

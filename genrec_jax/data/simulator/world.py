@@ -17,6 +17,16 @@ last one this user saw IN c' (none on a first visit):
            (1 + follow 1[r_i = r*]) (1 + taste 1[m_i = m_u]) repeat^{1[seen]}
     p(i) = q(c_i) a(i) / sum_{j in c_i} a(j)
 
+With a season, an item has a month m_i, and with probability `season` the next
+item comes of the month of t instead, whatever its category (where anything of
+that month is alive):
+
+    p(i) = (1 - season) q(c_i) a(i) / sum_{j in c_i} a(j)
+           + season 1[m_i = month(t)] a(i) / sum_{j: m_j = month(t)} a(j)
+
+Events that the log lacks (data/simulator/hidden.py) are in the World, and in
+the history that p depends on.
+
 Items are numbered by category, so a category is a contiguous run of columns.
 Simulation and ranking (baselines/oracle.py) call the same functions.
 """
@@ -44,6 +54,9 @@ class World:
   V items, U users, C categories, K interests per user (weight 0 = unused).
   Times are unix seconds. Items are in category order: category c holds items
   first_C[c] .. first_C[c + 1] - 1 (first_C has C + 1 entries).
+
+  Without a season month_V (0 = January) and season are None; hidden_* are the
+  H events that the log lacks, user by user in time, or None.
   """
 
   item_ids: np.ndarray
@@ -69,6 +82,12 @@ class World:
   novelty: float
   novelty_seconds: float
   session_gap_seconds: int
+  month_V: np.ndarray | None = None
+  season: float | None = None
+  hidden_user_H: np.ndarray | None = None
+  hidden_item_H: np.ndarray | None = None
+  hidden_time_H: np.ndarray | None = None
+  hidden_purchase_H: np.ndarray | None = None
 
   @property
   def num_items(self) -> int:
@@ -81,25 +100,38 @@ class World:
   def to_bytes(self) -> bytes:
     """The content of truth.npz: plain arrays, nothing pickled."""
     file = io.BytesIO()
-    np.savez_compressed(file, **vars(self))
+    there = {k: v for k, v in vars(self).items() if v is not None}
+    np.savez_compressed(file, **there)
     return file.getvalue()
 
   @classmethod
   def from_file(cls, path: str | os.PathLike) -> "World":
     """Reads truth.npz; ValueError when it is damaged, or of another make."""
-    names = {field.name: field.type for field in dataclasses.fields(cls)}
+    fields = dataclasses.fields(cls)
+    names = {field.name for field in fields}
+    needed = {f.name for f in fields if f.default is dataclasses.MISSING}
     arrays = artifact.load_arrays(path)
-    if set(arrays) != set(names):
+    if not needed <= set(arrays) <= names:
       raise ValueError(
         f"{path} holds {sorted(arrays)}, not the arrays of this version's"
-        f" simulator {sorted(names)}: prepare the data set again"
+        f" simulator {sorted(needed)}: prepare the data set again"
       )
-    return cls(
-      **{
-        name: arrays[name] if type_ is np.ndarray else type_(arrays[name])
-        for name, type_ in names.items()
-      }
-    )
+    return cls(**{k: v if v.ndim else v.item() for k, v in arrays.items()})
+
+  def hidden_before(self, user: int, time: int) -> slice:
+    """Where the hidden events of a user before a time lie, in hidden_*."""
+    if self.hidden_user_H is None:
+      return slice(0, 0)
+    first, end = np.searchsorted(self.hidden_user_H, [user, user + 1])
+    past = np.searchsorted(self.hidden_time_H[first:end], time)
+    return slice(int(first), int(first + past))
+
+  def hidden_count(self) -> Int[np.ndarray, "U"]:
+    """Number of hidden events of each user."""
+    users = len(self.user_ids)
+    if self.hidden_user_H is None:
+      return np.zeros(users, np.int64)
+    return np.bincount(self.hidden_user_H, minlength=users)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,4 +245,16 @@ def next_item_probability(
   )
   # Each category has an item that is always alive: no sum is 0.
   scale_BC = q_BC / np.add.reduceat(a_BV, world.first_C[:-1], axis=1)
-  return a_BV * scale_BC[:, world.category_V]
+  p_BV = a_BV * scale_BC[:, world.category_V]
+  if world.season is None:
+    return p_BV
+  seasonal_BV = a_BV * (world.month_V == month_of(state.time_B)[:, None])
+  sum_B = seasonal_BV.sum(axis=1)
+  share_B = np.where(sum_B > 0, world.season, 0.0)
+  seasonal_BV *= (share_B / np.where(sum_B > 0, sum_B, 1.0))[:, None]
+  return (1 - share_B)[:, None] * p_BV + seasonal_BV
+
+
+def month_of(time_B: Int[np.ndarray, "B"]) -> Int[np.ndarray, "B"]:
+  """The month of unix seconds, in UTC; 0 = January."""
+  return time_B.astype("M8[s]").astype("M8[M]").astype(np.int64) % 12

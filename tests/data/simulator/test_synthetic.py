@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulator: seeds, lives of items, sessions, actions, the raw log."""
 
+import datetime
+import hashlib
+import io
 import time
 
 import numpy as np
+import polars as pl
 import pytest
 
+from genrec_jax.data.dataset import Histories
+from genrec_jax.data.prepare import prepare
 from genrec_jax.data.simulator.synthetic import ACTIONS, Synthetic
+from genrec_jax.data.simulator.world import TRUTH_FILE, World
+from genrec_jax.data.splits import LeaveOneOut
 
 _SMALL = dict(num_users=300, num_items=205, num_categories=7, mean_events=30.0)
 
@@ -113,11 +121,137 @@ def test_the_raw_log_is_readable_and_complete():
     dict(session_length=0.5),
     dict(upward=1.5),
     dict(repeat=0.0),
+    dict(season=1.5),
+    dict(hidden=-0.1),
   ],
 )
 def test_impossible_settings_are_named(wrong):
   with pytest.raises(ValueError, match=next(iter(wrong))):
     Synthetic(**wrong)
+
+
+# Of events, items and the World's whole numbers and names, before there were
+# seasons, hidden events and segments. Another hash makes every simulated data
+# set another one: stored runs and their figures then belong to none.
+_BEFORE = "4d87bc476bf3a4ab27698d2abd638d6780da512915e1ec923b737561dc724803"
+
+
+def test_without_options_the_log_is_what_it_was(tmp_path):
+  source = Synthetic(num_users=40, num_items=60)
+  raw = source.read()
+  digest = hashlib.sha256()
+  for table in (raw.events, raw.items):
+    digest.update(table.write_csv().encode())
+  with np.load(io.BytesIO(raw.extras[TRUTH_FILE])) as truth:
+    for name in sorted(truth.files):
+      digest.update(name.encode())
+      if truth[name].dtype.kind in "iU":
+        digest.update(truth[name].tobytes())
+  assert digest.hexdigest() == _BEFORE
+  assert raw.users is None and not raw.dropped
+  # Nor does a data set prepared before differ from what a config asks for.
+  prepare(source, LeaveOneOut(), tmp_path / "data")
+  options = Histories(tmp_path / "data").manifest.options["source"]
+  assert not {"season", "hidden", "segments"} & set(options)
+
+
+def test_items_of_the_month_take_their_share():
+  raw = Synthetic(seed=1, days=1095, season=0.7, **_SMALL).read()
+  month = dict(raw.items.select("item", "month").iter_rows())
+  per_month = np.bincount(list(month.values()), minlength=13)[1:]
+  assert per_month.max() - per_month.min() <= 1
+  now = [
+    datetime.datetime.fromtimestamp(t, datetime.UTC).month
+    for t in raw.events["timestamp"]
+  ]
+  assert set(now) == set(range(1, 13))
+  fits = np.array([month[i] for i in raw.events["item"]]) == now
+  always = Synthetic(num_users=40, num_items=210, season=1.0).draw()
+  month_E = always[0].month_V[always[1]["item"]] + 1
+  assert [
+    datetime.datetime.fromtimestamp(t, datetime.UTC).month
+    for t in always[1]["time"].tolist()
+  ] == month_E.tolist()
+  # Others are of the month by chance, and in some months little is alive.
+  assert fits.mean() == pytest.approx(0.7 + 0.3 / 12, abs=0.03)
+  plain = Synthetic(seed=1, days=1095, **_SMALL).read()
+  assert "month" not in plain.items.columns
+  assert (
+    np.mean(
+      [month[i] == m for i, m in zip(plain.events["item"], now, strict=True)]
+    )
+    < 0.2
+  )
+
+
+def test_hidden_events_are_those_that_the_log_lacks():
+  settings = dict(seed=2, num_users=80, num_items=100, min_events=1)
+  settings |= dict(mean_events=12.0)
+  whole = Synthetic(**settings).read()
+  source = Synthetic(hidden=0.4, **settings)
+  world, columns = source.draw()
+  raw = source.read()
+  key = ("user", "item", "timestamp")
+  logged, every = (set(r.events.select(key).iter_rows()) for r in (raw, whole))
+  gone = {
+    (str(world.user_ids[u]), str(world.item_ids[i]), int(t))
+    for u, i, t in zip(
+      world.hidden_user_H, world.hidden_item_H, world.hidden_time_H, strict=True
+    )
+  }
+  assert gone == every - logged and logged < every
+  assert len(columns["item"]) == len(raw.events) == len(logged)
+  bought = whole.events.filter(pl.col("action") == "purchase").select(key)
+  assert world.hidden_purchase_H.sum() == len(gone & set(bought.iter_rows()))
+  # Of each user's events but the last two, about that share.
+  may = np.maximum(world.num_events_U - 2, 0).sum()
+  assert len(gone) / may == pytest.approx(0.4, abs=0.06)
+  for user in world.user_ids:
+    times = [
+      r.events.filter(pl.col("user") == user)["timestamp"].to_list()[-2:]
+      for r in (whole, raw)
+    ]
+    assert times[0] == times[1]
+  assert np.array_equal(
+    world.hidden_count(), np.bincount(world.hidden_user_H, minlength=80)
+  )
+
+
+def test_the_world_with_all_options_is_stored_whole(tmp_path):
+  source = Synthetic(num_users=20, num_items=30, season=0.5, hidden=0.5)
+  world, _ = source.draw()
+  path = tmp_path / TRUTH_FILE
+  path.write_bytes(source.read().extras[TRUTH_FILE])
+  again = World.from_file(path)
+  for name, value in vars(world).items():
+    np.testing.assert_array_equal(getattr(again, name), value)
+  user = int(world.hidden_user_H[-1])
+  times = world.hidden_time_H[world.hidden_user_H == user]
+  assert len(times) > 1
+  found = again.hidden_before(user, int(times[1]))
+  assert world.hidden_time_H[found].tolist() == [times[0]]
+
+
+def test_segments_are_columns_of_the_tables(tmp_path):
+  source = Synthetic(num_users=90, num_items=60, segments=True)
+  raw, plain = source.read(), Synthetic(num_users=90, num_items=60).read()
+  assert raw.events.equals(plain.events)
+  assert raw.items.drop("freshness").equals(plain.items)
+  first = datetime.datetime(2023, 1, 1, tzinfo=datetime.UTC).timestamp()
+  for birth, fresh in raw.items.select("birth", "freshness").iter_rows():
+    days = (birth - first) / 86_400
+    assert fresh == ("old" if days < 0 else "early" if days < 182.5 else "late")
+  assert raw.items["freshness"].n_unique() == 3
+  activity = dict(raw.users.iter_rows())
+  events = dict(raw.events.group_by("user").len().iter_rows())
+  by = {
+    name: [events[u] for u in events if activity[u] == name]
+    for name in ("low", "medium", "high")
+  }
+  assert (
+    max(by["low"]) < min(by["medium"]) <= max(by["medium"]) < min(by["high"])
+  )
+  assert all(25 <= len(x) <= 35 for x in by.values())
 
 
 @pytest.mark.slow
