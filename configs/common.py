@@ -7,6 +7,7 @@ simulated data set of 200 users, three steps, seconds on a CPU.
 """
 
 from collections.abc import Mapping, Sequence, Set
+from typing import Any
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -122,14 +123,26 @@ def quicktest(c: ConfigDict) -> None:
   c.pipeline.row_length = 32
   if "max_length" in c.pipeline.layout:
     c.pipeline.layout.max_length = 32
-  negatives = c.objective.get("negatives") or {}
-  if "count" in negatives:
-    negatives.count = min(negatives.count, 128)
+  _few_negatives(c.objective)
   c.train.steps = 3
   c.train.log_every_steps = 1
   c.train.eval_every_steps = 3
   c.train.patience = 0
   c.requests.batch_size = 64
+
+
+def _few_negatives(node: Any) -> None:
+  """Draws no more of a small catalogue than it has, wherever a loss draws."""
+  if isinstance(node, tuple | list):
+    for part in node:
+      _few_negatives(part)
+  if not isinstance(node, ConfigDict | dict):
+    return
+  for key in [*node]:
+    if key == "count":
+      node[key] = min(node[key], 64)
+    else:
+      _few_negatives(node[key])
 
 
 def item_texts() -> dict:

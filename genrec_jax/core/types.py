@@ -120,12 +120,23 @@ class Items:
       its gradient is taken by row.
     seen: gives which rows are items with an event in the training part; None
       where the system does not know.
+    peek: as `vectors`, of ids alone, for parameters that are constants; None
+      where `vectors` will do.
   """
 
   num_items: int
   vectors: Callable[[Any], Float[Array, "... D"]]
   rows_only: bool = False
   seen: Callable[[], Bool[Array, "R"]] | None = None
+  peek: Callable[[Any], Float[Array, "... D"]] | None = None
+
+  def still(self, ids: Int[Array, "..."]) -> Float[Array, "... D"]:
+    """Vectors of ids that are only looked at: nothing trains them by it.
+
+    An optimizer of single rows does not count them as rows of the batch.
+    """
+    look = self.vectors if self.peek is None else self.peek
+    return jax.lax.stop_gradient(look(ids))
 
   def table(self) -> Float[Array, "rows D"]:
     """The whole table (V + 1, D); row 0 is padding.

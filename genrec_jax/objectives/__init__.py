@@ -5,8 +5,14 @@ from genrec_jax.objectives.batch_items import BatchItemSoftmax
 from genrec_jax.objectives.code_alignment import CodeAlignment, CodeDiversity
 from genrec_jax.objectives.combine import WeightedSum
 from genrec_jax.objectives.contrastive import InBatchContrastive
+from genrec_jax.objectives.hard_negatives import (
+  FromLists,
+  HardBlock,
+  PositiveAware,
+)
 from genrec_jax.objectives.negatives import (
   InBatchNegatives,
+  Mixed,
   UniformPerPosition,
   UniformShared,
 )
@@ -25,9 +31,13 @@ __all__ = [
   "CodeAlignment",
   "CodeCrossEntropy",
   "CodeDiversity",
+  "FromLists",
   "FullSoftmax",
+  "HardBlock",
   "InBatchContrastive",
   "InBatchNegatives",
+  "Mixed",
+  "PositiveAware",
   "Positives",
   "PrefixRanking",
   "Reconstruction",

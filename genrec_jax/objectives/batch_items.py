@@ -6,9 +6,9 @@
 Negatives are the distinct items of the batch (van den Oord et al., arXiv
 1807.03748; the dense loss of Yang et al., arXiv 2503.02453), of which the
 system gives the vectors (Outputs.aux["items"]), and what a sampler draws beside
-them. Items that equal the target are none, nor are, by default, other items of
-its own history, drawn ones among them. A target that is none of the batch's
-items has no vector, and its loss is NaN.
+them. Items that equal the target are none, nor are later targets of its row's
+segment, nor, by default, other items of its own history, drawn ones among them.
+A target that is none of the batch's items has no vector, and its loss is NaN.
 
 An item is in a batch the likelier the more popular it is. With correct_log_q
 the scores of negatives are shifted by the logarithm of how often they are
@@ -22,11 +22,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from genrec_jax.core.option_checks import check_positive
 from genrec_jax.core.types import Batch, Items, Mean, Outputs
-from genrec_jax.objectives.softmax import Sampler
+from genrec_jax.objectives.negatives import Drawn, Negatives, Positions
+from genrec_jax.objectives.own_events import OwnEvents
+from genrec_jax.objectives.sampled_scores import log_q_shifts
 from genrec_jax.ops.precision import SCORES
 
 _MASKED = -1e9
@@ -39,7 +41,8 @@ class BatchItemSoftmax:
   Attributes:
     temperature: scores are divided by it. With cosines and 1 the loss has a
       floor near log(1 + (n - 1) e^-2), which leaves nothing to learn.
-    own_history: whether other items of a target's own history are negatives.
+    own_history: whether items of a target's own history before it are
+      negatives.
     negatives: what else is drawn, shared by all targets; None = nothing.
     correct_log_q: see the module docstring.
     label: name of the items to find in a batch; 0 there = no loss.
@@ -47,7 +50,7 @@ class BatchItemSoftmax:
 
   temperature: float = 0.1
   own_history: bool = False
-  negatives: Sampler | None = None
+  negatives: Negatives | None = None
   correct_log_q: bool = False
   label: str = "target_item_BS"
 
@@ -69,27 +72,34 @@ class BatchItemSoftmax:
     where_T = labels_T > 0
     if where is not None:
       where_T = where_T & where.reshape(-1)
-    query_TD = outputs.query.reshape(len(labels_T), -1) / self.temperature
+    query_TD = outputs.query.reshape(len(labels_T), -1)
+    own = OwnEvents.of(batch, self.label, past=False)
+    positions = Positions(query_TD, labels_T, where_T, items, own, batch)
+    query_TD = query_TD / self.temperature
     of_batch = outputs.aux["items"]
     scores_TU = jnp.matmul(query_TD, of_batch.vectors_UD.T, precision=SCORES)
     hit_TU = of_batch.ids_U[None, :] == labels_T[:, None]
     positive_T = jnp.sum(jnp.where(hit_TU, scores_TU, 0.0), axis=1)
     missing_T = where_T & ~jnp.any(hit_TU, axis=1)
     positive_T = jnp.where(missing_T, jnp.nan, positive_T)
-    own_TU = jnp.zeros(hit_TU.shape, bool)
-    if not self.own_history:
+    if self.own_history:
+      own_TU = own.among(of_batch.ids_U)
+    else:
       own_TU = _of_own_history(batch, of_batch)
     out_TU = hit_TU | own_TU | (of_batch.ids_U == 0)[None, :]
     if self.correct_log_q:
       scores_TU = scores_TU - _log_chance(of_batch)[None, :]
     parts = [jnp.where(out_TU, _MASKED, scores_TU)]
     if self.negatives is not None:
-      drawn = self.negatives(rng, labels_T, where_T, items.num_items)
-      scores_TN = self._drawn(drawn, query_TD, labels_T, items)
-      if not self.own_history:
-        own_TN = _of_drawn(own_TU, of_batch.ids_U, drawn.ids)
-        scores_TN = jnp.where(own_TN, _MASKED, scores_TN)
-      parts.append(scores_TN)
+      scores_TN, ids_N = self._drawn(rng, positions, query_TD)
+      if self.own_history:
+        own_TN = own.among(ids_N)
+      else:
+        own_TN = _of_drawn(own_TU, of_batch.ids_U, ids_N)
+      # Id 0 is drawn where there is nothing to draw.
+      ids_1N = ids_N[None, :]
+      out_TN = own_TN | (ids_1N == labels_T[:, None]) | (ids_1N == 0)
+      parts.append(jnp.where(out_TN, _MASKED, scores_TN))
     negative_TN = jnp.concatenate(parts, axis=1)
     if self.correct_log_q:
       negative_TN = negative_TN - jnp.log(jnp.float32(len(parts)))
@@ -99,22 +109,34 @@ class BatchItemSoftmax:
     mean = Mean.of(loss_T, where=where_T, weights=weights_T)
     return mean.compute(), {"batch_items": mean}
 
-  def _drawn(self, drawn, query_TD, labels_T, items) -> Float[Array, "T N"]:
-    if drawn.ids.ndim != 1:
-      raise ValueError(
-        "objective.negatives draws for every position apart: take one that"
-        " draws for all, such as objectives.UniformShared."
-      )
-    scores_TN = jnp.matmul(
-      query_TD, items.vectors(drawn.ids).T, precision=SCORES
-    )
+  def _drawn(
+    self, rng, positions: Positions, query_TD
+  ) -> tuple[Float[Array, "T N"], Int[Array, "N"]]:
+    """Scores of what is drawn, and its ids."""
+    drawn = self.negatives.draw(rng, positions)
+    _check(drawn)
+    ids_N = jnp.concatenate([one.ids for one in drawn])
+    vectors_ND = positions.items.vectors(ids_N)
+    scores_TN = jnp.matmul(query_TD, vectors_ND.T, precision=SCORES)
     if self.correct_log_q:
-      count = jnp.log(jnp.float32(len(drawn.ids)))
-      scores_TN = scores_TN - (drawn.log_q + count)[None, :]
-    # Id 0 is drawn only from a batch without labels.
-    out_TN = drawn.ids[None, :] == labels_T[:, None]
-    out_TN = out_TN | (drawn.ids == 0)[None, :]
-    return jnp.where(out_TN, _MASKED, scores_TN)
+      shift_N = jnp.concatenate(log_q_shifts(drawn))
+      scores_TN = scores_TN - shift_N[None, :]
+    return scores_TN, ids_N
+
+
+def _check(drawn: tuple[Drawn, ...]) -> None:
+  """Raises a ValueError for what this loss cannot compare with."""
+  if any(one.ids.ndim != 1 for one in drawn):
+    raise ValueError(
+      "objective.negatives draws for every position apart: take one that"
+      " draws for all, such as objectives.UniformShared."
+    )
+  if any(one.rules for one in drawn):
+    raise ValueError(
+      "objective.negatives filters by the positive's score, which"
+      " objectives.BatchItemSoftmax does not: take objectives.SampledSoftmax,"
+      " or negatives without objectives.PositiveAware."
+    )
 
 
 def _of_own_history(batch: Batch, of_batch: Any) -> Bool[Array, "T U"]:

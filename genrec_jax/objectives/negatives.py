@@ -1,34 +1,129 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the negatives of sampled softmax come from.
+"""Where the negatives of a sampled loss come from: one interface for all.
 
-A sampler answers sampler(rng, labels_T, where_T, num_items) with Negatives:
-item ids, one list per token (T, N) or one list for all (N,), and the log
-probability with which each was drawn, for the logQ correction.
+    parts = negatives.draw(rng, positions)      one Drawn, or several (Mixed)
 
-Drawing is with replacement, as in HSTU's public code, so an id may occur
-twice and may equal the positive (the objective masks such accidental hits).
+A Drawn has item ids, shared by all positions (N,) or of each (T, N); how likely
+a draw gives an id, where that is known; and rules that leave some out by their
+scores. The loss leaves out, whatever the kind, id 0, the positive itself and
+what the user of a position takes later (objectives/own_events.py).
+
+    kind                 of each position    expected cost and memory of a step
+    UniformPerPosition   its own             T K rows of D and as many gradients
+    UniformShared        all the same        K rows, 3 products of T K D
+    InBatchNegatives     all the same        the same, and a sort of T labels
+    Mixed                as its parts        the sum of its parts
+    HardBlock            either              see objectives/hard_negatives.py
+    PositiveAware        as what it filters  T K comparisons more
+    FromLists            either              as the uniform kind of that shape
+
+T = B L positions, K = count, D the width of a vector; a product of T K D takes
+2 T K D FLOPs, and the scores T K floats (blocks of them on a CPU).
 """
 
+from collections.abc import Callable
 import dataclasses
+import math
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from genrec_jax.core import seams
+from genrec_jax.core.types import Batch, Items
+from genrec_jax.objectives.own_events import OwnEvents
+
+# log of no chance at all: finite, so that nothing that is masked becomes NaN.
+_NEVER = -1e9
+
+LogQ = Callable[[Int[Array, "..."]], Float[Array, "..."]]
+
 
 @dataclasses.dataclass(frozen=True)
-class Negatives:
-  """Sampled item ids and how likely each item was to be drawn.
+class Positions:
+  """What negatives are drawn for: the T = B S positions of a batch.
 
   Attributes:
-    ids: (T, N) per token or (N,) shared by all tokens.
-    log_q: log probability of one draw giving that id, same shape as ids.
-    label_log_q_T: the same for each token's positive.
+    query_TD: vectors that items are scored with, not divided by a temperature.
+    labels_T: item to find; 0 = none.
+    where_T: positions that have a loss.
+    items: the item side of the system.
+    own: what the users of the positions did.
+    batch: that the positions are of.
   """
 
-  ids: Int[Array, "*shape"]
-  log_q: Float[Array, "*shape"]
-  label_log_q_T: Float[Array, "T"]
+  query_TD: Float[Array, "T D"]
+  labels_T: Int[Array, "T"]
+  where_T: Bool[Array, "T"]
+  items: Items
+  own: OwnEvents
+  batch: Batch
+
+
+@runtime_checkable
+class Rule(Protocol):
+  """Leaves out negatives that score like positives."""
+
+  def keep(
+    self,
+    positive_T: Float[Array, "T"],
+    score_TN: Float[Array, "T N"],
+    cosine: Callable[[], Float[Array, "T N"]],
+  ) -> Bool[Array, "T N"]:
+    """Which are negatives.
+
+    Args:
+      positive_T: score of the right item.
+      score_TN: scores of what was drawn.
+      cosine: gives those of the vectors of what was drawn and the right item.
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+  """Item ids, and what is known of them.
+
+  Attributes:
+    ids: (T, N) of each position or (N,) shared by all; 0 = none.
+    log_q: log probability that one draw gives an id; None where nobody knows.
+    rules: of what scores too high; all must keep a negative.
+  """
+
+  ids: Int[Array, "*S N"]
+  log_q: LogQ | None = None
+  rules: tuple[Rule, ...] = ()
+
+  @property
+  def count(self) -> int:
+    """N."""
+    return self.ids.shape[-1]
+
+
+@runtime_checkable
+class Negatives(Protocol):
+  """Draws negatives."""
+
+  def draw(
+    self, rng: Key[Array, ""], positions: Positions
+  ) -> tuple[Drawn, ...]:
+    """What positions are compared with, in one or several parts."""
+
+
+def check_count(part: object, count: int, num_items: int) -> None:
+  """Raises a ValueError where more is drawn than there is.
+
+  Args:
+    part: that draws.
+    count: negatives.
+    num_items: V.
+  """
+  if count > num_items:
+    raise ValueError(
+      f"objective.negatives ({type(part).__name__}) draws {count:,} of a"
+      f" catalogue of {num_items:,} items: set count to at most that, or take"
+      " objectives.FullSoftmax, which compares with every item once."
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,57 +140,76 @@ class _Counted:
 
 
 @dataclasses.dataclass(frozen=True)
-class UniformPerPosition(_Counted):
-  """`count` items per position, uniform over the catalogue (HSTU: 128)."""
+class _Uniform(_Counted):
+  """Items of the catalogue with equal chances, with replacement.
 
-  def __call__(
-    self,
-    rng: Key[Array, ""],
-    labels_T: Int[Array, "T"],
-    where_T: Bool[Array, "T"],
-    num_items: int,
-  ) -> Negatives:
-    """Ids (T, count) in 1..num_items."""
-    del where_T
-    shape = (labels_T.shape[0], self.count)
-    return _uniform(rng, shape, labels_T, num_items)
+  As in HSTU's public code: an id may occur twice.
+
+  Attributes:
+    cap: of a catalogue of fewer than `count` items as many as it has, instead
+      of an error.
+  """
+
+  cap: bool = False
+
+  def _ids(self, rng, leading, num_items) -> tuple[Drawn, ...]:
+    count = min(self.count, num_items) if self.cap else self.count
+    check_count(self, count, num_items)
+    ids = jax.random.randint(rng, (*leading, count), 1, num_items + 1)
+    log_q = -math.log(num_items)
+    return (Drawn(ids, lambda i: jnp.full(i.shape, log_q, jnp.float32)),)
 
 
 @dataclasses.dataclass(frozen=True)
-class UniformShared(_Counted):
-  """`count` items for the whole batch, uniform over the catalogue."""
+class UniformPerPosition(_Uniform):
+  """`count` items per position, uniform over the catalogue (HSTU: 128).
 
-  def __call__(
-    self,
-    rng: Key[Array, ""],
-    labels_T: Int[Array, "T"],
-    where_T: Bool[Array, "T"],
-    num_items: int,
-  ) -> Negatives:
-    """Ids (count,) in 1..num_items."""
-    del where_T
-    return _uniform(rng, (self.count,), labels_T, num_items)
+  2 T K D FLOPs forwards and 4 T K D backwards, on T K rows of D floats that are
+  gathered, and as many gradients that are added up: the memory is T K D. Where
+  the catalogue is small all items are scored instead (ops/indexed_dot.py):
+  2 T V D FLOPs, and T K scores kept.
+  """
+
+  def draw(
+    self, rng: Key[Array, ""], positions: Positions
+  ) -> tuple[Drawn, ...]:
+    """Ids (T, count) in 1..V."""
+    leading = positions.labels_T.shape
+    return self._ids(rng, leading, positions.items.num_items)
+
+
+@dataclasses.dataclass(frozen=True)
+class UniformShared(_Uniform):
+  """`count` items for the whole batch, uniform over the catalogue.
+
+  2 T K D FLOPs forwards and 4 T K D backwards, as per position, but of K rows:
+  K D floats are gathered in place of T K D, which is 1 / (B L) of them. T K
+  scores are in memory either way; on a CPU blocks of 4 MiB, scored twice.
+  """
+
+  def draw(
+    self, rng: Key[Array, ""], positions: Positions
+  ) -> tuple[Drawn, ...]:
+    """Ids (count,) in 1..V."""
+    return self._ids(rng, (), positions.items.num_items)
 
 
 @dataclasses.dataclass(frozen=True)
 class InBatchNegatives(_Counted):
-  """`count` labels of the batch itself, drawn uniformly over valid tokens.
+  """`count` labels of the batch itself, drawn uniformly over valid positions.
 
-  Items come with the frequency they have as labels, so log_q is the log share
+  Items come with the frequency they have as labels, so log q is the log share
   of the batch's labels that an item has. Without the correction popular items
-  are punished.
+  are punished. Cost and memory are those of UniformShared, and T log T
+  comparisons for the shares.
   """
 
-  def __call__(
-    self,
-    rng: Key[Array, ""],
-    labels_T: Int[Array, "T"],
-    where_T: Bool[Array, "T"],
-    num_items: int,
-  ) -> Negatives:
-    """Ids (count,), labels of valid tokens; 0 where no token is valid."""
-    del num_items
-    labels_T = jnp.where(where_T, labels_T, 0)
+  def draw(
+    self, rng: Key[Array, ""], positions: Positions
+  ) -> tuple[Drawn, ...]:
+    """Ids (count,), labels of valid positions; 0 where none is valid."""
+    where_T = positions.where_T
+    labels_T = jnp.where(where_T, positions.labels_T, 0)
     num_valid = jnp.maximum(jnp.sum(where_T, dtype=jnp.int32), 1)
     ids = labels_T[draw_tokens(rng, where_T, self.count)]
     # Counts by sorting, so that no array is as long as the catalogue.
@@ -104,10 +218,56 @@ class InBatchNegatives(_Counted):
     def log_share(items):
       after = jnp.searchsorted(sorted_T, items, side="right")
       count = after - jnp.searchsorted(sorted_T, items, side="left")
-      count = jnp.maximum(count, 1).astype(jnp.float32)
-      return jnp.log(count / num_valid.astype(jnp.float32))
+      share = count.astype(jnp.float32) / num_valid.astype(jnp.float32)
+      known = count > 0
+      return jnp.where(known, jnp.log(jnp.where(known, share, 1.0)), _NEVER)
 
-    return Negatives(ids, log_share(ids), log_share(labels_T))
+    return (Drawn(ids, log_share),)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixed:
+  """Several kinds side by side; cost and memory are the sum of theirs.
+
+  Of N draws, N_p of part p with chances q_p, the chance of an id is that of the
+  mixture, sum of N_p q_p / N (Yang et al., WWW 2020): corrected by it, the sum
+  over all draws estimates the sum over the catalogue without bias. It is not
+  known where that of a part is not.
+
+  Attributes:
+    parts: the kinds.
+  """
+
+  parts: tuple[Any, ...]
+
+  def __post_init__(self):
+    if not self.parts:
+      raise ValueError(
+        "config.objective.negatives.parts is empty: name at least one kind."
+      )
+    for place, part in enumerate(self.parts):
+      where = f"config.objective.negatives.parts[{place}]"
+      seams.require(part, Negatives, where)
+
+  def draw(
+    self, rng: Key[Array, ""], positions: Positions
+  ) -> tuple[Drawn, ...]:
+    """All that the parts draw, with the chances of the mixture."""
+    drawn = [
+      one
+      for number, part in enumerate(self.parts)
+      for one in part.draw(jax.random.fold_in(rng, number), positions)
+    ]
+    total = sum(one.count for one in drawn)
+    log_qs = [(one.log_q, one.count / total) for one in drawn]
+    if any(log_q is None for log_q, _ in log_qs):
+      return tuple(dataclasses.replace(one, log_q=None) for one in drawn)
+
+    def mixture(ids):
+      found = [log_q(ids) + math.log(share) for log_q, share in log_qs]
+      return jax.nn.logsumexp(jnp.stack(found), axis=0)
+
+    return tuple(dataclasses.replace(one, log_q=mixture) for one in drawn)
 
 
 def draw_tokens(
@@ -123,9 +283,3 @@ def draw_tokens(
   nth = jax.random.randint(rng, (count,), 0, jnp.maximum(passed_T[-1], 1))
   tokens = jnp.searchsorted(passed_T, nth, side="right")
   return jnp.minimum(tokens, where_T.shape[0] - 1)
-
-
-def _uniform(rng, shape, labels_T, num_items) -> Negatives:
-  ids = jax.random.randint(rng, shape, 1, num_items + 1)
-  log_q = -jnp.log(jnp.float32(num_items))
-  return Negatives(ids, jnp.full(shape, log_q), jnp.full(labels_T.shape, log_q))

@@ -17,93 +17,22 @@ Every objective answers (outputs, batch, rng, items, where, weights) ->
 """
 
 import dataclasses
-from typing import Protocol, runtime_checkable
 
-import jax
-from jax import lax
-import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from genrec_jax.core.option_checks import check_positive
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.core.types import Batch, Items, Mean, Outputs
-from genrec_jax.objectives.negatives import Negatives
-from genrec_jax.ops.blocks import count_blocks, join, split
-from genrec_jax.ops.indexed_dot import indexed_dot
+from genrec_jax.objectives.negatives import Negatives, Positions
+from genrec_jax.objectives.own_events import OwnEvents
+from genrec_jax.objectives.sampled_scores import (
+  label_shift,
+  log_q_shifts,
+  loss_against,
+)
 from genrec_jax.ops.linear_cross_entropy import linear_cross_entropy
-from genrec_jax.ops.precision import SCORES
-
-# As published; far below any score and finite, so gradients stay finite.
-_MASKED = -5e4
-# Scores held at once on a CPU: 2^20 float32 are 4 MiB.
-_BLOCK_SCORES = 1 << 20
 
 Parts = dict[str, Mean]
-
-
-@runtime_checkable
-class Sampler(Protocol):
-  """Draws negatives; see objectives/negatives.py."""
-
-  def __call__(
-    self,
-    rng: Key[Array, ""],
-    labels_T: Int[Array, "T"],
-    where_T: Bool[Array, "T"],
-    num_items: int,
-  ) -> Negatives:
-    """Negatives for the labelled tokens."""
-
-
-def sampled_softmax_loss(
-  positive_T: Float[Array, "T"],
-  negative_TN: Float[Array, "T N"],
-  hit_TN: Bool[Array, "T N"],
-) -> Float[Array, "T"]:
-  """-log of the positive's share among itself and its negatives.
-
-  Args:
-    positive_T: score of the right item.
-    negative_TN: scores of the sampled items.
-    hit_TN: sampled items that equal the positive; they are left out.
-  """
-  negative_TN = jnp.where(hit_TN, _MASKED, negative_TN)
-  largest = jnp.maximum(jnp.max(negative_TN, axis=1), positive_T)
-  largest = jax.lax.stop_gradient(largest)
-  total = jnp.exp(positive_T - largest)
-  total = total + jnp.sum(jnp.exp(negative_TN - largest[:, None]), axis=1)
-  return jnp.log(total) + largest - positive_T
-
-
-def _hits(ids_TN, labels_T):
-  """Draws that are no negatives: the positive itself, and id 0."""
-  # Id 0 is drawn only from a batch without labels.
-  return (ids_TN == labels_T[:, None]) | (ids_TN == 0)
-
-
-def _shared_loss(query_TD, positive_T, labels_T, vectors_ND, ids_N, shift_N):
-  """Sampled softmax against one list of negatives for all tokens.
-
-  On a CPU tokens go by blocks whose scores stay in cache, and are scored
-  again in the backward pass: .15 s of CPU time instead of .20 at 27,008
-  tokens and 1,024 negatives.
-  """
-
-  def some(tokens):
-    query, positive, labels = tokens
-    negative = jnp.matmul(query, vectors_ND.T, precision=SCORES)
-    negative = negative - shift_N[None, :]
-    hit = _hits(ids_N[None, :], labels)
-    return sampled_softmax_loss(positive, negative, hit)
-
-  def by_blocks(tokens):
-    num_tokens = query_TD.shape[0]
-    count = count_blocks(num_tokens, _BLOCK_SCORES // ids_N.shape[0])
-    blocks = tuple(split(x, count) for x in tokens)
-    return join(lax.map(jax.checkpoint(some), blocks), num_tokens)
-
-  tokens = (query_TD, positive_T, labels_T)
-  return lax.platform_dependent(tokens, cpu=by_blocks, default=some)
 
 
 def _tokens(outputs: Outputs, batch: Batch, label: str, where, weights):
@@ -134,7 +63,10 @@ def _finish(loss_T, where_T, weights_T, name) -> tuple[Array, Parts]:
 
 @dataclasses.dataclass(frozen=True)
 class SampledSoftmax:
-  """Sampled softmax.
+  """Sampled softmax: InfoNCE, where negatives are uniform and uncorrected.
+
+  No item that the user of a position takes there or later in the row is a
+  negative of it, whatever draws it.
 
   Attributes:
     negatives: how negatives are drawn (objectives/negatives.py).
@@ -143,13 +75,15 @@ class SampledSoftmax:
     correct_positive: subtract it from the positive's score too (the classic
       recipe; the positive is not sampled, so the default is not to).
     label: name of the items to find in a batch; 0 there = no loss.
+    own_history: whether what the user took before may be a negative.
   """
 
-  negatives: Sampler
+  negatives: Negatives
   temperature: float = 0.05
   correct_log_q: bool = False
   correct_positive: bool = False
   label: str = "label_BL"
+  own_history: bool = True
 
   def __post_init__(self):
     check_positive(self, "config.objective", "temperature")
@@ -168,34 +102,17 @@ class SampledSoftmax:
     query_TD, labels_T, where_T, weights_T = _tokens(
       outputs, batch, self.label, where, weights
     )
-    drawn = self.negatives(rng, labels_T, where_T, items.num_items)
-    query_TD = query_TD / self.temperature
-    positive_T = jnp.einsum(
-      "td,td->t", query_TD, items.vectors(labels_T), precision=SCORES
-    )
-    shift = jnp.zeros(drawn.log_q.shape)
+    own = OwnEvents.of(batch, self.label, past=not self.own_history)
+    positions = Positions(query_TD, labels_T, where_T, items, own, batch)
+    drawn = self.negatives.draw(rng, positions)
+    shifts, positive_shift = None, 0.0
     if self.correct_log_q:
-      log_count = jnp.log(jnp.float32(drawn.ids.shape[-1]))
-      shift = drawn.log_q + log_count
+      shifts = log_q_shifts(drawn)
       if self.correct_positive:
-        positive_T = positive_T - (drawn.label_log_q_T + log_count)
-    if drawn.ids.ndim == 1:
-      vectors_ND = items.vectors(drawn.ids)
-      loss_T = _shared_loss(
-        query_TD, positive_T, labels_T, vectors_ND, drawn.ids, shift
-      )
-    elif items.rows_only:
-      vectors_TND = items.vectors(drawn.ids)
-      negative_TN = jnp.einsum(
-        "td,tnd->tn", query_TD, vectors_TND, precision=SCORES
-      )
-      negative_TN = negative_TN - shift
-      hit_TN = _hits(drawn.ids, labels_T)
-      loss_T = sampled_softmax_loss(positive_T, negative_TN, hit_TN)
-    else:
-      negative_TN = indexed_dot(query_TD, items.table(), drawn.ids) - shift
-      hit_TN = _hits(drawn.ids, labels_T)
-      loss_T = sampled_softmax_loss(positive_T, negative_TN, hit_TN)
+        positive_shift = label_shift(drawn, positions)
+    loss_T = loss_against(
+      drawn, shifts, positions, query_TD, self.temperature, positive_shift
+    )
     return _finish(loss_T, where_T, weights_T, "sampled_softmax")
 
 

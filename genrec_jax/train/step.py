@@ -62,6 +62,8 @@ def make_train_step(
     tapes = {path: Tape(deltas.get(path)) for path in rows}
     whole = join(params, {**rows, **frozen})
     variables = {"params": tables.bind(whole, tapes)}
+    # Without tapes: a row that is looked at is none that the step updates.
+    constants = {"params": jax.lax.stop_gradient(tables.bind(whole))}
     outputs = system.apply(
       variables,
       batch,
@@ -73,6 +75,7 @@ def make_train_step(
       lambda ids: system.apply(variables, ids, method="items"),
       rows_only=bool(tapes or tables.axes),
       seen=(lambda: system.apply(variables, method="seen")) if seen else None,
+      peek=lambda ids: system.apply(constants, ids, method="items"),
     )
     loss, parts = objective(
       outputs, batch, rng=rng.stream(key, "objective", step), items=items

@@ -38,6 +38,8 @@ objectives.FullSoftmax objectives.InBatchContrastive
 objectives.InBatchNegatives objectives.Positives objectives.Reconstruction
 objectives.SampledSoftmax objectives.UniformPerPosition
 objectives.UniformShared objectives.WeightedSum
+objectives.FromLists objectives.HardBlock objectives.Mixed
+objectives.PositiveAware
 quantizers.MlpQuantizer quantizers.ProductCodes quantizers.ProductQuantization
 quantizers.ResidualCodes quantizers.ResidualKMeans
 retrieval.Beam retrieval.BestFirst retrieval.Exact retrieval.PrefixMatch

@@ -13,8 +13,8 @@ from genrec_jax.models.content_next_item import ContentNextItem
 from genrec_jax.objectives import (
   BatchItemSoftmax,
   FullSoftmax,
-  UniformShared,
 )
+from genrec_jax.objectives.negatives import Drawn
 from genrec_jax.train.frozen import holding_still
 from genrec_jax.train.optimizers import adamw
 from genrec_jax.train.rowwise import DenseAndRowwise, RowwiseAdagrad
@@ -94,11 +94,20 @@ def _gradient(system, params, objective):
   return jax.jit(jax.grad(lambda p: _loss(system, p, objective)))(params)
 
 
+class _Every:
+  """Draws all items."""
+
+  def draw(self, rng, positions):
+    ids = jnp.arange(1, _V + 1, dtype=jnp.int32)
+    return (Drawn(ids, lambda i: jnp.full(i.shape, -np.log(_V), np.float32)),)
+
+
 _OBJECTIVES = {
   "batch": BatchItemSoftmax(label="label_BL"),
-  # Every item, those unseen too, is drawn.
   "drawn": BatchItemSoftmax(
-    label="label_BL", negatives=UniformShared(500), correct_log_q=True
+    label="label_BL",
+    negatives=_Every(),
+    correct_log_q=True,
   ),
   "full": FullSoftmax(0.1, seen_only=True),
 }

@@ -10,8 +10,13 @@ import pytest
 
 from genrec_jax.core.types import Items, Outputs
 from genrec_jax.layers.item_content import BatchItems
-from genrec_jax.objectives import BatchItemSoftmax, UniformPerPosition
-from genrec_jax.objectives.negatives import Negatives
+from genrec_jax.objectives import (
+  BatchItemSoftmax,
+  PositiveAware,
+  UniformPerPosition,
+  UniformShared,
+)
+from genrec_jax.objectives.negatives import Drawn
 from genrec_jax.ops.distinct import distinct_ids
 
 _V, _D = 12, 3
@@ -42,6 +47,15 @@ def _case(seed):
   return batch, outputs, items, table, query
 
 
+def _later(batch, b, s):
+  """A target, and those after it in its segment."""
+  target, segments = (
+    np.asarray(batch[name]) for name in ("target_item_BS", "segment_ids_BL")
+  )
+  same = (segments[b] == segments[b, s]) & (np.arange(5) >= s)
+  return {*target[b][same]} - {0}
+
+
 @pytest.mark.parametrize("own_history", [True, False])
 def test_the_loss_is_that_of_loops(own_history):
   batch, outputs, items, table, query = _case(0)
@@ -52,7 +66,7 @@ def test_the_loss_is_that_of_loops(own_history):
   for b, s in zip(*np.nonzero(batch["target_item_BS"]), strict=True):
     label = item[b, s]
     own = {*item[b][segments[b] == segments[b, s]]}
-    others = {*item[item > 0]} - {label}
+    others = {*item[item > 0]} - _later(batch, b, s)
     if not own_history:
       others -= own
     scores = [query[b, s] @ table[v] / 0.5 for v in (label, *sorted(others))]
@@ -63,6 +77,9 @@ def test_the_loss_is_that_of_loops(own_history):
 
 def test_equal_vectors_give_the_logarithm_of_their_number():
   batch, outputs, items, _, _ = _case(1)
+  # One target a segment has no later one.
+  first = jnp.asarray([[0, 1, 0, 0, 1], [0, 1, 0, 0, 0]])
+  batch = {**batch, "target_item_BS": batch["target_item_BS"] * first}
   of_batch = outputs.aux["items"]
   ones_UD = jnp.ones_like(of_batch.vectors_UD)
   same = dataclasses.replace(of_batch, vectors_UD=ones_UD)
@@ -77,10 +94,12 @@ def test_equal_vectors_give_the_logarithm_of_their_number():
 class _Fixed:
   """Draws what it is told."""
 
-  def __call__(self, rng, labels_T, where_T, num_items):
+  def draw(self, rng, positions):
+    chances = (
+      jnp.zeros(_V + 1).at[jnp.array([0, 3, 7])].set(jnp.array([0.2, 0.1, 0.3]))
+    )
     ids = jnp.array([3, 0, 7, 3], jnp.int32)
-    log_q = jnp.log(jnp.array([0.1, 0.2, 0.3, 0.1]))
-    return Negatives(ids, log_q, jnp.zeros(len(labels_T)))
+    return (Drawn(ids, lambda i: jnp.log(chances[i])),)
 
 
 @pytest.mark.parametrize("per_event", [1, 2])
@@ -107,7 +126,7 @@ def test_drawn_negatives_and_their_chances_are_those_of_loops(
       return query[b, s] @ table[v] / 0.5
 
     total = np.exp(score(label))
-    own = {label}
+    own = _later(batch, b, s)
     if not own_history:
       own |= {*item[b][segments[b] == segments[b, s]]}
     masked += len((own - {label}) & {3, 7})
@@ -164,5 +183,9 @@ def test_what_it_cannot_do_is_said():
     BatchItemSoftmax(0.0)
   with pytest.raises(ValueError, match="UniformShared"):
     BatchItemSoftmax(negatives=UniformPerPosition(4))(
+      outputs, batch, rng=_KEY, items=items
+    )
+  with pytest.raises(ValueError, match="filters by the positive's score"):
+    BatchItemSoftmax(negatives=PositiveAware(UniformShared(4)))(
       outputs, batch, rng=_KEY, items=items
     )

@@ -10,12 +10,14 @@ import pytest
 
 from genrec_jax.core.types import Items, Outputs
 from genrec_jax.objectives.negatives import (
+  Drawn,
   InBatchNegatives,
-  Negatives,
+  Positions,
   UniformPerPosition,
   UniformShared,
   draw_tokens,
 )
+from genrec_jax.objectives.own_events import OwnEvents
 from genrec_jax.objectives.softmax import FullSoftmax, SampledSoftmax
 
 _V, _D, _SHAPE = 12, 4, (2, 5)
@@ -28,10 +30,21 @@ class _Listed:
   ids: np.ndarray
   log_q: float = 0.0
 
-  def __call__(self, rng, labels_T, where_T, num_items):
-    full = jnp.full(self.ids.shape, self.log_q)
-    label = jnp.full(labels_T.shape, self.log_q)
-    return Negatives(jnp.asarray(self.ids), full, label)
+  def draw(self, rng, positions):
+    ids = jnp.asarray(self.ids, jnp.int32)
+    return (Drawn(ids, lambda i: jnp.full(i.shape, self.log_q)),)
+
+
+def _drawn(sampler, labels, where=None, seed=0, num_items=_V):
+  """What a sampler of labels alone draws."""
+  labels = jnp.asarray(labels)
+  where = labels > 0 if where is None else where
+  own = OwnEvents(labels[None])
+  items = Items(num_items, lambda ids: ids)
+  query = jnp.zeros((len(labels), _D))
+  positions = Positions(query, labels, where, items, own, {})
+  (drawn,) = sampler.draw(jax.random.key(seed), positions)
+  return drawn
 
 
 def _case(seed=0):
@@ -93,8 +106,8 @@ def test_log_q_makes_the_sum_over_samples_unbiased():
   scores = table @ query.reshape(-1, _D)[0]
 
   def estimate(seed):
-    drawn = sampler(jax.random.key(seed), labels, labels > 0, _V)
-    return jnp.sum(jnp.exp(scores[drawn.ids] - drawn.log_q) / 8)
+    drawn = _drawn(sampler, labels, seed=seed)
+    return jnp.sum(jnp.exp(scores[drawn.ids] - drawn.log_q(drawn.ids)) / 8)
 
   estimates = jax.vmap(estimate)(jnp.arange(20_000))
   exact = jnp.exp(scores[1:]).sum()
@@ -187,12 +200,12 @@ def _grad_loss(objective, query, table, batch, where=None):
 def test_in_batch_draws_labels_by_their_frequency():
   labels = jnp.array([3, 3, 3, 7, 0, 5])
   where = jnp.array([True, True, True, True, False, False])
-  drawn = InBatchNegatives(4000)(jax.random.key(0), labels, where, _V)
+  drawn = _drawn(InBatchNegatives(4000), labels, where)
   counts = np.bincount(np.asarray(drawn.ids), minlength=_V + 1) / 4000
   assert set(np.flatnonzero(counts)) == {3, 7}
   assert counts[3] == pytest.approx(0.75, abs=0.03)
   expected = np.where(np.asarray(drawn.ids) == 3, np.log(0.75), np.log(0.25))
-  np.testing.assert_allclose(drawn.log_q, expected, rtol=1e-5)
+  np.testing.assert_allclose(drawn.log_q(drawn.ids), expected, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -211,10 +224,18 @@ def test_every_token_of_a_huge_batch_can_be_drawn():
 
 
 def test_uniform_draws_cover_the_catalogue_and_nothing_else():
-  labels = jnp.ones(50, jnp.int32)
-  drawn = UniformPerPosition(200)(jax.random.key(0), labels, labels > 0, _V)
-  assert drawn.ids.shape == (50, 200)
+  drawn = _drawn(UniformPerPosition(10), jnp.ones(1000, jnp.int32))
+  assert drawn.ids.shape == (1000, 10)
   counts = np.bincount(np.asarray(drawn.ids).ravel(), minlength=_V + 1)
   assert counts[0] == 0 and len(counts) == _V + 1
   np.testing.assert_allclose(counts[1:] / 10_000, 1 / _V, atol=0.012)
-  np.testing.assert_allclose(drawn.log_q, -np.log(_V), rtol=1e-6)
+  np.testing.assert_allclose(drawn.log_q(drawn.ids), -np.log(_V), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [UniformPerPosition, UniformShared])
+def test_more_negatives_than_items_are_refused_or_capped(kind):
+  labels = jnp.ones(3, jnp.int32)
+  with pytest.raises(ValueError, match="draws 13 of a catalogue of 12 items"):
+    _drawn(kind(13), labels)
+  assert _drawn(kind(12), labels).count == 12
+  assert _drawn(kind(13, cap=True), labels).count == 12

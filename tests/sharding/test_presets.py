@@ -57,6 +57,10 @@ def _program(mesh, rowwise, negatives="UniformShared"):
     "count": 24,
   }
   c.objective.correct_log_q = True
+  if negatives == "HardBlock":
+    block = {"name": "objectives.UniformShared", "count": 48}
+    c.objective.negatives.candidates = block
+    c.objective.correct_log_q = False
   c.optimizer = {
     "name": "train.adamw",
     "learning_rate": 1e-3,
@@ -115,6 +119,7 @@ def _on_one_device(rowwise, negatives):
         ("dp", True, "UniformShared"),
         ("rowwise_tables", True, "InBatchNegatives"),
         ("rowwise_tables", True, "UniformPerPosition"),
+        ("rowwise_tables", True, "HardBlock"),
       )
     ),
   ],
