@@ -13,6 +13,7 @@
     python scripts/bench.py events --workdir=... --output=events.parquet
     python scripts/bench.py fused_search --config=configs/cobra_amazon.py
     python scripts/bench.py item_encoding --config=configs/cobra_amazon.py
+    python scripts/bench.py negatives --config=configs/sasrec_amazon.py:sampled
     python scripts/bench.py scann --workdir=...
     python scripts/bench.py clusters --workdir=...
 
@@ -40,6 +41,8 @@ fused_search: users per second of lists by beams of codes and vectors (--beams,
 the same program and from an index on the host.
 item_encoding: a train step that encodes the batch's items beside one that finds
 their vectors ready, with the FLOPs of both.
+negatives: train steps with --k (1,024) hard negatives of a block of 8 K, and
+with as many uniform ones; --per_position times those of each position too.
 scann: ScaNN tuned to --recall of its first --k against exact search, on
 --num_items (1,000,000) vectors made of a trained run's.
 clusters: nearest items within the clusters of --beams IDs, from the table and
@@ -65,8 +68,8 @@ _STEPS = flags.DEFINE_integer("steps", 10, "Timed steps; the median counts.")
 _NUM_ITEMS = flags.DEFINE_integer(
   "num_items",
   None,
-  "Items V; default 3,706, for fused_search and item_encoding 12,101, for scann"
-  " and clusters 1,000,000.",
+  "Items V; default 3,706, for fused_search, item_encoding and negatives"
+  " 12,101, for scann and clusters 1,000,000.",
 )
 _EVENTS = flags.DEFINE_integer(
   "events", None, "Events per row; default: the layout's max_length."
@@ -117,7 +120,12 @@ _LAYOUT = flags.DEFINE_enum(
 _LAYOUT_ROWS = 4
 _LAYERS = flags.DEFINE_integer("layers", 3, "layouts: of the stack.")
 _K = flags.DEFINE_integer(
-  "k", None, "Places of a list: recommend 200, scann and clusters 100."
+  "k",
+  None,
+  "Places of a list: recommend 200, scann and clusters 100; negatives 1,024.",
+)
+_PER_POSITION = flags.DEFINE_bool(
+  "per_position", False, "negatives: those of each position as well."
 )
 _RECALL = flags.DEFINE_float("recall", 0.95, "scann, clusters: to be reached.")
 _PEER_MODEL = flags.DEFINE_string(
@@ -308,6 +316,22 @@ def item_encoding() -> dict[str, Any]:
   return _facts(config) | result
 
 
+def negatives() -> dict[str, Any]:
+  """Seconds of a step with hard negatives, and with uniform ones."""
+  from genrec_jax.bench.negatives import time_negatives
+
+  config, _, events = _config()
+  result = time_negatives(
+    config,
+    num_items=_num_items(12_101),
+    events=events,
+    turns=_STEPS.value,
+    count=_K.value or 1024,
+    per_position=_PER_POSITION.value,
+  )
+  return _facts(config) | result
+
+
 def scann() -> dict[str, Any]:
   """Recall and speed of ScaNN against exact search."""
   from genrec_jax.bench.approximate import time_approximate
@@ -348,6 +372,7 @@ _PARTS = {
   "events": events,
   "fused_search": fused_search,
   "item_encoding": item_encoding,
+  "negatives": negatives,
   "scann": scann,
   "clusters": clusters,
 }

@@ -2,6 +2,7 @@
 """What a config and a workdir stand for."""
 
 from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.mined_negatives import mine_negatives, teacher_of
 from genrec_jax.experiment.program import Program
 from genrec_jax.experiment.restored import load_params
 from genrec_jax.experiment.trained_items import TrainedItems
@@ -13,4 +14,6 @@ __all__ = [
   "TrainedItems",
   "TrainedTokenizer",
   "load_params",
+  "mine_negatives",
+  "teacher_of",
 ]

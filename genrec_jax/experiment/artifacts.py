@@ -5,6 +5,8 @@
     tokens    item tokens    WORKDIR/tokens, or config.tokens.directory
     text_tokens              WORKDIR/text_tokens, or that of
                              config.text_tokens.directory
+    negatives lists of other models
+                   WORKDIR/negatives, or config.negatives.directory
 
 Vectors that another run has trained (config.collaborative, such as
 experiment.TrainedItems; an empty workdir is the run that config.before names)
@@ -22,6 +24,7 @@ import functools
 import pathlib
 from typing import Any, Protocol, runtime_checkable
 
+from absl import logging
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
@@ -32,6 +35,7 @@ from genrec_jax.core.build import build
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.data.dataset.negative_lists import NegativeLists
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
 from genrec_jax.semantic_ids.joined_vectors import OtherVectors
 from genrec_jax.semantic_ids.stages import check_same_data, of_run_before
@@ -67,6 +71,7 @@ KINDS: Mapping[str, ArtifactKind] = {
   "vectors": ArtifactKind("content", "vectors", ItemVectors.load),
   "tokens": ArtifactKind("tokens", "tokens", ItemTokens.load),
   "text_tokens": ArtifactKind("text_tokens", "text_tokens", TextTokens.load),
+  "negatives": ArtifactKind("negatives", "negatives", NegativeLists.load),
 }
 
 # What models that have no table of items read of them.
@@ -176,6 +181,14 @@ class Artifacts:
     pad = ((1, 0), (0, 0))
     return np.pad(vectors, pad), np.pad(known, pad[0])
 
+  def negative_lists(self) -> NegativeLists:
+    """What other models would have recommended, before each event.
+
+    Raises:
+      ValueError: none there, or of another data set.
+    """
+    return self._negative_lists
+
   def live(self) -> Bool[np.ndarray, "V1"]:
     """Whether an item may be recommended; False for row 0."""
     return self.item_tokens.live_for(self.catalog.ids)
@@ -189,6 +202,20 @@ class Artifacts:
     check_same_data(self.others, self.catalog, "config.collaborative")
     found = self.others.vectors(list(self.catalog.ids[1:]))
     self._versions["collaborative"] = self.others.fingerprint
+    return found
+
+  @functools.cached_property
+  def _negative_lists(self):
+    found = self.open("negatives")
+    directory = self.directories["negatives"]
+    found.check(self.histories.manifest.fingerprint, directory)
+    logging.info(
+      "negatives of %s: version %s, %.1f days old, by %s",
+      directory,
+      found.version,
+      found.age(),
+      found.manifest["sources"],
+    )
     return found
 
   @functools.cached_property

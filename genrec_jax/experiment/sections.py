@@ -6,6 +6,7 @@
     data, split, filter             what histories are made from
     content, tokens, text_tokens    vectors, codes and words of items
     collaborative                   vectors of a run
+    negatives                       where lists of negatives lie
     before                          what is trained first (genrec run)
     pipeline, system, objective, optimizer, mesh, retrieval
     train                           how long, and what is watched
@@ -51,6 +52,7 @@ _SECTIONS = {
   "collaborative": dict,
   "tokens": dict,
   "text_tokens": dict,
+  "negatives": dict,
   "retrieval": dict,
   "before": dict,
   "value": dict,
@@ -63,6 +65,7 @@ _OPTIONAL = (
   "collaborative",
   "tokens",
   "text_tokens",
+  "negatives",
   "retrieval",
   "before",
   "value",
@@ -83,6 +86,7 @@ _FREE = (
   "collaborative.workdir",
   "tokens.directory",
   "text_tokens.directory",
+  "negatives.directory",
   "tokens.tokenizer.workdir",
   "tokens.join.items.workdir",
 )

@@ -136,6 +136,21 @@ def test_a_step_that_encodes_items_has_more_flops_than_one_that_does_not():
   assert 0 < result["distinct_items"] <= 50
 
 
+@pytest.mark.slow
+def test_negatives_of_each_position_take_the_memory_that_shared_ones_do_not():
+  done = _bench(
+    "negatives",
+    *("--config=configs/sasrec_amazon.py:sampled-quicktest", "--steps=2"),
+    *("--num_items=2000", "--events=9", "--k=8", "--per_position"),
+  )
+  assert done.returncode == 0, done.stderr
+  (line,) = done.stdout.splitlines()
+  result = json.loads(line)
+  assert result["block"] == 64 and result["hard_per_shared"] > 0
+  held = result["temporary_bytes"]
+  assert held["position"] > held["shared"]
+
+
 def test_a_part_is_named_and_has_what_it_needs():
   done = _bench("attentoin")
   assert done.returncode != 0

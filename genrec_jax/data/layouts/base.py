@@ -17,6 +17,7 @@ from genrec_jax.core.suggest import choices_hint
 from genrec_jax.core.types import ItemData
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import HistorySource
+from genrec_jax.data.dataset.negative_lists import NegativeLists
 
 
 @runtime_checkable
@@ -48,6 +49,9 @@ class LayoutArtifacts(Protocol):
 
   def codes(self) -> Int[np.ndarray, "V1 M"]:
     """Codes by item index; ValueError likewise."""
+
+  def negative_lists(self) -> NegativeLists:
+    """What other models would have recommended; ValueError likewise."""
 
 
 ITEM_CONTENTS = ("vectors", "text_tokens")

@@ -8,7 +8,9 @@ packs examples into rows and `batch` splits them into the arrays of a Batch:
     item_BL  label_BL  time_BL  query_time_BL  user_BL
     segment_ids_BL  positions_BL
 
-query_time is the time of the label (HSTU's t_{i+1}); label 0 = no loss.
+query_time is the time of the label (HSTU's t_{i+1}); label 0 = no loss. With
+`negatives` also negatives_BLN, what other models would have recommended there
+(data/dataset/negative_lists.py).
 Where training takes a part of a long history
 (data/layouts/stochastic_length.py), an input keeps its own label: the event
 that followed it, kept or not.
@@ -20,7 +22,9 @@ import dataclasses
 from jaxtyping import Int
 import numpy as np
 
+from genrec_jax.core.option_checks import check_counts
 from genrec_jax.core.types import ItemData
+from genrec_jax.data.dataset.negative_lists import NegativeLists
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.layouts.base import (
   BaseLayout,
@@ -48,26 +52,53 @@ class NextItem(BaseLayout):
     item_content: what models that read what items are are given: "vectors" of
       texts, or "text_tokens".
     item_data: gives what is known of the items; set by `bind`.
+    negatives: items of the list of negatives that each input has; 0 = none.
+    lists: gives those lists; set by `bind`.
   """
 
   max_length: int
   stochastic_length: StochasticLength | None = None
   item_content: str = "vectors"
   item_data: Callable[[], ItemData] | None = None
+  negatives: int = 0
+  lists: Callable[[], NegativeLists] | None = None
 
   def __post_init__(self):
     check_item_content(self.item_content)
+    check_counts(self, "config.pipeline.layout", "negatives", least=0)
 
   @property
   def num_columns(self) -> int:
     """Columns of an Example."""
-    return len(_COLUMNS)
+    return len(_COLUMNS) + self.negatives
 
   def bind(self, artifacts: LayoutArtifacts) -> "NextItem":
-    """The layout with what it needs of the data set's items."""
+    """The layout with what it needs of the data set's items, and the lists."""
     return dataclasses.replace(
-      self, item_data=item_data(artifacts, self.item_content)
+      self,
+      item_data=item_data(artifacts, self.item_content),
+      lists=self._lists(artifacts),
     )
+
+  def _lists(
+    self, artifacts: LayoutArtifacts
+  ) -> Callable[[], NegativeLists] | None:
+    """Gives the lists; read only where training makes examples."""
+    if not self.negatives:
+      return None
+
+    def read():
+      found = artifacts.negative_lists()
+      length = found.lists.shape[1]
+      if length < self.negatives:
+        raise ValueError(
+          f"config.pipeline.layout.negatives={self.negatives}, and the lists of"
+          f" config.negatives have {length} items each: mine longer ones, or"
+          " read fewer."
+        )
+      return found
+
+    return read
 
   def init_data(self) -> ItemData:
     """What is known of the items; ValueError where they have no vectors."""
@@ -85,10 +116,17 @@ class NextItem(BaseLayout):
 
     Returns:
       One row per input, at most max_length; no rows where end < 2.
+
+    Raises:
+      ValueError: lists of negatives are asked for, and are not there, of
+        another data set, or shorter.
     """
     start = max(0, end - self.max_length - 1)
     length = max(0, end - 1 - start)
-    rows = np.zeros((length, len(_COLUMNS)), np.int32)
+    rows = np.zeros((length, self.num_columns), np.int32)
+    if length and self.lists is not None:
+      lists = self.lists().of_user(int(record["user"]), end - 1)[start:]
+      rows[:, len(_COLUMNS) :] = lists[:, : self.negatives]
     if length:
       rows[:, 0] = record["item"][start : end - 1]
       rows[:, 1] = record["item"][start + 1 : end]
@@ -110,8 +148,12 @@ class NextItem(BaseLayout):
     segment_ids_BL: Int[np.ndarray, "B L"],
     positions_BL: Int[np.ndarray, "B L"],
   ) -> dict[str, np.ndarray]:
-    """Names the columns of packed rows; every array is (B, L) int32."""
+    """Names the columns of packed rows; arrays are (B, L) int32, lists
+    (B, L, N)."""
     batch = named_columns(rows_BLC, segment_ids_BL, _COLUMNS)
+    if self.negatives:
+      lists_BLN = rows_BLC[:, :, len(_COLUMNS) :]
+      batch["negatives_BLN"] = np.ascontiguousarray(lists_BLN)
     batch["positions_BL"] = positions_BL.astype(np.int32)
     return batch
 

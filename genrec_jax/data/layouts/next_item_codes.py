@@ -35,7 +35,7 @@ class NextItemCodes(NextItem):
   def bind(self, artifacts: LayoutArtifacts) -> "NextItemCodes":
     """The layout with the codes of the data set's items."""
     codes = codes_of_catalog(artifacts, self.num_levels)
-    return dataclasses.replace(self, codes=codes)
+    return dataclasses.replace(self, codes=codes, lists=self._lists(artifacts))
 
   def batch(
     self,

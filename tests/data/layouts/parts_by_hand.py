@@ -25,6 +25,9 @@ class ArtifactsByHand:
   def collaborative(self):
     return self.others
 
+  def negative_lists(self):
+    raise ValueError("no lists here")
+
   def text_tokens(self):
     return self.tokens_V1T, self.words_WD
 
