@@ -140,7 +140,9 @@ def _few_negatives(node: Any) -> None:
     return
   for key in [*node]:
     if key == "count":
-      node[key] = min(node[key], 64)
+      # What is drawn evenly, or of the batch, may be more than there is.
+      plain = ("Uniform" in node["name"]) or ("InBatch" in node["name"])
+      node[key] = min(node[key], 128 if plain else 64)
     else:
       _few_negatives(node[key])
 

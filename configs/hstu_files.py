@@ -41,7 +41,6 @@ def get_config(arg: str = "") -> ConfigDict:
   c.objective.negatives = {
     "name": "objectives.UniformShared",
     "count": 1024,
-    "cap": True,
   }
   c.train = files.long_training()
   if "small" in variants:

@@ -65,7 +65,7 @@ def time_negatives(
     )
   kinds: dict[str, Any] = {
     "shared": UniformShared(count),
-    "hard": HardBlock(count, UniformShared(_BLOCK * count)),
+    "hard": HardBlock(count, UniformShared(_BLOCK * count, cap=False)),
   }
   if per_position:
     kinds["position"] = UniformPerPosition(count)

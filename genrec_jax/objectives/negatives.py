@@ -146,11 +146,11 @@ class _Uniform(_Counted):
   As in HSTU's public code: an id may occur twice.
 
   Attributes:
-    cap: of a catalogue of fewer than `count` items as many as it has, instead
-      of an error.
+    cap: of a catalogue of fewer than `count` items draw as many as it has;
+      False: that is an error.
   """
 
-  cap: bool = False
+  cap: bool = True
 
   def _ids(self, rng, leading, num_items) -> tuple[Drawn, ...]:
     count = min(self.count, num_items) if self.cap else self.count

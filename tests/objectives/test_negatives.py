@@ -453,9 +453,15 @@ def test_options_that_cannot_be(make, said):
 @pytest.mark.parametrize(
   ("objective", "said"),
   [
-    (SampledSoftmax(UniformShared(16)), "draws 16 of a catalogue of 15"),
-    (SampledSoftmax(UniformPerPosition(16)), "draws 16 of a catalogue of 15"),
-    (SampledSoftmax(HardBlock(3, UniformShared(16))), "draws 16 of"),
+    (
+      SampledSoftmax(UniformShared(16, cap=False)),
+      "draws 16 of a catalogue of 15",
+    ),
+    (
+      SampledSoftmax(UniformPerPosition(16, cap=False)),
+      "draws 16 of a catalogue of 15",
+    ),
+    (SampledSoftmax(HardBlock(3, UniformShared(16, cap=False))), "draws 16 of"),
     (SampledSoftmax(HardBlock(16, UniformShared(4))), "HardBlock. draws 16"),
     (SampledSoftmax(HardBlock(5, UniformShared(4))), "more than the 4 cand"),
     (SampledSoftmax(HardBlock(5, UniformPerPosition(9))), "every position"),
