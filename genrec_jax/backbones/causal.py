@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 from genrec_jax.core.seams import NO_LIMIT
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.layers.cache import Cache
+from genrec_jax.layers.dropout import Dropout
 from genrec_jax.layers.transformer import (
   LOGICAL_AXES,
   FeedForward,
@@ -77,7 +78,7 @@ class CausalTransformer(nn.Module):
     self.bias = RelativeBuckets(
       self.num_heads, self.num_buckets, self.max_distance
     )
-    self.drop = nn.Dropout(self.dropout)
+    self.drop = Dropout(self.dropout)
 
   def __call__(
     self,

@@ -24,6 +24,7 @@ import numpy as np
 from genrec_jax.core.roles import CONTEXT
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.layers.cache import Cache
+from genrec_jax.layers.dropout import Dropout
 from genrec_jax.layers.transformer import (
   LOGICAL_AXES,
   FeedForward,
@@ -99,7 +100,7 @@ class EncoderDecoder(nn.Module):
     self.cross_attention = heads(decoder)
     self.decoder_norms = norms(3 * decoder + 1)
     self.decoder_bias = buckets(False)
-    self.drop = nn.Dropout(self.dropout)
+    self.drop = Dropout(self.dropout)
 
   def encode(
     self, x_BLD: Float[Array, "B L D"], info: SequenceInfo, deterministic: bool

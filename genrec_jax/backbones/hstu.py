@@ -32,6 +32,7 @@ from genrec_jax.layers.attention import (
   SoftmaxAttention,
   split_uvqk,
 )
+from genrec_jax.layers.dropout import Dropout
 from genrec_jax.ops.beam_attention import BeamKeys, KeysValues
 from genrec_jax.ops.norm import layer_norm
 from genrec_jax.ops.relative_bias import BiasTables, alibi_slopes
@@ -138,7 +139,7 @@ class HSTULayer(nn.Module):
       weights_BHLL = self.attention.weights(q, k, info, bias)
       self.sow("intermediates", "attention_weights", weights_BHLL)
     gated = u_BLE * layer_norm(y_BLHA.reshape(u_BLE.shape))
-    gated = nn.Dropout(self.dropout, deterministic=deterministic)(gated)
+    gated = Dropout(self.dropout, deterministic=deterministic)(gated)
     x_BLD = x_BLD + nn.Dense(
       x_BLD.shape[-1],
       dtype=self.dtype,

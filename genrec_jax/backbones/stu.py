@@ -26,6 +26,7 @@ from genrec_jax.backbones.stack import LayerStack
 from genrec_jax.core.seams import NO_LIMIT
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.layers.attention import SiluAttention, split_uvqk
+from genrec_jax.layers.dropout import Dropout
 from genrec_jax.ops.beam_attention import BeamKeys, KeysValues
 
 _NORM_EPS = 1e-6
@@ -74,7 +75,7 @@ class STULayer(nn.Module):
       y_BLHA = attention.behind(q, *before, (k, v), info)
     u, y = nn.silu(u), y_BLHA.reshape(u.shape).astype(u.dtype)
     parts = jnp.concatenate([u, y, u * self._norm("norm")(y)], axis=-1)
-    parts = nn.Dropout(self.dropout, deterministic=deterministic)(parts)
+    parts = Dropout(self.dropout, deterministic=deterministic)(parts)
     x_BLD = x_BLD + nn.Dense(
       x_BLD.shape[-1],
       use_bias=False,

@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 
 from genrec_jax.core.seams import NO_LIMIT
 from genrec_jax.core.types import SequenceInfo
+from genrec_jax.layers.dropout import Dropout
 from genrec_jax.ops.norm import layer_norm
 from genrec_jax.ops.softmax_attention import softmax_attention
 
@@ -96,7 +97,7 @@ class PointwiseFeedForward(nn.Module):
     self, x_BLD: Float[Array, "B L D"], deterministic: bool
   ) -> Float[Array, "B L D"]:
     """Position-wise, width kept."""
-    drop = nn.Dropout(self.dropout, deterministic=deterministic)
+    drop = Dropout(self.dropout, deterministic=deterministic)
     dense = {"dtype": self.dtype, "kernel_init": self.kernel_init}
     h = nn.Dense(self.hidden_width, name="in", **dense)(x_BLD)
     h = drop(getattr(nn, self.activation)(h))
@@ -190,7 +191,7 @@ class PreNormTransformer(nn.Module):
       "kernel_init": nn.initializers.normal(self.init_std),
       "dtype": self.dtype,
     }
-    drop = nn.Dropout(self.dropout, deterministic=deterministic)
+    drop = Dropout(self.dropout, deterministic=deterministic)
     for i in range(self.num_layers):
       z_BLD = nn.LayerNorm(dtype=self.dtype, name=f"attention_norm_{i}")(x_BLD)
       x_BLD = x_BLD + drop(

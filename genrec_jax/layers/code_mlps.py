@@ -12,6 +12,8 @@ from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from genrec_jax.layers.dropout import Dropout
+
 
 class CodeMlps(nn.Module):
   """See the module docstring.
@@ -36,7 +38,7 @@ class CodeMlps(nn.Module):
   def setup(self):
     self.hidden = [nn.Dense(self.hidden_width) for _ in range(self.num_levels)]
     self.output = [nn.Dense(self.width) for _ in range(self.num_levels)]
-    self.drop = nn.Dropout(self.dropout)
+    self.drop = Dropout(self.dropout)
 
   def __call__(
     self,

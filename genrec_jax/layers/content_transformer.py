@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from genrec_jax.core.roles import CONTEXT
 from genrec_jax.core.types import ItemData, SequenceInfo
+from genrec_jax.layers.dropout import Dropout
 from genrec_jax.layers.transformer import (
   LOGICAL_AXES,
   FeedForward,
@@ -97,7 +98,7 @@ class ContentTransformer(nn.Module):
     self.bias = RelativeBuckets(
       self.num_heads, self.num_buckets, self.max_distance, both_sides=True
     )
-    self.drop = nn.Dropout(self.dropout)
+    self.drop = Dropout(self.dropout)
 
   def with_data(
     self, params: Mapping[str, Any], data: ItemData

@@ -10,6 +10,8 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float
 
+from genrec_jax.layers.dropout import Dropout
+
 
 class Mlp(nn.Module):
   """See the module docstring.
@@ -34,5 +36,5 @@ class Mlp(nn.Module):
     for width in self.widths:
       dense = nn.Dense(width, dtype=self.dtype, precision=self.precision)
       x = nn.relu(dense(x))
-      x = nn.Dropout(self.dropout)(x, deterministic=deterministic)
+      x = Dropout(self.dropout)(x, deterministic=deterministic)
     return x

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
+from genrec_jax.layers.dropout import Dropout
 from genrec_jax.ops.relative_buckets import relative_buckets
 
 # Dimensions of the matrices, by which a mesh splits them.
@@ -105,7 +106,7 @@ class FeedForward(nn.Module):
       )
 
     h = nn.relu(dense(self.hidden_width, self.width, "in")(x))
-    h = nn.Dropout(self.dropout)(h, deterministic=deterministic)
+    h = Dropout(self.dropout)(h, deterministic=deterministic)
     return dense(self.width, self.hidden_width, "out")(h)
 
 

@@ -29,6 +29,7 @@ from genrec_jax.core.seams import NO_LIMIT, Backbone
 from genrec_jax.core.types import Batch, Outputs, SequenceInfo
 from genrec_jax.layers.action_embedding import ActionEmbedding
 from genrec_jax.layers.cache import Cache, Caching
+from genrec_jax.layers.dropout import Dropout
 from genrec_jax.layers.embeddings import ItemEmbedding, count_rows
 from genrec_jax.layers.feature_embedding import FeatureEmbedding
 from genrec_jax.ops.norm import layer_norm
@@ -118,7 +119,7 @@ class ActionRanker(nn.Module):
       )
     if self.history_columns:
       self.item_features = nn.Dense(self.width, use_bias=False)
-    self.input_dropout = nn.Dropout(self.dropout)
+    self.input_dropout = Dropout(self.dropout)
 
   @property
   def logical_axes(self) -> dict[str, tuple[str | None, ...]]:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from genrec_jax.core.seams import Backbone
 from genrec_jax.core.types import Batch, SequenceInfo
+from genrec_jax.layers.dropout import Dropout
 from genrec_jax.layers.embeddings import PositionEmbedding
 from genrec_jax.ops.norm import l2_normalize
 from genrec_jax.ops.packed_rows import last_of_rows
@@ -49,7 +50,7 @@ class HistoryReader(nn.Module):
     self.position_embedding = PositionEmbedding(
       self.num_positions, self.width, self.position_init_std
     )
-    self.input_dropout = nn.Dropout(self.dropout)
+    self.input_dropout = Dropout(self.dropout)
 
   @property
   def logical_axes(self) -> dict[str, tuple[str | None, ...]]:

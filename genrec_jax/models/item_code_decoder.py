@@ -17,7 +17,6 @@ costs their MLPs alone.
 
 from typing import Any
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -25,6 +24,7 @@ from jaxtyping import Array, Float, Int
 from genrec_jax.core.types import Batch, Outputs
 from genrec_jax.layers.code_embedding import CodeEmbedding
 from genrec_jax.layers.code_mlps import CodeMlps
+from genrec_jax.layers.dropout import Dropout
 from genrec_jax.models.next_item import NextItem
 from genrec_jax.ops.packed_rows import last_of_rows
 
@@ -69,7 +69,7 @@ class ItemCodeDecoder(NextItem, kw_only=True):
     self.levels = CodeMlps(
       self.num_levels, self.width, self.hidden_width, self.head_dropout
     )
-    self.head_drop = nn.Dropout(self.head_dropout)
+    self.head_drop = Dropout(self.head_dropout)
 
   @property
   def logical_axes(self) -> dict[str, tuple[str | None, ...]]:

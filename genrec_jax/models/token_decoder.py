@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int
 from genrec_jax.core.types import Batch, Outputs
 from genrec_jax.layers.cache import Caching
 from genrec_jax.layers.code_embedding import CodeEmbedding
+from genrec_jax.layers.dropout import Dropout
 from genrec_jax.layers.embeddings import PositionEmbedding
 from genrec_jax.layers.item_tokens import before, next_token, token_rows
 from genrec_jax.ops.packed_rows import last_of_rows
@@ -63,7 +64,7 @@ class TokenDecoder(nn.Module):
     self.position_embedding = PositionEmbedding(
       self.num_positions, self.width, self.position_init_std
     )
-    self.input_dropout = nn.Dropout(self.dropout)
+    self.input_dropout = Dropout(self.dropout)
 
   def code_table(self) -> nn.Module:
     """Vectors of codes, and the heads that predict them."""

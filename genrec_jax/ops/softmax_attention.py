@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from genrec_jax.core.types import SequenceInfo
+from genrec_jax.ops.dropout_mask import keep_mask, keep_share
 from genrec_jax.ops.packed_rows import map_row_blocks
 from genrec_jax.ops.relative_bias import BiasTables
 from genrec_jax.ops.visible_keys import visible_keys
@@ -74,9 +75,9 @@ def softmax_attention(
     weights_BHLL = jax.nn.softmax(jnp.where(keep_BHLL, scores_BHLL, floor))
     if keys_B is not None:
       shape = weights_BHLL.shape[1:]
-      drawn = jax.vmap(lambda x: jax.random.bernoulli(x, 1 - dropout, shape))
+      drawn = jax.vmap(lambda x: keep_mask(x, dropout, shape))
       keep_BHLL = keep_BHLL & drawn(keys_B)
-      weights_BHLL = weights_BHLL / (1 - dropout)
+      weights_BHLL = weights_BHLL / keep_share(dropout)
     weights_BHLL = jnp.where(keep_BHLL, weights_BHLL, 0).astype(v.dtype)
     return jnp.einsum("bhij,bjha->biha", weights_BHLL, v)
 
