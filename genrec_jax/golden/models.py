@@ -22,7 +22,7 @@ from genrec_jax.core.types import Items
 from genrec_jax.golden.agreement import Agreement
 from genrec_jax.layers.attention import SiluAttention
 from genrec_jax.models.next_item import NextItem
-from genrec_jax.objectives.negatives import Negatives
+from genrec_jax.objectives.negatives import Drawn
 from genrec_jax.objectives.softmax import SampledSoftmax
 
 Arrays = dict[str, np.ndarray]
@@ -50,15 +50,13 @@ _BIASES = {
 
 @dataclasses.dataclass(frozen=True)
 class _Given:
-  """A sampler that returns the negatives of the file."""
+  """The negatives of the file."""
 
   ids_TN: np.ndarray
 
-  def __call__(self, rng, labels_T, where_T, num_items) -> Negatives:
-    zeros_TN = jnp.zeros(self.ids_TN.shape)
-    return Negatives(
-      jnp.asarray(self.ids_TN), zeros_TN, jnp.zeros(labels_T.shape)
-    )
+  def draw(self, rng, positions) -> tuple[Drawn, ...]:
+    """See Negatives."""
+    return (Drawn(jnp.asarray(self.ids_TN)),)
 
 
 def _hstu_to_tree(p: Mapping[str, np.ndarray]) -> dict:
@@ -260,7 +258,10 @@ def _compare(
       num_items,
       lambda ids: system.apply({"params": params}, ids, method="items"),
     )
-    loss, _ = objective(outputs, batch, rng=jax.random.key(0), items=items)
+    # The references leave out the positive alone, and not what a user takes
+    # later: with labels and nothing else every position is alone.
+    labels = {"label_BL": batch["label_BL"]}
+    loss, _ = objective(outputs, labels, rng=jax.random.key(0), items=items)
     return loss, outputs.query
 
   (loss, query), gradient = jax.value_and_grad(loss_fn, has_aux=True)(params)
