@@ -7,8 +7,9 @@
 makes vectors of the items' texts and trains what is left of
 configs/cobra_amazon.py without its codes, at that config's sizes: a history is
 read for the vector of the next item, which is an MLP of its text's, and all
-items are compared with it. Expected on Beauty: nothing yet, no training of it
-was finished here, on a CPU core or elsewhere. Variants:
+items are compared with it. Expected of `negatives` on Beauty, one seed: test
+HR@10 .0855 and NDCG@10 .0470 (item-kNN .0716 and .0427) after 3,000 steps, 18
+minutes on one CPU core, validation still rising. Variants:
 
     negatives 1,024 uniform negatives beside the batch's items, logQ corrected
     ids       each item also has a learned vector, added to that of its text
