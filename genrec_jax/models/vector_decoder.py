@@ -97,11 +97,7 @@ class VectorDecoder(ContentItems, TokenDecoder, kw_only=True):
     return self._begun(batch, vectors_RE[batch["item_BL"]])
 
   def history_vector(self, cache: dict[str, Any]) -> Float[Array, "B E"]:
-    """Unit vectors of what comes next, by histories alone."""
-    return self._vector(cache["state"])
-
-  def query(self, batch: Batch) -> Float[Array, "B E"]:
-    """The same of a batch: all items may be searched by it, without codes.
+    """Unit vectors of what comes next, by histories alone.
 
     Raises:
       ValueError: a vector that is read behind codes.
@@ -109,10 +105,14 @@ class VectorDecoder(ContentItems, TokenDecoder, kw_only=True):
     if self.vector_place:
       raise ValueError(
         f"config.system ({type(self).__name__}) reads an item's vector behind"
-        " its codes: a history alone has none to search all items by. Search"
-        " by config.retrieval, or train with"
+        " its codes: a history alone has none to search items by. Search by"
+        " retrieval.BeamFusion, or train with"
         " config.system.vector_from='history'."
       )
+    return self._vector(cache["state"])
+
+  def query(self, batch: Batch) -> Float[Array, "B E"]:
+    """The same of a batch: all items may be searched by it, without codes."""
     return self.history_vector(self.start(batch)[0])
 
   def _vector(self, h: Float[Array, "*b D"]) -> Float[Array, "*b E"]:

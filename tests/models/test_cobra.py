@@ -218,3 +218,11 @@ def test_a_new_item_has_its_vector_without_training():
 def test_another_place_for_the_vector_is_refused():
   with pytest.raises(ValueError, match="must be 'codes' or 'history'"):
     _system(vector_from="beams")
+
+
+def test_a_history_is_not_asked_for_what_is_read_behind_codes():
+  system = _system()
+  params = _params(system)
+  cache, _ = apply(system, params, _batch([[1, 2]]), method="start")
+  with pytest.raises(ValueError, match="behind its codes.*BeamFusion"):
+    system.apply(params, cache, method="history_vector")
