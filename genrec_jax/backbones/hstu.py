@@ -12,13 +12,15 @@ is one learned scalar per signed distance plus one per bucket of the time
 between the asked-for event and the key, shared by heads, per layer. There is
 no 1/sqrt(K), no feed-forward part and no final norm. Softmax attention and
 either bias are switches, for ablations; ALiBi's fixed slopes, which differ by
-head, come beside them or instead of them (Press et al., ICLR 2022).
+head, come beside them or instead of them (Press et al., ICLR 2022), and so may
+queries and keys that turn with time (layers/rotary_time.py).
 
 With a cache (layers/cache.py), what follows a history is computed without it.
 """
 
 from collections.abc import Callable
 import functools
+from typing import Any
 
 from flax import linen as nn
 import jax.numpy as jnp
@@ -33,6 +35,7 @@ from genrec_jax.layers.attention import (
   split_uvqk,
 )
 from genrec_jax.layers.dropout import Dropout
+from genrec_jax.layers.rotary_time import BothTurns, RotaryTime, turned
 from genrec_jax.ops.beam_attention import BeamKeys, KeysValues
 from genrec_jax.ops.norm import layer_norm
 from genrec_jax.ops.relative_bias import BiasTables, alibi_slopes
@@ -99,6 +102,7 @@ class HSTULayer(nn.Module):
     info: SequenceInfo | BeamKeys,
     deterministic: bool,
     before: tuple[KeysValues | None, KeysValues] | None = None,
+    turns: BothTurns | None = None,
   ) -> tuple[Float[Array, "B L D"], KeysValues]:
     """x -> x + output(u * LN(attention(q, k, v))), and k and v.
 
@@ -107,6 +111,7 @@ class HSTULayer(nn.Module):
       info: of rows; or what the new tokens see.
       deterministic: no dropout.
       before: shared and own keys and values, behind which new tokens come.
+      turns: by which queries and keys turn with time; None = not at all.
     """
     uvqk = nn.silu(
       nn.Dense(
@@ -120,6 +125,7 @@ class HSTULayer(nn.Module):
     u_BLE, v, q, k = split_uvqk(
       uvqk, self.num_heads, self.key_width, self.value_width
     )
+    q, k = turned(q, k, turns)
     bias = RelativeBias(
       self.num_positions,
       self.position_bias,
@@ -163,6 +169,7 @@ class HSTU(LayerStack):
     position_bias: learn a bias per distance.
     time_bias: learn a bias per time bucket.
     alibi: subtract slope_h |distance|, fixed and one slope per head.
+    rotary: turns queries and keys with time; None = not.
     num_buckets: time buckets; the last one is open.
     bucket_width: of a time bucket, in natural-log units.
     dropout: on u * LN(y), before the output projection.
@@ -181,6 +188,7 @@ class HSTU(LayerStack):
   position_bias: bool = True
   time_bias: bool = True
   alibi: bool = False
+  rotary: RotaryTime | None = None
   num_buckets: int = NUM_BUCKETS
   bucket_width: float = BUCKET_WIDTH
   dropout: float = 0.0
@@ -197,12 +205,16 @@ class HSTU(LayerStack):
   @property
   def uses_time(self) -> bool:
     """Whether event times change the output."""
-    return self.time_bias
+    return self.time_bias or self.rotary is not None
 
   @property
   def max_length(self) -> int:
     """Longest segment whose distances all have a bias."""
     return self.num_positions
+
+  def common(self, info: SequenceInfo) -> dict[str, Any]:
+    """The turns of rotary time, which are the same in every layer."""
+    return {} if self.rotary is None else {"turns": self.rotary.turns(info)}
 
   def layer(self) -> Callable[..., HSTULayer]:
     """name -> layer."""

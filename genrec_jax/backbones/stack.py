@@ -14,10 +14,12 @@ input: what is kept is n times x instead of all that is inside.
 
 A layer is a module (x_BLD, info, deterministic) -> x_BLD and its keys and
 values; or with a cache (y_BKD, keys, deterministic, before), where `keys` says
-what new tokens see and `before` holds the layer's part of the cache.
+what new tokens see and `before` holds the layer's part of the cache. What a
+stack computes once for all of its layers (`common`) is given to each by name.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from flax import linen as nn
 import jax
@@ -41,6 +43,11 @@ class LayerStack(nn.Module):
     """name -> layer."""
     raise NotImplementedError
 
+  def common(self, info: SequenceInfo) -> dict[str, Any]:
+    """Keyword arguments of all layers that depend on rows, or on new tokens."""
+    del info
+    return {}
+
   def __call__(
     self,
     x_BLD: Float[Array, "B L D"],
@@ -50,7 +57,12 @@ class LayerStack(nn.Module):
   ) -> Float[Array, "B L D"]:
     """Embedded rows (B, L, D) -> hidden states (B, L, D)."""
     return self._layers(
-      run_layers, x_BLD, info, deterministic=deterministic, remat=self.remat
+      run_layers,
+      x_BLD,
+      info,
+      self.common(info),
+      deterministic=deterministic,
+      remat=self.remat,
     )[0]
 
   def init_cache(self, batch: int, length: int) -> Cache:
@@ -64,10 +76,16 @@ class LayerStack(nn.Module):
     self, x_BLD: Float[Array, "B L D"], info: SequenceInfo, length: int
   ) -> tuple[Float[Array, "B L D"], Cache]:
     """Hidden states of histories, one per row, and their cache."""
-    h_BLD, shared = self._layers(
-      run_layers, x_BLD, info, deterministic=True, remat=False, keep=True
+    h_BLD, kept = self._layers(
+      run_layers,
+      x_BLD,
+      info,
+      self.common(info),
+      deterministic=True,
+      remat=False,
+      keep=True,
     )
-    return h_BLD, self.init_cache(len(x_BLD), length).behind(shared, info)
+    return h_BLD, self.init_cache(len(x_BLD), length).behind(kept, info)
 
   def step(
     self,
@@ -80,7 +98,9 @@ class LayerStack(nn.Module):
     cache = cache.follow(parents_BK, y_BKD.shape[1])
     full = self.attention.full
     keys = cache.seen(info, self.attention.window, full)
-    h_BKD, new = self._layers(step_layers, y_BKD, cache, keys)
+    h_BKD, new = self._layers(
+      step_layers, y_BKD, cache, keys, self.common(info)
+    )
     return cache.then(h_BKD, new, info, causal=not full)
 
   @nn.compact
@@ -93,6 +113,7 @@ def run_layers(
   num_layers: int,
   x_BLD: Float[Array, "B L D"],
   info: SequenceInfo,
+  common: Mapping[str, Any],
   *,
   deterministic: bool,
   scan: bool,
@@ -106,14 +127,15 @@ def run_layers(
     num_layers: n.
     x_BLD: input of the first layer.
     info: given to every layer.
+    common: likewise, by name.
     deterministic: no dropout.
     scan: one scanned layer instead of n unrolled ones.
     remat: compute layers again in the backward pass.
     keep: return keys and values of all layers too.
   """
 
-  def apply(layer, x_BLD, info):
-    x_BLD, kept = layer(x_BLD, info, deterministic)
+  def apply(layer, x_BLD, info, common):
+    x_BLD, kept = layer(x_BLD, info, deterministic, **common)
     return x_BLD, kept if keep else None
 
   if remat:
@@ -121,11 +143,11 @@ def run_layers(
     apply = nn.remat(apply, prevent_cse=not scan)
   if scan:
     scanned = _scanned(apply, num_layers, nn.broadcast)
-    x_BLD, kept = scanned(make(name="layers"), x_BLD, info)
+    x_BLD, kept = scanned(make(name="layers"), x_BLD, info, common)
     return x_BLD, _apart(kept, num_layers)
   kept = []
   for i in range(num_layers):
-    x_BLD, own = apply(make(name=f"layer_{i}"), x_BLD, info)
+    x_BLD, own = apply(make(name=f"layer_{i}"), x_BLD, info, common)
     kept.append(own)
   return x_BLD, kept
 
@@ -136,6 +158,7 @@ def step_layers(
   y_BKD: Float[Array, "B K D"],
   cache: Cache,
   keys: BeamKeys,
+  common: Mapping[str, Any],
   *,
   scan: bool,
 ) -> tuple[Float[Array, "B K D"], list[KeysValues]]:
@@ -147,6 +170,7 @@ def step_layers(
     y_BKD: input of the first layer.
     cache: of all layers.
     keys: what the new tokens see.
+    common: given to every layer by name.
     scan: one scanned layer instead of n unrolled ones.
 
   Returns:
@@ -155,16 +179,16 @@ def step_layers(
   before = [cache.layer(i) for i in range(num_layers)]
   if scan:
 
-    def body(layer, y_BKD, before, keys):
-      return layer(y_BKD, keys, True, before)
+    def body(layer, y_BKD, before, keys, common):
+      return layer(y_BKD, keys, True, before, **common)
 
     together = jax.tree.map(lambda *x: jnp.stack(x), *before)
-    scanned = _scanned(body, num_layers, (0, nn.broadcast))
-    y_BKD, new = scanned(make(name="layers"), y_BKD, together, keys)
+    scanned = _scanned(body, num_layers, (0, nn.broadcast, nn.broadcast))
+    y_BKD, new = scanned(make(name="layers"), y_BKD, together, keys, common)
     return y_BKD, _apart(new, num_layers)
   new = []
   for i in range(num_layers):
-    y_BKD, own = make(name=f"layer_{i}")(y_BKD, keys, True, before[i])
+    y_BKD, own = make(name=f"layer_{i}")(y_BKD, keys, True, before[i], **common)
     new.append(own)
   return y_BKD, new
 

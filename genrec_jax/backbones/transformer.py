@@ -13,7 +13,8 @@ Keys and values come from the un-normalised x; both residuals add a normalised
 input; there is no final norm.
 
 PreNormTransformer is the modern form: x + Attention(LN(x)), x + FFN(LN(x)),
-GELU, affine norms and a final norm.
+GELU, affine norms and a final norm. Its queries and keys may turn with time
+(layers/rotary_time.py).
 """
 
 from flax import linen as nn
@@ -23,6 +24,7 @@ from jaxtyping import Array, Float
 from genrec_jax.core.seams import NO_LIMIT
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.layers.dropout import Dropout
+from genrec_jax.layers.rotary_time import BothTurns, RotaryTime, turned
 from genrec_jax.ops.norm import layer_norm
 from genrec_jax.ops.softmax_attention import softmax_attention
 
@@ -52,6 +54,7 @@ class SelfAttention(nn.Module):
     key_BLD: Float[Array, "B L D"],
     info: SequenceInfo,
     deterministic: bool,
+    turns: BothTurns | None = None,
   ) -> Float[Array, "B L D"]:
     """Causal attention of queries over keys of the same segment."""
     width = query_BLD.shape[-1]
@@ -68,6 +71,7 @@ class SelfAttention(nn.Module):
 
     q = project(query_BLD, "query")
     k, v = project(key_BLD, "key"), project(key_BLD, "value")
+    q, k = turned(q, k, turns)
     drops = self.dropout > 0 and not deterministic
     y_BLHK = softmax_attention(
       q,
@@ -162,6 +166,7 @@ class PreNormTransformer(nn.Module):
     dropout: on attention weights, in and after the feed-forward part.
     activation: name of a flax.linen activation.
     init_std: standard deviation of all kernels.
+    rotary: turns queries and keys with time; None = not.
     dtype: of the matrix products; parameters are float32.
   """
 
@@ -171,11 +176,16 @@ class PreNormTransformer(nn.Module):
   dropout: float = 0.0
   activation: str = "gelu"
   init_std: float = 0.02
+  rotary: RotaryTime | None = None
   dtype: str = "float32"
 
-  uses_time = False
   max_length = NO_LIMIT
   logical_axes = _LOGICAL_AXES
+
+  @property
+  def uses_time(self) -> bool:
+    """Whether event times change the output."""
+    return self.rotary is not None
 
   @nn.compact
   def __call__(
@@ -191,12 +201,13 @@ class PreNormTransformer(nn.Module):
       "kernel_init": nn.initializers.normal(self.init_std),
       "dtype": self.dtype,
     }
+    turns = None if self.rotary is None else self.rotary.turns(info)
     drop = Dropout(self.dropout, deterministic=deterministic)
     for i in range(self.num_layers):
       z_BLD = nn.LayerNorm(dtype=self.dtype, name=f"attention_norm_{i}")(x_BLD)
       x_BLD = x_BLD + drop(
         SelfAttention(self.num_heads, name=f"attention_{i}", **common)(
-          z_BLD, z_BLD, info, deterministic
+          z_BLD, z_BLD, info, deterministic, turns
         )
       )
       z_BLD = nn.LayerNorm(dtype=self.dtype, name=f"ffn_norm_{i}")(x_BLD)

@@ -20,6 +20,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 Batch = Mapping[str, Any]
 
+# Stands for a time that is not known: 34 years before any data set's epoch.
+UNKNOWN_TIME = -(2**30)
+
 _struct = jax.tree_util.register_dataclass
 
 

@@ -112,8 +112,9 @@ def check_times(system: seams.Model, histories: Histories) -> None:
   if system.uses_time and "time" not in histories.manifest.fields:
     raise ValueError(
       f"the system uses event times, and the data set in {histories.directory}"
-      " has none. Map a timestamp column, or switch the time bias off"
-      " (--config.system.backbone.time_bias=False)."
+      " has none. Map a timestamp column, or switch off what reads them: the"
+      " time bias (--config.system.backbone.time_bias=False), rotary time, the"
+      " calendar."
     )
 
 

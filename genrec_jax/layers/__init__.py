@@ -20,6 +20,7 @@ from genrec_jax.layers.interactions import (
 )
 from genrec_jax.layers.item_content import ContentMlp
 from genrec_jax.layers.quantizer import ResidualQuantizer
+from genrec_jax.layers.rotary_time import RotaryTime
 from genrec_jax.layers.soft_quantizer import SoftQuantizer
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
   "MMoE",
   "OuterProduct",
   "ResidualQuantizer",
+  "RotaryTime",
   "SharedMlp",
   "SiluAttention",
   "SoftQuantizer",

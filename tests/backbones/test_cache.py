@@ -17,6 +17,7 @@ from genrec_jax.core.roles import CONTEXT, EVENT, TARGET
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.layers.attention import SiluAttention, SoftmaxAttention
 from genrec_jax.layers.cache import Cache, Caching
+from genrec_jax.layers.rotary_time import RotaryTime
 from genrec_jax.ops.visible_keys import visible_keys
 
 _D, _ROWS, _LENGTH = 8, 2, 9
@@ -48,6 +49,8 @@ _BACKBONES = {
   "window": _hstu(window=3),
   "softmax": _hstu(attention=SoftmaxAttention()),
   "scanned": _hstu(scan=True),
+  "rotary": _hstu(rotary=RotaryTime((977, 86_400))),
+  "rotary_scanned": _hstu(rotary=RotaryTime((977,)), scan=True),
   "bfloat16": _hstu(dtype="bfloat16"),
   "causal": CausalTransformer(num_layers=2, **_T5),
   "stu": STU(
@@ -58,7 +61,7 @@ _BACKBONES = {
     attention=SiluAttention(2.0),
   ),
 }
-_SLOW = ("softmax", "bfloat16", "alibi", "stu")
+_SLOW = ("softmax", "bfloat16", "alibi", "stu", "rotary_scanned")
 _EACH = pytest.mark.parametrize(
   "name",
   [

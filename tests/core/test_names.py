@@ -24,9 +24,9 @@ features.Vocabulary
 layers.Concat layers.CrossNetwork layers.DotInteraction
 layers.FactorizationMachine layers.LinearHead layers.MMoE
 layers.DifferenceProduct layers.OuterProduct
-layers.ResidualQuantizer layers.SharedMlp layers.SiluAttention
-layers.SoftmaxAttention layers.SumPooling layers.TargetAttention
-layers.TaskMlp layers.Wukong
+layers.ResidualQuantizer layers.RotaryTime layers.SharedMlp
+layers.SiluAttention layers.SoftmaxAttention layers.SumPooling
+layers.TargetAttention layers.TaskMlp layers.Wukong
 layouts.ActionOriented layouts.CatalogRows layouts.Fused layouts.Interleaved
 layouts.JointActionOriented layouts.JointFused layouts.JointInterleaved
 layouts.NextItem layouts.PointwiseRows layouts.StochasticLength

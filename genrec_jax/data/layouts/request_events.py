@@ -23,12 +23,11 @@ import dataclasses
 from jaxtyping import Bool, Int
 import numpy as np
 
+from genrec_jax.core.types import UNKNOWN_TIME
 from genrec_jax.data.dataset.feedback import BoundFeedback
 from genrec_jax.data.dataset.impressions import request_numbers
 from genrec_jax.data.schema import Record
 
-# 34 years before the data set's first event.
-UNKNOWN_TIME = -(2**30)
 UNKNOWN_GAP = -1
 # Known times lie within 0 .. _SPAN, 31 years: any two are less apart than each
 # is from UNKNOWN_TIME, by one bucket of ops/time_buckets.py, and that is within
