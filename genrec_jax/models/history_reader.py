@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Histories of one vector per event, read by a backbone: what comes next.
 
-    h_i = backbone(x_i + P[position_i])      dropout on x, zero at padding
+    h_i = backbone(x_i + P[position_i] + c_i)    dropout on its input, zero
+                                                 at padding
     query_i = h_i, l2-normalised or not      scored against vectors of items
 
-A model of it says what x is: a row of a table (next_item.py), or made of what
-an item is (content_next_item.py).
+c_i is what a calendar shows at the time that position i asks about, or nothing
+(layers/calendar_embedding.py). A model of it says what x is: a row of a table
+(next_item.py), or made of what an item is (content_next_item.py).
 """
 
 from flax import linen as nn
@@ -14,6 +16,7 @@ from jaxtyping import Array, Float
 
 from genrec_jax.core.seams import Backbone
 from genrec_jax.core.types import Batch, SequenceInfo
+from genrec_jax.layers.calendar_embedding import CalendarEmbedding
 from genrec_jax.layers.dropout import Dropout
 from genrec_jax.layers.embeddings import PositionEmbedding
 from genrec_jax.ops.norm import l2_normalize
@@ -32,6 +35,8 @@ class HistoryReader(nn.Module):
     row_multiple: the item table's rows are filled up to a multiple of it, for
       meshes that split it by rows.
     position_init_std: of the position table.
+    calendar: reads hour, weekday, month and day of the year of the time that
+      is asked about; the layout must give them (calendar=True there too).
     dropout: on the embedded input.
     dtype: compute dtype of the input; parameters are float32.
   """
@@ -43,6 +48,7 @@ class HistoryReader(nn.Module):
   normalize: bool = True
   row_multiple: int = 1
   position_init_std: float = 0.02
+  calendar: bool = False
   dropout: float = 0.0
   dtype: str = "float32"
 
@@ -50,20 +56,24 @@ class HistoryReader(nn.Module):
     self.position_embedding = PositionEmbedding(
       self.num_positions, self.width, self.position_init_std
     )
+    if self.calendar:
+      self.calendar_embedding = CalendarEmbedding(self.width)
     self.input_dropout = Dropout(self.dropout)
 
   @property
   def logical_axes(self) -> dict[str, tuple[str | None, ...]]:
     """Names of the parameters' dimensions (core/sharding.py)."""
+    calendar = {"calendar_embedding/waves/kernel": (None, "width")}
     return {
       "position_embedding/embedding": (None, "width"),
+      **(calendar if self.calendar else {}),
       **self.backbone.logical_axes,
     }
 
   @property
   def uses_time(self) -> bool:
     """Whether event times change the output."""
-    return self.backbone.uses_time
+    return self.backbone.uses_time or self.calendar
 
   @property
   def max_length(self) -> int:
@@ -79,6 +89,8 @@ class HistoryReader(nn.Module):
     """Hidden states (B, L, D) of embedded events; 0 at padding."""
     info = SequenceInfo.from_batch(batch)
     x_BLD = x_BLD + self.position_embedding(info.positions_BL)
+    if self.calendar:
+      x_BLD = x_BLD + self.calendar_embedding(_calendar(batch))
     x_BLD = self.input_dropout(x_BLD, deterministic=deterministic)
     x_BLD = jnp.where(info.valid_BL[:, :, None], x_BLD, 0)
     return self.backbone(
@@ -93,3 +105,14 @@ class HistoryReader(nn.Module):
     if self.normalize:
       query_BLD = l2_normalize(query_BLD)
     return jnp.where(batch["segment_ids_BL"][:, :, None] > 0, query_BLD, 0)
+
+
+def _calendar(batch):
+  """What the layout says of the times that are asked about."""
+  if "calendar_BLC" not in batch:
+    raise ValueError(
+      "config.system.calendar=True reads the calendar, and the layout does not"
+      " give it: set config.pipeline.layout.calendar=True, of a layout that has"
+      " it (layouts.NextItem)."
+    )
+  return batch["calendar_BLC"]

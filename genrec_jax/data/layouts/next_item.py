@@ -10,7 +10,8 @@ packs examples into rows and `batch` splits them into the arrays of a Batch:
 
 query_time is the time of the label (HSTU's t_{i+1}); label 0 = no loss. With
 `negatives` also negatives_BLN, what other models would have recommended there
-(data/dataset/negative_lists.py).
+(data/dataset/negative_lists.py); with `calendar` calendar_BLC, what clock and
+calendar show at query_time where the data's people live (data/local_time.py).
 Where training takes a part of a long history
 (data/layouts/stochastic_length.py), an input keeps its own label: the event
 that followed it, kept or not.
@@ -24,6 +25,7 @@ import numpy as np
 
 from genrec_jax.core.option_checks import check_counts
 from genrec_jax.core.types import ItemData
+from genrec_jax.data import zones
 from genrec_jax.data.dataset.negative_lists import NegativeLists
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.layouts.base import (
@@ -34,6 +36,7 @@ from genrec_jax.data.layouts.base import (
   named_columns,
 )
 from genrec_jax.data.layouts.stochastic_length import StochasticLength
+from genrec_jax.data.local_time import LocalTime
 from genrec_jax.data.schema import Record
 
 # Rows of requests are this long, or this times as long, or its square, ...
@@ -51,17 +54,22 @@ class NextItem(BaseLayout):
       always whole. None = always whole.
     item_content: what models that read what items are are given: "vectors" of
       texts, or "text_tokens".
+    calendar: give the calendar of query times, in the source's time_zone, or
+      else in UTC.
     item_data: gives what is known of the items; set by `bind`.
     negatives: items of the list of negatives that each input has; 0 = none.
     lists: gives those lists; set by `bind`.
+    local_time: of the data set; likewise.
   """
 
   max_length: int
   stochastic_length: StochasticLength | None = None
   item_content: str = "vectors"
+  calendar: bool = False
   item_data: Callable[[], ItemData] | None = None
   negatives: int = 0
   lists: Callable[[], NegativeLists] | None = None
+  local_time: LocalTime = LocalTime(0)
 
   def __post_init__(self):
     check_item_content(self.item_content)
@@ -73,11 +81,24 @@ class NextItem(BaseLayout):
     return len(_COLUMNS) + self.negatives
 
   def bind(self, artifacts: LayoutArtifacts) -> "NextItem":
-    """The layout with what it needs of the data set's items, and the lists."""
+    """The layout with what it needs of the data set: its items, the lists, its
+    clock.
+
+    Raises:
+      ValueError: a calendar of data without times.
+    """
+    manifest = artifacts.histories.manifest
+    if self.calendar and manifest.epoch_seconds is None:
+      raise ValueError(
+        "config.pipeline.layout.calendar=True reads times, and the data set has"
+        " none: map a timestamp column, or set it to False."
+      )
+    zone = manifest.options["source"].get("time_zone", zones.UTC)
     return dataclasses.replace(
       self,
       item_data=item_data(artifacts, self.item_content),
       lists=self._lists(artifacts),
+      local_time=LocalTime(manifest.epoch_seconds or 0, zone),
     )
 
   def _lists(
@@ -149,13 +170,13 @@ class NextItem(BaseLayout):
     positions_BL: Int[np.ndarray, "B L"],
   ) -> dict[str, np.ndarray]:
     """Names the columns of packed rows; arrays are (B, L) int32, lists
-    (B, L, N)."""
+    (B, L, N), the calendar (B, L, 4)."""
     batch = named_columns(rows_BLC, segment_ids_BL, _COLUMNS)
     if self.negatives:
       lists_BLN = rows_BLC[:, :, len(_COLUMNS) :]
       batch["negatives_BLN"] = np.ascontiguousarray(lists_BLN)
     batch["positions_BL"] = positions_BL.astype(np.int32)
-    return batch
+    return self._with_calendar(batch)
 
   def request_batch(self, requests: Requests) -> dict[str, np.ndarray]:
     """One row per request: its most recent events, right padded.
@@ -180,7 +201,7 @@ class NextItem(BaseLayout):
     batch["positions_BL"] = np.where(
       batch["segment_ids_BL"] > 0, positions[None, :], 0
     ).astype(np.int32)
-    return batch
+    return self._with_calendar(batch)
 
   def shortened(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The batch in rows of 16, 64, 256, ... or max_length, the shortest that
@@ -199,3 +220,8 @@ class NextItem(BaseLayout):
       name: np.ascontiguousarray(x_BL[:, :length])
       for name, x_BL in batch.items()
     }
+
+  def _with_calendar(self, batch: dict[str, np.ndarray]):
+    if not self.calendar:
+      return batch
+    return batch | {"calendar_BLC": self.local_time.of(batch["query_time_BL"])}
