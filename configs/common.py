@@ -93,6 +93,17 @@ def filter_options() -> dict:
   }
 
 
+def rotary_time() -> dict:
+  """A backbone's `rotary`: day, week, year, and from a minute to two years."""
+  return {
+    "name": "layers.RotaryTime",
+    "periods": (86_400, 604_800, 31_556_952),
+    "geometric": 12,
+    "shortest": 60,
+    "longest": 2 * 31_556_952,
+  }
+
+
 def share_dtype(c: ConfigDict) -> None:
   """Makes config.system.dtype the one field for the compute precision."""
   c.system.backbone.dtype = c.system.get_ref("dtype")

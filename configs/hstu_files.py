@@ -14,7 +14,8 @@ those of hstu_movielens.py, with two changes that suit catalogues of any size:
 rows on 2 CPU cores), and stopping by the validation part alone.
 
 Variants: `quicktest`, `small` (a notebook's: width 32, 300 steps), and of
-hstu_movielens.py those that switch biases and `global_time`.
+hstu_movielens.py those that switch biases, `rotary`, `calendar` (hours are
+those of `--config.data.time_zone`) and `global_time`.
 """
 
 from ml_collections import ConfigDict
@@ -28,6 +29,8 @@ _VARIANTS = (
   "no_time",
   "no_bias",
   "softmax",
+  "rotary",
+  "calendar",
 )
 
 

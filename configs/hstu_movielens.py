@@ -12,9 +12,12 @@ figures are in docs/results.md.
 
 Variants: `no_time` and `no_bias` switch biases off, `softmax` the SiLU;
 `production` takes the layer that the authors run in production, which has no
-bias (backbones/stu.py); `100k` and `20m` take the other sizes; `global_time`
-splits at two moments instead of leaving one out; `order_only` reads a Parquet
-file with columns user_id, item_id, position instead (implies no_time).
+bias (backbones/stu.py); `rotary` turns queries and keys with time, beside the
+biases that are on (layers/rotary_time.py); `calendar` reads hour, weekday,
+month and day of the year of the request; `100k` and `20m` take the other sizes;
+`global_time` splits at two moments instead of leaving one out; `order_only`
+reads a Parquet file with columns user_id, item_id, position instead (implies
+no_time).
 
 Differences from the published code: users are packed into rows (72 rows of
 200 hold about 130 users, the published batch is 128 users); a validation item
@@ -39,6 +42,8 @@ _VARIANTS = (
   "no_bias",
   "softmax",
   "production",
+  "rotary",
+  "calendar",
   "100k",
   "20m",
 )
@@ -49,6 +54,8 @@ _CHANGES = {
   "no_bias": "no biases",
   "softmax": "softmax",
   "production": "production layer",
+  "rotary": "rotary time",
+  "calendar": "calendar",
   "20m": "4 layers",
 }
 
@@ -72,6 +79,8 @@ def _system(variants: Set[str]) -> dict:
     if "softmax" in variants:
       raise ValueError("the production layer has no softmax: drop a variant.")
     backbone = {"name": "backbones.STU"}
+  if "rotary" in variants:
+    backbone["rotary"] = common.rotary_time()
   return {
     "name": "models.NextItem",
     "width": width,
@@ -94,6 +103,12 @@ def _system(variants: Set[str]) -> dict:
 def get_config(arg: str = "") -> ConfigDict:
   """ML-1M with both biases, unless a variant says otherwise."""
   variants = common.variants(arg, _VARIANTS)
+  common.exclusive(
+    variants,
+    ("production", "rotary"),
+    ("order_only", "rotary"),
+    ("order_only", "calendar"),
+  )
   size = next((w for w in ("100k", "20m") if w in variants), "1m")
   c = ConfigDict()
   c.name = "-".join(["hstu_movielens", *sorted(variants - {"quicktest"})])
@@ -114,6 +129,8 @@ def get_config(arg: str = "") -> ConfigDict:
     "readers": 1,
   }
   c.system = _system(variants)
+  if "calendar" in variants:
+    c.system.calendar = c.pipeline.layout.calendar = True
   c.objective = {
     "name": "objectives.SampledSoftmax",
     "temperature": 0.05,

@@ -13,6 +13,7 @@ from configs import hstu_movielens, sasrec_movielens
 from genrec_jax.core.build import build
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.layouts.next_item import NextItem
+from genrec_jax.data.local_time import LocalTime
 from genrec_jax.golden import compare
 from genrec_jax.golden.agreement import GRADIENT_TOLERANCE
 from genrec_jax.train.state import num_parameters
@@ -20,6 +21,7 @@ from genrec_jax.train.state import num_parameters
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _GOLDEN = sorted((_ROOT / "tests" / "golden").glob("*.npz"))
 _V = 30
+_CLOCK = LocalTime(1_700_000_000)
 
 
 def _golden(path):
@@ -139,6 +141,7 @@ def _batch(rows, length=12, seed=0):
     "segment_ids_BL": valid,
     "positions_BL": np.arange(length)[None, :] * valid,
   }
+  arrays["calendar_BLC"] = _CLOCK.of(arrays["query_time_BL"])
   return {k: jnp.asarray(v, jnp.int32) for k, v in arrays.items()}
 
 
@@ -154,6 +157,7 @@ def _backbones():
   return {
     "hstu": _system(hstu, _V),
     "hstu_softmax": _system(softmax, _V),
+    "rotary": _system(hstu_movielens.get_config("rotary-calendar-no_bias"), _V),
     "stu": _system(hstu_movielens.get_config("production"), _V),
     "sasrec": _system(sasrec, _V),
     "pre_norm": build(
@@ -163,7 +167,8 @@ def _backbones():
 
 
 @pytest.fixture(
-  scope="module", params=["hstu", "hstu_softmax", "stu", "sasrec", "pre_norm"]
+  scope="module",
+  params=["hstu", "hstu_softmax", "rotary", "stu", "sasrec", "pre_norm"],
 )
 def model(request):
   """A system and parameters that are far from their small initial values."""
@@ -215,14 +220,18 @@ def test_packed_users_get_the_queries_of_users_alone(model):
   lengths, row = (5, 4, 2), 12
   alone = _batch(3, row, seed=4)
   valid = np.arange(row)[None, :] < np.array(lengths)[:, None]
-  single = {k: jnp.where(valid, v, 0) for k, v in alone.items()}
+  single = {
+    k: jnp.where(valid[:, :, None] if v.ndim == 3 else valid, v, 0)
+    for k, v in alone.items()
+  }
   single["segment_ids_BL"] = jnp.asarray(valid, jnp.int32)
   single["positions_BL"] = jnp.where(valid, jnp.arange(row)[None, :], 0)
   parts = [np.asarray(single[k]) for k in single]
   packed = {}
   for name, value in zip(single, parts, strict=True):
     joined = np.concatenate([value[i, :n] for i, n in enumerate(lengths)])
-    packed[name] = np.pad(joined, (0, row - len(joined)))[None]
+    rest = ((0, row - len(joined)), (0, 0))[: joined.ndim]
+    packed[name] = np.pad(joined, rest)[None]
   segments = np.repeat([1, 2, 3], lengths)
   packed["segment_ids_BL"] = np.pad(segments, (0, row - len(segments)))[None]
   packed = {k: jnp.asarray(v, jnp.int32) for k, v in packed.items()}
@@ -248,7 +257,7 @@ def test_the_last_query_is_that_of_the_last_event(model):
 
 def test_short_rows_of_requests_ask_the_same(model):
   system, params, _ = model
-  layout = NextItem(max_length=40)
+  layout = NextItem(max_length=40, calendar=True)
   rng = np.random.default_rng(0)
   lengths = (0, 1, 7, 16, 0)
   times = [np.sort(rng.integers(0, 10**6, n, np.int32)) for n in lengths]
@@ -274,12 +283,12 @@ def test_short_rows_of_requests_ask_the_same(model):
   records[1]["user"] = np.array(0, np.int32)
   longer = layout.request_batch(dataclasses.replace(asked, history=records))
   assert layout.shortened(longer)["item_BL"].shape == (5, 40)
-  layout = NextItem(max_length=100)
+  layout = NextItem(max_length=100, calendar=True)
   longer = layout.request_batch(dataclasses.replace(asked, history=records))
   assert layout.shortened(longer)["item_BL"].shape == (5, 64)
 
 
-def test_only_the_time_bias_reads_times(model):
+def test_only_biases_and_rotary_time_read_times(model):
   system, _, apply = model
   batch = _batch(2)
   later = batch | {"query_time_BL": batch["query_time_BL"] + 86_400 * 30}
@@ -299,3 +308,64 @@ def test_bfloat16_is_close_to_float32():
   assert outputs[1].hidden.dtype == jnp.bfloat16
   assert outputs[1].query.dtype == jnp.float32
   np.testing.assert_allclose(outputs[0].query, outputs[1].query, atol=0.03)
+
+
+@pytest.fixture(scope="module")
+def both():
+  """With rotary time and biases: without and with the calendar."""
+  found = {}
+  for form in ("rotary", "rotary-calendar"):
+    system = _system(hstu_movielens.get_config(form), _V)
+    params = system.init(jax.random.key(0), _batch(1), deterministic=True)
+    params = jax.tree.map(lambda x: 3 * x, params)
+    found[form] = jax.jit(
+      lambda batch, s=system, p=params: s.apply(p, batch, deterministic=True)
+    )
+  return found
+
+
+def test_the_month_is_told_by_the_calendar_alone(both):
+  """The same differences of times, five months later."""
+  batch = _batch(2)
+  later = _CLOCK.of(np.asarray(batch["query_time_BL"]) + 150 * 86_400)
+  names = ("time_BL", "query_time_BL")
+  moved = batch | {n: batch[n] + 150 * 86_400 for n in names}
+  moved["calendar_BLC"] = jnp.asarray(later)
+  change = {
+    form: np.abs(apply(batch).query - apply(moved).query).max()
+    for form, apply in both.items()
+  }
+  assert change["rotary"] < 1e-5 and change["rotary-calendar"] > 0.01
+
+
+@pytest.mark.parametrize("form", ["rotary", "rotary-calendar"])
+def test_another_time_of_the_request_changes_the_last_query_alone(both, form):
+  layout = NextItem(12, calendar=True, local_time=_CLOCK)
+  times = np.arange(0, 5 * 10**6, 10**6, dtype=np.int32)
+  items = np.arange(1, 6, dtype=np.int32)
+  record = {"user": np.array(0, np.int32), "item": items, "time": times}
+  one = np.zeros(1, np.int32)
+
+  def asked(time):
+    requests = Requests(one, one, [record], one + time, one)
+    batch = layout.request_batch(requests)
+    return batch, both[form](jax.tree.map(jnp.asarray, batch)).query[0]
+
+  (now, query), (then, other) = asked(5 * 10**6), asked(12 * 10**6)
+  for name in now:
+    differs = np.argwhere(now[name] != then[name])
+    place = {tuple(x) for x in differs[:, :2].tolist()}
+    reads = name in ("query_time_BL", "calendar_BLC")
+    assert place == ({(0, 4)} if reads else set()), name
+  np.testing.assert_array_equal(query[:4], other[:4])
+  assert np.abs(query[4] - other[4]).max() > 1e-3
+  np.testing.assert_array_equal(
+    now["calendar_BLC"][0, 4], _CLOCK.of(np.array(5 * 10**6))
+  )
+
+
+def test_a_calendar_that_no_layout_gives_is_an_error():
+  system = _system(hstu_movielens.get_config("calendar"), _V)
+  batch = {k: v for k, v in _batch(1).items() if k != "calendar_BLC"}
+  with pytest.raises(ValueError, match="layout.calendar=True"):
+    system.init(jax.random.key(0), batch, deterministic=True)
