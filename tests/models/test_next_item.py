@@ -324,6 +324,12 @@ def both():
   return found
 
 
+def test_who_reads_a_calendar_reads_times():
+  system = _system(hstu_movielens.get_config("no_time-calendar"), _V)
+  assert system.uses_time
+  assert not _system(hstu_movielens.get_config("no_time"), _V).uses_time
+
+
 def test_the_month_is_told_by_the_calendar_alone(both):
   """The same differences of times, five months later."""
   batch = _batch(2)

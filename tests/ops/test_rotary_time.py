@@ -117,6 +117,10 @@ def test_turning_keeps_the_dtype_and_what_has_no_period():
   assert np.flatnonzero(~same).tolist() == [0, _WIDTH // 2]
 
 
+def test_four_centuries_of_years_are_their_days():
+  assert 400 * YEAR == (400 * 365 + 97) * DAY
+
+
 def test_periods_grow_in_equal_ratios():
   periods = geometric_periods(100, 100_000, 4)
   assert periods == (100, 1000, 10_000, 100_000)

@@ -63,5 +63,7 @@ def test_a_log_without_times_has_no_calendar(tmp_path):
 
 
 def test_a_source_in_an_unknown_zone_is_refused():
-  with pytest.raises(ValueError, match="time_zone='Mars/Olympus' is not known"):
+  with pytest.raises(
+    ValueError, match="time_zone='Mars/Olympus' is no time zone's"
+  ):
     Files("log.csv", time_zone="Mars/Olympus")
