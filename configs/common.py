@@ -252,11 +252,13 @@ def quick_tokens(c: ConfigDict) -> None:
   if "workdir" in c.tokens.tokenizer:
     # Levels of what is trained first are 16 codes in its quick form.
     sizes = [16] * num_levels
+  elif not c.tokens.unique:
+    c.tokens.tokenizer.level_sizes = sizes = (8,) * num_levels
   else:
     sizes = [8] * (num_levels - 1) + [64]
     own = len(c.tokens.tokenizer.level_sizes)
     c.tokens.tokenizer.level_sizes = tuple(sizes[:own])
-  if "size" in c.tokens.unique:
+  if c.tokens.unique and "size" in c.tokens.unique:
     c.tokens.unique.size = sizes[-1] = 64
   c.system.level_sizes = tuple(sizes)
   layout = c.pipeline.layout

@@ -18,6 +18,8 @@ one CPU core. Variants:
     hstu_order  the HSTU backbone without times
     vector      a vector of the history too, trained by a softmax over all
                 items; beams of codes are ranked by it and by their probability
+    fused       2 x 32 codes, of 12 items each on average, and a vector behind
+                them, as in COBRA: beams and their items nearest to it
 
 Another category: --config.data.category=Toys_and_Games.
 """
@@ -32,6 +34,7 @@ _VARIANTS = (
   "hstu",
   "hstu_order",
   "vector",
+  "fused",
   "quicktest",
 )
 # What variants change of the model.
@@ -41,6 +44,7 @@ _CHANGES = {
   "hstu": "HSTU",
   "hstu_order": "HSTU, no time bias",
   "vector": "codes and a vector",
+  "fused": "coarse codes, then a vector",
 }
 
 
@@ -48,7 +52,7 @@ def get_config(arg: str = "") -> ConfigDict:
   """Beauty."""
   variants = common.variants(arg, _VARIANTS)
   common.exclusive(variants, ("hstu", "hstu_order"))
-  common.exclusive(variants, ("no_items", "vector"))
+  common.exclusive(variants, ("no_items", "vector", "fused"))
   if "hstu" in variants:
     c = hstu_amazon.get_config()
   elif "hstu_order" in variants:
@@ -58,10 +62,14 @@ def get_config(arg: str = "") -> ConfigDict:
   c.name = "-".join(["generator_amazon", *sorted(variants - {"quicktest"})])
   c.title = common.title("Generator of codes", variants, _CHANGES)
   c.content = common.item_texts()
-  c.tokens = common.item_tokens((256,) * 3, 256)
+  fused = "fused" in variants
+  sizes = (32, 32) if fused else (256,) * 4
+  if fused:
+    c.tokens = common.item_tokens(sizes)
+  else:
+    c.tokens = common.item_tokens(sizes[:-1], sizes[-1])
   if "text_codes" not in variants:
     common.join_trained_items(c, "sasrec", "configs/sasrec_amazon.py")
-  sizes = (256,) * 4
   c.pipeline.layout = {
     "name": "layouts.NextItemCodes",
     "max_length": c.system.num_positions,
@@ -99,21 +107,23 @@ def get_config(arg: str = "") -> ConfigDict:
   c.train.eval_users = 2_000
   c.train.steps = 12_000
   c.evals = {"next_item": {**common.next_item(), "ks": (1, 5, 10, 20, 50)}}
-  if "vector" in variants:
-    _with_vector(c)
+  vector = variants & {"vector", "fused"}
+  if vector:
+    _with_vector(c, "codes" if fused else "history")
   if "quicktest" in variants:
     common.quicktest(c)
     common.quick_tokens(c)
-    if "vector" in variants:
+    if vector:
       c.evals.search_stages.ks = (10,)
   return c
 
 
-def _with_vector(c: ConfigDict) -> None:
+def _with_vector(c: ConfigDict, vector_from: str) -> None:
   """The hybrid: both losses, and a search that knows both."""
   temperature = 0.07
   c.system.update(
     name="models.ItemCodeVectorDecoder",
+    vector_from=vector_from,
     # See configs/sasrec_amazon.py on small vectors.
     embedding_init_std=0.0125,
     embedding_scale=4.0,
@@ -129,12 +139,27 @@ def _with_vector(c: ConfigDict) -> None:
     },
     "weights": {"codes": 1.0, "vector": 1.0},
   }
-  c.retrieval = {
-    "name": "retrieval.BeamUnion",
-    "num_results": 64,
-    "num_beams": 64,
-    "with_cold": False,
-    # As much as the cosines' own softmax.
-    "code_weight": temperature,
-  }
+  if vector_from == "history":
+    c.retrieval = {
+      "name": "retrieval.BeamUnion",
+      "num_results": 64,
+      "num_beams": 64,
+      "with_cold": False,
+      # As much as the cosines' own softmax.
+      "code_weight": temperature,
+    }
+  else:
+    c.retrieval = {
+      "name": "retrieval.BeamFusion",
+      "num_results": 64,
+      "num_beams": 64,
+      "num_neighbors": 20,
+      # Probabilities of codes, times those of a cluster's items.
+      "beam_scale": 1.0,
+      "vector_scale": 1 / temperature,
+      "over": "cluster",
+      "clusters": "auto",
+      "max_cluster": 4096,
+      "approximate_above": None,
+    }
   c.evals.search_stages = common.search_stages()

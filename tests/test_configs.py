@@ -355,6 +355,7 @@ def test_three_steps_of_training(name, prepared, tmp_path):
     ("tiger_amazon", "user_token-decoder_only"),
     ("generator_amazon", "hstu-hstu_order"),
     ("generator_amazon", "no_items-vector"),
+    ("generator_amazon", "fused-vector"),
     ("varlen_amazon", "long-short"),
     ("tiger_varlen_amazon", "long-short"),
     ("dense_amazon", "full-negatives"),

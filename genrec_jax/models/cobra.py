@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from genrec_jax.models.vector_decoder import VectorDecoder
+from genrec_jax.models.vector_place import check_vector_from
 
 
 class Cobra(VectorDecoder):
@@ -31,11 +32,7 @@ class Cobra(VectorDecoder):
 
   def __post_init__(self):
     super().__post_init__()
-    if self.vector_from not in ("codes", "history"):
-      raise ValueError(
-        f"config.system.vector_from={self.vector_from!r} must be 'codes' or"
-        " 'history'."
-      )
+    check_vector_from(self.vector_from)
 
   @property
   def tokens_per_item(self) -> int:

@@ -67,7 +67,7 @@ class ItemCodeDecoder(NextItem, kw_only=True):
       self.level_sizes, self.width, self.embedding_init_std, tied=False
     )
     self.levels = CodeMlps(
-      self.num_levels, self.width, self.hidden_width, self.head_dropout
+      self.num_answers, self.width, self.hidden_width, self.head_dropout
     )
     self.head_drop = Dropout(self.head_dropout)
 
@@ -85,6 +85,11 @@ class ItemCodeDecoder(NextItem, kw_only=True):
   def num_levels(self) -> int:
     """M."""
     return len(self.level_sizes)
+
+  @property
+  def num_answers(self) -> int:
+    """What is read of a state, one after the other: M codes."""
+    return self.num_levels
 
   def __call__(self, batch: Batch, *, deterministic: bool) -> Outputs:
     """Logits (B, L, M, C) of each place's next item, its codes given."""
@@ -117,6 +122,11 @@ class ItemCodeDecoder(NextItem, kw_only=True):
     parents_BK: Int[Array, "B K"],
   ) -> tuple[dict[str, Any], Float[Array, "B K C"]]:
     """Logits of a level after each beam's code of the level before."""
+    cache, z_BKD = self._next(cache, level, codes_BK, parents_BK)
+    return cache, self.codes.logits(z_BKD, level)
+
+  def _next(self, cache, level, codes_BK, parents_BK):
+    """The cache with one more code, and what is read behind it."""
     before_BKMD = jnp.take_along_axis(
       cache["before"], parents_BK[:, :, None, None], axis=1
     )
@@ -124,7 +134,7 @@ class ItemCodeDecoder(NextItem, kw_only=True):
     before_BKMD = jnp.concatenate([before_BKMD, last_BKD[:, :, None]], axis=2)
     h_BKD = jnp.broadcast_to(cache["state"][:, None], last_BKD.shape)
     z_BKD = self.levels(h_BKD, before_BKMD, deterministic=True)
-    return {**cache, "before": before_BKMD}, self.codes.logits(z_BKD, level)
+    return {**cache, "before": before_BKMD}, z_BKD
 
   def _states(self, batch: Batch, deterministic: bool) -> Array:
     return super().__call__(batch, deterministic=deterministic).query

@@ -20,6 +20,7 @@ from genrec_jax.layers.item_content import ContentEncoder
 from genrec_jax.layers.item_tokens import before
 from genrec_jax.models.content_items import ContentItems
 from genrec_jax.models.token_decoder import TokenDecoder
+from genrec_jax.models.vector_place import check_of_history
 from genrec_jax.ops.norm import l2_normalize
 
 
@@ -102,13 +103,7 @@ class VectorDecoder(ContentItems, TokenDecoder, kw_only=True):
     Raises:
       ValueError: a vector that is read behind codes.
     """
-    if self.vector_place:
-      raise ValueError(
-        f"config.system ({type(self).__name__}) reads an item's vector behind"
-        " its codes: a history alone has none to search items by. Search by"
-        " retrieval.BeamFusion, or train with"
-        " config.system.vector_from='history'."
-      )
+    check_of_history(self, self.vector_place == 0)
     return self._vector(cache["state"])
 
   def query(self, batch: Batch) -> Float[Array, "B E"]:

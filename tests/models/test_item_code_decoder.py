@@ -181,6 +181,50 @@ def test_a_request_asks_with_the_vector_of_its_last_place(case):
     )
 
 
+@pytest.mark.parametrize("vector_from", ["codes", "history"])
+def test_vectors_of_beams_are_those_of_the_whole_pass(case, vector_from):
+  layout, _, histories, _ = case
+  system = _system(ItemCodeVectorDecoder, vector_from=vector_from)
+  batch = _batch(layout, histories)
+  params = system.init(jax.random.key(0), batch, deterministic=True)
+  nexts = np.random.default_rng(3).integers(1, _V + 1, (3, 4))
+  codes_BKM = jnp.asarray(layout.codes[nexts])
+  cache, _ = apply(system, params, batch, method="start")
+  same_BK = jnp.broadcast_to(jnp.arange(4, dtype=jnp.int32), (3, 4))
+  for level in (1, 2):
+    cache, _ = apply(
+      system, params, cache, level=level, codes_BK=codes_BKM[..., level - 1],
+      parents_BK=same_BK if level > 1 else 0 * same_BK, method="step",
+    )  # fmt: skip
+  # The last step turns the beams round.
+  got = apply(
+    system, params, cache, codes_BK=codes_BKM[:, ::-1, 2],
+    parents_BK=same_BK[:, ::-1], method="beam_vectors",
+  )[:, ::-1]  # fmt: skip
+  for k in range(4):
+    longer = [h + [n] for h, n in zip(histories, nexts[:, k], strict=True)]
+    whole = apply(system, params, _batch(layout, longer), deterministic=True)
+    for row, history in enumerate(histories):
+      np.testing.assert_allclose(
+        got[row, k], whole.query[row, len(history) - 1], atol=1e-5
+      )
+  moved = np.abs(np.asarray(got[:, 1:] - got[:, :1])).max()
+  assert (moved > 1e-3) == (vector_from == "codes")
+
+
+def test_a_history_is_not_asked_for_what_is_read_behind_codes(case):
+  layout, _, histories, _ = case
+  system = _system(ItemCodeVectorDecoder, vector_from="codes")
+  batch = _batch(layout, histories)
+  params = system.init(jax.random.key(0), batch, deterministic=True)
+  cache, _ = apply(system, params, batch, method="start")
+  for method, given in (("query", batch), ("history_vector", cache)):
+    with pytest.raises(ValueError, match="behind its codes.*BeamFusion"):
+      system.apply(params, given, method=method)
+  with pytest.raises(ValueError, match="vector_from='beams' must be 'codes'"):
+    _system(ItemCodeVectorDecoder, vector_from="beams")
+
+
 def test_vectors_need_item_inputs():
   with pytest.raises(ValueError, match="item_inputs=False: the vectors"):
     _system(ItemCodeVectorDecoder, item_inputs=False)
