@@ -28,6 +28,7 @@ from genrec_jax.core.option_checks import check_positive
 from genrec_jax.core.types import Batch, Items, Mean, Outputs
 from genrec_jax.objectives.negatives import Drawn, Negatives, Positions
 from genrec_jax.objectives.own_events import OwnEvents
+from genrec_jax.objectives.position_weights import position_weights
 from genrec_jax.objectives.sampled_scores import log_q_shifts
 from genrec_jax.ops.precision import SCORES
 
@@ -105,7 +106,7 @@ class BatchItemSoftmax:
       negative_TN = negative_TN - jnp.log(jnp.float32(len(parts)))
     all_TN = jnp.concatenate([positive_T[:, None], negative_TN], axis=1)
     loss_T = jax.nn.logsumexp(all_TN, axis=1) - positive_T
-    weights_T = None if weights is None else weights.reshape(-1)
+    weights_T = position_weights(batch, self.label, weights)
     mean = Mean.of(loss_T, where=where_T, weights=weights_T)
     return mean.compute(), {"batch_items": mean}
 

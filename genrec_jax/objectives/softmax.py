@@ -13,7 +13,8 @@ uniform negatives without it and temperature .05 on l2-normalised vectors.
 Scores are float32 products on every device (ops/precision.py).
 
 Every objective answers (outputs, batch, rng, items, where, weights) ->
-(loss, {name: Mean}); a batch without a label has loss 0, not NaN.
+(loss, {name: Mean}); a batch without a label has loss 0, not NaN. Where a
+layout says how much a label counts (weight_BL), the mean is weighted by it.
 """
 
 import dataclasses
@@ -25,6 +26,7 @@ from genrec_jax.core.suggest import choices_hint
 from genrec_jax.core.types import Batch, Items, Mean, Outputs
 from genrec_jax.objectives.negatives import Negatives, Positions
 from genrec_jax.objectives.own_events import OwnEvents
+from genrec_jax.objectives.position_weights import position_weights
 from genrec_jax.objectives.sampled_scores import (
   label_shift,
   log_q_shifts,
@@ -52,7 +54,7 @@ def _tokens(outputs: Outputs, batch: Batch, label: str, where, weights):
   if where is not None:
     where_T = where_T & where.reshape(-1)
   query_TD = outputs.query.reshape(labels_T.shape[0], -1)
-  weights_T = None if weights is None else weights.reshape(-1)
+  weights_T = position_weights(batch, label, weights)
   return query_TD, labels_T, where_T, weights_T
 
 

@@ -189,3 +189,15 @@ def test_what_it_cannot_do_is_said():
     BatchItemSoftmax(negatives=PositiveAware(UniformShared(4)))(
       outputs, batch, rng=_KEY, items=items
     )
+
+
+def test_weights_of_a_layout_are_those_of_the_caller():
+  batch, outputs, items, *_ = _case(2)
+  weight = jnp.asarray(np.random.default_rng(0).random((2, 5)), jnp.float32)
+  objective = BatchItemSoftmax(0.5)
+  found = [
+    objective(outputs, one, rng=_KEY, items=items, weights=given)[0]
+    for one, given in ((batch | {"weight_BL": weight}, None), (batch, weight))
+  ]
+  plain, _ = objective(outputs, batch, rng=_KEY, items=items)
+  assert float(found[0]) == float(found[1]) != float(plain)

@@ -239,3 +239,36 @@ def test_more_negatives_than_items_are_refused_or_capped(kind):
     _drawn(kind(13, cap=False), labels)
   assert _drawn(kind(12, cap=False), labels).count == 12
   assert _drawn(kind(13), labels).count == 12
+
+
+_BOTH = (SampledSoftmax(UniformShared(6), 0.5), FullSoftmax(0.5))
+
+
+@pytest.mark.parametrize("objective", _BOTH, ids=["sampled", "full"])
+def test_weights_of_a_layout_are_those_of_the_mean(objective):
+  query, table, batch = _case()
+  case = (objective, query, table)
+  plain = _loss(*case, batch)
+  ones = jnp.ones(_SHAPE, jnp.float32)
+  assert float(_loss(*case, batch | {"weight_BL": ones})) == float(plain)
+  rng = np.random.default_rng(5)
+  weight, given = jnp.asarray(rng.random((2, *_SHAPE)), jnp.float32)
+  weight = weight.at[0, 1].set(0)
+  # Each label alone.
+  total, count = 0.0, 0.0
+  for place in np.argwhere(np.asarray(batch["label_BL"]) > 0):
+    where = jnp.zeros(_SHAPE, bool).at[tuple(place)].set(True)
+    share = float((weight * given)[tuple(place)])
+    total += share * float(_loss(*case, batch, where=where))
+    count += share
+  got = _loss(*case, batch | {"weight_BL": weight}, weights=given)
+  assert float(got) == pytest.approx(total / count, rel=1e-5)
+  only = _loss(*case, batch | {"weight_BL": weight})
+  assert float(only) == float(_loss(*case, batch, weights=weight))
+
+
+def test_weights_of_other_places_are_an_error():
+  query, table, batch = _case()
+  batch = batch | {"weight_BL": jnp.ones((2, 4))}
+  with pytest.raises(ValueError, match="weighs other places than 'label_BL'"):
+    _loss(FullSoftmax(), query, table, batch)
