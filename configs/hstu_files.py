@@ -15,16 +15,28 @@ rows on 2 CPU cores), and stopping by the validation part alone.
 
 Variants: `quicktest`, `small` (a notebook's: width 32, 300 steps), and of
 hstu_movielens.py those that switch biases, `rotary`, `calendar` (hours are
-those of `--config.data.time_zone`) and `global_time`.
+those of `--config.data.time_zone`) and `global_time`; `grouped` reads eight old
+events at a place in the first quarter of a window; `actions` reads what was
+done with an item. Behind `actions`, lists of names:
+
+    actions   that are read (default view, cart, purchase)
+    targets   that are labels; events of others are history alone (default all)
+    weights   how much labels count, such as purchase=5,view=0.5 (default 1)
+
+`--config.pipeline.layout.missing_action=view` says what an event without one is
+taken for, which is an error else.
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from configs import common, files, hstu_movielens
 
 _VARIANTS = (
   "quicktest",
   "small",
+  "actions",
+  "grouped",
   "global_time",
   "no_time",
   "no_bias",
@@ -33,11 +45,21 @@ _VARIANTS = (
   "calendar",
 )
 
+_LISTS = ("actions", "targets", "weights")
+# What variants change of the model, beside those of hstu_movielens.py.
+_CHANGES = {"actions": "actions", "grouped": "grouped events"}
+
 
 def get_config(arg: str = "") -> ConfigDict:
   """HSTU with both biases on sources.Files."""
-  variants = common.variants(arg, _VARIANTS)
-  shared = variants - {"quicktest", "small"}
+  text, lists = files.lists(arg, _LISTS)
+  variants = common.variants(text, _VARIANTS)
+  if lists and "actions" not in variants:
+    raise ValueError(
+      f"/{'/'.join(lists)} behind this config's argument are for its variant"
+      " `actions`: name it too."
+    )
+  shared = variants - {"quicktest", "small", *_CHANGES}
   c = hstu_movielens.get_config("-".join(shared))
   c.name = "-".join(["hstu_files", *sorted(variants - {"quicktest"})])
   c.data = files.data()
@@ -48,9 +70,51 @@ def get_config(arg: str = "") -> ConfigDict:
   c.train = files.long_training()
   if "small" in variants:
     _small(c)
+  changes = [said for name, said in _CHANGES.items() if name in variants]
+  if changes:
+    head, _, tail = c.title.partition(" (")
+    said = [tail.removesuffix(")")] if tail else []
+    c.title = f"{head} ({', '.join(said + changes)})"
+  if "actions" in variants:
+    _read_actions(c, lists)
   if "quicktest" in variants:
     common.quicktest(c)
+  if "grouped" in variants:
+    places = c.pipeline.layout.max_length // 4
+    groups = {"name": "layouts.EventGroups", "size": 8, "places": places}
+    c.pipeline.layout.groups, c.system.groups = groups, True
   return c
+
+
+def _read_actions(c: ConfigDict, lists: dict[str, tuple[str, ...]]) -> None:
+  """Gives the layout the lists, and the model as many actions."""
+  actions = lists.get("actions", ("view", "cart", "purchase"))
+  c.data.action = "action"
+  c.system.num_actions = len(actions)
+  c.pipeline.layout.update(
+    actions=actions,
+    target_actions=lists.get("targets", ()),
+    action_weights=_weights(lists.get("weights", ())),
+    value_weight=False,
+    missing_action=placeholder(str),
+  )
+
+
+def _weights(pairs: tuple[str, ...]) -> dict[str, float]:
+  """{action: weight} of texts such as purchase=5."""
+  found = {}
+  for pair in pairs:
+    action, _, weight = pair.rpartition("=")
+    try:
+      found[action] = float(weight)
+    except ValueError:
+      action = ""
+    if not action:
+      raise ValueError(
+        f"/weights={','.join(pairs)}: {pair!r} must be an action and a number,"
+        " such as purchase=5."
+      )
+  return found
 
 
 def _small(c: ConfigDict) -> None:

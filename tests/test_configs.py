@@ -378,3 +378,18 @@ def test_quick_forms_keep_the_protocol_of_unseen_items():
     )
     assert quick.hold_out_items == whole.hold_out_items > 0
     assert quick.last_events == whole.last_events
+
+
+def test_lists_of_actions_reach_layout_and_model():
+  module = importlib.import_module("configs.hstu_files")
+  form = "small-actions/actions=click,buy/targets=buy/weights=buy=5"
+  config = module.get_config(form)
+  layout = config.pipeline.layout
+  assert layout.actions == ("click", "buy") and config.system.num_actions == 2
+  assert layout.target_actions == ("buy",)
+  assert layout.action_weights.to_dict() == {"buy": 5.0}
+  assert config.title == "HSTU (small, actions)"
+  with pytest.raises(ValueError, match="an action and a number"):
+    module.get_config("actions/weights=buy")
+  with pytest.raises(ValueError, match="variant `actions`: name it too"):
+    module.get_config("small/targets=buy")

@@ -78,6 +78,19 @@ class CandidateModel(ScoreModel, Protocol):
 
 
 @runtime_checkable
+class EventModel(Protocol):
+  """A model that may read more of an event than its item.
+
+  Attributes:
+    num_actions: bits of the mask that tells what was done; 0 = it reads none.
+    groups: whether it reads places that stand for several events.
+  """
+
+  num_actions: int
+  groups: bool
+
+
+@runtime_checkable
 class FeatureModel(Protocol):
   """A model that reads rows of features, and the actions of a history.
 

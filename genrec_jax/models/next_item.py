@@ -4,15 +4,20 @@
     x_i = scale * E[item_i] + P[position_i],  dropout, zero at padding
     query_i = backbone(x)_i         scored against item vectors E[v]
 
+    v_i = scale * E[item_i] + A(action_i)       what an event is, with actions
+    x_i = mean of v over a group + P[i]         a place of several events
+
 Queries and items are l2-normalised or not together; with normalisation the
 score is a cosine and the objective divides it by a temperature. Scale is
 sqrt(D) in SASRec (Kang and McAuley, 2018) and HSTU (arXiv 2402.17152). How
 histories are read is in history_reader.py.
 """
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from genrec_jax.core.types import Batch, Outputs
+from genrec_jax.layers.action_embedding import ActionEmbedding
 from genrec_jax.layers.embeddings import ItemEmbedding, count_rows
 from genrec_jax.models.history_reader import HistoryReader
 from genrec_jax.ops.norm import l2_normalize
@@ -25,11 +30,17 @@ class NextItem(HistoryReader):
     embedding_scale: multiplies item embeddings at the input; None = sqrt(D).
     embedding_init_std: of the item table.
     row_width: of the item table; a wider row is projected down to D. None = D.
+    num_actions: bits of the mask that tells what was done with an item; 0 = it
+      is not read. The layout must give it (`actions` there).
+    groups: reads places that stand for several events; the layout must give
+      them (`groups` there).
   """
 
   embedding_scale: float | None = None
   embedding_init_std: float = 0.02
   row_width: int | None = None
+  num_actions: int = 0
+  groups: bool = False
 
   # Tables indexed by item id, for a warm start from a smaller catalogue.
   item_tables = (("item_embedding", "embedding"),)
@@ -47,6 +58,8 @@ class NextItem(HistoryReader):
       row_width=self.row_width,
       row_multiple=self.row_multiple,
     )
+    if self.num_actions:
+      self.action_embedding = ActionEmbedding(self.num_actions, self.width)
 
   @property
   def logical_axes(self) -> dict[str, tuple[str | None, ...]]:
@@ -54,12 +67,16 @@ class NextItem(HistoryReader):
     return {
       "item_embedding/embedding": ("rows", "width"),
       "item_embedding/down/kernel": (None, "width"),
+      **(ActionEmbedding.logical_axes if self.num_actions else {}),
       **super().logical_axes,
     }
 
   def __call__(self, batch: Batch, *, deterministic: bool) -> Outputs:
     """Hidden states and queries (B, L, D) of a packed batch; 0 at padding."""
-    h_BLD = self._hidden(self.embed(batch), batch, deterministic)
+    x_BLD = self._events(batch)
+    if self.groups:
+      x_BLD = self._with_groups(x_BLD, batch)
+    h_BLD = self._hidden(x_BLD, batch, deterministic)
     return Outputs(hidden=h_BLD, query=self._queries(h_BLD, batch))
 
   def embed(self, batch: Batch) -> Float[Array, "B L D"]:
@@ -68,6 +85,30 @@ class NextItem(HistoryReader):
     if self.embedding_scale is not None:
       scale = self.embedding_scale
     return self.item_embedding(batch["item_BL"]) * scale
+
+  def _events(self, batch):
+    """Vectors of events: the item, and what was done with it."""
+    x_BLD = self.embed(batch)
+    if not self.num_actions:
+      return x_BLD
+    action_BL = _given(batch, "action_BL", "num_actions", "actions")
+    return x_BLD + self.action_embedding(action_BL)
+
+  def _with_groups(self, x_BLD, batch):
+    """The vectors, with the mean of its events at a place of several."""
+    slot_BL = _given(batch, "group_slot_BL", "groups", "groups")
+    rows, most, size = batch["group_item_BNG"].shape
+    flat = {
+      f"{name}_BL": batch[f"group_{name}_BNG"].reshape(rows, most * size)
+      for name in ("item", *(("action",) if self.num_actions else ()))
+    }
+    members_BNGD = self._events(flat).reshape(rows, most, size, self.width)
+    found_BLD = jnp.take_along_axis(
+      jnp.mean(members_BNGD, axis=2),
+      jnp.maximum(slot_BL - 1, 0)[:, :, None],
+      axis=1,
+    )
+    return jnp.where(slot_BL[:, :, None] > 0, found_BLD, x_BLD)
 
   def items(
     self, ids: Int[Array, "..."] | None = None
@@ -78,3 +119,13 @@ class NextItem(HistoryReader):
     """
     vectors = self.item_embedding(ids)
     return l2_normalize(vectors) if self.normalize else vectors
+
+
+def _given(batch, name, reads, gives):
+  """An array that only some layouts give."""
+  if name not in batch:
+    raise ValueError(
+      f"config.system.{reads} reads {name}, and the layout does not give it:"
+      f" set config.pipeline.layout.{gives}, of layouts.NextItem."
+    )
+  return batch[name]

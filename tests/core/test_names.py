@@ -27,7 +27,8 @@ layers.DifferenceProduct layers.OuterProduct
 layers.ResidualQuantizer layers.RotaryTime layers.SharedMlp
 layers.SiluAttention layers.SoftmaxAttention layers.SumPooling
 layers.TargetAttention layers.TaskMlp layers.Wukong
-layouts.ActionOriented layouts.CatalogRows layouts.Fused layouts.Interleaved
+layouts.ActionOriented layouts.CatalogRows layouts.EventGroups layouts.Fused
+layouts.Interleaved
 layouts.JointActionOriented layouts.JointFused layouts.JointInterleaved
 layouts.NextItem layouts.PointwiseRows layouts.StochasticLength
 layouts.TokenHistory layouts.TokenPrefixes

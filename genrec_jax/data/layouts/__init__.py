@@ -3,6 +3,7 @@
 
 from genrec_jax.data.layouts.actions import ActionOriented, Fused, Interleaved
 from genrec_jax.data.layouts.catalog import CatalogRows
+from genrec_jax.data.layouts.event_groups import EventGroups
 from genrec_jax.data.layouts.joint import (
   JointActionOriented,
   JointFused,
@@ -19,6 +20,7 @@ from genrec_jax.data.layouts.tree_history import TreeHistory
 __all__ = [
   "ActionOriented",
   "CatalogRows",
+  "EventGroups",
   "Fused",
   "Interleaved",
   "JointActionOriented",

@@ -11,8 +11,9 @@ packs examples into rows and `batch` splits them into the arrays of a Batch:
 query_time is the time of the label (HSTU's t_{i+1}); label 0 = no loss. With
 `negatives` also negatives_BLN, what other models would have recommended there
 (data/dataset/negative_lists.py); with `calendar` calendar_BLC, what clock and
-calendar show at query_time where the data's people live (data/local_time.py).
-Where training takes a part of a long history
+calendar show at query_time where the data's people live (data/local_time.py);
+what else it may say of events, by actions, weights and groups, is in
+event_columns.py. Where training takes a part of a long history
 (data/layouts/stochastic_length.py), an input keeps its own label: the event
 that followed it, kept or not.
 """
@@ -29,12 +30,12 @@ from genrec_jax.data import zones
 from genrec_jax.data.dataset.negative_lists import NegativeLists
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.layouts.base import (
-  BaseLayout,
   LayoutArtifacts,
   check_item_content,
   item_data,
   named_columns,
 )
+from genrec_jax.data.layouts.event_columns import EventColumns
 from genrec_jax.data.layouts.stochastic_length import StochasticLength
 from genrec_jax.data.local_time import LocalTime
 from genrec_jax.data.schema import Record
@@ -45,7 +46,7 @@ _COLUMNS = ("item", "label", "time", "query_time", "user")
 
 
 @dataclasses.dataclass(frozen=True)
-class NextItem(BaseLayout):
+class NextItem(EventColumns):
   """Inputs and next-item labels of the most recent events.
 
   Attributes:
@@ -74,18 +75,41 @@ class NextItem(BaseLayout):
   def __post_init__(self):
     check_item_content(self.item_content)
     check_counts(self, "config.pipeline.layout", "negatives", least=0)
+    super().__post_init__()
+    if self.groups is not None and self.stochastic_length is not None:
+      raise ValueError(
+        "config.pipeline.layout has groups and stochastic_length, which would"
+        " leave groups out by chance: choose one."
+      )
 
   @property
   def num_columns(self) -> int:
     """Columns of an Example."""
-    return len(_COLUMNS) + self.negatives
+    return sum(self._widths.values())
+
+  @property
+  def _widths(self) -> dict[str, int]:
+    """Columns by what they hold, in their order; 0 of what is off."""
+    widths = dict.fromkeys(_COLUMNS, 1) | {"negatives": self.negatives}
+    return widths | self.further_widths
+
+  @property
+  def _places(self) -> dict[str, slice]:
+    """Where the columns are that are not off."""
+    found, start = {}, 0
+    for name, width in self._widths.items():
+      if width:
+        found[name] = slice(start, start + width)
+      start += width
+    return found
 
   def bind(self, artifacts: LayoutArtifacts) -> "NextItem":
     """The layout with what it needs of the data set: its items, the lists, its
-    clock.
+    clock, its actions.
 
     Raises:
-      ValueError: a calendar of data without times.
+      ValueError: a calendar of data without times, weights of data without
+        values, or actions that the data do not have.
     """
     manifest = artifacts.histories.manifest
     if self.calendar and manifest.epoch_seconds is None:
@@ -96,6 +120,7 @@ class NextItem(BaseLayout):
     zone = manifest.options["source"].get("time_zone", zones.UTC)
     return dataclasses.replace(
       self,
+      action_tables=self.tables(manifest),
       item_data=item_data(artifacts, self.item_content),
       lists=self._lists(artifacts),
       local_time=LocalTime(manifest.epoch_seconds or 0, zone),
@@ -136,29 +161,32 @@ class NextItem(BaseLayout):
       rng: draws what stochastic_length keeps; None keeps all.
 
     Returns:
-      One row per input, at most max_length; no rows where end < 2.
+      One row per input, at most max_length; no rows where nothing is a label,
+      as where end < 2.
 
     Raises:
       ValueError: lists of negatives are asked for, and are not there, of
-        another data set, or shorter.
+        another data set, or shorter; an event without an action or a value
+        that its label would need.
     """
-    start = max(0, end - self.max_length - 1)
-    length = max(0, end - 1 - start)
-    rows = np.zeros((length, self.num_columns), np.int32)
-    if length and self.lists is not None:
-      lists = self.lists().of_user(int(record["user"]), end - 1)[start:]
-      rows[:, len(_COLUMNS) :] = lists[:, : self.negatives]
-    if length:
-      rows[:, 0] = record["item"][start : end - 1]
-      rows[:, 1] = record["item"][start + 1 : end]
-      if "time" in record:
-        rows[:, 2] = record["time"][start : end - 1]
-        rows[:, 3] = record["time"][start + 1 : end]
-      rows[:, 4] = record["user"]
+    at, grouped = self._window(max(0, end - 1))
+    rows = np.zeros((len(at), self.num_columns), np.int32)
+    if len(at):
+      columns = self._inputs(record, at, grouped) | self._labels(record, at + 1)
+      columns["label"][: self._groups_in(grouped)] = 0
+      if not columns["label"].any():
+        return rows[:0]
+      columns["user"] = np.full(len(at), record["user"])
+      if self.lists is not None:
+        lists = self.lists().of_user(int(record["user"]), end - 1)
+        columns["negatives"] = lists[at, : self.negatives]
+      places = self._places
+      for name, column in columns.items():
+        rows[:, places[name]] = column.reshape(len(at), -1)
     if self.stochastic_length is None or rng is None:
       return rows
     # Without times, an event's age is the number of inputs after it.
-    order = np.arange(length) if "time" not in record else rows[:, 2]
+    order = np.arange(len(at)) if "time" not in record else rows[:, 2]
     order = order.astype(np.float64)
     ages = order.max(initial=0) - order
     return rows[self.stochastic_length.select(ages, self.max_length, rng)]
@@ -170,11 +198,20 @@ class NextItem(BaseLayout):
     positions_BL: Int[np.ndarray, "B L"],
   ) -> dict[str, np.ndarray]:
     """Names the columns of packed rows; arrays are (B, L) int32, lists
-    (B, L, N), the calendar (B, L, 4)."""
+    (B, L, N), the calendar (B, L, 4), groups (B, N, G), weights float32."""
     batch = named_columns(rows_BLC, segment_ids_BL, _COLUMNS)
+    found = {
+      name: np.ascontiguousarray(rows_BLC[:, :, place])
+      for name, place in self._places.items()
+      if name not in _COLUMNS
+    }
     if self.negatives:
-      lists_BLN = rows_BLC[:, :, len(_COLUMNS) :]
-      batch["negatives_BLN"] = np.ascontiguousarray(lists_BLN)
+      batch["negatives_BLN"] = found["negatives"]
+    if self.actions:
+      batch["action_BL"] = found["action"][:, :, 0]
+    if self.weighs:
+      batch["weight_BL"] = found["weight"][:, :, 0].view(np.float32)
+    batch |= self._gathered(found, rows_BLC.shape[1])
     batch["positions_BL"] = positions_BL.astype(np.int32)
     return self._with_calendar(batch)
 
@@ -186,17 +223,30 @@ class NextItem(BaseLayout):
     shape = (len(requests), self.max_length)
     batch = {f"{name}_BL": np.zeros(shape, np.int32) for name in _COLUMNS}
     batch["segment_ids_BL"] = np.zeros(shape, np.int32)
+    widths = self._widths
+    told = {
+      name: np.zeros((*shape, widths[name]), np.int32)
+      for name in ("action", "group_item", "group_action")
+      if widths[name]
+    }
     for row, record in enumerate(requests.history):
-      items = record["item"][-self.max_length :]
-      n = len(items)
-      batch["item_BL"][row, :n] = items
+      at, grouped = self._window(len(record["item"]))
+      n = len(at)
+      if not n:
+        continue
       batch["segment_ids_BL"][row, :n] = 1
       batch["user_BL"][row, :n] = requests.user[row]
-      if "time" in record and n:
-        times = record["time"][-self.max_length :]
-        batch["time_BL"][row, :n] = times
-        batch["query_time_BL"][row, : n - 1] = times[1:]
+      for name, column in self._inputs(record, at, grouped).items():
+        if name in told:
+          told[name][row, :n] = column.reshape(n, -1)
+        else:
+          batch[f"{name}_BL"][row, :n] = column
+      if "time" in record:
+        batch["query_time_BL"][row, : n - 1] = record["time"][at[:-1] + 1]
         batch["query_time_BL"][row, n - 1] = requests.query_time[row]
+    if self.actions:
+      batch["action_BL"] = told["action"][:, :, 0]
+    batch |= self._gathered(told, self.max_length)
     positions = np.arange(self.max_length, dtype=np.int32)
     batch["positions_BL"] = np.where(
       batch["segment_ids_BL"] > 0, positions[None, :], 0
@@ -216,9 +266,10 @@ class NextItem(BaseLayout):
       length *= _LONGER
     if length >= self.max_length:
       return batch
+    # Groups lie side by side, whatever the places; few events have none.
     return {
-      name: np.ascontiguousarray(x_BL[:, :length])
-      for name, x_BL in batch.items()
+      name: x if name.endswith("_BNG") else np.ascontiguousarray(x[:, :length])
+      for name, x in batch.items()
     }
 
   def _with_calendar(self, batch: dict[str, np.ndarray]):

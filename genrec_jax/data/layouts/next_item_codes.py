@@ -32,10 +32,19 @@ class NextItemCodes(NextItem):
   num_levels: int
   codes: Int[np.ndarray, "V1 M"] | None = None
 
+  def __post_init__(self):
+    super().__post_init__()
+    if self.groups is not None or self.weighs:
+      raise ValueError(
+        "layouts.NextItemCodes has no groups of events and no weights of labels"
+        " (groups, action_weights, value_weight), which losses of codes do not"
+        " read: take layouts.NextItem, or leave them out."
+      )
+
   def bind(self, artifacts: LayoutArtifacts) -> "NextItemCodes":
-    """The layout with the codes of the data set's items."""
+    """NextItem's, with the codes of the data set's items."""
     codes = codes_of_catalog(artifacts, self.num_levels)
-    return dataclasses.replace(self, codes=codes, lists=self._lists(artifacts))
+    return dataclasses.replace(super().bind(artifacts), codes=codes)
 
   def batch(
     self,

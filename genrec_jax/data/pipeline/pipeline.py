@@ -94,8 +94,9 @@ def training_batches(
   users = range(reader, len(histories), readers)
   if not any(_has_rows(make(histories[user])) for user in users):
     raise ValueError(
-      "no user has two events in the training part: there is nothing to train"
-      " on. Lower the filters or change the split."
+      "no user has two events in the training part, of which the second is a"
+      " label: there is nothing to train on. Lower the filters or change the"
+      " split, or what a label is (config.pipeline.layout)."
     )
   rows = batch_size // readers
   dataset = (
