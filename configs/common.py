@@ -72,6 +72,8 @@ def global_time() -> dict:
     "test_fraction": 0.1,
     "validation_start": placeholder(str),
     "test_start": placeholder(str),
+    "test_end": placeholder(str),
+    "once_a_moment": False,
   }
 
 

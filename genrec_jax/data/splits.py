@@ -7,8 +7,10 @@ trains only. Times of different users overlap: training sees events that
 happened after another user's test event.
 
 GlobalTime: two moments cut every history. Events before validation_start
-train; all in [validation_start, test_start) and [test_start, inf) are targets,
-each with the history before it, which may be empty.
+train; all in [validation_start, test_start) and [test_start, test_end) are
+targets, each with the history before it, which may be empty. Events of one
+moment, such as a basket, have an order that says nothing: `once_a_moment` asks
+for the first of them alone, whose history then ends before the basket.
 
 A split is resolved once, when the data is prepared; the manifest keeps the
 result, and `load` makes of it the split that is used from then on: LeaveOneOut
@@ -68,18 +70,27 @@ class GlobalTime:
       unless the two starts are given.
     validation_start, test_start: unix seconds (as text of 9 digits or more
       too), or ISO text read as UTC.
+    test_end: likewise; what comes from then on is in no part. None = nothing.
+    once_a_moment: only the first of a user's events of one time is a target.
   """
 
   validation_fraction: float = 0.1
   test_fraction: float = 0.1
   validation_start: int | str | None = None
   test_start: int | str | None = None
+  test_end: int | str | None = schema.later(None)
+  once_a_moment: bool = schema.later(False)
 
   def __post_init__(self):
     if (self.validation_start is None) != (self.test_start is None):
       raise ValueError(
         "GlobalTime needs both validation_start and test_start, or neither;"
         f" got {self.validation_start!r} and {self.test_start!r}."
+      )
+    if self.test_end is not None and self.test_start is None:
+      raise ValueError(
+        f"GlobalTime's test_end={self.test_end!r} needs validation_start and"
+        " test_start: fractions reach to the last event."
       )
     low = min(self.validation_fraction, self.test_fraction)
     if low <= 0 or self.validation_fraction + self.test_fraction >= 1:
@@ -116,28 +127,37 @@ class GlobalTime:
     else:
       validation = _unix_seconds(self.validation_start) - epoch_seconds
       test = _unix_seconds(self.test_start) - epoch_seconds
+    end, until = None, ""
+    if self.test_end is not None:
+      end = _unix_seconds(self.test_end) - epoch_seconds
+      until = f" until {_iso(end + epoch_seconds)}"
+    in_time = True if end is None else times < end
     counts = (
       int((times < validation).sum()),
       int(((times >= validation) & (times < test)).sum()),
-      int((times >= test).sum()),
+      int(((times >= test) & in_time).sum()),
     )
     if min(counts) == 0:
       raise ValueError(
         f"the GlobalTime split leaves {counts[0]} events to train,"
         f" {counts[1]} to validate and {counts[2]} to test"
         f" (validation from {_iso(validation + epoch_seconds)}, test from"
-        f" {_iso(test + epoch_seconds)}; the events lie between"
+        f" {_iso(test + epoch_seconds)}{until}; the events lie between"
         f" {_iso(int(times.min()) + epoch_seconds)} and"
         f" {_iso(int(times.max()) + epoch_seconds)}). Choose other fractions"
         " or starts."
       )
-    return {
+    resolved = {
       "name": "data.GlobalTime",
       "validation_start_seconds": validation,
       "test_start_seconds": test,
       "validation_start": _iso(validation + epoch_seconds),
       "test_start": _iso(test + epoch_seconds),
     }
+    if end is not None:
+      resolved["test_end_seconds"] = end
+      resolved["test_end"] = _iso(end + epoch_seconds)
+    return resolved | ({"once_a_moment": True} if self.once_a_moment else {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +166,8 @@ class TimeCut:
 
   validation_start_seconds: int
   test_start_seconds: int
+  test_end_seconds: int | None = None
+  once_a_moment: bool = False
 
   def train_end(self, record: schema.Record) -> int:
     """Events [0, train_end) are for training."""
@@ -154,12 +176,20 @@ class TimeCut:
   def targets(self, record: schema.Record, part: str) -> Int[np.ndarray, "T"]:
     """Positions of the targets of a part."""
     _check_part(part)
+    times = record["time"]
     start, end = np.searchsorted(
-      record["time"], (self.validation_start_seconds, self.test_start_seconds)
+      times, (self.validation_start_seconds, self.test_start_seconds)
     )
     if part == "test":
-      start, end = end, len(record["time"])
-    return np.arange(start, end, dtype=np.int32)
+      start, end = end, len(times)
+      if self.test_end_seconds is not None:
+        end = np.searchsorted(times, self.test_end_seconds)
+    targets = np.arange(start, end, dtype=np.int32)
+    if not self.once_a_moment:
+      return targets
+    # Both borders are moments: a basket lies in one part.
+    begins = np.diff(times[start:end], prepend=np.int64(-(2**40))) > 0
+    return targets[begins]
 
 
 def load(resolved: Mapping[str, Any]) -> LeaveOneOut | TimeCut:
@@ -169,7 +199,10 @@ def load(resolved: Mapping[str, Any]) -> LeaveOneOut | TimeCut:
     return LeaveOneOut()
   if name == "data.GlobalTime":
     return TimeCut(
-      resolved["validation_start_seconds"], resolved["test_start_seconds"]
+      resolved["validation_start_seconds"],
+      resolved["test_start_seconds"],
+      resolved.get("test_end_seconds"),
+      resolved.get("once_a_moment", False),
     )
   raise ValueError(
     f"the manifest names an unknown split {name!r}; known are"

@@ -87,8 +87,12 @@ def system_name(config: Mapping[str, Any]) -> str:
 def split_rule(split: Mapping[str, Any]) -> str:
   """The split in one line: its name and, where it has any, its bounds."""
   bounds = [
-    f"{key} {value}" for key, value in split.items() if key.endswith("_start")
+    f"{key} {value}"
+    for key, value in split.items()
+    if key.endswith(("_start", "_end"))
   ]
+  if split.get("once_a_moment"):
+    bounds.append("one target a moment")
   return ", ".join([split["name"].rsplit(".", 1)[-1], *bounds])
 
 

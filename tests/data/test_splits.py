@@ -77,6 +77,30 @@ def test_global_time_takes_dates_and_seconds():
   assert by_date["test_start"] == "2015-01-08T12:00:00"
 
 
+def test_of_a_basket_the_first_is_a_target_and_nothing_from_the_end_on():
+  times = [0, 5, 5, 10, 10, 10, 19, 20, 20, 25, 30, 30, 31]
+  cuts = {"validation_start": 10, "test_start": 20, "test_end": 30}
+  of_all = np.array(times, np.int32)
+  resolved = splits.GlobalTime(**cuts, once_a_moment=True).resolve(of_all, 0)
+  split, record = splits.load(resolved), _record(times)
+  assert split.train_end(record) == 3
+  assert split.targets(record, "validation").tolist() == [3, 6]
+  assert split.targets(record, "test").tolist() == [7, 9]
+  every = splits.load(splits.GlobalTime(**cuts).resolve(of_all, 0))
+  assert every.targets(record, "validation").tolist() == [3, 4, 5, 6]
+  assert every.targets(record, "test").tolist() == [7, 8, 9]
+  assert not len(split.targets(_record([]), "test"))
+  with pytest.raises(ValueError, match="0 to test.* until 1970-01-01T00:00:20"):
+    splits.GlobalTime(**cuts | {"test_end": 20}).resolve(of_all, 0)
+
+
+def test_without_them_a_split_says_what_it_said():
+  times = np.arange(10, dtype=np.int32)
+  names = {"name", "validation_start_seconds", "test_start_seconds"}
+  names |= {"validation_start", "test_start"}
+  assert splits.GlobalTime().resolve(times, 0).keys() == names
+
+
 def test_global_time_needs_times_and_events_in_every_part():
   with pytest.raises(ValueError, match="this source has none"):
     splits.GlobalTime().resolve(None, None)
@@ -94,6 +118,7 @@ def test_global_time_needs_times_and_events_in_every_part():
     {"validation_fraction": 0.5, "test_fraction": 0.5},
     {"test_fraction": 0.0},
     {"test_start": "2015-01-01"},
+    {"test_end": "2015-01-01"},
   ],
 )
 def test_global_time_refuses_impossible_cuts(arguments):

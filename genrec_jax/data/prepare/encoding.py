@@ -64,10 +64,13 @@ class Sequences:
     record["user"] = np.array(user, np.int32)
     return record
 
-  def median_gap_seconds(self, train_end: Int[np.ndarray, "U"]) -> int | None:
+  def median_gap_seconds(
+    self, train_end: Int[np.ndarray, "U"], *, of_moments: bool = False
+  ) -> int | None:
     """Median time between consecutive training events of a user.
 
     Args:
+      of_moments: between times that differ: events of one basket are one.
       train_end: user u's events [0, train_end[u]) are for training. An
         evaluation asks at this distance from the last event, so the events
         that it asks for have no say.
@@ -80,6 +83,7 @@ class Sequences:
     )
     later = (position > 0) & (position < np.repeat(train_end, lengths))
     gaps = np.diff(self.fields["time"])[later[1:]]
+    gaps = gaps[gaps > 0] if of_moments else gaps
     return int(np.median(gaps)) if len(gaps) else None
 
 

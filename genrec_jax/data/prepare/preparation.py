@@ -96,7 +96,10 @@ def _prepare(
     with _written_whole(directory, _bytes_needed(sequences)) as partial:
       train_end = _write_histories(sequences, manifest, shards, partial)
       manifest = dataclasses.replace(
-        manifest, median_gap_seconds=sequences.median_gap_seconds(train_end)
+        manifest,
+        median_gap_seconds=sequences.median_gap_seconds(
+          train_end, of_moments=manifest.split.get("once_a_moment", False)
+        ),
       )
       _write_tables(sequences, train_end, partial)
       for name, data in raw.extras.items():
