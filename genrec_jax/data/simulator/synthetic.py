@@ -27,12 +27,15 @@ of tiers, nor the direction, nor the session's state, nor what is alive.
 Options, off by default. season: a twelfth of the items belongs to each month,
 and with this probability the next item is one of the current month, so that
 years (days=1095) repeat. hidden: a share of events is left out of the log, and
-kept in the World as known false negatives (data/simulator/hidden.py). segments:
+kept in the World as known false negatives (data/simulator/hidden.py). gap_days:
+the last two events of a user, which leave-one-out asks for, come that much
+later than the event before them. segments:
 the freshness of items and the activity of users are columns of their tables
 (data/simulator/segments.py).
 (Over 350 lines: the draws of items, users and events belong together.)
 """
 
+from collections.abc import Sequence
 import dataclasses
 import hashlib
 from typing import Any
@@ -51,6 +54,8 @@ _DAY = 86_400
 _SESSION_GAP = 1_800
 _MAX_EVENTS = 400
 _CART, _CART_LIKED, _BUY = 0.12, 0.30, 0.40
+# A user's events that leave-one-out asks for.
+_ASKED = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +70,9 @@ class Synthetic:
     season: probability that an item is one of the month's.
     hidden: share of events, but of users' last two, that the log lacks.
     segments: whether the tables tell freshness and activity.
+    stay: least and most of `days` within which a user's events fall.
+    gap_days: least and most days before each of a user's last two events;
+      none = as before any other event.
   """
 
   seed: int = 0
@@ -88,6 +96,8 @@ class Synthetic:
   season: float = schema.later(0.0)
   hidden: float = schema.later(0.0)
   segments: bool = schema.later(False)
+  stay: Sequence[float] = schema.later((0.1, 0.4))
+  gap_days: Sequence[float] = schema.later(())
 
   def __post_init__(self):
     for name, least in (
@@ -112,6 +122,15 @@ class Synthetic:
         raise ValueError(
           f"Synthetic({name}={getattr(self, name)}): must be in [0, 1]"
         )
+    for name, most in (("stay", 1.0), ("gap_days", 3650.0)):
+      ends = tuple(getattr(self, name))
+      if ends and not (len(ends) == 2 and 0 <= ends[0] <= ends[1] <= most):
+        raise ValueError(
+          f"Synthetic({name}={ends}): must be the least and the most, from 0"
+          f" to {most:g}"
+        )
+    if not self.stay:
+      raise ValueError("Synthetic(stay=()): name the least and the most")
 
   def draw(self) -> tuple[World, dict[str, np.ndarray]]:
     """Runs the simulation.
@@ -136,6 +155,7 @@ class Synthetic:
           starts_U[users],
           spans_U[users],
           1 / self.session_length,
+          tuple(_DAY * days for days in self.gap_days),
           np.random.default_rng([self.seed, 1 + first // block]),
         )
       )
@@ -254,8 +274,11 @@ class Synthetic:
       **self._months(),
     )
     period = self.days * _DAY
-    starts_U = _START + rng.integers(int(0.6 * period), size=self.num_users)
-    spans_U = period * rng.uniform(0.1, 0.4, size=self.num_users)
+    least, most = self.stay
+    # Whoever stays longest is gone by the end.
+    starts = max(1, int((1 - most) * period))
+    starts_U = _START + rng.integers(starts, size=self.num_users)
+    spans_U = period * rng.uniform(least, most, size=self.num_users)
     return world, starts_U, spans_U
 
   def _months(self) -> dict[str, Any]:
@@ -319,6 +342,7 @@ def _simulate(
   starts_U: np.ndarray,
   spans_U: np.ndarray,
   session_end: float,
+  gap_seconds: tuple[float, ...],
   rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
   """Runs a block of users side by side, event by event. See Synthetic.draw."""
@@ -335,8 +359,15 @@ def _simulate(
     state = everyone.first(n)
     if step:
       opens_n = rng.random(n) < session_end
+      late_n = np.zeros(n, bool)
+      if gap_seconds:
+        late_n = step >= np.maximum(length_B[:n] - _ASKED, 1)
+      opens_n |= late_n
       session_B[:n] += opens_n
       _pass_time(state, opens_n, action_n[:n], between_B[:n], rng)
+      if gap_seconds:
+        later_n = rng.uniform(*gap_seconds, size=n).astype(np.int64)
+        state.time_B[:] += np.where(late_n, later_n, 0)
     item_n = _next_items(world, state, rng)
     liked_n = world.material_V[item_n] == world.material_U[state.user_B]
     cart_n = rng.random(n) < np.where(liked_n, _CART_LIKED, _CART)

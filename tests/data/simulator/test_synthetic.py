@@ -123,6 +123,11 @@ def test_the_raw_log_is_readable_and_complete():
     dict(repeat=0.0),
     dict(season=1.5),
     dict(hidden=-0.1),
+    dict(stay=(0.5, 0.2)),
+    dict(stay=(0.5, 1.5)),
+    dict(stay=()),
+    dict(gap_days=(-1.0, 3.0)),
+    dict(gap_days=(3.0,)),
   ],
 )
 def test_impossible_settings_are_named(wrong):
@@ -182,6 +187,27 @@ def test_items_of_the_month_take_their_share():
     )
     < 0.2
   )
+
+
+def test_last_two_events_come_after_a_gap_and_the_others_within_a_stay():
+  settings = dict(seed=4, num_users=60, num_items=60, days=1000)
+  settings |= dict(mean_events=12.0, min_events=1)
+  world, columns = Synthetic(
+    stay=(0.05, 0.05), gap_days=(90.0, 270.0), **settings
+  ).draw()
+  day = 86_400
+  for user, count in enumerate(world.num_events_U):
+    gaps = np.diff(columns["time"][columns["user"] == user])
+    late = gaps[max(count - 3, 0) :]
+    assert (late >= 90 * day).all() and late.max(initial=0) < 520 * day
+    assert gaps[: max(count - 3, 0)].sum() < 250 * day
+  _, whole = Synthetic(stay=(0.9, 1.0), **settings | {"days": 365}).draw()
+  _, part = Synthetic(**settings | {"days": 365}).draw()
+  spans = [
+    np.mean([np.ptp(c["time"][c["user"] == u]) for u in range(60)])
+    for c in (whole, part)
+  ]
+  assert spans[0] > 2 * spans[1]
 
 
 def test_hidden_events_are_those_that_the_log_lacks():
