@@ -158,6 +158,9 @@ def _backbones():
     "hstu": _system(hstu, _V),
     "hstu_softmax": _system(softmax, _V),
     "rotary": _system(hstu_movielens.get_config("rotary-calendar-no_bias"), _V),
+    "token": _system(
+      hstu_movielens.get_config("rotary-calendar"), _V, calendar_as="token"
+    ),
     "stu": _system(hstu_movielens.get_config("production"), _V),
     "sasrec": _system(sasrec, _V),
     "pre_norm": build(
@@ -168,7 +171,9 @@ def _backbones():
 
 @pytest.fixture(
   scope="module",
-  params=["hstu", "hstu_softmax", "rotary", "stu", "sasrec", "pre_norm"],
+  params=[
+    *("hstu", "hstu_softmax", "rotary", "token", "stu", "sasrec", "pre_norm"),
+  ],
 )
 def model(request):
   """A system and parameters that are far from their small initial values."""
@@ -314,8 +319,13 @@ def test_bfloat16_is_close_to_float32():
 def both():
   """With rotary time and biases: without and with the calendar."""
   found = {}
-  for form in ("rotary", "rotary-calendar"):
-    system = _system(hstu_movielens.get_config(form), _V)
+  for form, changes in (
+    ("rotary", {}),
+    ("rotary-calendar", {}),
+    ("token", {"calendar_as": "token"}),
+  ):
+    config = hstu_movielens.get_config(form.replace("token", "rotary-calendar"))
+    system = _system(config, _V, **changes)
     params = system.init(jax.random.key(0), _batch(1), deterministic=True)
     params = jax.tree.map(lambda x: 3 * x, params)
     found[form] = jax.jit(
@@ -342,9 +352,10 @@ def test_the_month_is_told_by_the_calendar_alone(both):
     for form, apply in both.items()
   }
   assert change["rotary"] < 1e-5 and change["rotary-calendar"] > 0.01
+  assert change["token"] > 0.01
 
 
-@pytest.mark.parametrize("form", ["rotary", "rotary-calendar"])
+@pytest.mark.parametrize("form", ["rotary", "rotary-calendar", "token"])
 def test_another_time_of_the_request_changes_the_last_query_alone(both, form):
   layout = NextItem(12, calendar=True, local_time=_CLOCK)
   times = np.arange(0, 5 * 10**6, 10**6, dtype=np.int32)
@@ -375,3 +386,11 @@ def test_a_calendar_that_no_layout_gives_is_an_error():
   batch = {k: v for k, v in _batch(1).items() if k != "calendar_BLC"}
   with pytest.raises(ValueError, match="layout.calendar=True"):
     system.init(jax.random.key(0), batch, deterministic=True)
+
+
+def test_a_calendar_is_a_token_or_added_and_nothing_else():
+  config = hstu_movielens.get_config("calendar")
+  with pytest.raises(ValueError, match="Did you mean 'token'"):
+    _system(config, _V, calendar_as="tokens")
+  with pytest.raises(ValueError, match="without config.system.calendar"):
+    _system(hstu_movielens.get_config(), _V, calendar_as="token")
