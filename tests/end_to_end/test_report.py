@@ -33,7 +33,7 @@ def test_page_shows_what_was_measured(workdir, script):
   assert f"{document['metrics']['test']['ndcg@10']:.4f}" in page
   assert f"{document['baselines']['oracle']['test']['ndcg@10']:.4f}" in page
   assert document["fingerprint"][:16] in page
-  assert page.count("<svg") == 6
+  assert page.count("<svg") == 7
   for note in document["notes"]:
     assert escape(note) in page
   assert not list(workdir.glob("*.tmp*"))

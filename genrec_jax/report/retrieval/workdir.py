@@ -29,6 +29,7 @@ from genrec_jax.report import figures
 from genrec_jax.report.curves import task_losses
 from genrec_jax.report.document import Event, Part, Plot, Suggestion
 from genrec_jax.report.figures import Row
+from genrec_jax.report.retrieval import season
 from genrec_jax.report.retrieval.page import Example, part
 from genrec_jax.report.runs import BASELINE_LABELS, RetrievalRun, finished
 from genrec_jax.serving.loading import load
@@ -56,6 +57,7 @@ def part_of(
     _curve(rows, run, section.get("all_tasks", ())),
     *_comparisons(run, ranks),
     *_slices(run, ranks, model.catalog.count),
+    *season.plots_of(model, user),
   ]
   return part(run, plots, example_of(model, user))
 
