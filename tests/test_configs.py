@@ -36,7 +36,7 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _NAMES = sorted(
   p.stem
   for p in (_ROOT / "configs").glob("*.py")
-  if p.stem not in ("__init__", "common", "files", "kuairand")
+  if p.stem not in ("__init__", "commerce", "common", "files", "kuairand")
 )
 _FORMS = [
   (name, "-".join(filter(None, (variant, "quicktest"))))

@@ -18,8 +18,9 @@ from tests.config_parts import with_every_part
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Shared parts; codes and no system; and what is another config on other data.
 _NOTHING_NEW = (
-  *("__init__", "common", "files", "kuairand", "rqkmeans_amazon"),
+  *("__init__", "commerce", "common", "files", "kuairand", "rqkmeans_amazon"),
   *("ranker_files", "rqvae_files", "sasrec_files", "tiger_files"),
+  *("commerce_retail", "commerce_synthetic"),
 )
 _CONFIGS = sorted(
   p.stem for p in (_ROOT / "configs").glob("*.py") if p.stem not in _NOTHING_NEW

@@ -8,7 +8,10 @@ packs examples into rows and `batch` splits them into the arrays of a Batch:
     item_BL  label_BL  time_BL  query_time_BL  user_BL
     segment_ids_BL  positions_BL
 
-query_time is the time of the label (HSTU's t_{i+1}); label 0 = no loss. With
+query_time is the time of the label (HSTU's t_{i+1}); label 0 = no loss. Where
+`next_moment`, the label is an event of the next time instead, and inputs are
+the events that have one: what is bought together has no order, and none of it
+is asked for by the rest of the basket. With
 `negatives` also negatives_BLN, what other models would have recommended there
 (data/dataset/negative_lists.py); with `calendar` calendar_BLC, what clock and
 calendar show at query_time where the data's people live (data/local_time.py);
@@ -58,6 +61,8 @@ class NextItem(EventColumns):
     calendar: give the calendar of query times, in the source's time_zone, or
       else in UTC.
     item_data: gives what is known of the items; set by `bind`.
+    next_moment: label events by one of those at the next time, drawn anew in
+      every epoch, and not by the event behind them, which may share theirs.
     negatives: items of the list of negatives that each input has; 0 = none.
     lists: gives those lists; set by `bind`.
     local_time: of the data set; likewise.
@@ -68,6 +73,7 @@ class NextItem(EventColumns):
   item_content: str = "vectors"
   calendar: bool = False
   item_data: Callable[[], ItemData] | None = None
+  next_moment: bool = False
   negatives: int = 0
   lists: Callable[[], NegativeLists] | None = None
   local_time: LocalTime = LocalTime(0)
@@ -158,7 +164,8 @@ class NextItem(EventColumns):
     Args:
       record: a user's history.
       end: events that may be seen.
-      rng: draws what stochastic_length keeps; None keeps all.
+      rng: draws what stochastic_length keeps and next_moment asks for; None
+        keeps all, and asks for the events of a moment in turn.
 
     Returns:
       One row per input, at most max_length; no rows where nothing is a label,
@@ -167,19 +174,21 @@ class NextItem(EventColumns):
     Raises:
       ValueError: lists of negatives are asked for, and are not there, of
         another data set, or shorter; an event without an action or a value
-        that its label would need.
+        that its label would need; next moments of data without times.
     """
-    at, grouped = self._window(max(0, end - 1))
+    first, label = self._following(record, end, rng)
+    at, grouped = self._window(len(label))
     rows = np.zeros((len(at), self.num_columns), np.int32)
     if len(at):
-      columns = self._inputs(record, at, grouped) | self._labels(record, at + 1)
+      columns = self._inputs(record, at, grouped)
+      columns |= self._labels(record, label[at])
       columns["label"][: self._groups_in(grouped)] = 0
       if not columns["label"].any():
         return rows[:0]
       columns["user"] = np.full(len(at), record["user"])
       if self.lists is not None:
         lists = self.lists().of_user(int(record["user"]), end - 1)
-        columns["negatives"] = lists[at, : self.negatives]
+        columns["negatives"] = lists[first[at] - 1, : self.negatives]
       places = self._places
       for name, column in columns.items():
         rows[:, places[name]] = column.reshape(len(at), -1)
@@ -190,6 +199,28 @@ class NextItem(EventColumns):
     order = order.astype(np.float64)
     ages = order.max(initial=0) - order
     return rows[self.stochastic_length.select(ages, self.max_length, rng)]
+
+  def _following(
+    self, record: Record, end: int, rng: np.random.Generator | None
+  ) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
+    """Of inputs, from the first one on: where what comes next begins, and
+    which event of it is the label."""
+    if not self.next_moment:
+      behind = np.arange(1, max(end, 1))
+      return behind, behind
+    if "time" not in record:
+      raise ValueError(
+        "config.pipeline.layout.next_moment=True reads times, and the data set"
+        " has none: map a timestamp column, or set it to False."
+      )
+    times = record["time"][:end]
+    first = _behind(times, times)
+    first = first[first < len(times)]
+    count = _behind(times, times[first]) - first
+    if rng is not None:
+      return first, first + rng.integers(count)
+    own = np.searchsorted(times, times[: len(first)])
+    return first, first + (np.arange(len(first)) - own) % count
 
   def batch(
     self,
@@ -242,8 +273,11 @@ class NextItem(EventColumns):
         else:
           batch[f"{name}_BL"][row, :n] = column
       if "time" in record:
-        batch["query_time_BL"][row, : n - 1] = record["time"][at[:-1] + 1]
-        batch["query_time_BL"][row, n - 1] = requests.query_time[row]
+        times, behind = record["time"], at + 1
+        if self.next_moment:
+          behind = _behind(times, times[at])
+        asked = np.append(times, requests.query_time[row])
+        batch["query_time_BL"][row, :n] = asked[behind]
     if self.actions:
       batch["action_BL"] = told["action"][:, :, 0]
     batch |= self._gathered(told, self.max_length)
@@ -276,3 +310,10 @@ class NextItem(EventColumns):
     if not self.calendar:
       return batch
     return batch | {"calendar_BLC": self.local_time.of(batch["query_time_BL"])}
+
+
+def _behind(
+  times_L: Int[np.ndarray, "L"], moments: Int[np.ndarray, "n"]
+) -> Int[np.ndarray, "n"]:
+  """Places of the first events after these moments; L where there is none."""
+  return np.searchsorted(times_L, moments, side="right")
