@@ -394,3 +394,20 @@ def test_a_calendar_is_a_token_or_added_and_nothing_else():
     _system(config, _V, calendar_as="tokens")
   with pytest.raises(ValueError, match="without config.system.calendar"):
     _system(hstu_movielens.get_config(), _V, calendar_as="token")
+
+
+def test_a_token_is_read_where_it_asks_and_seen_from_there_on():
+  config = hstu_movielens.get_config("no_time-calendar")
+  system = _system(config, _V, calendar_as="token")
+  init = jax.jit(
+    lambda x: system.init(jax.random.key(0), x, deterministic=True)
+  )
+  batch = _batch(2)
+  params = jax.tree.map(lambda x: 3 * x, init(batch))
+  apply = jax.jit(lambda x: system.apply(params, x, deterministic=True).query)
+  before = apply(batch)
+  for place in (0, 4, 11):
+    other = batch["calendar_BLC"].at[0, place, 2].add(5)
+    after = apply(batch | {"calendar_BLC": other})
+    changed = np.argwhere(np.abs(after - before).max(axis=-1) > 1e-6)
+    assert changed.tolist() == [[0, later] for later in range(place, 12)]
