@@ -20,7 +20,7 @@ items at a time; cost sum_u |events of u|^2, memory block x V at most.
 from collections.abc import Sequence
 import dataclasses
 import itertools
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 import numpy as np
@@ -28,7 +28,7 @@ from scipy import sparse
 from tqdm import tqdm
 
 from genrec_jax.baselines.top_k import top_k
-from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.data.dataset.histories import Histories, HistorySource
 from genrec_jax.data.dataset.requests import Requests, iter_requests
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.metrics.ranking import MISS, per_request
@@ -47,6 +47,13 @@ NEIGHBOURS = (30, 200, 1000)
 SHRINKAGES = (0.0, 10.0, 50.0)
 # Item pairs that are counted at a time, 12 bytes each at most.
 _BLOCK_ENTRIES = 2**24
+
+
+@runtime_checkable
+class CountedData(HistorySource, Protocol):
+  """Histories whose training part is counted: a data set, or a part of one."""
+
+  manifest: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +76,7 @@ class ItemKNN:
   @classmethod
   def build(
     cls,
-    histories: Histories,
+    histories: CountedData,
     *,
     neighbours: int = 100,
     window: int = 10,
@@ -196,7 +203,7 @@ class ItemKNN:
     return float(values[f"ndcg@{k}"].mean())
 
 
-def _user_items(histories: Histories) -> sparse.csr_array:
+def _user_items(histories: CountedData) -> sparse.csr_array:
   """(U, V + 1) table of 0 and 1: which items a user's training part has."""
   items = []
   for user in tqdm(range(len(histories)), desc="read training parts", delay=2):
