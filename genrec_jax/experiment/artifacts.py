@@ -5,8 +5,8 @@
     tokens    item tokens    WORKDIR/tokens, or config.tokens.directory
     text_tokens              WORKDIR/text_tokens, or that of
                              config.text_tokens.directory
-    negatives lists of other models
-                   WORKDIR/negatives, or config.negatives.directory
+    lists     lists of other retrievers
+                             WORKDIR/lists, or config.lists.directory
 
 Vectors that another run has trained (config.collaborative, such as
 experiment.TrainedItems; an empty workdir is the run that config.before names)
@@ -30,12 +30,13 @@ import numpy as np
 
 from genrec_jax.content.item_vectors import ItemVectors
 from genrec_jax.content.text_tokens import TextTokens
-from genrec_jax.core import seams
-from genrec_jax.core.build import build
+from genrec_jax.core import artifact, seams
+from genrec_jax.core.build import build, build_options
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.dataset.histories import Histories
-from genrec_jax.data.dataset.negative_lists import NegativeLists
+from genrec_jax.data.dataset.retriever_lists import RetrieverLists
+from genrec_jax.experiment.made_lists import ListOptions, make_lists
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
 from genrec_jax.semantic_ids.joined_vectors import OtherVectors
 from genrec_jax.semantic_ids.stages import check_same_data, of_run_before
@@ -71,7 +72,7 @@ KINDS: Mapping[str, ArtifactKind] = {
   "vectors": ArtifactKind("content", "vectors", ItemVectors.load),
   "tokens": ArtifactKind("tokens", "tokens", ItemTokens.load),
   "text_tokens": ArtifactKind("text_tokens", "text_tokens", TextTokens.load),
-  "negatives": ArtifactKind("negatives", "negatives", NegativeLists.load),
+  "lists": ArtifactKind("lists", "lists", RetrieverLists.load),
 }
 
 # What models that have no table of items read of them.
@@ -86,11 +87,13 @@ class Artifacts:
     histories: the prepared data set.
     directories: kind -> folder.
     others: what config.collaborative names, see OtherVectors; None = nothing.
+    listed: the retrievers of config.lists, and how they are asked.
   """
 
   histories: Histories
   directories: Mapping[str, pathlib.Path]
   others: OtherVectors | None = None
+  listed: ListOptions = ListOptions()
   _opened: dict[str, Artifact] = dataclasses.field(
     default_factory=dict, compare=False, repr=False
   )
@@ -116,7 +119,9 @@ class Artifacts:
       )
       others = build(node, where="config.collaborative")
       seams.require(others, OtherVectors, "config.collaborative")
-    return cls(histories, directories, others)
+    listed = {k: v for k, v in config["lists"].items() if k != "directory"}
+    listed = build_options(ListOptions, listed, where="config.lists")
+    return cls(histories, directories, others, listed)
 
   def open(self, name: str) -> Any:
     """The artifact of a kind.
@@ -181,13 +186,31 @@ class Artifacts:
     pad = ((1, 0), (0, 0))
     return np.pad(vectors, pad), np.pad(known, pad[0])
 
-  def negative_lists(self) -> NegativeLists:
-    """What other models would have recommended, before each event.
+  def retriever_lists(self) -> RetrieverLists:
+    """What other retrievers returned at each request.
 
     Raises:
       ValueError: none there, or of another data set.
     """
-    return self._negative_lists
+    return self._retriever_lists
+
+  def make_lists(self) -> None:
+    """Makes the lists of config.lists.retrievers, where they are not there.
+
+    Raises:
+      ValueError: they cannot be made, or there are others in their place.
+    """
+    if not self.listed.retrievers:
+      return
+    directory = self.directories["lists"]
+    if not directory.exists():
+      options = {**vars(self.listed)}
+      retrievers = options.pop("retrievers")
+      make_lists(self.histories, retrievers, directory=directory, **options)
+    there = self.retriever_lists().manifest["asked"]
+    asked = self.listed.asked
+    holds = "lists that were made otherwise"
+    artifact.check_asked(directory, there, asked, holds, "lists")
 
   def live(self) -> Bool[np.ndarray, "V1"]:
     """Whether an item may be recommended; False for row 0."""
@@ -205,16 +228,16 @@ class Artifacts:
     return found
 
   @functools.cached_property
-  def _negative_lists(self):
-    found = self.open("negatives")
-    directory = self.directories["negatives"]
+  def _retriever_lists(self):
+    found = self.open("lists")
+    directory = self.directories["lists"]
     found.check(self.histories.manifest.fingerprint, directory)
     logging.info(
-      "negatives of %s: version %s, %.1f days old, by %s",
+      "lists of %s: version %s, %.1f days old, by %s",
       directory,
       found.version,
       found.age(),
-      found.manifest["sources"],
+      ", ".join(found.names),
     )
     return found
 

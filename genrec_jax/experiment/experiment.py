@@ -104,6 +104,7 @@ class Run:
         check_same(there, config, path)
     workdir.mkdir(parents=True, exist_ok=True)
     run = cls._build(config, workdir, prepare_data=True)
+    processes.first_alone(run.artifacts.make_lists)
     if jax.process_index() == 0:
       write_config(path, config)
     return run

@@ -6,7 +6,7 @@
     data, split, filter             what histories are made from
     content, tokens, text_tokens    vectors, codes and words of items
     collaborative                   vectors of a run
-    negatives                       where lists of negatives lie
+    lists                           other retrievers' lists, and where they lie
     before                          what is trained first (genrec run)
     pipeline, system, objective, optimizer, mesh, retrieval
     train                           how long, and what is watched
@@ -52,7 +52,7 @@ _SECTIONS = {
   "collaborative": dict,
   "tokens": dict,
   "text_tokens": dict,
-  "negatives": dict,
+  "lists": dict,
   "retrieval": dict,
   "before": dict,
   "value": dict,
@@ -65,7 +65,7 @@ _OPTIONAL = (
   "collaborative",
   "tokens",
   "text_tokens",
-  "negatives",
+  "lists",
   "retrieval",
   "before",
   "value",
@@ -86,7 +86,7 @@ _FREE = (
   "collaborative.workdir",
   "tokens.directory",
   "text_tokens.directory",
-  "negatives.directory",
+  "lists.",
   "tokens.tokenizer.workdir",
   "tokens.join.items.workdir",
 )
@@ -145,6 +145,8 @@ def read_config(path: pathlib.Path) -> dict[str, Any]:
     )
   config = sealed.unseal(config, path, fix)
   del config["format"]
+  # A section that was there once, and that a run had no use for.
+  config = {k: v for k, v in config.items() if k in _SECTIONS or v != {}}
   try:
     return check_config(config)
   except ValueError as error:

@@ -24,6 +24,7 @@ from typing import Any
 from genrec_jax.core import sealed
 from genrec_jax.core.build import to_plain
 from genrec_jax.core.dotted import flat
+from genrec_jax.experiment.artifacts import KINDS
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import read_progress
 from genrec_jax.semantic_ids.stages import of_run_before
@@ -169,6 +170,12 @@ def _is_evaluated(job: StageJob) -> bool:
   except (OSError, ValueError):
     return False
   run = Run.open(job.workdir)
+  try:
+    # An evaluator may have read what the run itself does not.
+    for kind in KINDS.keys() & there.get("artifacts", {}).keys():
+      run.artifacts.open(kind)
+  except ValueError:
+    return False
   now = {
     "step": read_progress(run)["best_step"],
     "fingerprint": run.histories.manifest.fingerprint,

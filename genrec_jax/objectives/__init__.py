@@ -5,6 +5,7 @@ from genrec_jax.objectives.batch_items import BatchItemSoftmax
 from genrec_jax.objectives.code_alignment import CodeAlignment, CodeDiversity
 from genrec_jax.objectives.combine import WeightedSum
 from genrec_jax.objectives.contrastive import InBatchContrastive
+from genrec_jax.objectives.coverage import CoverageWeights
 from genrec_jax.objectives.hard_negatives import (
   FromLists,
   HardBlock,
@@ -31,6 +32,7 @@ __all__ = [
   "CodeAlignment",
   "CodeCrossEntropy",
   "CodeDiversity",
+  "CoverageWeights",
   "FromLists",
   "FullSoftmax",
   "HardBlock",

@@ -235,9 +235,9 @@ def _best(score_PM, ids_M, count: int) -> Int[Array, "P {count}"]:
 class FromLists:
   """Items of lists that stand in the batch: of a teacher, or of an ensemble.
 
-  The layout reads them of an artifact (layouts.NextItem.negatives), the list of
-  each position as of that moment. An item that the user takes is none, as for
-  every kind. Cost and memory are those of UniformShared, or, with `shared`
+  The layout reads them of an artifact (layouts.EventLists.negatives), the list
+  of each position as of that moment. An item that the user takes is none, as
+  for every kind. Cost and memory are those of UniformShared, or, with `shared`
   False, of UniformPerPosition without its small-catalogue form: T K rows. The
   batch itself grows by T n int32, for lists of n.
 
@@ -267,7 +267,7 @@ class FromLists:
     if self.lists not in positions.batch:
       raise ValueError(
         f"the layout makes no {self.lists!r}, which {_WHERE} reads: set"
-        " config.pipeline.layout.negatives to the length of the lists."
+        " config.pipeline.layout.lists.negatives to the length of the lists."
       )
     lists_Tn = positions.batch[self.lists]
     lists_Tn = lists_Tn.reshape(-1, lists_Tn.shape[-1])

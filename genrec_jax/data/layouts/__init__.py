@@ -4,6 +4,7 @@
 from genrec_jax.data.layouts.actions import ActionOriented, Fused, Interleaved
 from genrec_jax.data.layouts.catalog import CatalogRows
 from genrec_jax.data.layouts.event_groups import EventGroups
+from genrec_jax.data.layouts.event_lists import EventLists
 from genrec_jax.data.layouts.joint import (
   JointActionOriented,
   JointFused,
@@ -12,6 +13,7 @@ from genrec_jax.data.layouts.joint import (
 from genrec_jax.data.layouts.next_item import NextItem
 from genrec_jax.data.layouts.next_item_codes import NextItemCodes
 from genrec_jax.data.layouts.pointwise import PointwiseRows
+from genrec_jax.data.layouts.segment_weights import SegmentWeights
 from genrec_jax.data.layouts.semantic_id_prefixes import TokenPrefixes
 from genrec_jax.data.layouts.semantic_ids import TokenHistory
 from genrec_jax.data.layouts.stochastic_length import StochasticLength
@@ -21,6 +23,7 @@ __all__ = [
   "ActionOriented",
   "CatalogRows",
   "EventGroups",
+  "EventLists",
   "Fused",
   "Interleaved",
   "JointActionOriented",
@@ -29,6 +32,7 @@ __all__ = [
   "NextItem",
   "NextItemCodes",
   "PointwiseRows",
+  "SegmentWeights",
   "StochasticLength",
   "TokenHistory",
   "TokenPrefixes",

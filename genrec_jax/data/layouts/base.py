@@ -17,7 +17,7 @@ from genrec_jax.core.suggest import choices_hint
 from genrec_jax.core.types import ItemData
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import HistorySource
-from genrec_jax.data.dataset.negative_lists import NegativeLists
+from genrec_jax.data.dataset.retriever_lists import RetrieverLists
 
 
 @runtime_checkable
@@ -50,8 +50,8 @@ class LayoutArtifacts(Protocol):
   def codes(self) -> Int[np.ndarray, "V1 M"]:
     """Codes by item index; ValueError likewise."""
 
-  def negative_lists(self) -> NegativeLists:
-    """What other models would have recommended; ValueError likewise."""
+  def retriever_lists(self) -> RetrieverLists:
+    """What other retrievers returned at each request; likewise."""
 
 
 ITEM_CONTENTS = ("vectors", "text_tokens")

@@ -11,9 +11,8 @@ packs examples into rows and `batch` splits them into the arrays of a Batch:
 query_time is the time of the label (HSTU's t_{i+1}); label 0 = no loss. Where
 `next_moment`, the label is an event of the next time instead, and inputs are
 the events that have one: what is bought together has no order, and none of it
-is asked for by the rest of the basket. With
-`negatives` also negatives_BLN, what other models would have recommended there
-(data/dataset/negative_lists.py); with `calendar` calendar_BLC, what clock and
+is asked for by the rest of the basket. With `lists` also what other retrievers
+returned there (event_lists.py); with `calendar` calendar_BLC, what clock and
 calendar show at query_time where the data's people live (data/local_time.py);
 what else it may say of events, by actions, weights and groups, is in
 event_columns.py. Where training takes a part of a long history
@@ -27,10 +26,8 @@ import dataclasses
 from jaxtyping import Int
 import numpy as np
 
-from genrec_jax.core.option_checks import check_counts
 from genrec_jax.core.types import ItemData
 from genrec_jax.data import zones
-from genrec_jax.data.dataset.negative_lists import NegativeLists
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.layouts.base import (
   LayoutArtifacts,
@@ -39,6 +36,7 @@ from genrec_jax.data.layouts.base import (
   named_columns,
 )
 from genrec_jax.data.layouts.event_columns import EventColumns
+from genrec_jax.data.layouts.event_lists import EventLists
 from genrec_jax.data.layouts.stochastic_length import StochasticLength
 from genrec_jax.data.local_time import LocalTime
 from genrec_jax.data.schema import Record
@@ -60,11 +58,10 @@ class NextItem(EventColumns):
       texts, or "text_tokens".
     calendar: give the calendar of query times, in the source's time_zone, or
       else in UTC.
+    lists: what each input is given of other retrievers' lists; None = nothing.
     item_data: gives what is known of the items; set by `bind`.
     next_moment: label events by one of those at the next time, drawn anew in
       every epoch, and not by the event behind them, which may share theirs.
-    negatives: items of the list of negatives that each input has; 0 = none.
-    lists: gives those lists; set by `bind`.
     local_time: of the data set; likewise.
   """
 
@@ -72,15 +69,13 @@ class NextItem(EventColumns):
   stochastic_length: StochasticLength | None = None
   item_content: str = "vectors"
   calendar: bool = False
+  lists: EventLists | None = None
   item_data: Callable[[], ItemData] | None = None
   next_moment: bool = False
-  negatives: int = 0
-  lists: Callable[[], NegativeLists] | None = None
   local_time: LocalTime = LocalTime(0)
 
   def __post_init__(self):
     check_item_content(self.item_content)
-    check_counts(self, "config.pipeline.layout", "negatives", least=0)
     super().__post_init__()
     if self.groups is not None and self.stochastic_length is not None:
       raise ValueError(
@@ -96,7 +91,8 @@ class NextItem(EventColumns):
   @property
   def _widths(self) -> dict[str, int]:
     """Columns by what they hold, in their order; 0 of what is off."""
-    widths = dict.fromkeys(_COLUMNS, 1) | {"negatives": self.negatives}
+    of_lists = 0 if self.lists is None else self.lists.num_columns
+    widths = dict.fromkeys(_COLUMNS, 1) | {"lists": of_lists}
     return widths | self.further_widths
 
   @property
@@ -128,29 +124,9 @@ class NextItem(EventColumns):
       self,
       action_tables=self.tables(manifest),
       item_data=item_data(artifacts, self.item_content),
-      lists=self._lists(artifacts),
+      lists=None if self.lists is None else self.lists.bind(artifacts),
       local_time=LocalTime(manifest.epoch_seconds or 0, zone),
     )
-
-  def _lists(
-    self, artifacts: LayoutArtifacts
-  ) -> Callable[[], NegativeLists] | None:
-    """Gives the lists; read only where training makes examples."""
-    if not self.negatives:
-      return None
-
-    def read():
-      found = artifacts.negative_lists()
-      length = found.lists.shape[1]
-      if length < self.negatives:
-        raise ValueError(
-          f"config.pipeline.layout.negatives={self.negatives}, and the lists of"
-          f" config.negatives have {length} items each: mine longer ones, or"
-          " read fewer."
-        )
-      return found
-
-    return read
 
   def init_data(self) -> ItemData:
     """What is known of the items; ValueError where they have no vectors."""
@@ -172,9 +148,9 @@ class NextItem(EventColumns):
       as where end < 2.
 
     Raises:
-      ValueError: lists of negatives are asked for, and are not there, of
-        another data set, or shorter; an event without an action or a value
-        that its label would need; next moments of data without times.
+      ValueError: lists are asked for that are not there, or cannot be taken;
+        an event without an action or a value that its label would need; next
+        moments of data without times.
     """
     first, label = self._following(record, end, rng)
     at, grouped = self._window(len(label))
@@ -187,8 +163,7 @@ class NextItem(EventColumns):
         return rows[:0]
       columns["user"] = np.full(len(at), record["user"])
       if self.lists is not None:
-        lists = self.lists().of_user(int(record["user"]), end - 1)
-        columns["negatives"] = lists[first[at] - 1, : self.negatives]
+        columns["lists"] = self.lists.rows(record, first[at], label[at])
       places = self._places
       for name, column in columns.items():
         rows[:, places[name]] = column.reshape(len(at), -1)
@@ -228,16 +203,16 @@ class NextItem(EventColumns):
     segment_ids_BL: Int[np.ndarray, "B L"],
     positions_BL: Int[np.ndarray, "B L"],
   ) -> dict[str, np.ndarray]:
-    """Names the columns of packed rows; arrays are (B, L) int32, lists
-    (B, L, N), the calendar (B, L, 4), groups (B, N, G), weights float32."""
+    """Names the columns of packed rows; arrays are (B, L) int32, the calendar
+    (B, L, 4), groups (B, N, G), weights float32; of lists see EventLists."""
     batch = named_columns(rows_BLC, segment_ids_BL, _COLUMNS)
     found = {
       name: np.ascontiguousarray(rows_BLC[:, :, place])
       for name, place in self._places.items()
       if name not in _COLUMNS
     }
-    if self.negatives:
-      batch["negatives_BLN"] = found["negatives"]
+    if self.lists is not None:
+      batch |= self.lists.batch(found["lists"])
     if self.actions:
       batch["action_BL"] = found["action"][:, :, 0]
     if self.weighs:

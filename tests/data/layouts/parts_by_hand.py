@@ -17,6 +17,7 @@ class ArtifactsByHand:
   others: Any = None
   tokens_V1T: Any = None
   words_WD: Any = None
+  lists: Any = None
   directories = {"tokens": pathlib.Path("tokens")}
 
   def vectors(self):
@@ -25,8 +26,10 @@ class ArtifactsByHand:
   def collaborative(self):
     return self.others
 
-  def negative_lists(self):
-    raise ValueError("no lists here")
+  def retriever_lists(self):
+    if self.lists is None:
+      raise ValueError("no lists here")
+    return self.lists
 
   def text_tokens(self):
     return self.tokens_V1T, self.words_WD

@@ -59,7 +59,7 @@ class _Artifacts(types.SimpleNamespace):
   def vectors(self):
     raise AssertionError("not asked for")
 
-  collaborative = text_tokens = codes = negative_lists = vectors
+  collaborative = text_tokens = codes = retriever_lists = vectors
 
 
 def _bound(histories, layout):

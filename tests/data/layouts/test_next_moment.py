@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Baskets: nothing of a moment is asked for by the rest of it."""
 
-import types
-
 import numpy as np
 import pytest
 
 from configs import commerce_retail
 from genrec_jax.core.build import build
 from genrec_jax.data.dataset.requests import Requests, iter_requests
+from genrec_jax.data.dataset.retriever_lists import Arrays, RetrieverLists
+from genrec_jax.data.layouts.event_lists import EventLists
 from genrec_jax.data.layouts.next_item import NextItem
 from genrec_jax.experiment.experiment import Run
+from tests.data.layouts.parts_by_hand import ArtifactsByHand
 
 _TIMES = [0, 0, 5, 5, 5, 9, 12, 12]
 
@@ -63,14 +64,18 @@ def test_one_moment_is_no_example(end):
 
 
 def test_lists_are_those_known_before_the_basket():
-  of_user = np.arange(7, dtype=np.int32)[:, None]
-  lists = types.SimpleNamespace(of_user=lambda user, events: of_user[:events])
-  options = {"negatives": 1, "lists": lambda: lists}
-  rows = NextItem(20, next_moment=True, **options).example(_record(), 8)
-  # List i is of what stood after event i: of the last before each basket.
-  assert rows[:, 5].tolist() == [1, 1, 4, 4, 4, 5]
-  rows = NextItem(4, **options).example(_record(), 8)
-  assert rows[:, 5].tolist() == [3, 4, 5, 6]
+  # What was asked for before event i is item i alone.
+  events = np.arange(1, 8)
+  arrays = Arrays(
+    events[:, None, None], np.zeros((7, 1), int), events, np.array([0, 7])
+  )
+  found = RetrieverLists(arrays, "", {"names": ["a"]})
+  artifacts = ArtifactsByHand(None, lists=found)
+  lists = EventLists(negatives=1).bind(artifacts)
+  rows = NextItem(20, next_moment=True, lists=lists).example(_record(), 8)
+  assert rows[:, 5].tolist() == [2, 2, 5, 5, 5, 6]
+  rows = NextItem(4, lists=lists).example(_record(), 8)
+  assert rows[:, 5].tolist() == [4, 5, 6, 7]
 
 
 @pytest.mark.parametrize("next_moment", [False, True])

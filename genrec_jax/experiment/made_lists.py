@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asks other retrievers at every request, and keeps their lists (an artifact).
+
+    config.lists = {"directory": "", "count": 50, "retrievers": {
+      "item_knn": {"name": "experiment.ItemKnnLists"},
+      "recently_popular": {"name": "experiment.PopularLists"}}}
+
+    make_lists(histories, {"sasrec": RunLists("runs/sasrec")}, count=50,
+               directory="runs/new/lists", hindsight=True)
+
+A run whose config names retrievers makes its lists when it starts. Requests are
+the events of the training part behind each user's first, and the targets of
+validation and test; each retriever is asked with the history before the event
+and its time. A list must be made of events that are no later than the event
+that it is asked for. A list for a held-out event may know the whole training
+part, as the model does. `hindsight` lets retrievers in that know the training
+part beforehand: their lists may give negatives, where the right item is left
+out anyway, and the artifact says of which they are.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+import datetime
+import functools
+import os
+import time
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Bool, Int
+import numpy as np
+
+from genrec_jax.core import artifact, seams
+from genrec_jax.data.dataset.catalog import Users
+from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.data.dataset.requests import Requests, make_requests
+from genrec_jax.data.dataset.retriever_lists import (
+  UNKNOWN,
+  Arrays,
+  RetrieverLists,
+)
+from genrec_jax.data.splits import PARTS
+
+TRAIN = "train"
+
+
+class Returned(NamedTuple):
+  """What a retriever returned.
+
+  Attributes:
+    ids: item indices, best first; 0 where there are fewer.
+    until: time of the latest event that each list is made of, seconds since
+      the data set's epoch; data/dataset/retriever_lists.py has NOTHING and
+      UNKNOWN.
+    lacks: requests of which the retriever knows nothing; None = it was asked.
+  """
+
+  ids: Int[np.ndarray, "B K"]
+  until: Int[np.ndarray, "B"]
+  lacks: Bool[np.ndarray, "B"] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Retriever:
+  """A retriever that can be asked, and what names it.
+
+  Attributes:
+    ask: (requests, k) -> what it returned.
+    facts: JSON values; one with a "fingerprint" must be of the data set.
+  """
+
+  ask: Callable[[Requests, int], Returned]
+  facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@runtime_checkable
+class ListSource(Protocol):
+  """Options of a retriever: config.lists.retrievers.NAME, a dataclass."""
+
+  def open(self, histories: Histories) -> Retriever:
+    """The retriever on a data set; ValueError where it cannot be."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ListOptions:
+  """config.lists, but for the folder.
+
+  Attributes:
+    retrievers: by name.
+    count: n, items of a list.
+    parts: that are asked for: "train", "validation", "test".
+    exclude_seen: leave out what the user had taken before.
+    hindsight: see the module docstring.
+  """
+
+  retrievers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  count: int = 50
+  parts: tuple[str, ...] = (TRAIN, *PARTS)
+  exclude_seen: bool = False
+  hindsight: bool = False
+
+  def __post_init__(self):
+    for part in self.parts:
+      if part not in (TRAIN, *PARTS):
+        raise ValueError(
+          f"config.lists.parts names {part!r}; choices: {TRAIN},"
+          f" {', '.join(PARTS)}."
+        )
+    for name, source in self.retrievers.items():
+      seams.require(source, ListSource, f"config.lists.retrievers.{name}")
+
+  @property
+  def asked(self) -> dict[str, Any]:
+    """What an artifact must say that was made so."""
+    values = dataclasses.asdict(dataclasses.replace(self, retrievers={}))
+    nodes = {n: artifact.describe(s) for n, s in self.retrievers.items()}
+    return {**values, "parts": list(self.parts), "retrievers": nodes}
+
+
+def make_lists(
+  histories: Histories,
+  retrievers: Mapping[str, ListSource],
+  *,
+  directory: str | os.PathLike,
+  batch_size: int = 64,
+  **options: Any,
+) -> RetrieverLists:
+  """Writes the lists of all requests.
+
+  Costs one answer per retriever and request, and 4 R n bytes a request on disk
+  and in the memory of the process that trains.
+
+  Args:
+    histories: the prepared data set.
+    retrievers: by name.
+    directory: of the artifact, not there yet.
+    batch_size: requests at a time, at most what the retrievers take.
+    **options: of ListOptions.
+
+  Raises:
+    ValueError: no retriever, one of another data set, more items than there
+      are; requests that a retriever lacks; lists made of later events.
+  """
+  asked = ListOptions(retrievers, **options)
+  manifest = histories.manifest
+  opened = {name: s.open(histories) for name, s in retrievers.items()}
+  _check(opened, manifest, asked.count)
+  blocks, first, events, moments = [], [0], [], []
+  for requests, is_train in _requests(
+    histories, asked.parts, batch_size, first
+  ):
+    answers = [
+      _answer(r, requests, asked, manifest.num_items) for r in opened.values()
+    ]
+    blocks.append([np.stack(x, axis=1) for x in zip(*answers, strict=True)])
+    events.append(requests.event)
+    moments.append((requests.user, requests.query_time, is_train))
+  if not blocks:
+    raise ValueError(
+      f"no user has an event to find in {', '.join(asked.parts)}."
+    )
+  lists_ERn, until_ER, lacks_ER = (
+    np.concatenate([block[kind] for block in blocks]) for kind in range(3)
+  )
+  events_E = np.concatenate(events)
+  user_E, time_E, train_E = (
+    np.concatenate(x) for x in zip(*moments, strict=True)
+  )
+  asked_at = _Moments(histories, events_E, user_E, time_E, train_E)
+  for r, name in enumerate(opened):
+    asked_at.check_complete(name, lacks_ER[:, r])
+  late = {
+    name: asked_at.hindsight(name, until_ER[:, r], allowed=asked.hindsight)
+    for r, name in enumerate(opened)
+  }
+  facts = {
+    "fingerprint": manifest.fingerprint,
+    "made": int(time.time()),
+    "asked": asked.asked,
+    "facts": {name: dict(r.facts) for name, r in opened.items()},
+    "hindsight": {name: said for name, said in late.items() if said},
+  }
+  arrays = Arrays(lists_ERn, until_ER, events_E, np.array(first))
+  return RetrieverLists.make(arrays, tuple(opened), facts, directory)
+
+
+def _check(opened: Mapping[str, Retriever], manifest, count: int) -> None:
+  if not opened:
+    raise ValueError("there is no retriever to ask: name at least one.")
+  if not 0 < count <= manifest.num_items:
+    raise ValueError(
+      f"count={count} must be at least 1 and at most the"
+      f" {manifest.num_items:,} items of the catalogue."
+    )
+  for name, retriever in opened.items():
+    theirs = retriever.facts.get("fingerprint", manifest.fingerprint)
+    if theirs != manifest.fingerprint:
+      raise ValueError(
+        f"the retriever {name!r} is of another data set (fingerprints {theirs}"
+        f" and {manifest.fingerprint}).\nIts numbers are other items, and it"
+        " may have seen what is held out here: give its lists as a table of"
+        " ids (experiment.TableLists)."
+      )
+
+
+def _answer(
+  retriever: Retriever, requests: Requests, asked: ListOptions, num_items: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Lists of `count`, what they were made of, and which are lacking."""
+  count, out = asked.count, [np.zeros(0, np.int32)] * len(requests)
+  fetch = count
+  if asked.exclude_seen:
+    out = [record["item"] for record in requests.history]
+    # So many more as the history may take away.
+    fetch += max(len(items) for items in out)
+  found = retriever.ask(requests, min(fetch, num_items))
+  lists = [
+    _first_of(ids, seen, count)
+    for ids, seen in zip(np.asarray(found.ids), out, strict=True)
+  ]
+  lacks = found.lacks
+  if lacks is None:
+    lacks = np.zeros(len(requests), bool)
+  return np.array(lists), np.asarray(found.until, np.int32), lacks
+
+
+def _requests(
+  histories: Histories,
+  parts: tuple[str, ...],
+  batch_size: int,
+  first: list[int],
+) -> Iterator[tuple[Requests, Bool[np.ndarray, "B"]]]:
+  """Requests of all users, and which of them train.
+
+  Args:
+    histories: of all users, in their order.
+    parts: that are asked for.
+    batch_size: requests at a time.
+    first: is given every user's end among all requests.
+  """
+  rows, train = [], []
+  for user in range(len(histories)):
+    record = histories[user]
+    end = histories.split.train_end(record)
+    events = [*range(1, end)] if TRAIN in parts else []
+    for part in PARTS:
+      if part in parts:
+        events += histories.split.targets(record, part).tolist()
+    first.append(first[-1] + len(events))
+    for event in events:
+      rows.append((record, event))
+      train.append(event < end)
+      if len(rows) == batch_size:
+        yield make_requests(rows), np.array(train)
+        rows, train = [], []
+  if rows:
+    yield make_requests(rows), np.array(train)
+
+
+def _first_of(
+  ids: Int[np.ndarray, "n"], out: Int[np.ndarray, "m"], count: int
+) -> Int[np.ndarray, "count"]:
+  """The first `count` different ids that are not out; 0 behind them."""
+  _, places = np.unique(ids, return_index=True)
+  ids = ids[np.sort(places)]
+  ids = ids[(ids > 0) & ~np.isin(ids, out)][:count]
+  return np.pad(ids, (0, count - len(ids))).astype(np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Moments:
+  """When each request is asked, to be compared with what lists know."""
+
+  histories: Histories
+  event_E: Int[np.ndarray, "E"]
+  user_E: Int[np.ndarray, "E"]
+  time_E: Int[np.ndarray, "E"]
+  train_E: Bool[np.ndarray, "E"]
+
+  def check_complete(self, name: str, lacks_E: Bool[np.ndarray, "E"]) -> None:
+    """Raises a ValueError where requests are lacking."""
+    if not lacks_E.any():
+      return
+    raise ValueError(
+      f"the lists of {name!r} lack {int(lacks_E.sum()):,} of"
+      f" {len(lacks_E):,} requests, the first {self._request(lacks_E)}.\nAdd"
+      " them, an empty list where nothing was returned, or leave the retriever"
+      " out."
+    )
+
+  def hindsight(
+    self, name: str, until_E: Int[np.ndarray, "E"], *, allowed: bool
+  ) -> str:
+    """Why training lists are made of later events; "" = they are not.
+
+    Raises:
+      ValueError: they are and may not be, or those of held-out requests are.
+    """
+    known_E = np.where(self.train_E, self.time_E, self._train_until)
+    late_E = until_E > np.maximum(self.time_E, known_E)
+    if not late_E.any():
+      return ""
+    at = int(np.argmax(late_E))
+    asked, until = (self._date(int(x[at])) for x in (self.time_E, until_E))
+    said = (
+      f"{int(late_E.sum()):,} of {len(late_E):,} lists of {name!r} are made of"
+      " events after the one that they are asked for: the first, for"
+      f" {self._request(late_E)} of {asked}, of events until {until}."
+    )
+    if allowed and not (late_E & ~self.train_E).any():
+      return said
+    raise ValueError(
+      f"{said}\nAsk what knew no more then (experiment.ItemKnnLists is made"
+      " anew over time); config.lists.hindsight=True takes such lists of"
+      " training events, for negatives alone."
+    )
+
+  @functools.cached_property
+  def _train_until(self) -> int:
+    """Time of the latest training event; of data without times, for ever."""
+    last = [0]
+    for user in range(len(self.histories)):
+      record = self.histories[user]
+      if "time" not in record:
+        return UNKNOWN
+      end = self.histories.split.train_end(record)
+      if end:
+        last.append(int(record["time"][end - 1]))
+    return max(last)
+
+  def _request(self, which_E: Bool[np.ndarray, "E"]) -> str:
+    at = int(np.argmax(which_E))
+    users = Users(self.histories.directory).ids
+    return f"event {self.event_E[at]} of user {users[self.user_E[at]]!r}"
+
+  def _date(self, seconds: int) -> str:
+    epoch = self.histories.manifest.epoch_seconds
+    if epoch is None or seconds == UNKNOWN:
+      return "a time that nobody knows"
+    start = datetime.datetime(1970, 1, 1)
+    moment = start + datetime.timedelta(seconds=seconds + epoch)
+    return moment.isoformat(sep=" ")
