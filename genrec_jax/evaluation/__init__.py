@@ -4,6 +4,7 @@
 from genrec_jax.evaluation.beyond_accuracy import BeyondAccuracy
 from genrec_jax.evaluation.code_quality import CodeQuality
 from genrec_jax.evaluation.decoding import Decoding
+from genrec_jax.evaluation.incremental_recall import IncrementalRecall
 from genrec_jax.evaluation.next_item import NextItem
 from genrec_jax.evaluation.search_stages import SearchStages
 from genrec_jax.evaluation.shown_items import ShownItems
@@ -12,6 +13,7 @@ __all__ = [
   "BeyondAccuracy",
   "CodeQuality",
   "Decoding",
+  "IncrementalRecall",
   "NextItem",
   "SearchStages",
   "ShownItems",

@@ -57,6 +57,7 @@ class Part:
     facts, notes: what the last section of the page says of them.
     verdict: what to remember; None where it has none.
     tiles: figures for the top of the page.
+    lead: HTML that comes before the parts of all evaluators.
   """
 
   title: str
@@ -65,6 +66,7 @@ class Part:
   notes: Sequence[str]
   verdict: "Verdict | None" = None
   tiles: Sequence[tuple[str, str]] = ()
+  lead: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

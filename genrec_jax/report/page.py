@@ -2,7 +2,8 @@
 """The page of a workdir: one HTML file, a part of each evaluator.
 
 What is known of the run stands at the top and at the end; between them what its
-evaluators measured, in the order of config.evals. An evaluator without a
+evaluators measured, in the order of config.evals, after what one of them puts
+before all. An evaluator without a
 function in `PARTS` is shown by its numbers (report/plain.py).
 """
 
@@ -21,10 +22,15 @@ from genrec_jax.report.document import (
   verdict_html,
 )
 from genrec_jax.report.ranking import workdir as ranking
-from genrec_jax.report.retrieval import search_stages, workdir as retrieval
+from genrec_jax.report.retrieval import (
+  incremental_recall,
+  search_stages,
+  workdir as retrieval,
+)
 from genrec_jax.report.runs import dataset_title
 
 PARTS: Mapping[str, Callable[..., Part]] = {
+  "evaluation.IncrementalRecall": incremental_recall.part_of,
   "evaluation.NextItem": retrieval.part_of,
   "evaluation.SearchStages": search_stages.part_of,
   "evaluation.ShownItems": ranking.part_of,
@@ -66,7 +72,8 @@ def render(document: Mapping[str, Any], parts: list[Part]) -> str:
     sections.append(f"<h2>{part.title}</h2>\n{said}\n{part.body}")
   notes = [note for part in parts for note in part.notes]
   measured = measured_html(facts, notes, document["config_values"])
-  body = "\n".join([tiles_html(first.tiles), *sections, measured])
+  leads = [part.lead for part in parts if part.lead]
+  body = "\n".join([*leads, tiles_html(first.tiles), *sections, measured])
   title = f"{document['title']} · {dataset_title(document['dataset'])}"
   return document_html(title, document["date"], first.verdict, body)
 

@@ -18,7 +18,9 @@ backbones.PreNormTransformer backbones.ResearchSASRec backbones.STU
 content.FittedTfidf content.TextEncoder content.TfidfSvd
 data.GlobalTime data.LeaveOneOut dataset.Feedback
 evaluation.CodeQuality evaluation.Decoding evaluation.NextItem
-evaluation.BeyondAccuracy evaluation.ShownItems experiment.TrainedTokenizer
+evaluation.BeyondAccuracy evaluation.IncrementalRecall evaluation.ShownItems
+experiment.ItemKnnLists experiment.PopularLists experiment.RunLists
+experiment.TableLists experiment.TrainedTokenizer
 features.Feature features.FeatureSet features.Hashed features.Percentiles
 features.Vocabulary
 layers.Concat layers.CrossNetwork layers.DotInteraction
@@ -27,8 +29,8 @@ layers.DifferenceProduct layers.OuterProduct
 layers.ResidualQuantizer layers.RotaryTime layers.SharedMlp
 layers.SiluAttention layers.SoftmaxAttention layers.SumPooling
 layers.TargetAttention layers.TaskMlp layers.Wukong
-layouts.ActionOriented layouts.CatalogRows layouts.EventGroups layouts.Fused
-layouts.Interleaved
+layouts.ActionOriented layouts.CatalogRows layouts.EventGroups
+layouts.EventLists layouts.Fused layouts.Interleaved layouts.SegmentWeights
 layouts.JointActionOriented layouts.JointFused layouts.JointInterleaved
 layouts.NextItem layouts.PointwiseRows layouts.StochasticLength
 layouts.TokenHistory layouts.TokenPrefixes
@@ -39,8 +41,8 @@ objectives.FullSoftmax objectives.InBatchContrastive
 objectives.InBatchNegatives objectives.Positives objectives.Reconstruction
 objectives.SampledSoftmax objectives.UniformPerPosition
 objectives.UniformShared objectives.WeightedSum
-objectives.FromLists objectives.HardBlock objectives.Mixed
-objectives.PositiveAware
+objectives.CoverageWeights objectives.FromLists objectives.HardBlock
+objectives.Mixed objectives.PositiveAware
 quantizers.MlpQuantizer quantizers.ProductCodes quantizers.ProductQuantization
 quantizers.ResidualCodes quantizers.ResidualKMeans
 retrieval.Beam retrieval.BestFirst retrieval.Exact retrieval.PrefixMatch

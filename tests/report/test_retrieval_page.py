@@ -51,6 +51,18 @@ def test_page_is_well_formed(make_run):
   assert parser.open == []
 
 
+def test_what_a_part_puts_before_all_comes_first(make_run):
+  run = make_run()
+  first = page.part(run, [], EXAMPLE)
+  second = document.Part("Other", "<p>body</p>", {}, (), lead="<p>lead</p>")
+  text = render(_document(run), [first, second])
+  places = [
+    text.index(x)
+    for x in ("</header>", "<p>lead</p>", 'class="tiles"', "<p>body</p>")
+  ]
+  assert places == sorted(places)
+
+
 def test_page_needs_nothing_else(make_run):
   text = _render(make_run())
   assert not re.search(r"https?://|@import|<script|<link", text)
