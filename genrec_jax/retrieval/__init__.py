@@ -3,13 +3,15 @@
 
 A query is a vector for the indexes (brute_force, scann) and a whole Requests
 for searches that read the history itself: those of a model that generates are
-strategies (strategy.py), named by config.retrieval. `allowed` is an ItemMask
+strategies (strategy.py), named by config.retrieval. An Ensemble asks several
+searches, and its rule joins what they find. `allowed` is an ItemMask
 (data/item_mask.py), or None for all items.
 """
 
 from genrec_jax.retrieval.beam_fusion import BeamFusion
 from genrec_jax.retrieval.beam_union import BeamUnion
 from genrec_jax.retrieval.brute_force import BruteForce
+from genrec_jax.retrieval.ensemble import Ensemble, Quotas, ReciprocalRank
 from genrec_jax.retrieval.generative import (
   Beam,
   BestFirst,
@@ -28,11 +30,14 @@ __all__ = [
   "BeamUnion",
   "BestFirst",
   "BruteForce",
+  "Ensemble",
   "Exact",
   "Generative",
   "ModelSearch",
   "OverChildren",
   "PrefixBackOff",
   "PrefixMatch",
+  "Quotas",
+  "ReciprocalRank",
   "Scann",
 ]
