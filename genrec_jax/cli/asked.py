@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Flags of commands that ask a trained run, defined once: of what, and of whom.
 
-_RUN = RunFlags(COMMAND)      --workdir, --checkpoint
-_WHOM = WhomFlags(COMMAND)    --user, --history, --request_time, --strict
+_RUN = RunFlags(COMMAND)       --workdir, --checkpoint
+_WHOM = WhomFlags(COMMAND)     --user, --history, --request_time, --strict
+_WITH = StageFlags(COMMAND)    --ensemble, --ranker, --candidates, --weights
 """
 
 from genrec_jax.cli import given
 from genrec_jax.cli.command import Command
+from genrec_jax.cli.ending import UsageError
 from genrec_jax.experiment.restored import CHECKPOINTS
 from genrec_jax.serving.given_history import GivenHistory
 
@@ -32,6 +34,63 @@ class RunFlags:
   def checkpoint(self) -> str:
     """One of CHECKPOINTS."""
     return self._checkpoint.value
+
+
+class StageFlags:
+  """Who finds items with a run, and who orders what is found."""
+
+  def __init__(self, command: Command):
+    self._command = command
+    self._ensemble = command.string(
+      "ensemble",
+      None,
+      "JSON file of the retrievers that answer together, such as"
+      ' {"members": {"model": "this run", "item_knn": "item_knn"}}.',
+    )
+    self._ranker = command.string(
+      "ranker", None, "Folder of a trained ranker that orders what is found."
+    )
+    self._candidates = command.integer(
+      "candidates",
+      None,
+      "Items that are found for --ranker; default: 100, or num_results of"
+      " --ensemble.",
+      lower_bound=1,
+    )
+    self._weights = command.string(
+      "weights", "", "Of --ranker's value, as click=1,like=10."
+    )
+
+  @property
+  def ensemble(self) -> str | None:
+    """The file."""
+    return self._ensemble.value
+
+  @property
+  def ranker(self) -> str | None:
+    """Its folder."""
+    return self._ranker.value
+
+  @property
+  def candidates(self) -> int | None:
+    """Items that are found for it."""
+    return self._candidates.value
+
+  @property
+  def weights(self) -> str:
+    """Of its value."""
+    return self._weights.value
+
+  @property
+  def are_given(self) -> bool:
+    """Whether there are stages beside the run's own search."""
+    return bool(self.ensemble or self.ranker)
+
+  def check(self) -> None:
+    """Raises a UsageError for flags of a ranker that is not there."""
+    for name in ("weights", "candidates"):
+      if self._command.is_given(name) and not self.ranker:
+        raise UsageError(f"--{name} belong to --ranker")
 
 
 class WhomFlags:

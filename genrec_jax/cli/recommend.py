@@ -10,19 +10,22 @@
     genrec recommend --workdir=runs/a --list_users=5
     genrec recommend --workdir=runs/a --user=42 --ranker=runs/b \\
         --candidates=100 --weights=click=1,like=10
+    genrec recommend --workdir=runs/a --user=42 --ensemble=both.json
 
-With --ranker, what the first model finds is ordered by what the user would do
-with it, by a second (genrec rank) on the same data, or by the same one if
-it does both. Seen items are left out where the run's evaluation does so, or as
---keep-seen or --nokeep-seen says; --allow and --deny list item ids, or @FILE
-with one a line, of which unknown ones are counted on stderr; --where asks for a
-value of an attribute. --history takes the place of the user's events, or stands
-alone; @FILE may be a table of item_id, action and time. Whoever nothing is
-known of gets popular items, marked as such, unless --strict is given.
---all-users writes user_id, rank, item_id, score, title, source to a .parquet,
-.csv or .jsonl file, which appears when it is complete; --notitles leaves the
-titles out, and --as_of=test asks what an evaluation asks, and writes what it
-withheld beside the lists. A flag's name may be written with - or with _.
+With --ensemble, several retrievers answer as one: its JSON names them and the
+rule that joins their lists (experiment/ensemble_options.py). With --ranker,
+what the first model finds is ordered by what the user would do with it, by a
+second (genrec rank) on the same data, or by the same one if it does both. Seen
+items are left out where the run's evaluation does so, or as --keep-seen or
+--nokeep-seen says; --allow and --deny list item ids, or @FILE with one a line,
+of which unknown ones are counted on stderr; --where asks for a value of an
+attribute. --history takes the place of the user's events, or stands alone;
+@FILE may be a table of item_id, action and time. Whoever nothing is known of
+gets popular items, marked as such, unless --strict is given. --all-users writes
+user_id, rank, item_id, score, title, source to a .parquet, .csv or .jsonl file,
+which appears when it is complete; --notitles leaves the titles out, and
+--as_of=test asks what an evaluation asks, and writes what it withheld beside
+the lists. A flag's name may be written with - or with _.
 """
 
 from typing import Any
@@ -31,7 +34,7 @@ import polars as pl
 from tqdm import tqdm
 
 from genrec_jax.cli import given
-from genrec_jax.cli.asked import RunFlags, WhomFlags
+from genrec_jax.cli.asked import RunFlags, StageFlags, WhomFlags
 from genrec_jax.cli.command import Command
 from genrec_jax.cli.ending import UsageError
 from genrec_jax.data.dataset.catalog import Catalog, Users
@@ -75,15 +78,7 @@ _RETRIEVER = COMMAND.enum(
   list(RETRIEVERS),
   "Exact, or approximate, for systems of vectors; the default is exact.",
 )
-_RANKER = COMMAND.string(
-  "ranker", None, "Folder of a trained ranker that orders what is found."
-)
-_CANDIDATES = COMMAND.integer(
-  "candidates", 100, "Items that are found for --ranker.", lower_bound=1
-)
-_WEIGHTS = COMMAND.string(
-  "weights", "", "Of --ranker's value, as click=1,like=10."
-)
+_WITH = StageFlags(COMMAND)
 COMMAND.require("workdir")
 
 
@@ -188,9 +183,7 @@ def main() -> None:
     raise UsageError("--all-users and --output belong together")
   if _AS_OF.value and not _ALL.value:
     raise UsageError("--as_of belongs to --all-users")
-  for name in ("weights", "candidates"):
-    if COMMAND.is_given(name) and not _RANKER.value:
-      raise UsageError(f"--{name} belong to --ranker")
+  _WITH.check()
   given.warnings_as_notes()
   if _LIST.value:
     users = Users(Run.open(_RUN.workdir).histories.directory)
@@ -201,9 +194,10 @@ def main() -> None:
     _RUN.workdir,
     retriever=_RETRIEVER.value,
     checkpoint=_RUN.checkpoint,
-    ranker=_RANKER.value,
-    num_candidates=_CANDIDATES.value,
-    weights=_WEIGHTS.value,
+    ensemble=_WITH.ensemble,
+    ranker=_WITH.ranker,
+    num_candidates=_WITH.candidates,
+    weights=_WITH.weights,
   )
   if _ALL.value:
     write_all(model, output)

@@ -56,6 +56,12 @@ class NextItem(Unwatched):
   def __post_init__(self):
     check_request_time(self.request_time)
 
+  @classmethod
+  def of(cls, run: Run) -> "NextItem":
+    """How a run's evaluation of next items asks; as usual where it has none."""
+    found = [e for e in run.evals.values() if isinstance(e, cls)]
+    return found[0] if found else cls()
+
   @property
   def names(self) -> tuple[str, ...]:
     """Such as ndcg@10, for every cut-off."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trained models in use."""
 
+from genrec_jax.ranking.two_stage import TwoStage
 from genrec_jax.serving.loading import load, load_ranker
 from genrec_jax.serving.ranker import Ranker
 from genrec_jax.serving.recommender import Recommender
-from genrec_jax.serving.two_stage import TwoStage
 
 __all__ = [
   "Ranker",

@@ -9,10 +9,10 @@ from typing import Any
 
 from genrec_jax.core import seams
 from genrec_jax.evaluation.next_item import NextItem
+from genrec_jax.experiment.ensemble_options import EnsembleOptions
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import load_params
-from genrec_jax.ranking.candidates import CandidateScorer
-from genrec_jax.ranking.utility import ValueFunction
+from genrec_jax.experiment.trained_ranker import TrainedRanker, ranks
 from genrec_jax.serving import arguments
 from genrec_jax.serving.ranker import Ranker
 from genrec_jax.serving.recommender import Recommender
@@ -24,8 +24,9 @@ def load(
   *,
   retriever: str | None = None,
   checkpoint: str = "best",
+  ensemble: Any = None,
   ranker: Any = None,
-  num_candidates: Any = 100,
+  num_candidates: Any = None,
   weights: Any = "",
 ) -> Recommender:
   """Returns the recommender of a trained workdir.
@@ -36,22 +37,28 @@ def load(
       None takes the config's, or else brute force.
     checkpoint: "best" on validation or the "latest", which is also taken, with
       a notice, where nothing was validated.
-    ranker: another trained workdir, or the same, that orders what this one
-      finds (serving/two_stage.py); its "best" or "latest" likewise.
-    num_candidates: items that are found for it.
+    ensemble: retrievers that answer together in this one's place: a table of
+      them, or the path of its JSON file (experiment/ensemble_options.py).
+    ranker: another trained workdir, or the same, that orders what is found
+      (ranking/two_stage.py); its "best" or "latest" likewise.
+    num_candidates: items that are found for it; None = 100, or the ensemble's
+      num_results.
     weights: of the value that it orders by, such as "click=1,like=10".
 
   Raises:
     ValueError: no path, no run, no checkpoint, one of another architecture, a
-      run that ranks alone, a ranker that is none or of other data, or fewer
-      than one candidate.
+      run that ranks alone, a ranker that is none or of other data, members of
+      other data, or fewer than one candidate.
   """
+  options = None if ensemble is None else EnsembleOptions.of(ensemble)
+  if num_candidates is None:
+    num_candidates = 100 if options is None else options.num_results
   num_candidates = arguments.whole("num_candidates", num_candidates, least=1)
   run = Run.open(arguments.path("workdir", workdir))
   finds = run.retrieval is not None or seams.offers(
     run.system, seams.QueryModel
   )
-  if not finds and _ranks(run):
+  if not finds and ranks(run):
     raise ValueError(
       f"{workdir} is a ranker: {run.name} is trained to order given items and"
       f" finds none. Use genrec rank --workdir={workdir}, or"
@@ -60,28 +67,25 @@ def load(
   loaded = load_params(run, checkpoint)
   model = Recommender.of_run(run, loaded.params, retriever)
   model.trained = Trained(run, loaded)
-  measured = _next_item(run)
+  measured = NextItem.of(run)
   model.filter_history = measured.filter_history
   last = measured.request_time == "last"
   model.asked_at_last_event = last and run.system.uses_time
+  if options is not None:
+    model = model.searched_by(
+      options.ensemble(
+        run,
+        model.search,
+        checkpoint=checkpoint,
+        filter_history=measured.filter_history,
+      )
+    )
   if ranker is None:
     return model
   second = load_ranker(
     ranker, checkpoint=checkpoint, micro_batch=num_candidates
   )
   return model.ranked_by(second, num_candidates, weights)
-
-
-def _next_item(run: Run) -> NextItem:
-  """How the run's evaluation of next items asks."""
-  found = [e for e in run.evals.values() if isinstance(e, NextItem)]
-  return found[0] if found else NextItem()
-
-
-def _ranks(run: Run) -> bool:
-  """Whether a run says what a user would do with a given item."""
-  scores = seams.offers(run.system, seams.ScoreModel)
-  return scores and seams.offers(run.pipeline.layout, seams.ImpressionLayout)
 
 
 def load_ranker(
@@ -100,16 +104,9 @@ def load_ranker(
   Raises:
     ValueError: no path, no run, no checkpoint, or a model that is no ranker.
   """
-  run = Run.open(arguments.path("workdir", workdir))
-  layout = run.pipeline.layout
-  if not _ranks(run):
-    raise ValueError(
-      f"{workdir} is no ranker: {run.name} is trained to find items"
-      " (genrec recommend --workdir), and says of none what a user would"
-      " do with it."
-    )
-  params = load_params(run, checkpoint).params
-  scorer = CandidateScorer.of(run.system, params, layout, micro_batch)
-  tasks = layout.feedback.tasks
-  value = ValueFunction.of(tasks, run.config["value"])
-  return Ranker(scorer, tasks, run.histories, value)
+  found = TrainedRanker.open(
+    arguments.path("workdir", workdir),
+    checkpoint=checkpoint,
+    micro_batch=micro_batch,
+  )
+  return Ranker(found.scorer, found.value.tasks, found.histories, found.value)

@@ -16,7 +16,7 @@ count, or of somebody of whom nothing else is known (given_history.py).
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import functools
 from typing import Any
 import warnings
@@ -30,6 +30,7 @@ from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.schema import Record
 from genrec_jax.data.times import int32_seconds
+from genrec_jax.experiment import trained_ranker
 from genrec_jax.ranking.actions import Actions
 from genrec_jax.ranking.attribution import attribution
 from genrec_jax.ranking.candidates import CandidateScorer, asked_about
@@ -264,12 +265,7 @@ class Ranker:
     Raises:
       ValueError: they are neither text nor a mapping of tasks.
     """
-    if weights is not None and not isinstance(weights, str | Mapping):
-      raise ValueError(
-        f"weights={short(weights)} must be text such as 'click=1,like=10', or"
-        " map tasks to numbers"
-      )
-    return ValueFunction.of(self.tasks, weights) if weights else self.value
+    return trained_ranker.value_of(self.value, weights)
 
   def record(
     self, user: object = None, history: object = None, *, strict: bool = True

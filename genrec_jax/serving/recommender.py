@@ -34,6 +34,7 @@ from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.schema import Record
 from genrec_jax.evaluation.full_ranking import asked_at_last_event
 from genrec_jax.experiment.experiment import Run
+from genrec_jax.ranking.two_stage import TwoStage
 from genrec_jax.serving import arguments
 from genrec_jax.serving.answering import Answering
 from genrec_jax.serving.asking import Asking
@@ -43,15 +44,14 @@ from genrec_jax.serving.item_filter import ItemFilter
 from genrec_jax.serving.neighbours import Neighbours
 from genrec_jax.serving.ranker import Ranker
 from genrec_jax.serving.trained import Trained
-from genrec_jax.serving.two_stage import TwoStage
 
 
 class Recommender:
   """Recommends items to users of a data set, or to a history of its items.
 
   Attributes:
-    trained: the run behind it; None where it was put together by hand, or
-      behind a second stage.
+    trained: the run behind it; None where it was put together by hand, of
+      several searches or behind a second stage.
     filter_history: whether items of the history are left out, where a call
       does not say: as the run's evaluation has it.
     asked_at_last_event: whether what is asked as of an evaluation is asked a
@@ -102,6 +102,15 @@ class Recommender:
       vectors = jax.device_get(run.item_vectors(params))
     return cls(search, vectors, run.histories, batch_size=search.batch_size)
 
+  def searched_by(self, search: Search) -> "Recommender":
+    """The same with another search, which may ask this one's and others."""
+    other = Recommender(
+      search, self._item_vectors, self.histories, batch_size=self.batch_size
+    )
+    other.filter_history = self.filter_history
+    other.asked_at_last_event = self.asked_at_last_event
+    return other
+
   def ranked_by(
     self, ranker: Ranker, num_candidates: int = 100, weights: Any = ""
   ) -> "Recommender":
@@ -115,11 +124,7 @@ class Recommender:
       TwoStage.of(search, self.histories, ranker, num_candidates, weights)
       for search in (first.search, first.popular)
     ]
-    both = Recommender(
-      stages[0], self._item_vectors, self.histories, batch_size=self.batch_size
-    )
-    both.filter_history = self.filter_history
-    both.asked_at_last_event = self.asked_at_last_event
+    both = self.searched_by(stages[0])
     both._answering = dataclasses.replace(both._answering, popular=stages[1])
     both._asking = dataclasses.replace(
       both._asking, values_as_actions=ranker.takes_values, at_the_end=True

@@ -26,12 +26,12 @@ from genrec_jax.decoding.item_bits import pack
 from genrec_jax.decoding.sampling import sample_items
 from genrec_jax.decoding.unconstrained import unconstrained_search
 from genrec_jax.ranking.candidates import CandidateScorer
+from genrec_jax.ranking.two_stage import TwoStage
 from genrec_jax.ranking.utility import ValueFunction
 from genrec_jax.retrieval.brute_force import BruteForce
 from genrec_jax.retrieval.generative import Generative, PrefixMatch
 from genrec_jax.retrieval.scann import Scann
 from genrec_jax.retrieval.strategy import SearchItems
-from genrec_jax.serving.two_stage import TwoStage
 from tests.decoding import cases
 
 # Items, places of a list (more than items), requests of a batch.

@@ -8,11 +8,12 @@
 It stands behind the seam that every retriever does, search(requests, k,
 allowed), so that whatever recommends or evaluates takes it as it is. The two
 models may be one. Scores of the answer are the values; an item whose value is
-NaN or -inf is left out, as every retriever does.
+NaN or -inf is left out, as every retriever does. What the first stage found and
+said goes with the answer.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,7 +23,22 @@ from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.ranking.candidates import CandidateScorer, asked_about
 from genrec_jax.ranking.utility import ValueFunction
-from genrec_jax.serving.ranker import Ranker
+
+
+@runtime_checkable
+class SecondStage(Protocol):
+  """A ranker that is trained.
+
+  Attributes:
+    scorer: the model.
+    histories: the data set.
+  """
+
+  scorer: CandidateScorer
+  histories: Histories
+
+  def value_of(self, weights: Any) -> ValueFunction:
+    """By these weights; the ranker's own where there are none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +70,7 @@ class TwoStage:
     cls,
     retrieve: Search,
     histories: Histories,
-    ranker: Ranker,
+    ranker: SecondStage,
     num_candidates: int = 100,
     weights: Any = "",
   ) -> "TwoStage":
@@ -86,9 +102,13 @@ class TwoStage:
     k: int,
     allowed: ItemMask | None = None,
   ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Returns ids (B, k) and values (B, k); id 0 where fewer were found."""
+    """Returns ids (B, k) and values (B, k); id 0 where fewer were found.
+
+    Beside them {"candidates": ids of the first stage (B, n), "retrieved": what
+    else it said}.
+    """
     count = min(max(k, self.num_candidates), self.num_items)
-    found_BN, _, _ = self.retrieve(requests, count, allowed)
+    found_BN, _, said = self.retrieve(requests, count, allowed)
     ids = np.zeros((len(requests), k), np.int32)
     values = np.full((len(requests), k), -np.inf, np.float32)
     for row, record in enumerate(requests.history):
@@ -103,4 +123,4 @@ class TwoStage:
       best = np.argsort(-value_N, kind="stable")[:k]
       ids[row, : len(best)] = found_N[best]
       values[row, : len(best)] = value_N[best]
-    return ids, values, {}
+    return ids, values, {"candidates": np.asarray(found_BN), "retrieved": said}

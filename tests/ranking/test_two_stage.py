@@ -18,10 +18,10 @@ from genrec_jax.data.splits import LeaveOneOut
 from genrec_jax.evaluation.full_ranking import evaluate, history_mask
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.ranking.candidates import CandidateScorer
+from genrec_jax.ranking.two_stage import TwoStage
 from genrec_jax.serving.loading import load, load_ranker
 from genrec_jax.serving.ranker import Ranker
 from genrec_jax.serving.recommender import Recommender
-from genrec_jax.serving.two_stage import TwoStage
 from tests.serving.formula_ranker import formula_ranker
 
 
