@@ -5,6 +5,8 @@
     genrec evaluate --workdir=runs/a --only=next_item \\
         --option=next_item.retriever=scann
     genrec evaluate --workdir=runs/a --against=runs/b
+    genrec evaluate --workdir=runs/a --only=served --ensemble=both.json \\
+        --ranker=runs/c --weights=click=1
 
 Restores the best-on-validation checkpoint, asks each evaluator for its section,
 and writes WORKDIR/evaluation.json, what the evaluators keep for comparisons
@@ -12,7 +14,9 @@ and writes WORKDIR/evaluation.json, what the evaluators keep for comparisons
 of a finished run, with baselines, not of a quick form, and never over the
 result of another run. --against adds the paired bootstrap of the difference to
 another evaluated workdir on the same prepared data. --option=NAME.OPTION=VALUE
-changes an option of an evaluator for this time.
+changes an option of an evaluator for this time. --ensemble and --ranker, which
+mean what they do in genrec recommend, add the evaluator `served`: the list that
+these stages serve in the end, and which of them finds or loses a target.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,11 +25,16 @@ import json
 import pathlib
 from typing import Any
 
-from genrec_jax.cli.asked import RunFlags
+from genrec_jax.cli.asked import RunFlags, StageFlags
 from genrec_jax.cli.command import Command
+from genrec_jax.cli.ending import UsageError
+from genrec_jax.core.build import build
 from genrec_jax.core.seams import Evaluator
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.evaluation import document as documents
+from genrec_jax.evaluation.next_item import NextItem
+from genrec_jax.evaluation.served_list import ServedList
+from genrec_jax.experiment.ensemble_options import EnsembleOptions
 from genrec_jax.experiment.evaluator_options import check_options, fits
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import load_params, read_progress
@@ -43,6 +52,7 @@ _ONLY = COMMAND.list("only", [], "Names of config.evals; default all.")
 _OPTION = COMMAND.multi_string(
   "option", [], "NAME.OPTION=VALUE of an evaluator: JSON, True, None or text."
 )
+_WITH = StageFlags(COMMAND)
 COMMAND.require("workdir")
 _WORDS = {"True": True, "False": False, "None": None}
 
@@ -78,6 +88,42 @@ def with_options(
   return evals
 
 
+def with_stages(run: Run, stages: Any) -> Run:
+  """The run with the evaluator `served` of StageFlags, if any is given.
+
+  It takes the place of one that config.evals has.
+  """
+  if not stages.are_given:
+    return run
+  measured = NextItem.of(run)
+  count = stages.candidates
+  if count is None:
+    count = ServedList(ensemble=_table(stages)).candidates
+  node = {
+    "name": "evaluation.ServedList",
+    "ks": [k for k in ServedList().ks if k <= count],
+    "ensemble": _table(stages),
+    "ranker": stages.ranker or "",
+    "num_candidates": stages.candidates,
+    "weights": stages.weights,
+    "filter_history": measured.filter_history,
+    "request_time": measured.request_time,
+  }
+  made = build(node, where="--ensemble and --ranker")
+  evals = {n: e for n, e in run.evals.items() if not isinstance(e, ServedList)}
+  nodes = {n: run.config["evals"][n] for n in evals}
+  return dataclasses.replace(
+    run,
+    evals={**evals, "served": made},
+    config={**run.config, "evals": {**nodes, "served": node}},
+  )
+
+
+def _table(stages: Any) -> Mapping[str, Any]:
+  """Of the ensemble; {} where there is none."""
+  return EnsembleOptions.table(stages.ensemble) if stages.ensemble else {}
+
+
 def _read(text: str, kind: Any) -> Any:
   """A value from JSON or as Python writes it, or text without quotes."""
   try:
@@ -92,7 +138,7 @@ def _read(text: str, kind: Any) -> Any:
 
 def evaluate(workdir: pathlib.Path) -> str:
   """Measures a run and writes its files; returns what to print."""
-  run = Run.open(workdir)
+  run = with_stages(Run.open(workdir), _WITH)
   evals = with_options(run.evals, _OPTION.value)
   run = dataclasses.replace(run, evals=evals)
   documents.check_writable(workdir)
@@ -130,4 +176,10 @@ def evaluate(workdir: pathlib.Path) -> str:
 @COMMAND.does
 def main() -> None:
   """Entry point."""
+  _WITH.check()
+  if _RESULTS.value and _WITH.are_given:
+    raise UsageError(
+      "--results keeps what config.evals names: leave --ensemble and --ranker"
+      " out, or write them into the config"
+    )
   print(evaluate(pathlib.Path(_RUN.workdir)))

@@ -7,6 +7,7 @@ from genrec_jax.evaluation.decoding import Decoding
 from genrec_jax.evaluation.incremental_recall import IncrementalRecall
 from genrec_jax.evaluation.next_item import NextItem
 from genrec_jax.evaluation.search_stages import SearchStages
+from genrec_jax.evaluation.served_list import ServedList
 from genrec_jax.evaluation.shown_items import ShownItems
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
   "IncrementalRecall",
   "NextItem",
   "SearchStages",
+  "ServedList",
   "ShownItems",
 ]

@@ -25,6 +25,7 @@ from genrec_jax.report.ranking import workdir as ranking
 from genrec_jax.report.retrieval import (
   incremental_recall,
   search_stages,
+  served_list,
   workdir as retrieval,
 )
 from genrec_jax.report.runs import dataset_title
@@ -33,6 +34,7 @@ PARTS: Mapping[str, Callable[..., Part]] = {
   "evaluation.IncrementalRecall": incremental_recall.part_of,
   "evaluation.NextItem": retrieval.part_of,
   "evaluation.SearchStages": search_stages.part_of,
+  "evaluation.ServedList": served_list.part_of,
   "evaluation.ShownItems": ranking.part_of,
 }
 

@@ -59,6 +59,8 @@ _TABLE = [
   (f"{_QUICK} --lost-after-seconds=long", "must be a number"),
   ("evaluate --workdir=new --checkpoint=bst", "Did you mean 'best'?"),
   ("evaluate new", "'new' is no flag"),
+  ("evaluate --workdir=new --weights=a=1", "--weights belong to --ranker"),
+  ("evaluate --workdir=new --ranker=a --results=b", "leave --ensemble and"),
   ("recommend --workdir=new --user=1 --k=0", "whole number of at least 1"),
   ("recommend --workdir=new --users=1", "Did you mean 'user'?"),
   ("recommend --workdir=new", "give --user, --history or both"),
@@ -78,6 +80,7 @@ _LATER = [
   (f"{_QUICK} --config.train.steps=0", "train.steps must be at least 1"),
   ("evaluate --workdir=new", "new holds no run: config.json is missing"),
   ("recommend --workdir=new --user=1", "new holds no run"),
+  ("recommend --workdir=new --user=1 --ensemble=a.json", "there is no a.json"),
   ("report --workdir=new", "there is no new/evaluation.json"),
   ("compile --config=hstu_files --num_items=0", "must be at least 1"),
 ]

@@ -18,7 +18,8 @@ backbones.PreNormTransformer backbones.ResearchSASRec backbones.STU
 content.FittedTfidf content.TextEncoder content.TfidfSvd
 data.GlobalTime data.LeaveOneOut dataset.Feedback
 evaluation.CodeQuality evaluation.Decoding evaluation.NextItem
-evaluation.BeyondAccuracy evaluation.IncrementalRecall evaluation.ShownItems
+evaluation.BeyondAccuracy evaluation.IncrementalRecall evaluation.ServedList
+evaluation.ShownItems
 experiment.ItemKnnLists experiment.PopularLists experiment.RunLists
 experiment.TableLists experiment.TrainedTokenizer
 features.Feature features.FeatureSet features.Hashed features.Percentiles
@@ -46,6 +47,7 @@ objectives.Mixed objectives.PositiveAware
 quantizers.MlpQuantizer quantizers.ProductCodes quantizers.ProductQuantization
 quantizers.ResidualCodes quantizers.ResidualKMeans
 retrieval.Beam retrieval.BestFirst retrieval.Exact retrieval.PrefixMatch
+retrieval.Quotas retrieval.ReciprocalRank
 semantic_ids.DedupLevel semantic_ids.RandomLastLevel
 semantic_ids.SinkhornLastLevel
 simulator.Synthetic

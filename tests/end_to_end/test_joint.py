@@ -63,3 +63,37 @@ def test_train_evaluate_report_and_recommend_in_two_stages(tmp_path, script):
   other = genrec_jax.load(both, ranker=alone, num_candidates=8)
   listed = other.recommend(history=ids[:2], k=2)
   assert len(listed) == 2
+  table = tmp_path / "members.json"
+  table.write_text(
+    '{"members": {"model": "this run", "knn": "item_knn"}, "num_results": 8}'
+  )
+  flags = (f"--ensemble={table}", f"--ranker={alone}", "--weights=cart=1")
+  done = script(
+    "evaluate",
+    f"--workdir={both}",
+    "--only=served",
+    "--option=served.ks=[1, 2]",
+    *flags,
+  )
+  assert done.returncode == 0, done.stderr
+  served = read(both)["sections"]["served"]
+  assert f"ordered by {alone} (cart=1)" in done.stdout
+  assert served["candidates"] == served["depth"] == 8
+  # The lists that are written as of the test part have the same hits.
+  done = script(
+    "recommend",
+    f"--workdir={both}",
+    "--all-users",
+    "--as_of=test",
+    "--k=2",
+    f"--output={output}",
+    *flags,
+  )
+  assert done.returncode == 0, done.stderr
+  hit = pl.col("item_id") == pl.col("withheld_item_id")
+  hits = pl.read_parquet(output).select(hit.sum()).item()
+  found = served["recall"]["served"]["recall@2"] * served["requests"]
+  assert hits == round(found)
+  done = script("report", f"--workdir={both}")
+  assert done.returncode == 0, done.stderr
+  assert "Whose hits are whose" in (both / "report.html").read_text()
