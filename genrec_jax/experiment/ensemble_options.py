@@ -2,7 +2,7 @@
 """Which retrievers answer together, as a small table: a config node, or JSON.
 
     {"members": {"model": "this run", "older": "runs/sasrec",
-                 "item_knn": "item_knn", "popular": "most_popular"},
+                 "item_knn": "item_knn", "popular": "recently_popular"},
      "rule": {"name": "retrieval.ReciprocalRank", "weights": {"model": 2}},
      "num_results": 100}
 
@@ -21,6 +21,7 @@ import numpy as np
 
 from genrec_jax.baselines.item_knn import ItemKNN
 from genrec_jax.baselines.most_popular import MostPopular
+from genrec_jax.baselines.recently_popular import RecentlyPopular
 from genrec_jax.core import seams
 from genrec_jax.core.build import build_options
 from genrec_jax.core.seams import Search
@@ -50,10 +51,16 @@ def _most_popular(run: Run, filter_history: bool) -> Search:
   return MostPopular(run.catalog.count).search
 
 
+def _recently_popular(run: Run, filter_history: bool) -> Search:
+  del filter_history
+  return RecentlyPopular.build(run.histories).search
+
+
 # (run, whether the history is hidden) -> the search of a baseline.
 BASELINES: Mapping[str, Callable[[Run, bool], Search]] = {
   "item_knn": _item_knn,
   "most_popular": _most_popular,
+  "recently_popular": _recently_popular,
 }
 
 

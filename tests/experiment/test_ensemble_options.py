@@ -10,6 +10,7 @@ import pytest
 from configs import hstu_movielens
 from genrec_jax.baselines.item_knn import ItemKNN
 from genrec_jax.baselines.most_popular import MostPopular
+from genrec_jax.baselines.recently_popular import RecentlyPopular
 from genrec_jax.core import sharding
 from genrec_jax.data.dataset.requests import iter_requests
 from genrec_jax.evaluation.full_ranking import history_mask
@@ -53,6 +54,7 @@ def test_baselines_searches_and_the_run_itself_are_members(toy, hide):
       "members": {
         "knn": "item_knn",
         "popular": "most_popular",
+        "recent": "recently_popular",
         "model": "this run",
         "mine": other,
       },
@@ -63,6 +65,7 @@ def test_baselines_searches_and_the_run_itself_are_members(toy, hide):
   assert options.described() == {
     "knn": "item_knn",
     "popular": "most_popular",
+    "recent": "recently_popular",
     "model": "this run",
     "mine": "a search",
   }
@@ -71,6 +74,8 @@ def test_baselines_searches_and_the_run_itself_are_members(toy, hide):
   lists = search(requests, 7, mask)[2]["lists"]
   _equal(lists["knn"], knn.search, requests, 7, mask)
   _equal(lists["popular"], popular, requests, 7, mask)
+  recent = RecentlyPopular.build(toy.histories).search
+  _equal(lists["recent"], recent, requests, 7, mask)
   for name, item in (("model", 3), ("mine", 5)):
     allowed = mask.dense()[:, item]
     np.testing.assert_array_equal(lists[name][:, 0], np.where(allowed, item, 0))
