@@ -21,16 +21,18 @@ Variants, any of which go together: `bias`, `rotary`, `year`, `calendar` or
 `calendar_token` switch ways to read times on (configs/commerce.py), `no_time`
 all off; none named means bias and calendar. `june` tests on June and July 2011,
 and validates on May. `events` takes every event behind the one before it, the
-basket's own too.
+basket's own too. Levers of negatives (1,024 shared without one) and of an
+ensemble are those of configs/commerce.py.
 """
 
 from ml_collections import ConfigDict
 
 from configs import commerce, common, hstu_movielens
 
-_VARIANTS = ("quicktest", *commerce.LEVERS, "june", "events")
+_VARIANTS = ("quicktest", *commerce.ALL, "june", "events")
 _MAX_LENGTH = 128
 _WIDTH = 64
+_NEGATIVES = 1024
 # Validation from, test from, test until.
 _OCTOBER = ("2011-09-01", "2011-10-01", None)
 _JUNE = ("2011-05-01", "2011-06-01", "2011-08-01")
@@ -62,9 +64,14 @@ def get_config(arg: str = "") -> ConfigDict:
   c.system.backbone.attention.normalizer = float(_MAX_LENGTH)
   commerce.read_times(c, "HSTU", variants)
   commerce.both_ways(c)
-  c.objective.negatives = {"name": "objectives.UniformShared", "count": 1024}
+  c.objective.negatives = {
+    "name": "objectives.UniformShared",
+    "count": _NEGATIVES,
+  }
   c.train = common.train_options(steps=2_000, eval_every_steps=200, patience=3)
   c.train.eval_users = 1_000
+  commerce.compare(c, variants, kind="shared", count=_NEGATIVES)
+  commerce.beside_others(c, variants)
   if "quicktest" in variants:
     common.quicktest(c)
     # The simulated log has moments of its own.

@@ -16,14 +16,19 @@ Variants, any of which go together: `bias`, `rotary`, `year`, `calendar` or
 `calendar_token` switch ways to read times on (configs/commerce.py), `no_time`
 all off; none named means bias and calendar. `gap` has histories of 60 days and
 asks 90 to 270 days later. `sessions` has the whole simulator instead of the
-season: categories, ranges, and sessions that break.
+season: categories, ranges, and sessions that break. `hidden5`, `hidden20` and
+`hidden50` leave so many percent of the events out of the log, false negatives
+that the simulator knows. Levers of negatives and of an ensemble are those of
+configs/commerce.py; without one the loss is over all items.
 """
 
 from ml_collections import ConfigDict
 
 from configs import commerce, common, hstu_synthetic
 
-_VARIANTS = ("quicktest", *commerce.LEVERS, "gap", "sessions")
+# Percent of the events that the log lacks.
+_HIDDEN = {f"hidden{percent}": percent / 100 for percent in (5, 20, 50)}
+_VARIANTS = ("quicktest", *commerce.ALL, "gap", "sessions", *_HIDDEN)
 _SEASON = {
   "name": "simulator.Synthetic",
   "num_users": 2_000,
@@ -62,20 +67,30 @@ def get_config(arg: str = "") -> ConfigDict:
   """A time bias and a calendar on a season of .7."""
   variants = common.variants(arg, _VARIANTS)
   commerce.check_levers(variants)
-  common.exclusive(variants, ("gap", "sessions"))
+  common.exclusive(variants, ("gap", "sessions"), tuple(_HIDDEN))
   c = hstu_synthetic.get_config()
   c.name = "-".join(["commerce_synthetic", *sorted(variants - {"quicktest"})])
   c.data = _SESSIONS if "sessions" in variants else _SEASON
   if "gap" in variants:
     c.data.update(stay=(_SHORT_STAY, _SHORT_STAY), gap_days=(90.0, 270.0))
+  for name in variants & {*_HIDDEN}:
+    c.data.hidden = _HIDDEN[name]
   commerce.read_times(c, "HSTU", variants)
   commerce.both_ways(c)
+  if variants & commerce.COMPARES:
+    temperature = c.objective.temperature
+    c.objective = {
+      "name": "objectives.SampledSoftmax",
+      "temperature": temperature,
+    }
+  commerce.compare(c, variants)
   c.pipeline.batch_size = 32
   steps = 300
   c.optimizer.warmup_steps = 40
   c.optimizer.schedule.steps = steps
   c.train = common.train_options(steps=steps, eval_every_steps=150, patience=0)
   c.train.eval_users = 1_000
+  commerce.beside_others(c, variants)
   if "quicktest" in variants:
     common.quicktest(c)
   return c

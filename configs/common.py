@@ -323,34 +323,6 @@ def next_item() -> dict:
   }
 
 
-def retriever_lists() -> dict:
-  """config.lists: item-kNN and popularity, as they were at each event."""
-  return {
-    "directory": "",
-    "count": 50,
-    "parts": ("train", "validation", "test"),
-    "exclude_seen": False,
-    "hindsight": False,
-    "retrievers": {
-      "item_knn": {"name": "experiment.ItemKnnLists", "snapshots": 12},
-      "recently_popular": {"name": "experiment.PopularLists"},
-    },
-  }
-
-
-def incremental_recall() -> dict:
-  """What is found that the retrievers of config.lists do not find."""
-  return {
-    "name": "evaluation.IncrementalRecall",
-    "ks": (10, 50),
-    "replaced": 0.2,
-    "retrievers": (),
-    "filter_history": True,
-    "kinds": ("freshness", "activity"),
-    "attribute": "",
-  }
-
-
 def search_stages() -> dict:
   """What beams and vectors find or lose; grid: options to try beside."""
   return {

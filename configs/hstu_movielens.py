@@ -14,9 +14,7 @@ Variants: `no_time` and `no_bias` switch biases off, `softmax` the SiLU;
 `production` takes the layer that the authors run in production, which has no
 bias (backbones/stu.py); `rotary` turns queries and keys with time, beside the
 biases that are on (layers/rotary_time.py); `calendar` reads hour, weekday,
-month and day of the year of the request; `ensemble` is trained for what
-item-kNN and popularity miss, as they were at each event (docs/commerce.md), and
-watches what it adds to them; `100k` and `20m` take the other sizes;
+month and day of the year of the request; `100k` and `20m` take the other sizes;
 `global_time` splits at two moments instead of leaving one out; `order_only`
 reads a Parquet file with columns user_id, item_id, position instead (implies
 no_time).
@@ -46,7 +44,6 @@ _VARIANTS = (
   "production",
   "rotary",
   "calendar",
-  "ensemble",
   "100k",
   "20m",
 )
@@ -59,7 +56,6 @@ _CHANGES = {
   "production": "production layer",
   "rotary": "rotary time",
   "calendar": "calendar",
-  "ensemble": "ensemble-aware",
   "20m": "4 layers",
 }
 
@@ -104,42 +100,6 @@ def _system(variants: Set[str]) -> dict:
   }
 
 
-def _for_the_ensemble(c: ConfigDict) -> None:
-  """Weights and negatives of what other retrievers return, and its metric."""
-  c.lists = common.retriever_lists()
-  names = tuple(c.lists.retrievers)
-  c.pipeline.layout.lists = {
-    "name": "layouts.EventLists",
-    "negatives": 32,
-    "coverage": names,
-    "segments": {
-      "name": "layouts.SegmentWeights",
-      "kinds": ("freshness", "activity"),
-      "attribute": "",
-      "k": 10,
-      "bound": 3.0,
-    },
-  }
-  loss = c.objective.to_dict()
-  loss["negatives"] = {
-    "name": "objectives.Mixed",
-    "parts": (
-      {"name": "objectives.UniformPerPosition", "count": 96},
-      {"name": "objectives.FromLists", "count": 32, "shared": False},
-    ),
-  }
-  c.objective = {
-    "name": "objectives.CoverageWeights",
-    "beta": 0.5,
-    "k": 10,
-    "by_count": False,
-    "segments": True,
-    "loss": loss,
-  }
-  c.evals.incremental = common.incremental_recall()
-  c.train.monitor = "r_inc@10"
-
-
 def get_config(arg: str = "") -> ConfigDict:
   """ML-1M with both biases, unless a variant says otherwise."""
   variants = common.variants(arg, _VARIANTS)
@@ -148,7 +108,6 @@ def get_config(arg: str = "") -> ConfigDict:
     ("production", "rotary"),
     ("order_only", "rotary"),
     ("order_only", "calendar"),
-    ("order_only", "ensemble"),
   )
   size = next((w for w in ("100k", "20m") if w in variants), "1m")
   c = ConfigDict()
@@ -189,8 +148,6 @@ def get_config(arg: str = "") -> ConfigDict:
   c.train = common.train_options(steps=4600, eval_every_steps=138, patience=0)
   c.requests = common.request_options()
   c.evals = {"next_item": common.next_item()}
-  if "ensemble" in variants:
-    _for_the_ensemble(c)
   c.mesh = common.mesh_options()
   common.share_dtype(c)
   if "quicktest" in variants:
