@@ -32,7 +32,6 @@ verdict rests on the t interval over seeds, paired, corrected for all claims
 given are said.
 """
 
-from collections.abc import Mapping, Sequence
 import json
 import pathlib
 from typing import Any
@@ -40,74 +39,31 @@ from typing import Any
 from absl import app, flags, logging
 
 from genrec_jax.core import atomic
-from genrec_jax.core.suggest import choices_hint
 from genrec_jax.evaluation import SearchStages
 from genrec_jax.evaluation.decoding import invalid_share
-from genrec_jax.evaluation.document import read
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import load_params
 from studies import fusion_verdicts
+from studies.roles import roles_of, values_of
 
-_RUNS = flags.DEFINE_multi_string("runs", [], "ROLE=WORKDIR,WORKDIR,...")
+# Tests import several studies, and each has these two.
+_RUNS = flags.DEFINE_multi_string(
+  "runs", [], "ROLE=WORKDIR,WORKDIR,...", allow_override=True
+)
 _USERS = flags.DEFINE_integer("users", 500, "Asked of a checkpoint.")
 _BEAMS = flags.DEFINE_integer("beams", 64, "Lists of a search without a trie.")
 _GRID = flags.DEFINE_list(
   "grid", ["0.1", "0.3", "0.9", "2", "5"], "Values of beam_scale."
 )
-# Tests import several studies, and each has this one.
 _OUT = flags.DEFINE_string(
   "out", None, "JSON file to write.", allow_override=True
 )
 _INVALID = ("full", "tiger")
 
 
-def roles_of(texts: Sequence[str]) -> dict[str, list[str]]:
-  """{role: workdirs} of ROLE=WORKDIR,WORKDIR,...
-
-  Raises:
-    ValueError: an unknown role, or no workdir.
-  """
-  found: dict[str, list[str]] = {}
-  for text in texts:
-    role, _, workdirs = text.partition("=")
-    if role not in fusion_verdicts.ROLES:
-      hint = choices_hint(role, fusion_verdicts.ROLES)
-      raise ValueError(f"--runs={text}: there is no role {role!r}.{hint}")
-    folders = [folder for folder in workdirs.split(",") if folder]
-    if not folders:
-      raise ValueError(f"--runs={text} names no workdir.")
-    found.setdefault(role, []).extend(folders)
-  if not found:
-    raise ValueError("name the runs: --runs=ROLE=WORKDIR,WORKDIR,...")
-  return found
-
-
-def metrics_of(
-  roles: Mapping[str, Sequence[str]],
-) -> dict[str, dict[int, dict[str, float]]]:
-  """Metrics on test by role and seed, of what genrec evaluate wrote.
-
-  Raises:
-    ValueError: a run that is not evaluated, of other data than the rest, or
-      whose seed was given before.
-  """
-  found: dict[str, dict[int, dict[str, float]]] = {}
-  of_all, of_cold = set(), set()
-  for role, folders in roles.items():
-    by_seed = found.setdefault(role, {})
-    # Items that are held out make other data of the same log.
-    data = of_all if not role.endswith("_cold") else of_cold
-    for folder in folders:
-      document = read(pathlib.Path(folder))
-      data.add(document["fingerprint"])
-      if document["seed"] in by_seed or len(data) > 1:
-        raise ValueError(
-          f"{folder}: seed {document['seed']} of {role} was given before, or is"
-          " of other data than the rest; name each seed once, all of the same"
-          " data."
-        )
-      by_seed[document["seed"]] = fusion_verdicts.metrics_of(document)
-  return found
+def _data_of(role: str) -> str:
+  """Items that are held out make other data of the same log."""
+  return "cold" if role.endswith("_cold") else "all"
 
 
 def _invalid(folder: str) -> tuple[int, list[float]]:
@@ -139,8 +95,8 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"unknown arguments: {argv[1:]}")
   logging.set_verbosity(logging.WARNING)
   try:
-    roles = roles_of(_RUNS.value)
-    metrics = metrics_of(roles)
+    roles = roles_of(_RUNS.value, fusion_verdicts.ROLES)
+    metrics = values_of(roles, fusion_verdicts.metrics_of, _data_of)
     invalid = {
       role: dict(map(_invalid, roles[role]))
       for role in _INVALID

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from genrec_jax.metrics.slices import COLD
-from studies.verdicts import Result, correct, over_seeds
+from studies.verdicts import Result, compared, correct, over_seeds
 
 # HR@50 is the one that the ablation is about, at this size.
 K = 50
@@ -69,10 +69,10 @@ def claims(
   for role, by_seed in invalid.items():
     found |= invalid_claims(role, by_seed)
   for claim, (role, published) in ABLATIONS.items():
-    found[claim] = _compared(metrics, "full", role, f"hr@{K}")
+    found[claim] = compared(metrics, "full", role, f"hr@{K}")
     found[claim]["published_change_of_recall@500"] = published
   for claim, (better, worse, *names) in ORDERS.items():
-    found[claim] = _compared(metrics, better, worse, *names)
+    found[claim] = compared(metrics, better, worse, *names)
   found["107d"] = temperature_claim(grids)
   correct(found)
   return found
@@ -101,44 +101,6 @@ def metrics_of(document: Mapping[str, Any]) -> dict[str, float]:
   for part, values in parts.items():
     found |= {f"{part}/{name}": value for name, value in values.items()}
   return found
-
-
-def _compared(metrics, better, worse, metric, other=None) -> Result:
-  """`better` minus `worse`, paired by the seeds that both have."""
-  other = other or metric
-  missing = [role for role in (better, worse) if not metrics.get(role)]
-  if missing:
-    return {"verdict": f"not run: no run is given as {' or '.join(missing)}"}
-  seeds = sorted(metrics[better].keys() & metrics[worse].keys())
-  if not seeds:
-    return {"verdict": f"not run: {better} and {worse} have no seed in common"}
-  sides = {better: metric, worse: other}
-  if better == worse:
-    sides = {f"{better} {metric}": metric, f"{worse} {other}": other}
-  asked = ((better, metric), (worse, other))
-  lacking = [
-    f"{role} {name}"
-    for role, name in asked
-    if any(name not in metrics[role][seed] for seed in seeds)
-  ]
-  if lacking:
-    return {"verdict": f"not run: not measured: {', '.join(lacking)}"}
-  above, below = (
-    np.array([metrics[role][seed][name] for seed in seeds])
-    for role, name in asked
-  )
-  change = float(below.mean() / above.mean() - 1) if above.mean() else None
-  return over_seeds(
-    "holds",
-    [list(above - below)],
-    metric=metric,
-    seeds=len(seeds),
-    figures={
-      side: round(float(values.mean()), 4)
-      for side, values in zip(sides, (above, below), strict=True)
-    },
-    change=None if change is None else round(change, 3),
-  )
 
 
 def invalid_claims(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What seeds say of a claim, and of several claims together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,58 @@ def over_seeds(
       "p_value": float(f"{p_value:.2g}"),
     }
   return {**said, **figures}
+
+
+def compared(
+  metrics: Mapping[str, Mapping[int, Mapping[str, float]]],
+  better: str,
+  worse: str,
+  metric: str,
+  other: str | None = None,
+) -> Result:
+  """`better` minus `worse`, paired by the seeds that both have.
+
+  Args:
+    metrics: {role: {seed: {metric: value}}}.
+    better: the role that is claimed to be above.
+    worse: the other one.
+    metric: of the better one.
+    other: of the worse one, where it is another metric.
+  """
+  other = other or metric
+  missing = [role for role in (better, worse) if not metrics.get(role)]
+  if missing:
+    return {"verdict": f"not run: no run is given as {' or '.join(missing)}"}
+  seeds = sorted(metrics[better].keys() & metrics[worse].keys())
+  if not seeds:
+    return {"verdict": f"not run: {better} and {worse} have no seed in common"}
+  sides = {better: metric, worse: other}
+  if better == worse:
+    sides = {f"{better} {metric}": metric, f"{worse} {other}": other}
+  asked = ((better, metric), (worse, other))
+  lacking = [
+    f"{role} {name}"
+    for role, name in asked
+    if any(name not in metrics[role][seed] for seed in seeds)
+  ]
+  if lacking:
+    return {"verdict": f"not run: not measured: {', '.join(lacking)}"}
+  above, below = (
+    np.array([metrics[role][seed][name] for seed in seeds])
+    for role, name in asked
+  )
+  change = float(below.mean() / above.mean() - 1) if above.mean() else None
+  return over_seeds(
+    "holds",
+    [list(above - below)],
+    metric=metric,
+    seeds=len(seeds),
+    figures={
+      side: round(float(values.mean()), 4)
+      for side, values in zip(sides, (above, below), strict=True)
+    },
+    change=None if change is None else round(change, 3),
+  )
 
 
 def correct(found: dict[str, Result]) -> None:

@@ -4,7 +4,7 @@
 import pytest
 
 from genrec_jax.metrics.slices import COLD
-from studies import fusion_claims, fusion_verdicts
+from studies import fusion_verdicts
 
 
 def _by_seed(*values, metric="hr@50"):
@@ -73,20 +73,6 @@ def test_a_trade_needs_a_fall_and_a_peak():
     s: _rows((8 + s / 9, 5, 2), (0.05, 0.08, 0.09 + s / 99)) for s in range(3)
   }
   assert fusion_verdicts.temperature_claim(rising)["verdict"] == "not supported"
-
-
-def test_roles_are_known_and_have_runs():
-  assert fusion_claims.roles_of(["full=a,b", "full=c", "tiger=d"]) == {
-    "full": ["a", "b", "c"],
-    "tiger": ["d"],
-  }
-  for texts, said in (
-    (["ful=a"], "Did you mean 'full'"),
-    (["full="], "names no workdir"),
-    ([], "name the runs"),
-  ):
-    with pytest.raises(ValueError, match=said):
-      fusion_claims.roles_of(texts)
 
 
 def _document(hr, rare, unseen, by_prefix):
