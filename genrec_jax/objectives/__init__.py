@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure functions (Outputs, Batch) -> (loss, parts)."""
+"""Pure functions (Outputs, Batch) -> (loss, parts).
+
+Losses on log-probabilities (preference, policy, advantages) are functions of
+arrays, no parts of a config, and are imported from their modules.
+"""
 
 from genrec_jax.objectives.batch_items import BatchItemSoftmax
 from genrec_jax.objectives.code_alignment import CodeAlignment, CodeDiversity
