@@ -5,7 +5,8 @@ A mesh has two axes: `data` splits the rows of a batch, `model` the width of a
 layer. Modules name the dimensions of their parameters (`logical_axes`):
 
     width   the model's D             hidden  heads x key width, inner widths
-    rows    ids of an item table      batch   rows of a batch (no parameter's)
+    rows    ids of an item table      expert  of a mixture (layers/moe.py)
+    batch   rows of a batch (no parameter's)
 
 A preset maps these names to mesh axes; what it does not name is replicated.
 `jax.jit` with such shardings is what pjit became: XLA inserts the collectives.
@@ -20,13 +21,19 @@ import math
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import (
+  AbstractMesh,
+  AxisType,
+  Mesh,
+  NamedSharding,
+  PartitionSpec,
+)
 import numpy as np
 
 from genrec_jax.core.suggest import choices_hint
 
 AXES = ("data", "model")
-LOGICAL_AXES = ("batch", "rows", "width", "hidden")
+LOGICAL_AXES = ("batch", "rows", "width", "hidden", "expert")
 
 Rules = Mapping[str, tuple[str, ...]]
 LogicalAxes = Mapping[str, tuple[str | None, ...]]
@@ -36,8 +43,8 @@ PRESETS: dict[str, Rules] = {
   "dp": {"batch": ("data",)},
   # Every matrix is split over the devices that split the batch.
   "fsdp": {"batch": ("data",), "width": ("data",)},
-  # Matrices in pairs: columns of the first, rows of the second.
-  "tp": {"batch": ("data",), "hidden": ("model",)},
+  # Matrices in pairs: columns of the first, rows of the second. Experts whole.
+  "tp": {"batch": ("data",), "hidden": ("model",), "expert": ("model",)},
   # Tables by rows over all devices, everything else everywhere.
   "rowwise_tables": {"batch": AXES, "rows": AXES},
 }
@@ -270,6 +277,21 @@ def rows_of_process(sharding: NamedSharding, num_rows: int) -> np.ndarray:
   return np.flatnonzero(held)
 
 
+def mesh_to_split_over() -> AbstractMesh | None:
+  """The mesh in force; None where there is nothing to split by hand.
+
+  So without a mesh, with one of a single device, and within jax.shard_map.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  manual = AxisType.Manual in getattr(mesh, "axis_types", ())
+  return None if mesh.empty or mesh.size == 1 or manual else mesh
+
+
+def axis_for(mesh: AbstractMesh, name: str, size: int) -> str | None:
+  """The mesh axis to split a dimension over; None where it cannot be."""
+  return name if size % mesh.shape.get(name, size + 1) == 0 else None
+
+
 def per_device(
   fn: Callable[..., jax.Array], dims: Sequence[Any], *args: Any
 ) -> jax.Array:
@@ -286,16 +308,11 @@ def per_device(
       or one name for all its arrays.
     *args: arrays, or trees of them; the first is (B, L, H, ...).
   """
-  mesh = jax.sharding.get_abstract_mesh()
-  manual = AxisType.Manual in getattr(mesh, "axis_types", ())
-  if mesh.empty or mesh.size == 1 or manual:
+  mesh = mesh_to_split_over()
+  if mesh is None:
     return fn(*args)
   rows, _, heads = args[0].shape[:3]
-
-  def axis(name, size):
-    return name if size % mesh.shape.get(name, size + 1) == 0 else None
-
-  row, head = axis("data", rows), axis("model", heads)
+  row, head = axis_for(mesh, "data", rows), axis_for(mesh, "model", heads)
   specs = {
     "": PartitionSpec(),
     "rows": PartitionSpec(row),

@@ -21,7 +21,11 @@ _CONFIGS = sorted(
   for p in (_ROOT / "configs").glob("[a-z]*_*.py")
   if p.stem != "rqkmeans_amazon"  # makes codes, and has no system
 )
-_AXES = {"item/embedding": ("rows", "width"), "in/kernel": ("width", "hidden")}
+_AXES = {
+  "item/embedding": ("rows", "width"),
+  "in/kernel": ("width", "hidden"),
+  "experts/in": ("expert", "width", None),
+}
 
 
 def _shape(*sizes):
@@ -40,23 +44,27 @@ def test_a_preset_splits_what_it_names():
     # A scanned stack of layers, and the scalar per row of an optimizer.
     "layers": {"in": {"kernel": _shape(3, 24, 32)}},
     "second": {"item": {"embedding": _shape(16)}},
+    "experts": {"in": _shape(8, 24, 32)},
   }
   everything = ("data", "model")
   expected = {
     "dp": {},
     "fsdp": {"width": ("data",)},
-    "tp": {"hidden": ("model",)},
+    "tp": {"hidden": ("model",), "expert": ("model",)},
     "rowwise_tables": {"rows": everything},
   }
   assert PRESETS.keys() == expected.keys()
   for preset, by in expected.items():
-    rows, width, hidden = (by.get(x) for x in ("rows", "width", "hidden"))
+    rows, width, hidden, expert = (
+      by.get(x) for x in ("rows", "width", "hidden", "expert")
+    )
     specs = _specs(MeshOptions(preset, {"data": 2, "model": 4}), tree)
     assert specs == {
       "item": {"embedding": P(rows, width)},
       "layer": {"in": {"kernel": P(width, hidden), "bias": P(None)}},
       "layers": {"in": {"kernel": P(None, width, hidden)}},
       "second": {"item": {"embedding": P(rows)}},
+      "experts": {"in": P(expert, width, None)},
     }
 
 
@@ -87,6 +95,9 @@ def test_two_logical_axes_on_one_mesh_axis():
 def test_sizes_that_devices_do_not_divide():
   with pytest.raises(ValueError, match="50 width, not a multiple of the 8"):
     _specs(MeshOptions("fsdp"), {"in": {"kernel": _shape(50, 64)}})
+  with pytest.raises(ValueError, match="6 expert, not a multiple of the 4"):
+    tree = {"experts": {"in": _shape(6, 8, 8)}}
+    _specs(MeshOptions("tp", {"data": 2, "model": 4}), tree)
   with pytest.raises(ValueError, match="101 rows.*config.system.row_multiple"):
     tree = {"item": {"embedding": _shape(101, 8)}}
     _specs(MeshOptions("rowwise_tables"), tree)
