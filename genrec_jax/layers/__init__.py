@@ -21,6 +21,7 @@ from genrec_jax.layers.interactions import (
 from genrec_jax.layers.item_content import ContentMlp
 from genrec_jax.layers.quantizer import ResidualQuantizer
 from genrec_jax.layers.rotary_time import RotaryTime
+from genrec_jax.layers.slot_feed_forward import SlotFeedForward
 from genrec_jax.layers.soft_quantizer import SoftQuantizer
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
   "RotaryTime",
   "SharedMlp",
   "SiluAttention",
+  "SlotFeedForward",
   "SoftQuantizer",
   "SoftmaxAttention",
   "SumPooling",

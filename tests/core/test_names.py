@@ -29,6 +29,7 @@ layers.FactorizationMachine layers.LinearHead layers.MMoE
 layers.DifferenceProduct layers.OuterProduct
 layers.ResidualQuantizer layers.RotaryTime layers.SharedMlp
 layers.SiluAttention layers.SoftmaxAttention layers.SumPooling
+layers.SlotFeedForward
 layers.TargetAttention layers.TaskMlp layers.Wukong
 layouts.ActionOriented layouts.CatalogRows layouts.EventGroups
 layouts.EventLists layouts.Fused layouts.Interleaved layouts.SegmentWeights
