@@ -19,8 +19,10 @@ from genrec_jax.layers.interactions import (
   Wukong,
 )
 from genrec_jax.layers.item_content import ContentMlp
+from genrec_jax.layers.moe import MixtureOfExperts
 from genrec_jax.layers.quantizer import ResidualQuantizer
 from genrec_jax.layers.rotary_time import RotaryTime
+from genrec_jax.layers.routers import ReluRouter, TopKRouter
 from genrec_jax.layers.slot_feed_forward import SlotFeedForward
 from genrec_jax.layers.soft_quantizer import SoftQuantizer
 
@@ -35,7 +37,9 @@ __all__ = [
   "FactorizationMachine",
   "LinearHead",
   "MMoE",
+  "MixtureOfExperts",
   "OuterProduct",
+  "ReluRouter",
   "ResidualQuantizer",
   "RotaryTime",
   "SharedMlp",
@@ -46,5 +50,6 @@ __all__ = [
   "SumPooling",
   "TargetAttention",
   "TaskMlp",
+  "TopKRouter",
   "Wukong",
 ]

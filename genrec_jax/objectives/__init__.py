@@ -24,6 +24,7 @@ from genrec_jax.objectives.negatives import (
 from genrec_jax.objectives.pointwise import BinaryCrossEntropy
 from genrec_jax.objectives.positives import Positives
 from genrec_jax.objectives.reconstruction import Reconstruction
+from genrec_jax.objectives.routing import RoutingLoss
 from genrec_jax.objectives.softmax import FullSoftmax, SampledSoftmax
 from genrec_jax.objectives.tokens import CodeCrossEntropy
 from genrec_jax.objectives.tree import ChildAlignment, PrefixRanking
@@ -47,6 +48,7 @@ __all__ = [
   "Positives",
   "PrefixRanking",
   "Reconstruction",
+  "RoutingLoss",
   "SampledSoftmax",
   "UniformPerPosition",
   "UniformShared",

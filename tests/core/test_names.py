@@ -27,10 +27,11 @@ features.Vocabulary
 layers.Concat layers.CrossNetwork layers.DotInteraction
 layers.FactorizationMachine layers.LinearHead layers.MMoE
 layers.DifferenceProduct layers.OuterProduct
+layers.MixtureOfExperts layers.ReluRouter
 layers.ResidualQuantizer layers.RotaryTime layers.SharedMlp
 layers.SiluAttention layers.SoftmaxAttention layers.SumPooling
 layers.SlotFeedForward
-layers.TargetAttention layers.TaskMlp layers.Wukong
+layers.TargetAttention layers.TaskMlp layers.TopKRouter layers.Wukong
 layouts.ActionOriented layouts.CatalogRows layouts.EventGroups
 layouts.EventLists layouts.Fused layouts.Interleaved layouts.SegmentWeights
 layouts.JointActionOriented layouts.JointFused layouts.JointInterleaved
@@ -41,6 +42,7 @@ models.RQVAE models.TokenDecoder models.TokenSeq2Seq models.TwoTower
 objectives.BinaryCrossEntropy objectives.CodeCrossEntropy
 objectives.FullSoftmax objectives.InBatchContrastive
 objectives.InBatchNegatives objectives.Positives objectives.Reconstruction
+objectives.RoutingLoss
 objectives.SampledSoftmax objectives.UniformPerPosition
 objectives.UniformShared objectives.WeightedSum
 objectives.CoverageWeights objectives.FromLists objectives.HardBlock
