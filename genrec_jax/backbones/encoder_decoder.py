@@ -16,10 +16,8 @@ beams, D width, H heads of E.
 """
 
 from flax import linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
-import numpy as np
 
 from genrec_jax.core.roles import CONTEXT
 from genrec_jax.core.types import SequenceInfo
@@ -33,6 +31,7 @@ from genrec_jax.layers.transformer import (
 )
 from genrec_jax.ops.beam_attention import softmax_beam_attention
 from genrec_jax.ops.softmax_attention import softmax_attention
+from genrec_jax.ops.target_attention import attend_before, attend_context
 
 
 class EncoderDecoder(nn.Module):
@@ -66,6 +65,8 @@ class EncoderDecoder(nn.Module):
   dtype: str = "float32"
 
   uses_time = False
+  # What an event is to the decoder depends on those behind it.
+  shares_history = False
   logical_axes = LOGICAL_AXES
 
   def setup(self):
@@ -152,22 +153,19 @@ class EncoderDecoder(nn.Module):
       info: of the encoder's rows.
       deterministic: no dropout.
     """
-    tokens = y_BSMD.shape[2]
-    bias_HMM = self.decoder_bias.of_row(tokens)
-    future = np.triu(np.full((tokens, tokens), -np.inf, np.float32), 1)
-    bias_HMM = bias_HMM + jnp.asarray(future)[None]
+    bias_HMM = self.decoder_bias.of_row(y_BSMD.shape[2])
     sees_BSL = segment_BS[:, :, None] == info.segment_ids_BL[:, None, :]
     sees_BSL = sees_BSL & (segment_BS > 0)[:, :, None]
     h = self.drop(y_BSMD, deterministic=deterministic)
     for i, ffn in enumerate(self.decoder_ffn):
       z = self.decoder_norms[3 * i](h)
       attention = self.decoder_attention[i]
-      y = _own_attention(
+      y = attend_before(
         attention.queries(z), *attention.keys_values(z), bias_HMM
       )
       h = h + self.drop(attention.merge(y), deterministic=deterministic)
       attention = self.cross_attention[i]
-      y = _cross_attention(
+      y = attend_context(
         attention.queries(self.decoder_norms[3 * i + 1](h)),
         *attention.keys_values(memory_BLD),
         sees_BSL,
@@ -237,20 +235,3 @@ class EncoderDecoder(nn.Module):
       h = h + attention.merge(y)
       h = h + ffn(self.decoder_norms[3 * i + 2](h), True)
     return cache.then(self.decoder_norms[-1](h), new, info)
-
-
-def _own_attention(q, k, v, bias_HMM):
-  """Causal attention within each target, (B, S, M, H, E)."""
-  scores = jnp.einsum("bsihe,bsjhe->bshij", q, k).astype(jnp.float32)
-  weights = jax.nn.softmax(scores + bias_HMM[None, None]).astype(v.dtype)
-  return jnp.einsum("bshij,bsjhe->bsihe", weights, v)
-
-
-def _cross_attention(q, k, v, sees_BSL):
-  """Attention of targets over their segment of the row; 0 without one."""
-  scores = jnp.einsum("bsihe,blhe->bshil", q, k).astype(jnp.float32)
-  sees = sees_BSL[:, :, None, None, :]
-  floor = jnp.finfo(jnp.float32).min
-  weights = jax.nn.softmax(jnp.where(sees, scores, floor))
-  weights = jnp.where(sees, weights, 0).astype(v.dtype)
-  return jnp.einsum("bshil,blhe->bsihe", weights, v)

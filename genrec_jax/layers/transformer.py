@@ -10,11 +10,14 @@ attention is in ops/; these modules hold its matrices, so that training on whole
 rows and decoding token by token use the same ones.
 """
 
+from typing import Protocol, runtime_checkable
+
 from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
+from genrec_jax.core.seams import LogicalAxes
 from genrec_jax.layers.dropout import Dropout
 from genrec_jax.ops.relative_buckets import relative_buckets
 
@@ -41,15 +44,21 @@ class Heads(nn.Module):
     num_heads: H.
     head_width: E; H E need not be D.
     dtype: of the products; parameters are float32.
+    num_key_heads: G heads of keys and values, which serve H / G of queries
+      each; None = H.
   """
 
   width: int
   num_heads: int
   head_width: int
   dtype: str = "float32"
+  num_key_heads: int | None = None
 
   def setup(self):
     inner = self.num_heads * self.head_width
+    keys = inner
+    if self.num_key_heads is not None:
+      keys = self.num_key_heads * self.head_width
 
     def dense(features, std):
       return nn.Dense(
@@ -60,8 +69,8 @@ class Heads(nn.Module):
       )
 
     self.query = dense(inner, (self.width * self.head_width) ** -0.5)
-    self.key = dense(inner, self.width**-0.5)
-    self.value = dense(inner, self.width**-0.5)
+    self.key = dense(keys, self.width**-0.5)
+    self.value = dense(keys, self.width**-0.5)
     self.output = dense(self.width, inner**-0.5)
 
   def queries(self, x: Float[Array, "... D"]) -> Float[Array, "... H E"]:
@@ -70,8 +79,8 @@ class Heads(nn.Module):
 
   def keys_values(
     self, x: Float[Array, "... D"]
-  ) -> tuple[Float[Array, "... H E"], Float[Array, "... H E"]]:
-    """Keys and values by head."""
+  ) -> tuple[Float[Array, "... G E"], Float[Array, "... G E"]]:
+    """Keys and values by head; without a call these matrices are not there."""
     return self._split(self.key(x)), self._split(self.value(x))
 
   def merge(self, y: Float[Array, "... H E"]) -> Float[Array, "... D"]:
@@ -79,7 +88,23 @@ class Heads(nn.Module):
     return self.output(y.reshape(*y.shape[:-2], -1))
 
   def _split(self, x):
-    return x.reshape(*x.shape[:-1], self.num_heads, self.head_width)
+    return x.reshape(*x.shape[:-1], -1, self.head_width)
+
+
+@runtime_checkable
+class PositionWise(Protocol):
+  """A feed-forward part that a config may name, a module of a layer's own.
+
+  Attributes:
+    logical_axes: names of its parameters' dimensions (core/sharding.py).
+  """
+
+  logical_axes: LogicalAxes
+
+  def __call__(
+    self, x: Float[Array, "... D"], deterministic: bool
+  ) -> Float[Array, "... D"]:
+    """Position-wise, width kept."""
 
 
 class FeedForward(nn.Module):
@@ -89,6 +114,11 @@ class FeedForward(nn.Module):
   hidden_width: int
   dropout: float
   dtype: str = "float32"
+
+  logical_axes = {
+    "in/kernel": ("width", "hidden"),
+    "out/kernel": ("hidden", "width"),
+  }
 
   @nn.compact
   def __call__(

@@ -9,7 +9,9 @@ a time; what a beam has generated is kept per beam, in T places of which the
 first few are in use. The new token's own key is no part of either yet. Shapes
 do not depend on how much was generated, so a step can be the body of a loop.
 
-Weights are softmax over all three parts, or SiLU, where the parts add up.
+Weights are softmax over all three parts, or SiLU, where the parts add up. With
+softmax, keys and values may have fewer heads than queries (G serve H, as in
+ops/target_attention.py).
 """
 
 import dataclasses
@@ -25,8 +27,9 @@ from genrec_jax.ops.silu_attention.rows import Rows
 from genrec_jax.ops.visible_keys import VisibleKeys
 
 # Of a request: (B, M, H, E) each. Of beams: (B, K, M, H, E) or, of one token,
-# (B, K, H, E). Widths of keys and values may differ.
-KeysValues = tuple[Float[Array, "B ... H _"], Float[Array, "B ... H _"]]
+# (B, K, H, E). Widths of keys and values may differ, and a part's number of
+# heads from that of queries.
+KeysValues = tuple[Float[Array, "B ... _ _"], Float[Array, "B ... _ _"]]
 
 
 @runtime_checkable
@@ -213,22 +216,40 @@ def _dense_parts(own, new, keys: BeamKeys):
 
 def _scores(q_BKHE, k, offset, seconds, bias, scale):
   """(B, K, H, M) in float32."""
-  of = "bmhe" if k.ndim == 4 else "bkmhe"
-  scores = jnp.einsum(f"bkhe,{of}->bkhm", q_BKHE, k).astype(jnp.float32)
-  scores = scores * scale
+  if k.shape[-2] != q_BKHE.shape[2]:
+    of = "bmge" if k.ndim == 4 else "bkmge"
+    scores = jnp.einsum(f"bkgre,{of}->bkgrm", _grouped(q_BKHE, k), k)
+    scores = scores.reshape(*q_BKHE.shape[:3], -1)
+  else:
+    of = "bmhe" if k.ndim == 4 else "bkmhe"
+    scores = jnp.einsum(f"bkhe,{of}->bkhm", q_BKHE, k)
+  scores = scores.astype(jnp.float32) * scale
   added = None if bias is None else bias.of_pairs(offset, seconds)
   return scores if added is None else scores + jnp.swapaxes(added, 1, 2)
 
 
 def _weighted(weights, v):
   """Sums of values (B, K, H, A) in float32: parts are added before rounding."""
-  of = "bmha" if v.ndim == 4 else "bkmha"
-  return jnp.einsum(
-    f"bkhm,{of}->bkha",
-    weights.astype(v.dtype),
+  weights = weights.astype(v.dtype)
+  if v.shape[-2] == weights.shape[2]:
+    of = "bmha" if v.ndim == 4 else "bkmha"
+    return jnp.einsum(
+      f"bkhm,{of}->bkha", weights, v, preferred_element_type=jnp.float32
+    )
+  of = "bmga" if v.ndim == 4 else "bkmga"
+  total = jnp.einsum(
+    f"bkgrm,{of}->bkgra",
+    _grouped(weights, v),
     v,
     preferred_element_type=jnp.float32,
   )
+  return total.reshape(*weights.shape[:3], -1)
+
+
+def _grouped(x_BKHE, k):
+  """(B, K, G, H / G, E): each head of keys with the queries it serves."""
+  rows, beams, heads, width = x_BKHE.shape
+  return x_BKHE.reshape(rows, beams, k.shape[-2], heads // k.shape[-2], width)
 
 
 def _within(first_BK, end_BK, length):
