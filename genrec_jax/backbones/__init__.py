@@ -4,6 +4,7 @@
 from genrec_jax.backbones.causal import CausalTransformer
 from genrec_jax.backbones.encoder_decoder import EncoderDecoder
 from genrec_jax.backbones.hstu import HSTU
+from genrec_jax.backbones.lazy_decoder import LazyDecoder
 from genrec_jax.backbones.stu import STU
 from genrec_jax.backbones.transformer import PreNormTransformer, ResearchSASRec
 
@@ -11,6 +12,7 @@ __all__ = [
   "CausalTransformer",
   "EncoderDecoder",
   "HSTU",
+  "LazyDecoder",
   "PreNormTransformer",
   "ResearchSASRec",
   "STU",

@@ -25,6 +25,7 @@ from genrec_jax.layers.rotary_time import RotaryTime
 from genrec_jax.layers.routers import ReluRouter, TopKRouter
 from genrec_jax.layers.slot_feed_forward import SlotFeedForward
 from genrec_jax.layers.soft_quantizer import SoftQuantizer
+from genrec_jax.layers.transformer import FeedForward
 
 __all__ = [
   "Concat",
@@ -35,6 +36,7 @@ __all__ = [
   "DiverseQuantizer",
   "DotInteraction",
   "FactorizationMachine",
+  "FeedForward",
   "LinearHead",
   "MMoE",
   "MixtureOfExperts",

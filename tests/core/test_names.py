@@ -14,7 +14,8 @@ from genrec_jax.train.optimizers import adamw
 # people have stored: a new name may be added, none may be changed.
 _STORED = """
 backbones.CausalTransformer backbones.EncoderDecoder backbones.HSTU
-backbones.PreNormTransformer backbones.ResearchSASRec backbones.STU
+backbones.LazyDecoder backbones.PreNormTransformer backbones.ResearchSASRec
+backbones.STU
 content.FittedTfidf content.TextEncoder content.TfidfSvd
 data.GlobalTime data.LeaveOneOut dataset.Feedback
 evaluation.CodeQuality evaluation.Decoding evaluation.NextItem
@@ -25,7 +26,7 @@ experiment.TableLists experiment.TrainedTokenizer
 features.Feature features.FeatureSet features.Hashed features.Percentiles
 features.Vocabulary
 layers.Concat layers.CrossNetwork layers.DotInteraction
-layers.FactorizationMachine layers.LinearHead layers.MMoE
+layers.FactorizationMachine layers.FeedForward layers.LinearHead layers.MMoE
 layers.DifferenceProduct layers.OuterProduct
 layers.MixtureOfExperts layers.ReluRouter
 layers.ResidualQuantizer layers.RotaryTime layers.SharedMlp
