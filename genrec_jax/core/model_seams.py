@@ -175,6 +175,18 @@ class DecoderModel(CodesModel, StepModel, Protocol):
 
 
 @runtime_checkable
+class SharedHistoryModel(Protocol):
+  """A model that may find several targets of a history it reads once.
+
+  Attributes:
+    shares_history: whether the model, as it is configured, can: to it an event
+      does not depend on those behind it.
+  """
+
+  shares_history: bool
+
+
+@runtime_checkable
 class TokenizerModel(Protocol):
   """A model that is trained to be a tokenizer of item vectors."""
 

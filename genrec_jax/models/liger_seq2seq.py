@@ -35,6 +35,9 @@ class LigerSeq2Seq(ContentItems, TokenSeq2Seq, kw_only=True):
   stop_gradient_target: bool = False
   row_multiple: int = 1
 
+  # The vector of a history is read at its end.
+  shares_history = False
+
   def setup(self):
     super().setup()
     self.item_content = self._content()

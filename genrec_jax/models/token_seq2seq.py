@@ -8,7 +8,9 @@
 TIGER (Rajput et al., NeurIPS 2023, arXiv 2305.05065): levels have vocabularies
 of their own in one table, F_m = E_m / sqrt(D) where `tied`, and a hashed user
 token may come first. Each row is packed with histories, one target each;
-models/token_decoder.py is the form that reads a user once.
+models/token_decoder.py is the form that reads a user once. So does a backbone
+to which events are apart (backbones/lazy_decoder.py), with the layout that says
+which events each of a history's targets sees (data/layouts/token_targets.py).
 """
 
 from flax import linen as nn
@@ -28,7 +30,7 @@ class TokenSeq2Seq(nn.Module):
     level_sizes: C of each level.
     width: D.
     max_length: longest history in tokens, the user's included.
-    backbone: see backbones/encoder_decoder.py.
+    backbone: see backbones/encoder_decoder.py and lazy_decoder.py.
     num_user_tokens: hash buckets of users; 0 = no user token.
     tied: inputs and outputs share their table.
     embedding_init_std: of all embeddings.
@@ -69,6 +71,11 @@ class TokenSeq2Seq(nn.Module):
       **self.backbone.logical_axes,
     }
 
+  @property
+  def shares_history(self) -> bool:
+    """Whether a history that is read once may have several targets."""
+    return self.backbone.shares_history
+
   def __call__(self, batch: Batch, *, deterministic: bool) -> Outputs:
     """Logits (B, S, M, C) of the codes of every target."""
     x_BLD, info = self._tokens(batch)
@@ -83,12 +90,17 @@ class TokenSeq2Seq(nn.Module):
     shape = (*codes_BSM.shape[:2], 1, self.width)
     begin = jnp.broadcast_to(self.begin[None, None, None], shape)
     y_BSMD = jnp.concatenate([begin, y_BSMD], axis=2)
+    within = {}
+    if "target_end_BS" in batch:
+      ends = batch["target_first_BS"], batch["target_end_BS"]
+      within["within_BS"] = ends
     h_BSMD = self.backbone.decode(
       y_BSMD.astype(self.dtype),
       batch["target_segment_BS"],
       memory_BLD,
       info,
       deterministic,
+      **within,
     )
     return self.codes.all_logits(h_BSMD)
 

@@ -37,7 +37,7 @@ layouts.ActionOriented layouts.CatalogRows layouts.EventGroups
 layouts.EventLists layouts.Fused layouts.Interleaved layouts.SegmentWeights
 layouts.JointActionOriented layouts.JointFused layouts.JointInterleaved
 layouts.NextItem layouts.PointwiseRows layouts.StochasticLength
-layouts.TokenHistory layouts.TokenPrefixes
+layouts.TokenHistory layouts.TokenPrefixes layouts.TokenTargets
 models.ActionRanker models.FeatureRanker models.JointRanker models.NextItem
 models.RQVAE models.TokenDecoder models.TokenSeq2Seq models.TwoTower
 objectives.BinaryCrossEntropy objectives.CodeCrossEntropy

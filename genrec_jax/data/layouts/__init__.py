@@ -17,6 +17,7 @@ from genrec_jax.data.layouts.segment_weights import SegmentWeights
 from genrec_jax.data.layouts.semantic_id_prefixes import TokenPrefixes
 from genrec_jax.data.layouts.semantic_ids import TokenHistory
 from genrec_jax.data.layouts.stochastic_length import StochasticLength
+from genrec_jax.data.layouts.token_targets import TokenTargets
 from genrec_jax.data.layouts.tree_history import TreeHistory
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
   "StochasticLength",
   "TokenHistory",
   "TokenPrefixes",
+  "TokenTargets",
   "TreeHistory",
 ]

@@ -121,6 +121,11 @@ class TokenPrefixes(BaseLayout):
     """Tokens of the longest history."""
     return bool(self.num_user_tokens) + self.max_items * self.num_levels
 
+  @property
+  def request_length(self) -> int:
+    """Tokens of the longest history of a request."""
+    return self.max_length
+
   def bind(self, artifacts: LayoutArtifacts) -> "TokenPrefixes":
     """The layout with the codes of the data set's items."""
     return dataclasses.replace(
@@ -143,8 +148,9 @@ class TokenPrefixes(BaseLayout):
     """Tokens before event end - 1, which is the target; none where end < 2."""
     del rng
     if end < 2:
-      return np.zeros((0, len(_COLUMNS)), np.int32)
-    rows = self._rows(record["item"][: end - 1], int(record["user"]))
+      return np.zeros((0, self.num_columns), np.int32)
+    items = record["item"][: end - 1]
+    rows = self._rows(items, int(record["user"]), self.max_items)
     rows[-1, 1] = record["item"][end - 1]
     return rows
 
@@ -172,6 +178,29 @@ class TokenPrefixes(BaseLayout):
     segment_BS = np.zeros(shape, np.int32)
     target_BS[row, number] = target_BL[row, place]
     segment_BS[row, number] = number + 1
+    return {
+      **self._named(rows_BLC, segment_ids_BL, positions_BL),
+      "target_item_BS": target_BS,
+      "target_codes_BSM": look_up(self.codes, target_BS, self.num_levels),
+      "target_segment_BS": segment_BS,
+    }
+
+  def request_batch(self, requests: Requests) -> dict[str, np.ndarray]:
+    """One row per request: its most recent items, right padded; no target."""
+    shape = (len(requests), self.request_length)
+    rows = np.zeros((*shape, self.num_columns), np.int32)
+    segments = np.zeros(shape, np.int32)
+    for row, record in enumerate(requests.history):
+      if len(record["item"]):
+        user = int(requests.user[row])
+        example = self._rows(record["item"], user, self.max_items)
+        rows[row, : len(example)] = example
+        segments[row, : len(example)] = 1
+    positions = np.arange(shape[1], dtype=np.int32)[None, :] * segments
+    return self.batch(rows, segments, positions)
+
+  def _named(self, rows_BLC, segment_ids_BL, positions_BL):
+    """The columns of packed rows that say what is read."""
     items = {}
     if self.with_items:
       items["item_BL"] = np.ascontiguousarray(rows_BLC[:, :, -1])
@@ -181,43 +210,28 @@ class TokenPrefixes(BaseLayout):
       "user_BL": np.ascontiguousarray(rows_BLC[:, :, 2]),
       "segment_ids_BL": segment_ids_BL.astype(np.int32),
       "positions_BL": positions_BL.astype(np.int32),
-      "target_item_BS": target_BS,
-      "target_codes_BSM": look_up(self.codes, target_BS, self.num_levels),
-      "target_segment_BS": segment_BS,
     }
 
-  def request_batch(self, requests: Requests) -> dict[str, np.ndarray]:
-    """One row per request: its most recent items, right padded; no target."""
-    shape = (len(requests), self.max_length)
-    rows = np.zeros((*shape, self.num_columns), np.int32)
-    segments = np.zeros(shape, np.int32)
-    for row, record in enumerate(requests.history):
-      if len(record["item"]):
-        example = self._rows(record["item"], int(requests.user[row]))
-        rows[row, : len(example)] = example
-        segments[row, : len(example)] = 1
-    positions = np.arange(self.max_length, dtype=np.int32)[None, :] * segments
-    return self.batch(rows, segments, positions)
-
   def _rows(
-    self, items: Int[np.ndarray, "n"], user: int
+    self, items: Int[np.ndarray, "n"], user: int, at_most: int
   ) -> Int[np.ndarray, "t C"]:
-    """An example without its target."""
+    """The last items of an example, without targets."""
+    items = items[-at_most:]
     tokens = self._tokens(items, user)
     rows = np.zeros((len(tokens), self.num_columns), np.int32)
     rows[:, 0] = tokens
     rows[:, 2] = user
     if self.with_items:
-      of_items = np.repeat(items[-self.max_items :], self.num_levels)
+      of_items = np.repeat(items, self.num_levels)
       rows[len(tokens) - len(of_items) :, -1] = of_items
     return rows
 
   def _tokens(
     self, items: Int[np.ndarray, "n"], user: int
   ) -> Int[np.ndarray, "t"]:
-    """The user's token, where it is known, and those of the last items."""
+    """The user's token, where it is known, and those of items."""
     starts = np.cumsum([0, *self.level_sizes[:-1]]).astype(np.int32)
-    codes = look_up(self.codes, items[-self.max_items :], self.num_levels)
+    codes = look_up(self.codes, items, self.num_levels)
     tokens = (codes + starts[None, :]).reshape(-1)
     if not self.num_user_tokens or user < 0:
       return tokens
