@@ -353,6 +353,8 @@ def test_three_steps_of_training(name, prepared, tmp_path):
     ("tiger_amazon", "decoder_only-small"),
     ("tiger_amazon", "rqvae-letter"),
     ("tiger_amazon", "user_token-decoder_only"),
+    ("tiger_amazon", "user_token-lazy"),
+    ("tiger_amazon", "lazy-small"),
     ("generator_amazon", "hstu-hstu_order"),
     ("generator_amazon", "no_items-vector"),
     ("generator_amazon", "fused-vector"),

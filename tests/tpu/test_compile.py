@@ -215,6 +215,7 @@ def test_every_system_compiles(name):
   ("form", "topology", "kinds", "steps"),
   [
     ("tiger_amazon.py:decoder_only-quicktest", "v5e:2x2", [""], _DECODED),
+    ("tiger_amazon.py:lazy-quicktest", "v5e:2x2", [""], _DECODED),
     (
       "tiger_amazon.py:quicktest",
       "v6e:2x2",
