@@ -196,8 +196,9 @@ class ServedList(Unwatched):
     """Places of the targets of some requests."""
     num_items = run.histories.manifest.num_items
     target_B = np.asarray(batch.target)
-    unseen = history_mask(batch, num_items)
-    allowed = unseen if self.filter_history else None
+    allowed = None
+    if self.filter_history:
+      allowed = history_mask(batch, num_items)
     ids_BK, _, said = search(batch, min(max(self.ks), num_items), allowed)
     hidden_B = np.zeros(len(batch), bool)
     if allowed is not None:

@@ -177,7 +177,7 @@ def in_batches(search: Search, batch_size: int) -> Search:
     ids, scores = [], []
     for start in range(0, len(requests), batch_size):
       rows = np.arange(start, min(start + batch_size, len(requests)))
-      mask = allowed
+      mask = None if allowed is None else allowed[rows]
       found = search(requests_at(requests, rows), k, mask)
       ids.append(np.asarray(found[0]))
       scores.append(np.asarray(found[1]))

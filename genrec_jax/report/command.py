@@ -72,7 +72,7 @@ def command(run: Finished) -> str:
 
 
 def _text(key: str, value: Any) -> str:
-  if key.endswith("path") and isinstance(value, str):
+  if isinstance(value, str) and (key.endswith("path") or value[:1] == "/"):
     return value.rsplit("/", 1)[-1]
   if isinstance(value, list):
     return str(tuple(value))

@@ -27,6 +27,7 @@ def test_every_changed_value_is_an_argument_and_no_other(make_run):
       seed=3,
       **{
         "data.path": "/home/a b/ml-1m.zip",
+        "train.warm_start": "/home/a b/runs/older",
         "optimizer.learning_rate": 0.002,
         "evals.next_item.ks": (10, 20),
       },
@@ -38,6 +39,7 @@ def test_every_changed_value_is_an_argument_and_no_other(make_run):
     "--config.data.path=ml-1m.zip",
     "--config.evals.next_item.ks=(10, 20)",
     "--config.optimizer.learning_rate=0.002",
+    "--config.train.warm_start=older",
   ]
 
 
