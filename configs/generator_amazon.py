@@ -8,9 +8,9 @@ trains a SASRec, makes codes of its item vectors joined with those of texts, and
 trains a generator of these codes: histories are items with a vector each beside
 their codes, and the codes of the next item come from one state, one after the
 other. Lists are ordered by the probability of codes alone. Expected on Beauty,
-one seed: test HR@10 .0820 and NDCG@10 .0497 (item-kNN .0716 and .0427, TIGER's
-decoder-only form here .0635 and .0350) at step 5,400 of 8,400, 40 minutes on
-one CPU core. Variants:
+two seeds: test HR@10 .0820 and .0815, NDCG@10 .0497 and .0484 (item-kNN .0716
+and .0427, TIGER's decoder-only form here .0635 and .0350) at steps 5,400 and
+6,600, 40 minutes on one CPU core. Variants:
 
     text_codes  codes of texts alone, without a SASRec
     no_items    inputs are codes alone, without a vector per item
