@@ -56,7 +56,7 @@ def made(tmp_path):
   # Of user 1 nobody has to find anything; user 2 misses event 3.
   arrays = Arrays(
     np.arange(5 * 2 * 3).reshape(5, 2, 3) + 1,
-    np.zeros((5, 2)),
+    np.zeros((5, 2), np.int64),
     np.array([1, 2, 1, 2, 4]),
     np.array([0, 2, 2, 5]),
   )
