@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs import hstu_movielens
+from configs import commerce_movielens
 from genrec_jax.core import sharding
 from genrec_jax.data.dataset.requests import iter_requests
 from genrec_jax.evaluation.document import write_json
@@ -23,7 +23,7 @@ _KS, _KINDS = (3, 10), ("category", "freshness", "activity")
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-  config = hstu_movielens.get_config("ensemble-quicktest")
+  config = commerce_movielens.get_config("weights-misses-segments-quicktest")
   config.data.num_users = 40
   options = {"ks": _KS, "kinds": _KINDS, "attribute": "category"}
   config.evals.incremental.update(options, replaced=0.3)
@@ -207,7 +207,7 @@ def test_what_cannot_be_measured_is_refused(run, tmp_path):
   blind = dataclasses.replace(run, system=toy.Blind())
   with pytest.raises(ValueError, match="lacks query, items"):
     mine.check(blind)
-  config = hstu_movielens.get_config("quicktest")
+  config = commerce_movielens.get_config("quicktest")
   config.data.num_users = 40
   config.evals.incremental = {"name": "evaluation.IncrementalRecall"}
   alone = Run.start(config, tmp_path / "run")
