@@ -20,9 +20,9 @@ from jaxtyping import Float, Int
 import numpy as np
 
 from genrec_jax.baselines.item_knn import ItemKNN
-from genrec_jax.baselines.recently_popular import training_events
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.requests import Requests, requests_at
+from genrec_jax.data.dataset.training_events import training_events
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.schema import Record
 

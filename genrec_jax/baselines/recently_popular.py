@@ -22,6 +22,7 @@ import numpy as np
 from genrec_jax.baselines.top_k import top_k
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.requests import Requests
+from genrec_jax.data.dataset.training_events import training_events
 from genrec_jax.data.item_mask import ItemMask
 
 _DAY = 86_400
@@ -104,25 +105,3 @@ class RecentlyPopular:
       self._items[start:end], minlength=self._num_items + 1
     ).astype(np.float32)
     return np.where(counts > 0, counts, -np.inf).astype(np.float32)
-
-
-def training_events(
-  histories: Histories,
-) -> tuple[Int[np.ndarray, "E"], Int[np.ndarray, "E"]]:
-  """Times and items of all training events, user by user.
-
-  Raises:
-    ValueError: the data set has no times.
-  """
-  times, items = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
-  for user in range(len(histories)):
-    record = histories[user]
-    if "time" not in record:
-      raise ValueError(
-        "the data set has no times, and nothing says what was known at a"
-        " request: map a timestamp column."
-      )
-    end = histories.split.train_end(record)
-    times.append(record["time"][:end])
-    items.append(record["item"][:end])
-  return np.concatenate(times), np.concatenate(items)

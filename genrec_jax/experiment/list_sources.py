@@ -15,13 +15,11 @@ from jaxtyping import Int
 import numpy as np
 
 from genrec_jax.baselines.item_knn_in_time import ItemKNNInTime
-from genrec_jax.baselines.recently_popular import (
-  RecentlyPopular,
-  training_events,
-)
+from genrec_jax.baselines.recently_popular import RecentlyPopular
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.dataset.retriever_lists import UNKNOWN
+from genrec_jax.data.dataset.training_events import training_events
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.made_lists import Retriever, Returned
 from genrec_jax.experiment.restored import check_finished, load_params

@@ -2,8 +2,10 @@
 """Features of items, users and moments, as rows of tables."""
 
 from genrec_jax.data.features.encoders import (
+  AtLeast,
   ByType,
   Hashed,
+  LogBuckets,
   Percentiles,
   Vocabulary,
 )
@@ -11,10 +13,12 @@ from genrec_jax.data.features.feature_set import FeatureSet
 from genrec_jax.data.features.features import Feature
 
 __all__ = [
+  "AtLeast",
   "ByType",
   "Feature",
   "FeatureSet",
   "Hashed",
+  "LogBuckets",
   "Percentiles",
   "Vocabulary",
 ]

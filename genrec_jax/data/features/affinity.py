@@ -55,7 +55,7 @@ def affinity(
         + choices_hint(wanted, feedback.tasks)
       )
     task = feedback.tasks.index(wanted)
-  codes_V1 = _codes(name, attributes, num_items)
+  codes_V1 = value_codes(name, attributes, num_items)
 
   def count(moments: Moments, clock: Clock, feedback: BoundFeedback):
     del clock
@@ -70,7 +70,7 @@ def affinity(
   return count
 
 
-def _codes(
+def value_codes(
   name: str, attributes: pl.DataFrame, num_items: int
 ) -> Int[np.ndarray, "V1"]:
   """Equal numbers for equal values; 0 for padding and for missing ones."""

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values of a feature -> rows of its table: by vocabulary, hash or percentile.
+"""Values of a feature -> rows of its table: vocabulary, hash or buckets.
 
     Vocabulary    0 missing   1 unseen or rare   2.. the most common values
     Hashed        0 missing   1 + crc32(text) mod size
     Percentiles   0 missing   1 + floor(buckets F(x))   last: one heavy value
     ByType        Percentiles of numbers, Vocabulary of text
+    LogBuckets    0 missing   1 + floor(log2(x / unit)), within 1 .. buckets
+    AtLeast       0 missing   1 below the least   2 not below it
 
 F(x) is the share of training values below x, so equal values share a bucket
 and every order-preserving change of scale leaves the buckets as they are. A
@@ -64,6 +66,14 @@ def missing(values: np.ndarray) -> Bool[np.ndarray, "n"]:
 def _example(values: np.ndarray) -> str:
   """A text among values."""
   return next((value for value in values if value is not None), "")
+
+
+def _numbers(values: np.ndarray, what: str) -> None:
+  if values.dtype == object:
+    raise ValueError(
+      f"{what} need numbers, and this is text, such as"
+      f" {short(_example(values))}: use a Vocabulary or Hashed for it."
+    )
 
 
 def _positive(name: str, value: int, least: int = 1) -> None:
@@ -184,11 +194,7 @@ class Percentiles:
     Raises:
       ValueError: text instead of numbers.
     """
-    if values.dtype == object:
-      raise ValueError(
-        "percentiles need numbers, and this is text, such as"
-        f" {short(_example(values))}: use a Vocabulary or Hashed for it."
-      )
+    _numbers(values, "percentiles")
     there = ~np.isnan(values) & (counts > 0)
     found, place = np.unique(values[there], return_inverse=True)
     weight = np.bincount(place, weights=counts[there], minlength=len(found))
@@ -243,6 +249,83 @@ class ByType:
     """By the type of the values."""
     is_text = values.dtype == object
     return (self._of_text if is_text else self._of_numbers).fit(values, counts)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogBuckets:
+  """Numbers by their order of magnitude: nothing to fit.
+
+  What is below twice the unit, negative numbers too, is in the first bucket.
+
+  Attributes:
+    buckets: each twice as wide as the one before; the last has no end.
+    unit: 3600 makes hours of seconds.
+  """
+
+  buckets: int = 16
+  unit: float = 1.0
+
+  def __post_init__(self):
+    _positive("buckets", self.buckets, 2)
+    if not self.unit > 0:
+      raise ValueError(f"unit={self.unit} must be positive.")
+
+  @property
+  def rows(self) -> int:
+    """Missing, and the buckets."""
+    return self.buckets + 1
+
+  def fit(
+    self, values: np.ndarray, counts: Int[np.ndarray, "n"]
+  ) -> "LogBuckets":
+    """The same; ValueError for text."""
+    del counts
+    _numbers(values, "buckets")
+    return self
+
+  def ids(self, values: np.ndarray) -> Int[np.ndarray, "n"]:
+    """Rows of the values."""
+    there = np.where(np.isnan(values), 1.0, values)
+    bucket = np.floor(np.log2(np.maximum(there / self.unit, 1.0)))
+    ids = 1 + np.minimum(bucket, self.buckets - 1)
+    return np.where(np.isnan(values), MISSING, ids).astype(np.int32)
+
+  def num_unseen(self, values: np.ndarray) -> int:
+    """None: a number has a bucket, seen or not."""
+    del values
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class AtLeast:
+  """Whether a number is at least so large: nothing to fit.
+
+  Attributes:
+    least: the smallest number of row 2.
+  """
+
+  least: float = 1.0
+
+  @property
+  def rows(self) -> int:
+    """Missing, no and yes."""
+    return 3
+
+  def fit(self, values: np.ndarray, counts: Int[np.ndarray, "n"]) -> "AtLeast":
+    """The same; ValueError for text."""
+    del counts
+    _numbers(values, "limits")
+    return self
+
+  def ids(self, values: np.ndarray) -> Int[np.ndarray, "n"]:
+    """Rows of the values."""
+    ids = np.where(values >= self.least, 2, 1)
+    return np.where(np.isnan(values), MISSING, ids).astype(np.int32)
+
+  def num_unseen(self, values: np.ndarray) -> int:
+    """None: a number has a row, seen or not."""
+    del values
+    return 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -5,6 +5,8 @@
     user.id  user.ATTRIBUTE                 of the table of users
     context.NAME                            of the moment: moments.py
     affinity.ATTRIBUTE[.TASK]               of user and item: affinity.py
+    recent.ATTRIBUTE.DAYS                   of item and moment: recent.py
+    age.ATTRIBUTE                           of item and moment: age.py
 
 Each has an encoder (data/features/encoders.py), fitted on the training part: on
 items and users as often as training meets them, on moments at its labelled
@@ -13,6 +15,7 @@ events. A list of values, such as a movie's genres, counts as one value.
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import functools
 
 from jaxtyping import Int
 import numpy as np
@@ -22,18 +25,21 @@ from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.feedback import BoundFeedback
 from genrec_jax.data.dataset.histories import HistorySource
+from genrec_jax.data.dataset.training_events import training_events
 from genrec_jax.data.features.affinity import affinity
+from genrec_jax.data.features.age import age
 from genrec_jax.data.features.encoders import FeatureEncoder, FittedEncoder
 from genrec_jax.data.features.moments import (
   Clock,
   Moments,
   context_functions,
 )
+from genrec_jax.data.features.recent import recent
 from genrec_jax.data.prepare.attributes import scalars
 
-SIDES = ("item", "user", "context", "affinity")
+SIDES = ("item", "user", "context", "affinity", "recent", "age")
 # What is computed anew at every moment.
-MOMENT = ("context", "affinity")
+MOMENT = ("context", "affinity", "recent", "age")
 # Whole numbers beyond it are not told apart as float64.
 _EXACT = 2**53
 
@@ -59,7 +65,7 @@ class Feature:
 
   @property
   def side(self) -> str:
-    """item, user, context or affinity."""
+    """One of SIDES."""
     return self.of.partition(".")[0]
 
   @property
@@ -108,15 +114,25 @@ def fit_features(
 ) -> FittedFeatures:
   """Fits the encoders on the training part; reads all histories once.
 
+  Once more where a feature is of events of all users.
+
   Raises:
     ValueError: a feature that the data set does not have.
   """
   of_moments = [f for f in features if f.side in MOMENT]
   functions = context_functions(feedback)
+  timed = functools.cache(
+    lambda: training_events(histories, lambda r: ~feedback.untimed(r))
+  )
+  makers = {
+    "affinity": lambda *of: affinity(*of, feedback),
+    "recent": lambda *of: recent(*of, *timed()),
+    "age": lambda *of: age(*of, *timed()),
+  }
   wanted = [
     _named(f, functions)
     if f.side == "context"
-    else affinity(f.field, catalog.attributes, catalog.num_items, feedback)
+    else makers[f.side](f.field, catalog.attributes, catalog.num_items)
     for f in of_moments
   ]
   counts = np.zeros(len(histories), np.int64)

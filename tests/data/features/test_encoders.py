@@ -8,7 +8,9 @@ import pytest
 from genrec_jax.data.features.encoders import (
   MISSING,
   UNSEEN,
+  AtLeast,
   Hashed,
+  LogBuckets,
   Percentiles,
   Vocabulary,
 )
@@ -121,8 +123,32 @@ def test_hashes_stay_the_same_and_spread():
     lambda: Vocabulary(1, min_count=0),
     lambda: Hashed(0),
     lambda: Percentiles(1),
+    lambda: LogBuckets(1),
   ],
 )
 def test_sizes_that_make_no_sense(make):
   with pytest.raises(ValueError, match="must be at least"):
     make()
+
+
+def test_orders_of_magnitude_by_hand():
+  hours = LogBuckets(4, unit=3600.0)
+  values = 3600 * np.array([-5, 0, 1, 1.99, 2, 3.99, 4, 7.9, 8, 1e9, np.nan])
+  assert hours.fit(values, np.ones(11, int)).ids(values).tolist() == [
+    *(1, 1, 1, 1, 2, 2, 3, 3, 4, 4, MISSING)
+  ]
+  assert hours.rows == 5
+  with pytest.raises(ValueError, match="buckets need numbers"):
+    _fit(hours, ["a"])
+  with pytest.raises(ValueError, match="unit=0.0 must be positive"):
+    LogBuckets(4, unit=0.0)
+
+
+def test_at_least():
+  values = np.array([0.0, 0.9, 1.0, 7.0, np.nan])
+  fitted = _fit(AtLeast(), values)
+  assert fitted.ids(values).tolist() == [1, 1, 2, 2, MISSING]
+  assert _fit(AtLeast(7.0), values).ids(values).tolist()[2:4] == [1, 2]
+  assert AtLeast().rows == 3
+  with pytest.raises(ValueError, match="limits need numbers"):
+    _fit(AtLeast(), ["a"])
