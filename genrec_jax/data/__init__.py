@@ -3,6 +3,7 @@
 
 from genrec_jax.data.schema import Codec, Manifest, RawLog, Record
 from genrec_jax.data.splits import GlobalTime, LeaveOneOut
+from genrec_jax.data.token_grammar import TokenGrammar
 
 __all__ = [
   "Codec",
@@ -11,4 +12,5 @@ __all__ = [
   "Manifest",
   "RawLog",
   "Record",
+  "TokenGrammar",
 ]
