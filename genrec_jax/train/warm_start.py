@@ -45,6 +45,35 @@ def match_items(
   return both[:, 0], both[:, 1]
 
 
+def carry_rows(
+  before: Any,
+  after: Any,
+  rows: tuple[Int[np.ndarray, "K"], Int[np.ndarray, "K"]],
+) -> np.ndarray:
+  """A fresh table with the rows that an old one has too.
+
+  Of items, or of anything whose rows have names: a table of tokens grows with
+  `match_items(old.names, new.names)` of two grammars (data/token_grammar.py).
+
+  Args:
+    before: the old table.
+    after: the fresh one, whose other rows stay.
+    rows: of `match_items`.
+
+  Raises:
+    ValueError: rows of different shapes.
+  """
+  before, table = np.asarray(before), np.array(after)
+  if before.shape[1:] != table.shape[1:]:
+    raise ValueError(
+      f"rows of {before.shape[1:]} cannot be carried into a table with rows of"
+      f" {table.shape[1:]}."
+    )
+  old_rows, new_rows = rows
+  table[new_rows] = before[old_rows]
+  return table
+
+
 def carry_over(
   old: Any,
   fresh: Any,
@@ -84,9 +113,7 @@ def carry_over(
           f" {after.shape[1:]}"
         )
         continue
-      table = np.array(after)
-      table[new_rows] = np.asarray(before)[old_rows]
-      result[path] = table
+      result[path] = carry_rows(before, after, (old_rows, new_rows))
     elif before.shape != after.shape:
       wrong.append(f"  {'/'.join(path)}: {before.shape} and {after.shape}")
     else:
