@@ -145,6 +145,17 @@ class CodesModel(Protocol):
 
 
 @runtime_checkable
+class GrammarModel(Protocol):
+  """A model of one sequence of typed tokens.
+
+  Attributes:
+    grammar: of the tokens (data/token_grammar.py), equal to its layout's.
+  """
+
+  grammar: Any
+
+
+@runtime_checkable
 class StepModel(Protocol):
   """A model that goes on with beams, whether or not it is bound to requests."""
 

@@ -17,14 +17,14 @@ backbones.CausalTransformer backbones.EncoderDecoder backbones.HSTU
 backbones.LazyDecoder backbones.PreNormTransformer backbones.ResearchSASRec
 backbones.STU
 content.FittedTfidf content.TextEncoder content.TfidfSvd
-data.GlobalTime data.LeaveOneOut dataset.Feedback
+data.GlobalTime data.LeaveOneOut data.TokenGrammar dataset.Feedback
 evaluation.CodeQuality evaluation.Decoding evaluation.NextItem
 evaluation.BeyondAccuracy evaluation.IncrementalRecall evaluation.ServedList
 evaluation.ShownItems
 experiment.ItemKnnLists experiment.PopularLists experiment.RunLists
 experiment.TableLists experiment.TrainedTokenizer
-features.Feature features.FeatureSet features.Hashed features.Percentiles
-features.Vocabulary
+features.AtLeast features.Feature features.FeatureSet features.Hashed
+features.LogBuckets features.Percentiles features.Vocabulary
 layers.Concat layers.CrossNetwork layers.DotInteraction
 layers.FactorizationMachine layers.FeedForward layers.LinearHead layers.MMoE
 layers.DifferenceProduct layers.OuterProduct
@@ -38,6 +38,7 @@ layouts.EventLists layouts.Fused layouts.Interleaved layouts.SegmentWeights
 layouts.JointActionOriented layouts.JointFused layouts.JointInterleaved
 layouts.NextItem layouts.PointwiseRows layouts.StochasticLength
 layouts.TokenHistory layouts.TokenPrefixes layouts.TokenTargets
+layouts.TypedTokens
 models.ActionRanker models.FeatureRanker models.JointRanker models.NextItem
 models.RQVAE models.TokenDecoder models.TokenSeq2Seq models.TwoTower
 objectives.BinaryCrossEntropy objectives.CodeCrossEntropy

@@ -19,6 +19,7 @@ from genrec_jax.data.layouts.semantic_ids import TokenHistory
 from genrec_jax.data.layouts.stochastic_length import StochasticLength
 from genrec_jax.data.layouts.token_targets import TokenTargets
 from genrec_jax.data.layouts.tree_history import TreeHistory
+from genrec_jax.data.layouts.typed_tokens import TypedTokens
 
 __all__ = [
   "ActionOriented",
@@ -39,4 +40,5 @@ __all__ = [
   "TokenPrefixes",
   "TokenTargets",
   "TreeHistory",
+  "TypedTokens",
 ]
