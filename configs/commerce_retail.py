@@ -7,9 +7,9 @@
 Online Retail I and II (data/sources/online_retail.py), December 2009 to 2011:
 purchases alone, split by time. The test part is October to December 2011, whose
 season the training part holds twice before; validation is September. Nothing is
-published for this split. Expected: HR@10 above that of item-kNN; about 10
-minutes a run on one free CPU core. One request of twelve is of a customer who
-has bought nothing before.
+published for this split. Expected: no quality is measured yet; .23 s a step,
+about 10 minutes a run on one free CPU core. One request of twelve is of a
+customer who has bought nothing before.
 
 A basket's items have one time and an order of no meaning. So the first of each
 basket is asked for, whose history ends before the basket, and training labels

@@ -8,9 +8,9 @@
 2,000 users, 480 items, of which 40 belong to each month, 48 events a user over
 three years; seven of ten events are of an item of their month, and all else of
 the simulator that could tell an item is off, so that nothing but the month
-does: no oracle is above HR@10 .19. Expected: the calendar near it, anything
-that knows differences of times alone below; under a minute a run on one free
-CPU core. studies/seasons.py measures it.
+does: no oracle is above HR@10 .19. Expected of `bias-calendar`, one seed: HR@10
+.1755 after 400 steps; no other form is measured yet. Under a minute a run on
+one free CPU core. studies/seasons.py measures it.
 
 Variants, any of which go together: `bias`, `rotary`, `year`, `calendar` or
 `calendar_token` switch ways to read times on (configs/commerce.py), `no_time`

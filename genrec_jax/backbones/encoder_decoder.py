@@ -208,11 +208,7 @@ class EncoderDecoder(nn.Module):
     Raises:
       ValueError: a cache that nothing was read into.
     """
-    if not cache.shared:
-      raise ValueError(
-        "there is nothing to attend to: take a cache of `start`."
-      )
-    cache = cache.follow(parents_BK, y_BKD.shape[1])
+    cache = cache.behind_context().follow(parents_BK, y_BKD.shape[1])
     keys = cache.seen(info)
     h, new = y_BKD, []
     for i, ffn in enumerate(self.decoder_ffn):

@@ -246,11 +246,7 @@ class LazyDecoder(nn.Module):
     Raises:
       ValueError: a cache that nothing was read into.
     """
-    if not cache.shared:
-      raise ValueError(
-        "there is nothing to attend to: take a cache of `start`."
-      )
-    cache = cache.follow(parents_BK, y_BKD.shape[1])
+    cache = cache.behind_context().follow(parents_BK, y_BKD.shape[1])
     keys = cache.seen(info)
     # Recency counts from where the history ends.
     count_B1 = jnp.sum(cache.info.valid_BL, axis=1, keepdims=True)

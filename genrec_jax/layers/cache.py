@@ -101,6 +101,14 @@ class Cache:
     """Shared and own keys and values of a layer."""
     return self.shared[index] if self.shared else None, self.own[index]
 
+  def behind_context(self) -> "Cache":
+    """The cache; a ValueError where no context was read into it."""
+    if not self.shared:
+      raise ValueError(
+        "there is nothing to attend to: take a cache of `start`."
+      )
+    return self
+
   def follow(
     self, parents_BK: Int[Array, "B K"] | None, num_beams: int
   ) -> "Cache":

@@ -74,8 +74,7 @@ def dpo(
     )
   chosen = policy_chosen_B, reference_chosen_B
   rejected = policy_rejected_B, reference_rejected_B
-  where_B = _checked_where(where, *chosen, *rejected)
-  h_B = _gain(*chosen, where_B) - _gain(*rejected, where_B)
+  h_B, where_B = _margin(chosen, rejected, where)
   loss_B = jax.nn.softplus(-beta * h_B)
   if label_smoothing:
     wrong_B = jax.nn.softplus(beta * h_B)
@@ -102,8 +101,7 @@ def ipo(
   _check_beta(beta)
   chosen = policy_chosen_B, reference_chosen_B
   rejected = policy_rejected_B, reference_rejected_B
-  where_B = _checked_where(where, *chosen, *rejected)
-  h_B = _gain(*chosen, where_B) - _gain(*rejected, where_B)
+  h_B, where_B = _margin(chosen, rejected, where)
   loss_B = jnp.square(h_B - 1 / (2 * beta))
   mean = Mean.of(loss_B, where=where_B, weights=weights)
   return mean.compute(), {"ipo": mean} | _watched(h_B, where_B, weights)
@@ -172,6 +170,16 @@ def _gain(policy: Array, reference: Array, where: Array) -> Array:
   """log p / r in float32; 0, without a gradient, where dropped."""
   reference = jax.lax.stop_gradient(reference.astype(jnp.float32))
   return jnp.where(where, policy.astype(jnp.float32) - reference, 0.0)
+
+
+def _margin(
+  chosen: tuple[Array, Array],
+  rejected: tuple[Array, Array],
+  where: Array | None,
+) -> tuple[Array, Array]:
+  """h of pairs, and which count."""
+  where = _checked_where(where, *chosen, *rejected)
+  return _gain(*chosen, where) - _gain(*rejected, where), where
 
 
 def _watched(h: Array, where: Array, weights: Array | None) -> Parts:

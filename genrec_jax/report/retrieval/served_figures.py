@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 import numpy as np
 
 from genrec_jax.report.figures import INK, LINE, MODEL, MUTED, STYLE, svg_of
+from genrec_jax.report.retrieval import stage_figures
 
 _SIZE = (5.6, 3.5)
 # What each stage is called in a plot, and its colour; found ones first.
@@ -32,24 +33,7 @@ _MEMBERS = ("#98a2b3", "#d08a2e", "#b45c8c", "#5c6470", "#7c3aed", "#db2777")
 def stage_shares(stages: Mapping[str, Mapping[str, float]]) -> str:
   """Stacked bars: every request ends in one stage."""
   title = "Where targets are served and lost"
-  with rc_context(STYLE):
-    figure = Figure(figsize=_SIZE)
-    axes = figure.add_subplot()
-    axes.set_title(title)
-    axes.grid(axis="y", visible=False)
-    at = np.arange(len(stages))[::-1]
-    left = np.zeros(len(stages))
-    for name, (label, color) in STAGES.items():
-      share = np.array([found[name] for found in stages.values()])
-      if share.any():
-        axes.barh(at, share, 0.6, left, color=color, label=label)
-      left += share
-    axes.set_yticks(at, [f"first {k}" for k in stages])
-    axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(ticker.PercentFormatter(1))
-    axes.set_xlabel("share of test requests")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
-  return svg_of(figure, title)
+  return stage_figures.stage_shares(stages, title, STAGES)
 
 
 def member_hits(

@@ -56,9 +56,18 @@ def _range(bin_: Mapping[str, int]) -> str:
   return f"{low}" if low == high else f"{low}-{high}"
 
 
-def stage_shares(stages: Mapping[str, Mapping[str, float]]) -> str:
-  """Stacked bars: every request ends in one stage."""
-  title = "Where targets are found and lost"
+def stage_shares(
+  stages: Mapping[str, Mapping[str, float]],
+  title: str = "Where targets are found and lost",
+  shown: Mapping[str, tuple[str, str]] | None = None,
+) -> str:
+  """Stacked bars: every request ends in one stage.
+
+  Args:
+    stages: {cut-off: {stage: share of requests}}.
+    title: of the plot.
+    shown: label and colour of each stage, in order; None = STAGES.
+  """
   with rc_context(STYLE):
     figure = Figure(figsize=_SIZE)
     axes = figure.add_subplot()
@@ -66,7 +75,7 @@ def stage_shares(stages: Mapping[str, Mapping[str, float]]) -> str:
     axes.grid(axis="y", visible=False)
     at = np.arange(len(stages))[::-1]
     left = np.zeros(len(stages))
-    for name, (label, color) in STAGES.items():
+    for name, (label, color) in (shown or STAGES).items():
       share = np.array([found[name] for found in stages.values()])
       if share.any():
         axes.barh(at, share, 0.6, left, color=color, label=label)
