@@ -48,10 +48,10 @@ def rows_of(runs: Sequence[RetrievalRun], metric: str) -> list[Row]:
     for name, summaries in baseline_summaries(runs).items()
   ]
   configs = by_config(runs)
-  titles = [seeds[0].title for seeds in configs.values()]
+  titles = [seeds[0].label for seeds in configs.values()]
   models = []
   for config, seeds in configs.items():
-    title = seeds[0].title
+    title = seeds[0].label
     # A config's name is longer and needed only where the system is not enough.
     label = title if titles.count(title) == 1 else config
     models.append(_run_row(label, seeds, metric))

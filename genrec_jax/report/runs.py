@@ -44,6 +44,8 @@ VARIANTS = {
 
 # The slice in whose targets the order within a day plays no part.
 LATER_NDCG = "ndcg@10, a day or more later"
+# Searches that may miss items, by the name that an evaluation stores.
+_APPROXIMATE = {"scann": "ScaNN"}
 NEXT_ITEM, SHOWN_ITEMS = "evaluation.NextItem", "evaluation.ShownItems"
 
 
@@ -95,6 +97,16 @@ class Finished:
     return dataset_title(self.dataset)
 
   @property
+  def label(self) -> str:
+    """What a row of a table is called."""
+    return self.title
+
+  @property
+  def group(self) -> str:
+    """What runs that differ in their seed alone share, and no others."""
+    return self.config
+
+  @property
   def hides_history(self) -> bool:
     """Whether a user's earlier items were no candidates."""
     return True
@@ -111,6 +123,7 @@ class RetrievalRun(Finished):
     versus: {baseline: {part: {"hr@10": [difference, low, high]}}}, paired.
     slices: {part: {kind: {slice: {"hr@10": value, ...}}}} (metrics/slices.py).
     baseline_slices: {baseline: the same}; results from before have none.
+    retriever: name of the search that found the items.
   """
 
   metrics: Mapping[str, Mapping[str, float]]
@@ -119,6 +132,19 @@ class RetrievalRun(Finished):
   versus: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
   slices: Mapping[str, Any]
   baseline_slices: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  retriever: str = dataclasses.field(default_factory=str)
+
+  @property
+  def label(self) -> str:
+    """The title, and the search where it may miss items."""
+    search = _APPROXIMATE.get(self.retriever)
+    return f"{self.title}, by {search}" if search else self.title
+
+  @property
+  def group(self) -> str:
+    """A search that may miss items apart from the exact one of a config."""
+    search = _APPROXIMATE.get(self.retriever)
+    return f"{self.config}, {self.retriever}" if search else self.config
 
   @property
   def hides_history(self) -> bool:
@@ -231,7 +257,7 @@ def by_config(runs: Iterable[Any]) -> dict[str, list[Any]]:
   """Groups runs that differ in their seed alone."""
   groups: dict[str, list[RetrievalRun]] = {}
   for run in runs:
-    groups.setdefault(run.config, []).append(run)
+    groups.setdefault(run.group, []).append(run)
   return groups
 
 

@@ -79,7 +79,7 @@ def _ours(
 ) -> str:
   seeds = by_config(runs)[_best(runs, of)]
   summary = Summary.of([of(run, "test") for run in seeds])
-  return f"{seeds[0].title} **{cell(summary, users(seeds[0]))}**"
+  return f"{seeds[0].label} **{cell(summary, users(seeds[0]))}**"
 
 
 def _baseline(

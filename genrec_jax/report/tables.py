@@ -64,7 +64,7 @@ def _run_rows(runs: Sequence[RetrievalRun]) -> list[str]:
     note = ", ".join(str(run.seed) for run in seeds)
     rows.append(
       _row(
-        f"**{seeds[0].title}** `{config}`",
+        f"**{seeds[0].label}** `{config}`",
         summarize(
           {**run.metrics["test"], **later_day(run.slices, "test")}
           for run in seeds
@@ -76,7 +76,7 @@ def _run_rows(runs: Sequence[RetrievalRun]) -> list[str]:
     )
     rows += [
       _row(
-        f"{seeds[0].title}, {label}",
+        f"{seeds[0].label}, {label}",
         summarize(run.metrics[part] for run in seeds),
         {},
         "same runs",

@@ -70,6 +70,16 @@ def test_targets_of_a_later_day_have_a_column_where_they_are_known(make_run):
   assert "later" not in without
 
 
+def test_an_approximate_search_has_a_row_beside_the_exact_one(make_run):
+  exact = [make_run(0.20, retriever="brute_force"), make_run(0.22, seed=1)]
+  runs = [*exact, make_run(0.18, retriever="scann")]
+  rows = _rows(tables.dataset_table("data", runs))
+  named = {row[0]: (row[1], row[-1]) for row in rows if "**" in row[0]}
+  (by_scann,) = [n for n in named if n.startswith("**HSTU, by ScaNN** `")]
+  assert named[by_scann] == ("0.1800 (0.170-0.190)", "seed 0")
+  assert named["**HSTU** `hstu_synthetic`"][1] == "seed 0, 1"
+
+
 def test_seeds_of_one_config_make_one_row(make_run):
   runs = [make_run(0.20), make_run(0.22, seed=1), make_run(0.24, seed=2)]
   rows = _rows(tables.dataset_table("data", runs))
