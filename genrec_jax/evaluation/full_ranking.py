@@ -13,7 +13,7 @@ rule for ties (pessimistic) and the same requests. Ranks are kept per request,
 with user and event, so two evaluations can be paired.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 import dataclasses
 import time
 
@@ -28,6 +28,9 @@ from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.times import int32_seconds
 from genrec_jax.metrics import slices
 from genrec_jax.metrics.ranking import KS, MISS, RankingMetrics, rank_of_target
+
+# Index of each request's action, and the actions that each index stands for.
+Actions = tuple[Int[np.ndarray, "R"], Sequence[Collection[str]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,15 +70,21 @@ class Evaluation:
     return len(np.unique(self.users_R))
 
   def slices(
-    self, item_counts: Int[np.ndarray, "V1"]
+    self,
+    item_counts: Int[np.ndarray, "V1"],
+    actions: Actions | None = None,
   ) -> dict[str, dict[str, dict[str, int | float]]]:
     """Returns {KIND: {slice: metrics}}.
 
-    A kind is "history_length", "item_popularity" or "since_last_event". Each
-    slice also has "requests" and "share" (of all requests). item_counts are the
-    training events of every item index (catalog.count).
+    A kind is "history_length", "item_popularity", "since_last_event" or
+    "action". Each slice also has "requests" and "share" (of all requests).
+
+    Args:
+      item_counts: training events of every item index (catalog.count).
+      actions: of the targets; None where the data have none.
     """
     kinds = {
+      "action": slices.by_action(*actions) if actions else {},
       "history_length": slices.by_history_length(self.lengths_R),
       "item_popularity": slices.by_popularity(self.targets_R, item_counts),
       "since_last_event": slices.by_last_event(self.gaps_R),

@@ -16,6 +16,12 @@ Intervals are 95 %, users resampled (metrics/bootstrap.py).
 from collections.abc import Mapping
 from typing import Any
 
+from jaxtyping import Int
+import numpy as np
+
+from genrec_jax.data.action_text import MARKS, words
+from genrec_jax.data.dataset.histories import HistorySource
+from genrec_jax.evaluation.full_ranking import Actions
 from genrec_jax.evaluation.next_item_measurement import MODEL, Measurement
 from genrec_jax.evaluation.ranks import Ranks, compare
 from genrec_jax.experiment.experiment import Run
@@ -36,6 +42,12 @@ def section(
     retriever: name of the index that was searched; None for the config's own.
   """
   model = measured.of(MODEL)
+  actions = {
+    part: target_actions(
+      run.histories, model[part].users_R, model[part].events_R
+    )
+    for part in measured.parts
+  }
   fingerprint = run.histories.manifest.fingerprint
   return {
     "retriever": retriever or run.retriever_name,
@@ -54,17 +66,33 @@ def section(
     },
     "versus": _versus(measured, fingerprint),
     "slices": {
-      part: model[part].slices(run.catalog.count) for part in measured.parts
+      part: model[part].slices(run.catalog.count, actions[part])
+      for part in measured.parts
     },
     "baseline_slices": {
       name: {
-        part: measured.of(name)[part].slices(run.catalog.count)
+        part: measured.of(name)[part].slices(run.catalog.count, actions[part])
         for part in measured.parts
       }
       for name in measured.baselines
     },
     "notes": list(measured.notes),
   }
+
+
+def target_actions(
+  histories: HistorySource,
+  users_R: Int[np.ndarray, "R"],
+  events_R: Int[np.ndarray, "R"],
+) -> Actions | None:
+  """What was done with each request's target; None where data do not say."""
+  manifest = histories.manifest
+  if "action" not in manifest.fields:
+    return None
+  events = zip(users_R, events_R, strict=True)
+  found = [histories[int(user)]["action"][event] for user, event in events]
+  done = [sorted(words(action) - MARKS) for action in manifest.actions]
+  return np.array(found, np.int32), done
 
 
 def _intervals(evaluation) -> dict[str, list[float]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Named slices of requests: by history, and popularity and time of the target.
+"""Named slices of requests: by history, and by what is known of the target.
 
 History length is cut at fixed bounds, so that slices of two data sets compare.
 Popularity is the target's number of events in the TRAINING part: items that
@@ -11,6 +11,8 @@ Targets of the day of the event before are a slice of their own: where times are
 days, their order within one says nothing of what came next. A slice that would
 be empty is left out. Every slice is a mask over the requests, (R,).
 """
+
+from collections.abc import Collection, Sequence
 
 from jaxtyping import Bool, Int
 import numpy as np
@@ -79,5 +81,23 @@ def by_last_event(
   masks = {
     "under a day": known & (gap_R < _DAY),
     LATER: known & (gap_R >= _DAY),
+  }
+  return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def by_action(
+  action_R: Int[np.ndarray, "R"], done: Sequence[Collection[str]]
+) -> dict[str, Bool[np.ndarray, "R"]]:
+  """Returns the masks of requests by what is done with the target.
+
+  Several actions at once make it part of the slice of each.
+
+  Args:
+    action_R: index of the target's action.
+    done: the actions that an index stands for; those of 0, none.
+  """
+  masks = {
+    name: np.array([name in names for names in done], bool)[action_R]
+    for name in dict.fromkeys(name for names in done for name in names)
   }
   return {name: mask for name, mask in masks.items() if mask.any()}

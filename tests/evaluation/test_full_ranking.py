@@ -169,6 +169,20 @@ def test_targets_a_day_or_more_later_are_a_slice_of_their_own():
   assert found == {"under a day": (1, 1.0), LATER: (2, 0.5)}
 
 
+def test_slices_by_action_count_a_target_with_several_in_each():
+  requests = _requests([[1]] * 4, [2, 3, 2, 2])
+  table = np.array([[0, 1, 9, 2]] * 4)
+  result = evaluate(_dense_search(table), [requests], num_items=3, ks=(1,))
+  done = [(), ("view",), ("view", "cart"), ("return",)]
+  actions = np.array([1, 2, 2, 0]), done
+  slices = result.slices(np.ones(4, np.int64), actions)["action"]
+  found = {
+    name: (part["requests"], part["hr@1"]) for name, part in slices.items()
+  }
+  assert found == {"view": (3, 2 / 3), "cart": (2, 0.5)}
+  assert "action" not in result.slices(np.ones(4, np.int64))
+
+
 def test_without_times_there_is_no_slice_by_time():
   requests = _requests([[1, 2]], [3])
   untimed = [{"item": record["item"]} for record in requests.history]
