@@ -11,6 +11,7 @@ from genrec_jax.data.features.encoders import (
 )
 from genrec_jax.data.features.feature_set import FeatureSet
 from genrec_jax.data.features.features import Feature
+from genrec_jax.data.features.watch_percentiles import WatchPercentiles
 
 __all__ = [
   "AtLeast",
@@ -21,4 +22,5 @@ __all__ = [
   "LogBuckets",
   "Percentiles",
   "Vocabulary",
+  "WatchPercentiles",
 ]

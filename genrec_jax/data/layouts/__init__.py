@@ -18,8 +18,10 @@ from genrec_jax.data.layouts.semantic_id_prefixes import TokenPrefixes
 from genrec_jax.data.layouts.semantic_ids import TokenHistory
 from genrec_jax.data.layouts.stochastic_length import StochasticLength
 from genrec_jax.data.layouts.token_targets import TokenTargets
+from genrec_jax.data.layouts.told_context import ToldContext
 from genrec_jax.data.layouts.tree_history import TreeHistory
 from genrec_jax.data.layouts.typed_tokens import TypedTokens
+from genrec_jax.data.layouts.watched import Watched
 
 __all__ = [
   "ActionOriented",
@@ -39,6 +41,8 @@ __all__ = [
   "TokenHistory",
   "TokenPrefixes",
   "TokenTargets",
+  "ToldContext",
   "TreeHistory",
   "TypedTokens",
+  "Watched",
 ]

@@ -7,6 +7,8 @@ max_items items before a target. Rows are packed with several of them:
     token_BL  segment_ids_BL  positions_BL  user_BL      tokens of histories
     target_item_BS  target_codes_BSM  target_segment_BS  S targets of a row
     item_BL                                              with_items: of a token
+    target_percentile_BS  ...                            with watched
+    event_action_BN  ...                                 with told
 
 A token is its place in the table of all levels' codes (and, after those, of
 hashed users): C_0 + .. + C_{m-1} + c. Target item 0 = no target.
@@ -18,6 +20,8 @@ import dataclasses
 from jaxtyping import Int
 import numpy as np
 
+from genrec_jax.core import seams
+from genrec_jax.core.seams import Model
 from genrec_jax.core.types import ItemData
 from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.data.dataset.requests import Requests
@@ -31,6 +35,8 @@ from genrec_jax.data.layouts.semantic_ids import (
   codes_of_catalog,
   look_up,
 )
+from genrec_jax.data.layouts.told_context import ToldContext
+from genrec_jax.data.layouts.watched import Watched
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("token", "target", "user")
@@ -52,14 +58,26 @@ class Prefixes:
 
   split = _ByRecord()
 
-  def __init__(self, histories: HistorySource):
-    """Counts the targets of every user; reads all histories once."""
+  def __init__(self, histories: HistorySource, watched: Watched | None = None):
+    """Counts the targets of every user; reads all histories once.
+
+    Args:
+      histories: a prepared data set.
+      watched: says which events are targets; None = all but the first.
+    """
     self._histories = histories
-    ends = [
-      histories.split.train_end(histories[user])
-      for user in range(len(histories))
-    ]
-    self._first = np.cumsum([0, *(max(0, end - 1) for end in ends)])
+    self._places = None if watched is None else []
+    counts = []
+    for user in range(len(histories)):
+      record = histories[user]
+      end = histories.split.train_end(record)
+      if watched is None:
+        counts.append(max(0, end - 1))
+        continue
+      places = np.flatnonzero(watched.targets(record)[:end])
+      counts.append(len(places))
+      self._places.append(places.astype(np.int32))
+    self._first = np.cumsum([0, *counts])
 
   def __len__(self) -> int:
     return int(self._first[-1])
@@ -69,7 +87,8 @@ class Prefixes:
     if not 0 <= index < len(self):
       raise IndexError(f"{index} is out of range: {len(self)} prefixes.")
     user = int(np.searchsorted(self._first, index, side="right")) - 1
-    end = 1 + index - int(self._first[user])
+    number = index - int(self._first[user])
+    end = 1 + number if self._places is None else self._places[user][number]
     return {**self._histories[user], _END: np.array(end, np.int32)}
 
   def __repr__(self) -> str:
@@ -90,6 +109,10 @@ class TokenPrefixes(BaseLayout):
     codes: (V + 1, M), row 0 = padding; set by `bind`.
     item_content: see layouts.TokenHistory.
     item_data: gives what is known of the items, likewise.
+    watched: what is told of targets, and which events are some; None = nothing,
+      and all but the first.
+    told: what is told of a history beside codes, `with_items`; each then has a
+      slot of the user in front. None = nothing.
   """
 
   max_items: int
@@ -100,16 +123,42 @@ class TokenPrefixes(BaseLayout):
   codes: Int[np.ndarray, "V1 M"] | None = None
   item_content: str = "vectors"
   item_data: Callable[[], ItemData] | None = None
+  watched: Watched | None = None
+  told: ToldContext | None = None
 
   def __post_init__(self):
     if self.max_items < 1:
       raise ValueError(f"max_items={self.max_items} must be at least 1.")
+    if self.told is not None and (self.num_user_tokens or not self.with_items):
+      raise ValueError(
+        "config.pipeline.layout.told needs with_items=True, and has a slot of"
+        " the user in place of num_user_tokens."
+      )
     check_item_content(self.item_content)
 
   @property
   def num_columns(self) -> int:
-    """Columns of an Example."""
-    return len(_COLUMNS) + self.with_items
+    """Columns of an Example; the item is the last."""
+    return self._told_columns.stop + self.with_items
+
+  @property
+  def _facts(self) -> slice:
+    """Columns that say what came of a target."""
+    more = 0 if self.watched is None else self.watched.num_columns
+    return slice(len(_COLUMNS), len(_COLUMNS) + more)
+
+  @property
+  def _told_columns(self) -> slice:
+    """Columns that are told of events."""
+    start = self._facts.stop
+    return slice(
+      start, start + (0 if self.told is None else self.told.num_columns)
+    )
+
+  @property
+  def head_slots(self) -> int:
+    """Slots of M tokens in front of a history's events."""
+    return int(self.told is not None)
 
   @property
   def num_levels(self) -> int:
@@ -119,7 +168,8 @@ class TokenPrefixes(BaseLayout):
   @property
   def max_length(self) -> int:
     """Tokens of the longest history."""
-    return bool(self.num_user_tokens) + self.max_items * self.num_levels
+    slots = self.max_items + self.head_slots
+    return bool(self.num_user_tokens) + slots * self.num_levels
 
   @property
   def request_length(self) -> int:
@@ -128,11 +178,37 @@ class TokenPrefixes(BaseLayout):
 
   def bind(self, artifacts: LayoutArtifacts) -> "TokenPrefixes":
     """The layout with the codes of the data set's items."""
+    watched = None if self.watched is None else self.watched.bind(artifacts)
+    told = self.told
+    if told is not None:
+      told = told.bind(artifacts, watched and watched.fitted)
     return dataclasses.replace(
       self,
       codes=codes_of_catalog(artifacts, self.num_levels),
       item_data=item_data(artifacts, self.item_content),
+      watched=watched,
+      told=told,
     )
+
+  def check_system(self, system: Model) -> None:
+    """Raises a ValueError where a model reads something else than is told."""
+    if self.told is None:
+      return
+    seams.require(system, seams.FeatureModel, "config.system")
+    for name, told, reads in (
+      ("feature_rows", self.told.features.rows, system.feature_rows),
+      (
+        "history_columns",
+        self.told.features.history_columns,
+        system.history_columns,
+      ),
+      ("num_actions", self.told.shown.num_tasks, system.num_actions),
+    ):
+      if told != (tuple(reads) if isinstance(told, tuple) else reads):
+        raise ValueError(
+          f"config.system.{name}={reads}, and config.pipeline.layout.told has"
+          f" {told}: they must be the same."
+        )
 
   def init_data(self) -> ItemData:
     """What is known of the items; ValueError where they have no vectors."""
@@ -140,18 +216,22 @@ class TokenPrefixes(BaseLayout):
 
   def source(self, histories: HistorySource) -> HistorySource:
     """All prefixes of all users."""
-    return Prefixes(histories)
+    return Prefixes(histories, self.watched)
 
   def example(
     self, record: Record, end: int, rng: np.random.Generator | None = None
   ) -> Int[np.ndarray, "n C"]:
     """Tokens before event end - 1, which is the target; none where end < 2."""
-    del rng
     if end < 2:
       return np.zeros((0, self.num_columns), np.int32)
-    items = record["item"][: end - 1]
-    rows = self._rows(items, int(record["user"]), self.max_items)
+    start = end - 1
+    if self.watched is not None:
+      start = int(self.watched.ends(record)[end - 1])
+    seen = slice(max(0, start - self.max_items), start)
+    rows = self._read(record, seen, int(record["user"]))
     rows[-1, 1] = record["item"][end - 1]
+    if self.watched is not None:
+      rows[-1, self._facts] = self.watched.rows(record, rng)[end - 1]
     return rows
 
   def batch(
@@ -178,7 +258,13 @@ class TokenPrefixes(BaseLayout):
     segment_BS = np.zeros(shape, np.int32)
     target_BS[row, number] = target_BL[row, place]
     segment_BS[row, number] = number + 1
+    facts = {}
+    if self.watched is not None:
+      facts_BSC = np.zeros((*shape, self.watched.num_columns), np.int32)
+      facts_BSC[row, number] = rows_BLC[row, place, self._facts]
+      facts = self.watched.facts(facts_BSC)
     return {
+      **facts,
       **self._named(rows_BLC, segment_ids_BL, positions_BL),
       "target_item_BS": target_BS,
       "target_codes_BSM": look_up(self.codes, target_BS, self.num_levels),
@@ -191,19 +277,42 @@ class TokenPrefixes(BaseLayout):
     rows = np.zeros((*shape, self.num_columns), np.int32)
     segments = np.zeros(shape, np.int32)
     for row, record in enumerate(requests.history):
-      if len(record["item"]):
+      if len(record["item"]) or self.head_slots:
         user = int(requests.user[row])
-        example = self._rows(record["item"], user, self.max_items)
+        size = len(record["item"])
+        seen = slice(max(0, size - self.max_items), size)
+        example = self._read(record, seen, user)
         rows[row, : len(example)] = example
         segments[row, : len(example)] = 1
     positions = np.arange(shape[1], dtype=np.int32)[None, :] * segments
     return self.batch(rows, segments, positions)
+
+  def _read(self, record: Record, seen: slice, user: int):
+    """Rows of some events of a record, with what is told of them."""
+    items = record["item"][seen]
+    rows = self._rows(items, user, max(len(items), 1))
+    if self.told is None:
+      return rows
+    levels = self.num_levels
+    head = np.zeros((levels, self.num_columns), np.int32)
+    head[:, 2] = user
+    told = self.told.rows(record, user)[seen]
+    rows[:, self._told_columns] = np.repeat(told, levels, axis=0)
+    return np.concatenate([head, rows])
 
   def _named(self, rows_BLC, segment_ids_BL, positions_BL):
     """The columns of packed rows that say what is read."""
     items = {}
     if self.with_items:
       items["item_BL"] = np.ascontiguousarray(rows_BLC[:, :, -1])
+    if self.told is not None:
+      slots_BNC = rows_BLC[:, :: self.num_levels]
+      items |= self.told.facts(
+        slots_BNC[:, :, -1],
+        slots_BNC[:, :, 2],
+        segment_ids_BL[:, :: self.num_levels],
+        slots_BNC[:, :, self._told_columns],
+      )
     return {
       **items,
       "token_BL": np.ascontiguousarray(rows_BLC[:, :, 0]),

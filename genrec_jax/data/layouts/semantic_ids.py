@@ -8,6 +8,7 @@ ITEMS; `batch` looks their codes up, M per item (semantic_ids/item_tokens.py):
     item_BL  user_BL  codes_BLM  segment_ids_BL  positions_BL
     target_item_BS  target_codes_BSM       S = L: what is to be predicted at
                                            place i, its own item; 0 = no target
+    target_percentile_BS  ...              with watched, see watched.py
     children_BSMC                          with num_codes: whether an item has
                                            the code behind the target's before
 """
@@ -29,6 +30,7 @@ from genrec_jax.data.layouts.base import (
   item_data,
 )
 from genrec_jax.data.layouts.code_children import children_of
+from genrec_jax.data.layouts.watched import Watched
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "user")
@@ -49,6 +51,9 @@ class TokenHistory(BaseLayout):
       texts, or "text_tokens".
     item_data: gives what is known of the items, likewise.
     children: of every item's codes, likewise.
+    watched: what is told of targets, and which events are some; None = nothing,
+      and all but the first. All events are read, those of a target's request
+      before it too.
   """
 
   max_length: int
@@ -58,6 +63,7 @@ class TokenHistory(BaseLayout):
   item_content: str = "vectors"
   item_data: Callable[[], ItemData] | None = None
   children: Bool[np.ndarray, "V1 M C"] | None = None
+  watched: Watched | None = None
 
   def __post_init__(self):
     if self.max_length < 2:
@@ -67,7 +73,8 @@ class TokenHistory(BaseLayout):
   @property
   def num_columns(self) -> int:
     """Columns of an Example."""
-    return len(_COLUMNS)
+    told = 0 if self.watched is None else self.watched.num_columns
+    return len(_COLUMNS) + told
 
   def bind(self, artifacts: LayoutArtifacts) -> "TokenHistory":
     """The layout with what it needs of the data set's items."""
@@ -77,6 +84,7 @@ class TokenHistory(BaseLayout):
       codes=codes,
       children=children_of(codes, self.num_codes) if self.num_codes else None,
       item_data=item_data(artifacts, self.item_content),
+      watched=None if self.watched is None else self.watched.bind(artifacts),
     )
 
   def check_system(self, system: Model) -> None:
@@ -99,13 +107,15 @@ class TokenHistory(BaseLayout):
     self, record: Record, end: int, rng: np.random.Generator | None = None
   ) -> Int[np.ndarray, "n C"]:
     """The last max_length of the first `end` events; no rows where end < 2."""
-    del rng
     if end < 2:
-      return np.zeros((0, len(_COLUMNS)), np.int32)
-    items = record["item"][max(0, end - self.max_length) : end]
-    rows = np.empty((len(items), len(_COLUMNS)), np.int32)
+      return np.zeros((0, self.num_columns), np.int32)
+    seen = slice(max(0, end - self.max_length), end)
+    items = record["item"][seen]
+    rows = np.empty((len(items), self.num_columns), np.int32)
     rows[:, 0] = items
     rows[:, 1] = record["user"]
+    if self.watched is not None:
+      rows[:, len(_COLUMNS) :] = self.watched.rows(record, rng)[seen]
     return rows
 
   def batch(
@@ -125,13 +135,19 @@ class TokenHistory(BaseLayout):
         if self.children is None
         else self.children[item_BL]
       )
+    asked_BL = positions_BL > 0
+    if self.watched is not None:
+      told_BLC = rows_BLC[:, :, len(_COLUMNS) :]
+      told_BLC = np.where(asked_BL[:, :, None], told_BLC, 0)
+      more |= self.watched.facts(told_BLC)
+      asked_BL = self.watched.is_target(told_BLC)
     return {
       "item_BL": item_BL,
       "user_BL": np.ascontiguousarray(rows_BLC[:, :, 1]),
       "codes_BLM": codes_BLM,
       "segment_ids_BL": segment_ids_BL.astype(np.int32),
       "positions_BL": positions_BL.astype(np.int32),
-      "target_item_BS": np.where(positions_BL > 0, item_BL, 0),
+      "target_item_BS": np.where(asked_BL, item_BL, 0),
       "target_codes_BSM": codes_BLM,
       **more,
     }
@@ -142,7 +158,7 @@ class TokenHistory(BaseLayout):
     Rows have max_length places, the last of them empty.
     """
     shape = (len(requests), self.max_length)
-    rows = np.zeros((*shape, len(_COLUMNS)), np.int32)
+    rows = np.zeros((*shape, self.num_columns), np.int32)
     segments = np.zeros(shape, np.int32)
     for row, record in enumerate(requests.history):
       items = record["item"][1 - self.max_length :]

@@ -7,16 +7,19 @@ max_items. TokenPrefixes has that in n - 1 examples. It is for models to which
 an event does not depend on others (core/model_seams.py: SharedHistoryModel).
 
     token_BL  segment_ids_BL  positions_BL  user_BL      tokens of histories
-    target_item_BS  target_codes_BSM  target_segment_BS  S = L / M targets
+    target_item_BS  target_codes_BSM  target_segment_BS  S = L / M targets, or
+                                                         max_targets
     target_first_BS  target_end_BS       tokens of its segment that each sees
     item_BL                              with_items: of a token
 
-Target s stands at event s of its row. Requests are TokenPrefixes'.
+Target s stands at event s of its row, or is the row's s-th where there are as
+many places as max_targets. Requests are TokenPrefixes'. With `watched`, what
+came of the targets besides (watched.py).
 """
 
 import dataclasses
 
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 import numpy as np
 
 from genrec_jax.core import seams
@@ -35,10 +38,13 @@ class TokenTargets(TokenPrefixes):
     max_segments: histories of a row at most; None = as many as fit.
     max_events: of an example, at least max_items. Of longer histories the last
       are read, and targets left out of which a prefix would see more.
+    max_targets: S of a row, of which the last are taken, for data in which few
+      events are targets; 0 = a place for every event.
   """
 
   max_segments: int | None = None
   max_events: int = 0
+  max_targets: int = 0
 
   def __post_init__(self):
     super().__post_init__()
@@ -57,15 +63,16 @@ class TokenTargets(TokenPrefixes):
   @property
   def max_length(self) -> int:
     """Tokens of the longest example."""
-    return self.max_events * self.num_levels
+    return (self.max_events + self.head_slots) * self.num_levels
 
   @property
   def request_length(self) -> int:
     """Tokens of the longest history of a request."""
-    return self.max_items * self.num_levels
+    return (self.max_items + self.head_slots) * self.num_levels
 
   def check_system(self, system: Model) -> None:
     """Raises where events of a history are not apart to a model."""
+    super().check_system(system)
     seams.require(system, seams.SharedHistoryModel, "config.system")
     if not system.shares_history:
       raise ValueError(
@@ -83,16 +90,24 @@ class TokenTargets(TokenPrefixes):
     self, record: Record, end: int, rng: np.random.Generator | None = None
   ) -> Int[np.ndarray, "n C"]:
     """Tokens of the events that a target follows; none where end < 2."""
-    del rng
     if end < 2:
       return np.zeros((0, self.num_columns), np.int32)
     start = max(0, end - 1 - self.max_events)
     items = record["item"][start:end]
-    rows = self._rows(items[:-1], int(record["user"]), len(items) - 1)
+    rows = self._read(record, slice(start, end - 1), int(record["user"]))
+    events = rows[self.head_slots * self.num_levels :]
     targets = items[1:].copy()
     if start:
       targets[: self.max_items - 1] = 0
-    rows[self.num_levels - 1 :: self.num_levels, 1] = targets
+    last = slice(self.num_levels - 1, None, self.num_levels)
+    if self.watched is not None:
+      facts = self.watched.rows(record, rng)[start + 1 : end]
+      events[last, self._facts] = facts
+      places = start + 1 + np.arange(len(targets))
+      ends = self.watched.ends(record)[places]
+      seen = (ends >= start + self.max_items) | (start == 0)
+      targets[~self.watched.targets(record)[places] | ~seen] = 0
+    events[last, 1] = targets
     return rows
 
   def batch(
@@ -113,17 +128,29 @@ class TokenTargets(TokenPrefixes):
         f" {levels}: change config.pipeline.row_length."
       )
     # An event's target stands at its last token.
-    target_BS = np.ascontiguousarray(rows_BLC[:, levels - 1 :: levels, 1])
-    there_BS = target_BS > 0
+    at_BSC = rows_BLC[:, levels - 1 :: levels]
     end_BS = positions_BL[:, levels - 1 :: levels] + 1
-    first_BS = np.maximum(end_BS - self.request_length, 0)
     segment_BS = segment_ids_BL[:, levels - 1 :: levels]
+    if self.max_targets:
+      place_BS = _last_targets(at_BSC[:, :, 1] > 0, self.max_targets)
+      at_BSC, end_BS, segment_BS = (
+        _at(x, place_BS) for x in (at_BSC, end_BS, segment_BS)
+      )
+    target_BS = np.ascontiguousarray(at_BSC[:, :, 1])
+    there_BS = target_BS > 0
+    facts = {}
+    if self.watched is not None:
+      facts_BSC = np.where(there_BS[:, :, None], at_BSC[:, :, self._facts], 0)
+      facts = self.watched.facts(facts_BSC)
+      # Events of its own request are none that a target sees.
+      end_BS = end_BS - levels * self.watched.beside(facts_BSC)
     of_targets = {
       "target_segment_BS": segment_BS,
-      "target_first_BS": first_BS,
+      "target_first_BS": np.maximum(end_BS - levels * self.max_items, 0),
       "target_end_BS": end_BS,
     }
     return {
+      **facts,
       **self._named(rows_BLC, segment_ids_BL, positions_BL),
       "target_item_BS": target_BS,
       "target_codes_BSM": look_up(self.codes, target_BS, levels),
@@ -132,3 +159,22 @@ class TokenTargets(TokenPrefixes):
         for name, x in of_targets.items()
       },
     }
+
+
+def _last_targets(
+  there_BN: Bool[np.ndarray, "B N"], count: int
+) -> Int[np.ndarray, "B S"]:
+  """Where the last `count` targets of each row are, in order; -1 = none."""
+  behind_BN = np.cumsum(there_BN[:, ::-1], axis=1)[:, ::-1]
+  row, place = np.nonzero(there_BN & (behind_BN <= count))
+  kept_B = np.minimum(there_BN.sum(axis=1), count)
+  found = np.full((len(there_BN), count), -1, np.int64)
+  found[row, kept_B[row] - behind_BN[row, place]] = place
+  return found
+
+
+def _at(x_BN: np.ndarray, place_BS: Int[np.ndarray, "B S"]) -> np.ndarray:
+  """What stands at places of rows; zeros at -1."""
+  found = x_BN[np.arange(len(x_BN))[:, None], place_BS]
+  there = place_BS >= 0
+  return found * there.reshape(*there.shape, *[1] * (found.ndim - 2))
