@@ -18,6 +18,7 @@ from genrec_jax.models.token_seq2seq import TokenSeq2Seq
 from genrec_jax.models.tree_decoder import TreeDecoder
 from genrec_jax.models.two_tower import TwoTower
 from genrec_jax.models.variable_length import VariableLength
+from genrec_jax.models.with_reference import WithReference
 
 __all__ = [
   "ActionRanker",
@@ -37,4 +38,5 @@ __all__ = [
   "TreeDecoder",
   "TwoTower",
   "VariableLength",
+  "WithReference",
 ]

@@ -15,6 +15,7 @@ from genrec_jax.objectives.hard_negatives import (
   HardBlock,
   PositiveAware,
 )
+from genrec_jax.objectives.logged_policy import LoggedPolicy
 from genrec_jax.objectives.negatives import (
   InBatchNegatives,
   Mixed,
@@ -22,10 +23,16 @@ from genrec_jax.objectives.negatives import (
   UniformShared,
 )
 from genrec_jax.objectives.pointwise import BinaryCrossEntropy
+from genrec_jax.objectives.policy_losses import (
+  BoundedGradient,
+  EarlyClip,
+  RatioClip,
+)
 from genrec_jax.objectives.positives import Positives
 from genrec_jax.objectives.reconstruction import Reconstruction
 from genrec_jax.objectives.routing import RoutingLoss
 from genrec_jax.objectives.softmax import FullSoftmax, SampledSoftmax
+from genrec_jax.objectives.target_weights import TakenTargets
 from genrec_jax.objectives.tokens import CodeCrossEntropy
 from genrec_jax.objectives.tree import ChildAlignment, PrefixRanking
 from genrec_jax.objectives.variable_length import VariableLengthBound
@@ -33,23 +40,28 @@ from genrec_jax.objectives.variable_length import VariableLengthBound
 __all__ = [
   "BatchItemSoftmax",
   "BinaryCrossEntropy",
+  "BoundedGradient",
   "ChildAlignment",
   "CodeAlignment",
   "CodeCrossEntropy",
   "CodeDiversity",
   "CoverageWeights",
+  "EarlyClip",
   "FromLists",
   "FullSoftmax",
   "HardBlock",
   "InBatchContrastive",
   "InBatchNegatives",
+  "LoggedPolicy",
   "Mixed",
   "PositiveAware",
   "Positives",
   "PrefixRanking",
+  "RatioClip",
   "Reconstruction",
   "RoutingLoss",
   "SampledSoftmax",
+  "TakenTargets",
   "UniformPerPosition",
   "UniformShared",
   "VariableLengthBound",

@@ -12,6 +12,10 @@ number, and a tiny difference over a tiny deviation is not.
 the format reward): of a few samples drawn at random the legal ones get 1 and
 the others are dropped. Drawn, not the most probable: those are legal anyway.
 
+`top_share_advantages` is of logged items, one a request, whose group is the
+batch: the best part gets 1, what was refused -1, the rest 0 (OneRec-V2, arXiv
+2508.20900, section 4).
+
 Advantages are float32 constants, without a gradient.
 Shapes: G groups (requests), K samples of each.
 """
@@ -84,6 +88,42 @@ def group_advantages(
     varied_G,
     Mean.of((~varied_G).astype(jnp.float32), where=count_G1[:, 0] > 0),
   )
+
+
+def top_share_advantages(
+  rng: Key[Array, ""],
+  reward: Float[Array, "*b"],
+  refused: Bool[Array, "*b"],
+  *,
+  share: float = 0.25,
+  where: Bool[Array, "*b"] | None = None,
+) -> Float[Array, "*b"]:
+  """1 for the best `share` of all samples, -1 where refused, else 0.
+
+  Of n samples with a reward the floor(share n) best ones are taken, exactly:
+  among equal rewards it is drawn which. What is refused among them gets -1.
+
+  Args:
+    rng: of that draw.
+    reward: negative = none, and neither best nor counted.
+    refused: samples with negative feedback.
+    share: of the samples, in (0, 1].
+    where: samples that count.
+  """
+  if where is None:
+    where = jnp.ones(reward.shape, bool)
+  known = where & (reward >= 0)
+  count = jnp.sum(known)
+  drawn = jax.random.uniform(rng, (reward.size,))
+  # The last key sorts first: rewards falling, unknown ones behind.
+  order = jnp.lexsort((drawn, -jnp.where(known, reward, -1.0).ravel()))
+  place = jnp.zeros(reward.size, jnp.int32)
+  place = place.at[order].set(jnp.arange(reward.size, dtype=jnp.int32))
+  # A share such as .3 of 10 is a bit less in float32.
+  best = place.reshape(reward.shape) < jnp.floor(share * count + 1e-3)
+  advantage = jnp.where(known & best, 1.0, 0.0)
+  advantage = jnp.where(where & refused, -1.0, advantage)
+  return jax.lax.stop_gradient(advantage.astype(jnp.float32))
 
 
 def format_advantages(

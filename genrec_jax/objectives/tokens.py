@@ -6,7 +6,8 @@
 The sum over levels is -log p(item), where codes are unique. With
 `over_children` a softmax is over the codes that some item has behind the
 target's before it (SEATER, arXiv 2309.13375): probabilities of all items then
-sum to 1, and a code without an alternative costs nothing. A temperature below
+sum to 1, and a code without an alternative costs nothing. `level_mean` divides
+the sum by M (OneRec-V2, arXiv 2508.20900). A temperature below
 1 puts more weight on hard negatives (LETTER's ranking-guided loss, arXiv
 2405.07314, section 3.3).
 """
@@ -36,11 +37,13 @@ class CodeCrossEntropy:
     over_children: the batch says which codes these are ("children_BSMC", see
       data/layouts/semantic_ids.py: num_codes). Search likewise, by
       retrieval.OverChildren.
+    level_mean: the mean over levels in place of the sum.
   """
 
   temperature: float = 1.0
   label_smoothing: float = 0.0
   over_children: bool = False
+  level_mean: bool = False
 
   def __post_init__(self):
     check_positive(self, "config.objective", "temperature")
@@ -85,4 +88,5 @@ class CodeCrossEntropy:
       parts[f"level_{level}"] = Mean.of(
         loss_BSM[..., level], where=keep_BS, weights=weights
       )
-    return total.compute(), parts
+    levels = labels_BSM.shape[-1] if self.level_mean else 1
+    return total.compute() / levels, parts

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """All targets behind one reading of a history are prefixes read one by one."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,13 +12,18 @@ from genrec_jax.backbones.causal import CausalTransformer
 from genrec_jax.backbones.encoder_decoder import EncoderDecoder
 from genrec_jax.backbones.lazy_decoder import LazyDecoder
 from genrec_jax.core.types import Items
+from genrec_jax.data.dataset import Feedback
 from genrec_jax.data.dataset.requests import make_requests
+from genrec_jax.data.features import WatchPercentiles
+from genrec_jax.data.features.watch_percentiles import FittedPercentiles
 from genrec_jax.data.layouts.semantic_id_prefixes import TokenPrefixes
 from genrec_jax.data.layouts.token_targets import TokenTargets
+from genrec_jax.data.layouts.watched import Watched
 from genrec_jax.layers.transformer import FeedForward
 from genrec_jax.models.liger_seq2seq import LigerSeq2Seq
 from genrec_jax.models.token_decoder import TokenDecoder
 from genrec_jax.models.token_seq2seq import TokenSeq2Seq
+from genrec_jax.objectives.target_weights import TakenTargets
 from genrec_jax.objectives.tokens import CodeCrossEntropy
 from tests.models.compiled import apply
 
@@ -38,6 +45,19 @@ _PREFIXES = TokenPrefixes(_SEEN, _SIZES, codes=_CODES)
 _SHARED = TokenTargets(_SEEN, _SIZES, max_events=_EVENTS, codes=_CODES)
 
 
+# Five items of the last user were shown by one request, behind one context.
+_REQUESTS = ([0, 1, 1, 2, 3], [0, 1], [0, 1, 2, 2, 2, 2, 2, 3, 3])
+_WATCHED = dataclasses.replace(
+  Watched(WatchPercentiles("seconds"), ("click",)),
+  fitted=FittedPercentiles(
+    np.array([0, 5, 7, 16]),
+    np.linspace(0, 1, 16, dtype=np.float32),
+    np.ones(16, np.float32),
+  ),
+  feedback=Feedback(("click",)).bind(["", "skip", "click"]),
+)
+
+
 def _system(backbone=None):
   backbone = backbone or LazyDecoder(
     **_T5, num_layers=1, ffn=FeedForward(16, 24, 0.0), target_tokens=3,
@@ -51,12 +71,17 @@ def _system(backbone=None):
 
 def _record(user):
   items = np.array(_USERS[user], np.int32)
-  return {"user": np.array(user, np.int32), "item": items}
+  return {
+    "user": np.array(user, np.int32),
+    "item": items,
+    "action": 1 + (items % 3 > 0).astype(np.int32),
+    "request": np.array(_REQUESTS[user], np.int32),
+  }
 
 
 def _packed(layout, rows, length):
   """Rows of a batch, each of the examples that are packed into it."""
-  columns = np.zeros((len(rows), length, 3), np.int32)
+  columns = np.zeros((len(rows), length, layout.num_columns), np.int32)
   segments = np.zeros(columns.shape[:2], np.int32)
   positions = np.zeros_like(segments)
   for row, examples in enumerate(rows):
@@ -71,33 +96,37 @@ def _packed(layout, rows, length):
   return jax.tree.map(jnp.asarray, batch)
 
 
-def _one_by_one():
+def _one_by_one(watched=None, events=_EVENTS):
   """Every prefix in a row of its own, but those that the last user lacks."""
+  prefixes = dataclasses.replace(_PREFIXES, watched=watched)
   rows = []
   for user in range(len(_USERS)):
     record = _record(user)
     count = len(record["item"])
-    start = max(0, count - 1 - _EVENTS)
+    start = max(0, count - 1 - events)
     first = start + _SEEN if start else 1
     for target in range(first, count):
-      rows.append([_PREFIXES.example(record, target + 1)])
-  return _packed(_PREFIXES, rows, _PREFIXES.max_length)
+      if watched is None or watched.targets(record)[target]:
+        rows.append([prefixes.example(record, target + 1)])
+  return _packed(prefixes, rows, prefixes.max_length)
 
 
-def _at_once():
+def _at_once(watched=None, events=_EVENTS):
+  shared = dataclasses.replace(_SHARED, watched=watched, max_events=events)
   examples = [
-    _SHARED.example(_record(u), len(_USERS[u])) for u in range(len(_USERS))
+    shared.example(_record(u), len(_USERS[u])) for u in range(len(_USERS))
   ]
-  return _packed(_SHARED, [examples[:2], examples[2:]], 6 * len(_SIZES))
+  return _packed(shared, [examples[:2], examples[2:]], events * len(_SIZES))
 
 
 @jax.jit
 def _loss(params, batch):
   outputs = _system().apply(params, batch, deterministic=True)
   items = Items(_V, lambda ids: ids)
-  return CodeCrossEntropy()(outputs, batch, rng=jax.random.key(0), items=items)[
-    0
-  ]
+  loss = CodeCrossEntropy()
+  if "target_taken_BS" in batch:
+    loss = TakenTargets(loss, by_percentile=True)
+  return loss(outputs, batch, rng=jax.random.key(0), items=items)[0]
 
 
 def _drawn(system, batch):
@@ -108,8 +137,11 @@ def _drawn(system, batch):
   )
 
 
-def test_loss_and_gradients_are_those_of_prefixes():
-  alone, shared = _one_by_one(), _at_once()
+@pytest.mark.parametrize("watched", [None, _WATCHED])
+def test_loss_and_gradients_are_those_of_prefixes(watched):
+  # All of the last user's, whose requests reach back further.
+  sizes = (watched, 8 if watched else _EVENTS)
+  alone, shared = _one_by_one(*sizes), _at_once(*sizes)
   assert int((shared["target_item_BS"] > 0).sum()) == len(alone["token_BL"])
   params = _drawn(_system(), alone)
   wanted, found = (

@@ -2,6 +2,7 @@
 """Normalised rewards against NumPy, groups of equal rewards, format rewards."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 from genrec_jax.objectives.advantages import (
   format_advantages,
   group_advantages,
+  top_share_advantages,
 )
 
 
@@ -104,6 +106,47 @@ def test_format_rewards_go_to_the_legal_ones_of_a_random_draw():
   np.testing.assert_allclose(kept[:, 1, :3].mean(axis=0), 1 / 3, atol=spread)
   spread = 5 * np.sqrt(2 / 3 * 1 / 3 / draws)
   np.testing.assert_allclose(kept[:, 0, 6:].mean(axis=0), 2 / 3, atol=spread)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.3, 1.0])
+def test_the_best_share_of_a_batch_is_counted_exactly(share):
+  """Few rewards, so that most are equal; unknown, dropped, refused ones."""
+  rng = np.random.default_rng(4)
+  reward = rng.integers(0, 4, (5, 8)) / 4.0
+  reward[rng.random((5, 8)) < 0.2] = -1
+  where = rng.random((5, 8)) < 0.8
+  refused = rng.random((5, 8)) < 0.2
+  spoilt = np.where(where, reward, np.nan)
+  none = np.zeros((5, 8), bool)
+  compute = jax.jit(functools.partial(top_share_advantages, share=share))
+  arrays = (jnp.asarray(x) for x in (spoilt, none, where))
+  key = jax.random.key(0)
+  spoilt, none, counted = arrays
+  found = np.asarray(compute(key, spoilt, none, where=counted))
+  known = where & (reward >= 0)
+  count = math.floor(round(share * known.sum(), 6))
+  assert set(np.unique(found)) <= {0.0, 1.0} and found.sum() == count
+  assert not found[~known].any()
+  best = np.sort(reward[known])[::-1][:count]
+  np.testing.assert_array_equal(np.sort(reward[found == 1])[::-1], best)
+  found = np.asarray(compute(key, spoilt, jnp.asarray(refused), where=counted))
+  np.testing.assert_array_equal(found == -1, refused & where)
+  best = np.asarray(compute(key, spoilt, none, where=counted)) == 1
+  np.testing.assert_array_equal(found == 1, best & ~refused)
+
+
+def test_among_equal_rewards_it_is_drawn_which_are_best():
+  draws = 2_000
+  keys = jax.random.split(jax.random.key(1), draws)
+  reward = jnp.array([0.5, 1.0, 0.5, 0.5, 0.0, 0.5, 0.5, 0.5])
+  compute = functools.partial(
+    top_share_advantages, refused=reward < 0, share=0.5
+  )
+  found = np.asarray(jax.jit(jax.vmap(lambda k: compute(k, reward)))(keys))
+  assert (found.sum(axis=1) == 4).all() and (found[:, 1] == 1).all()
+  assert not found[:, 4].any()
+  tied = found[:, [0, 2, 3, 5, 6, 7]].mean(axis=0)
+  np.testing.assert_allclose(tied, 0.5, atol=5 * np.sqrt(0.25 / draws))
 
 
 def test_options_that_cannot_be_are_errors():
