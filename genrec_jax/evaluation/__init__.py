@@ -9,6 +9,7 @@ from genrec_jax.evaluation.next_item import NextItem
 from genrec_jax.evaluation.search_stages import SearchStages
 from genrec_jax.evaluation.served_list import ServedList
 from genrec_jax.evaluation.shown_items import ShownItems
+from genrec_jax.evaluation.taken_items import TakenItems
 
 __all__ = [
   "BeyondAccuracy",
@@ -19,4 +20,5 @@ __all__ = [
   "SearchStages",
   "ServedList",
   "ShownItems",
+  "TakenItems",
 ]
