@@ -21,6 +21,7 @@ from genrec_jax.ops.decoder_flops import (
   lazy_decoder_flops,
 )
 from genrec_jax.tpu.mfu import compiled_cost
+from studies.decoder_costs import PUBLISHED, SIZES, gflops, table
 
 _PAGE = pathlib.Path(__file__).parents[2] / "docs" / "generative_retrieval.md"
 _D, _H, _E, _F = 12, 4, 3, 20
@@ -112,37 +113,10 @@ def test_a_gate_is_a_third_matrix():
   assert gated.ffn(7) * 2 == _LAYER.ffn(7) * 3 == 3 * 2 * 2 * 7 * _D * _F
 
 
-# Of the published models: layers, width, heads; three codes behind 512 events.
-_PUBLISHED = {
-  "0.1B": (12, 640, 10),
-  "0.5B": (14, 1408, 11),
-  "1B": (18, 1792, 14),
-}
-
-
-def _table():
-  """GFLOPs of a forward pass by model, in three forms."""
-  table = {}
-  for name, (layers, width, heads) in _PUBLISHED.items():
-    layer = LayerSizes(width, heads, width // heads, 4 * width)
-    of_target = {"context": 512, "targets": 1, "tokens": 3}
-    halves = {
-      "num_encoder_layers": layers // 2,
-      "num_decoder_layers": layers // 2,
-    }
-    table[name] = [
-      lazy_decoder_flops(
-        layer, ContextSizes(width), num_layers=layers, **of_target
-      ),
-      encoder_decoder_flops(layer, **halves, **of_target),
-      causal_decoder_flops(layer, num_layers=layers, length=515),
-    ]
-  return {n: [x / 1e9 for x in row] for n, row in table.items()}
-
-
 def test_the_page_says_what_the_functions_give():
   text = _PAGE.read_text(encoding="utf-8")
-  for name, row in _table().items():
+  for name in PUBLISHED:
+    row = gflops(name)
     (line,) = re.findall(rf"^\| {re.escape(name)} \|(.*)\|$", text, re.M)
     cells = [cell.strip() for cell in line.split("|")]
     wanted = [f"{x:.2f}" if x < 10 else f"{x:.1f}" for x in row]
@@ -161,14 +135,17 @@ def test_the_page_says_what_the_functions_give():
 
 def test_training_of_the_published_sizes_is_near_the_published_figures():
   """Gated, three times a forward pass: what the source counts is not said."""
-  published = {"0.1B": 1.98, "0.5B": 9.55, "1B": 18.9}
-  for name, (layers, width, heads) in _PUBLISHED.items():
-    layer = LayerSizes(width, heads, width // heads, 4 * width, 3)
-    found = 3 * lazy_decoder_flops(
-      layer, ContextSizes(width), num_layers=layers, context=512, targets=1,
-      tokens=3,
-    )  # fmt: skip
-    assert found / 1e9 == pytest.approx(published[name], rel=0.07)
+  for name, (published, *_) in PUBLISHED.items():
+    found = 3 * gflops(name, ffn_matrices=3)[0]
+    assert found == pytest.approx(published, rel=0.07)
+
+
+def test_the_command_prints_every_size_and_the_causal_one_is_near_published():
+  lines = table().splitlines()
+  assert [line.split()[0] for line in lines[2:]] == [*SIZES]
+  assert "68.90" in lines[2] and lines[2].endswith("1.98, 25.6, 63.8")
+  # Of the smallest size the published causal figure is a forward pass.
+  assert gflops("0.1B")[2] == pytest.approx(PUBLISHED["0.1B"][2], rel=0.2)
 
 
 def test_a_longer_context_costs_its_projection_and_cross_attention_alone():
