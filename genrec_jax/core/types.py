@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What crosses the seams: Batch, Outputs, SequenceInfo, Items, Mean.
+"""What crosses the seams: Batch, Outputs, SequenceInfo, Items, Mean, Samples.
 
 Shape legend, used in names and annotations everywhere: B rows of a batch,
 L positions of a row, D model width, H heads, K width of a head, A width of a
@@ -194,3 +194,65 @@ class Mean:
   def compute(self) -> Float[Array, ""]:
     """total / count, and 0 where nothing was counted."""
     return self.total / jnp.where(self.count > 0, self.count, 1.0)
+
+
+class Drawn(NamedTuple):
+  """Samples of G requests, K of each, of N items and T codes.
+
+  Attributes:
+    item_GKN: items, 0 where there is none.
+    codes_GKT: their codes.
+    where_GK: which are samples.
+  """
+
+  item_GKN: Int[Array, "G K N"]
+  codes_GKT: Int[Array, "G K T"]
+  where_GK: Bool[Array, "G K"]
+
+
+@_struct
+@dataclasses.dataclass(frozen=True)
+class Samples:
+  """Samples of G requests, K of each, with what losses read of their T codes.
+
+  Log-probabilities are float32; all but those of the policy are constants.
+
+  Attributes:
+    policy_GKT: under the parameters that are trained.
+    old_GKT: under those that drew them.
+    reference_GKT: under the reference; None where a run has none.
+    reward_GK: of the samples.
+    where_GK: which are samples.
+    where_GKT: codes that count: those of samples, in places with an item.
+  """
+
+  policy_GKT: Float[Array, "G K T"]
+  old_GKT: Float[Array, "G K T"]
+  reference_GKT: Float[Array, "G K T"] | None
+  reward_GK: Float[Array, "G K"]
+  where_GK: Bool[Array, "G K"]
+  where_GKT: Bool[Array, "G K T"]
+
+  @classmethod
+  def of(cls, outputs: Outputs) -> "Samples":
+    """Those of a step's outputs.
+
+    Raises:
+      ValueError: the run draws none.
+    """
+    found = (outputs.aux or {}).get("samples")
+    if found is None:
+      raise ValueError(
+        "config.objective is of samples, and this run draws none: name a"
+        " config.rollout."
+      )
+    return found
+
+  def reference(self) -> Float[Array, "G K T"]:
+    """reference_GKT; ValueError where a run has none."""
+    if self.reference_GKT is None:
+      raise ValueError(
+        "config.objective compares with a reference, and config.rollout keeps"
+        " none: set its reference_steps (0 = what training starts from)."
+      )
+    return self.reference_GKT

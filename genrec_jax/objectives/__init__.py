@@ -2,7 +2,8 @@
 """Pure functions (Outputs, Batch) -> (loss, parts).
 
 Losses on log-probabilities (preference, policy, advantages) are functions of
-arrays, no parts of a config, and are imported from their modules.
+arrays and are imported from their modules; sampled_preference and
+sampled_policy make parts of a config of them.
 """
 
 from genrec_jax.objectives.batch_items import BatchItemSoftmax
@@ -31,6 +32,14 @@ from genrec_jax.objectives.policy_losses import (
 from genrec_jax.objectives.positives import Positives
 from genrec_jax.objectives.reconstruction import Reconstruction
 from genrec_jax.objectives.routing import RoutingLoss
+from genrec_jax.objectives.sampled_policy import (
+  DAPO,
+  ECPO,
+  GBPO,
+  GRPO,
+  PPOClip,
+)
+from genrec_jax.objectives.sampled_preference import DPO, IPO, SoftmaxDPO
 from genrec_jax.objectives.softmax import FullSoftmax, SampledSoftmax
 from genrec_jax.objectives.target_weights import TakenTargets
 from genrec_jax.objectives.tokens import CodeCrossEntropy
@@ -46,14 +55,21 @@ __all__ = [
   "CodeCrossEntropy",
   "CodeDiversity",
   "CoverageWeights",
+  "DAPO",
+  "DPO",
+  "ECPO",
   "EarlyClip",
   "FromLists",
   "FullSoftmax",
+  "GBPO",
+  "GRPO",
   "HardBlock",
+  "IPO",
   "InBatchContrastive",
   "InBatchNegatives",
   "LoggedPolicy",
   "Mixed",
+  "PPOClip",
   "PositiveAware",
   "Positives",
   "PrefixRanking",
@@ -61,6 +77,7 @@ __all__ = [
   "Reconstruction",
   "RoutingLoss",
   "SampledSoftmax",
+  "SoftmaxDPO",
   "TakenTargets",
   "UniformPerPosition",
   "UniformShared",
