@@ -38,6 +38,8 @@ PACKAGES = {
     "train",
     "experiment",
     "evaluation",
+    "rollout",
+    "rollout.rewards",
   )
 }
 # Packages of before, for the error: where their classes may be now.

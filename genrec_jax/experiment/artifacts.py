@@ -7,6 +7,8 @@
                              config.text_tokens.directory
     lists     lists of other retrievers
                              WORKDIR/lists, or config.lists.directory
+    pairs     preference pairs
+                             WORKDIR/pairs, or config.rollout.directory
 
 Vectors that another run has trained (config.collaborative, such as
 experiment.TrainedItems; an empty workdir is the run that config.before names)
@@ -35,6 +37,7 @@ from genrec_jax.core.build import build, build_options
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.data.dataset.preference_pairs import PreferencePairs
 from genrec_jax.data.dataset.retriever_lists import RetrieverLists
 from genrec_jax.experiment.made_lists import ListOptions, make_lists
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
@@ -73,6 +76,7 @@ KINDS: Mapping[str, ArtifactKind] = {
   "tokens": ArtifactKind("tokens", "tokens", ItemTokens.load),
   "text_tokens": ArtifactKind("text_tokens", "text_tokens", TextTokens.load),
   "lists": ArtifactKind("lists", "lists", RetrieverLists.load),
+  "pairs": ArtifactKind("rollout", "pairs", PreferencePairs.load),
 }
 
 # What models that have no table of items read of them.

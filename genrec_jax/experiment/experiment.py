@@ -25,6 +25,7 @@ from genrec_jax.core import finite, processes, rng, seams, sharding
 from genrec_jax.core.build import build, build_options, to_plain
 from genrec_jax.core.limits import check_numbers
 from genrec_jax.core.names import resolve
+from genrec_jax.core.rollout_seams import Guard, Rollout
 from genrec_jax.core.seams import Evaluator, Search
 from genrec_jax.core.sharding import MeshOptions, Placement
 from genrec_jax.data.dataset.catalog import Catalog, Users
@@ -65,6 +66,8 @@ class Run:
     evals: what is measured, by name.
     mesh: see MeshOptions.
     retrieval: see Program.
+    rollout: likewise, without the data that it reads; see bound_rollout.
+    guards: what ends a training, by name.
   """
 
   workdir: pathlib.Path
@@ -80,6 +83,8 @@ class Run:
   evals: Mapping[str, Evaluator]
   mesh: MeshOptions
   retrieval: Any
+  rollout: Rollout | None = None
+  guards: Mapping[str, Guard] = dataclasses.field(default_factory=dict)
 
   @classmethod
   def start(
@@ -148,6 +153,9 @@ class Run:
     retrieval = None
     if config["retrieval"]:
       retrieval = build(config["retrieval"], where="config.retrieval")
+    rollout, guards = None, _guards(config["guards"])
+    if config["rollout"]:
+      rollout = _part(config, "rollout", Rollout)
     build(config["system"], where="config.system", num_items=1)
     data = pathlib.Path(config["prepared"] or workdir / "data")
     if prepare_data:
@@ -189,7 +197,22 @@ class Run:
       evals=evals,
       mesh=mesh,
       retrieval=retrieval,
+      rollout=rollout,
+      guards=guards,
     )
+
+  @functools.cached_property
+  def bound_rollout(self) -> Rollout:
+    """The rollout with what it reads: data, codes, runs of rewards.
+
+    Raises:
+      ValueError: the config names none, or something is lacking.
+    """
+    if self.rollout is None:
+      raise ValueError(
+        f"{self.name} draws no samples: its config.rollout is empty."
+      )
+    return self.rollout.bind(self)
 
   @property
   def catalog(self) -> Catalog:
@@ -246,6 +269,7 @@ class Run:
       seed=self.seed,
       placement=placement,
       retrieval=self.retrieval,
+      rollout=self.rollout,
     )
 
   @functools.cached_property
@@ -330,6 +354,8 @@ class Run:
     watched = self.train.monitors if self.train.eval_every_steps else ()
     for evaluator in self.evals.values():
       evaluator.check(self, tuple(n for n in watched if n in evaluator.names))
+    if self.rollout is not None:
+      self.rollout.check(self)
 
   def validate(
     self, params: Any, program: Program | None = None
@@ -342,6 +368,16 @@ class Run:
     for evaluator in self.evals.values():
       found |= evaluator.validate(self, params, program)
     return found
+
+
+def _guards(nodes: Mapping[str, Any]) -> dict[str, Guard]:
+  """The guards of config.guards, checked."""
+  found = {}
+  for name, node in nodes.items():
+    where = f"config.guards.{name}"
+    found[name] = build(node, where=where)
+    seams.require(found[name], Guard, where)
+  return found
 
 
 def _part(config: Mapping[str, Any], name: str, kind: type) -> Any:

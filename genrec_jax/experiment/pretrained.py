@@ -85,7 +85,11 @@ def _identity(source: ParameterSource) -> str:
   path = pathlib.Path(source.path)
   if not source.is_workdir:
     return sha256([path])[path.name] if path.is_file() else ""
-  folder = path / CHECKPOINTS["best"]
+  return identity_of(path / CHECKPOINTS["best"])
+
+
+def identity_of(folder: pathlib.Path) -> str:
+  """A hash of the newest checkpoint in a folder; "" where there is none."""
   if not folder.is_dir():
     return ""
   with Checkpoints(folder, read_only=True) as checkpoints:

@@ -11,7 +11,7 @@ compiles the same ones from `abstract_state` and `abstract_batch`, for devices
 that nobody has.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 from typing import Any
@@ -23,6 +23,7 @@ import numpy as np
 
 from genrec_jax.core import seams
 from genrec_jax.core.build import build, build_options
+from genrec_jax.core.rollout_seams import Rollout
 from genrec_jax.core.sharding import Placement
 from genrec_jax.data.dataset.impressions import no_impressions
 from genrec_jax.data.dataset.requests import no_requests
@@ -57,6 +58,7 @@ class Program:
     placement: the mesh and its rules.
     retrieval: how a system that generates is searched, a Strategy of
       retrieval/strategy.py; None for systems that do not generate.
+    rollout: what makes samples to train on; None where nothing does.
   """
 
   system: nn.Module
@@ -67,6 +69,7 @@ class Program:
   seed: int
   placement: Placement
   retrieval: Any = None
+  rollout: Rollout | None = None
 
   @classmethod
   def from_config(
@@ -90,6 +93,7 @@ class Program:
       seed=config["seed"],
       placement=placement,
       retrieval=part("retrieval") if config["retrieval"] else None,
+      rollout=part("rollout") if config["rollout"] else None,
     )
 
   def in_force(self):
@@ -112,6 +116,22 @@ class Program:
     return _with_shardings(
       jax.eval_shape(lambda: self.example_batch(size)), self.placement.by_rows
     )
+
+  def abstract_train_arguments(self) -> tuple:
+    """Shapes of all that `train_step` takes.
+
+    Raises:
+      ValueError: samples whose rewards are read from another run.
+    """
+    found = (self.abstract_state(), self.abstract_batch())
+    if self.rollout is None:
+      return found
+    size = self.rollout.requests
+    self.placement.check_batch_size(size, "config.rollout.requests")
+    shapes = jax.eval_shape(lambda: self.rollout.shapes(self.pipeline.layout))
+    requests = _with_shardings(shapes, self.placement.by_rows)
+    constants = {"trie": self.abstract_search_items().trie, "reward": None}
+    return (*found, requests, constants)
 
   def abstract_requests(self) -> dict[str, jax.ShapeDtypeStruct]:
     """The same of a batch of requests, one history of max_length per row."""
@@ -195,21 +215,30 @@ class Program:
       jax.tree.map(np.asarray, params),
       self.state_shardings.params,
     )
-    return jax.jit(
-      lambda p: init_state(p, self._optimizer, self._tables),
-      out_shardings=self.state_shardings,
-    )(on_devices)
+    return jax.jit(self._state_of, out_shardings=self.state_shardings)(
+      on_devices
+    )
 
   @functools.cached_property
   def train_step(self):
-    """(state, batch) -> (state, metrics); the old state is given up."""
+    """(state, batch) -> (state, metrics); the old state is given up.
+
+    With a rollout (state, batch, requests, constants) -> (state, metrics).
+    """
     step = make_train_step(
-      self.system, self.objective, self._optimizer, self.key, self.placement
+      self.system,
+      self.objective,
+      self._optimizer,
+      self.key,
+      self.placement,
+      self.rollout,
     )
+    by_rows, replicated = self.placement.by_rows, self.placement.replicated
+    more = () if self.rollout is None else (by_rows, replicated)
     return jax.jit(
       step,
-      in_shardings=(self.state_shardings, self.placement.by_rows),
-      out_shardings=(self.state_shardings, self.placement.replicated),
+      in_shardings=(self.state_shardings, by_rows, *more),
+      out_shardings=(self.state_shardings, replicated),
       donate_argnums=0,
     )
 
@@ -289,6 +318,26 @@ class Program:
     )
 
   @functools.cached_property
+  def watch(self):
+    """(params, requests, constants, rng) -> what the rollout's watch finds."""
+
+    def watch(params, requests, constants, rng):
+      ask = self.ask_of(params)
+      return self.rollout.watch(ask, requests, constants, rng)
+
+    replicated = self.placement.replicated
+    return jax.jit(
+      watch,
+      in_shardings=(
+        self.state_shardings.params,
+        self.request_sharding,
+        replicated,
+        replicated,
+      ),
+      out_shardings=replicated,
+    )
+
+  @functools.cached_property
   def score(self):
     """(params, impressions) -> logits (B, N, T), on every device."""
     return jax.jit(
@@ -315,6 +364,10 @@ class Program:
     """The run's random key."""
     return jax.random.key(self.seed)
 
+  def ask_of(self, params: Any) -> Callable[..., Any]:
+    """The system bound to parameters: ask(*arguments, method=NAME)."""
+    return functools.partial(self._apply, params)
+
   def _apply(self, params, *args, method):
     bound = self._tables.bind(params)
     return self.system.apply({"params": bound}, *args, method=method)
@@ -335,8 +388,15 @@ class Program:
     return jax.eval_shape(self._init_state)
 
   def _init_state(self) -> TrainState:
-    params = init_params(self.system, self.example_batch(), self.key)
-    return init_state(params, self._optimizer, self._tables)
+    return self._state_of(
+      init_params(self.system, self.example_batch(), self.key)
+    )
+
+  def _state_of(self, params: Any) -> TrainState:
+    state = init_state(params, self._optimizer, self._tables)
+    if self.rollout is None:
+      return state
+    return dataclasses.replace(state, held=self.rollout.hold(params))
 
 
 def _with_shardings(shapes: Any, shardings: Any) -> Any:

@@ -9,6 +9,7 @@
     lists                           other retrievers' lists, and where they lie
     before                          what is trained first (genrec run)
     pipeline, system, objective, optimizer, mesh, retrieval
+    rollout, guards                 samples to train on, and what ends it
     train                           how long, and what is watched
     requests, evals                 what is asked at a time, and measured
     value                           what an action is worth, for rankers
@@ -56,6 +57,8 @@ _SECTIONS = {
   "retrieval": dict,
   "before": dict,
   "value": dict,
+  "rollout": dict,
+  "guards": dict,
 }
 # Sections that most configs have no use for.
 _OPTIONAL = (
@@ -69,6 +72,8 @@ _OPTIONAL = (
   "retrieval",
   "before",
   "value",
+  "rollout",
+  "guards",
 )
 # What may change between two starts of one run without making it another.
 # Where artifacts lie does not matter: their versions are compared.

@@ -5,8 +5,10 @@ with alone(workdir) as check:
   train(Run.start(config, workdir), Termination(), check)
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
+import dataclasses
+import functools
 import os
 import sys
 from typing import Any
@@ -28,6 +30,7 @@ from genrec_jax.experiment.pretrained import (
 from genrec_jax.experiment.program import Program
 from genrec_jax.experiment.refusal import nothing_left
 from genrec_jax.experiment.restored import check_data, load_params
+from genrec_jax.experiment.sampled_steps import SampledSteps
 from genrec_jax.metrics.writer import Writer
 from genrec_jax.train.checkpoints import (
   Checkpoints,
@@ -91,7 +94,7 @@ def _start(
     # Parameters may have been made of an artifact: then it is open.
     progress = Progress(
       fingerprint=run.histories.manifest.fingerprint,
-      artifacts=run.artifacts.versions,
+      artifacts=_versions(run),
       sources=identities(run),
     )
     return program.init_state(params), progress
@@ -102,6 +105,9 @@ def _start(
   progress = Progress(**restored.progress)
   check_data(run, progress.fingerprint, checkpoints.directory)
   run.artifacts.check(progress.artifacts)
+  if run.rollout is not None:
+    now = run.bound_rollout.versions
+    check_same_versions(now, progress.artifacts, str(run.workdir))
   warn_of_others(run, progress.sources)
   if "readers" not in restored.data:
     raise ValueError(
@@ -235,6 +241,35 @@ def _open_readers(run: Run, rows: np.ndarray) -> Readers:
   )
 
 
+def _put(by_rows, rows: np.ndarray, size: int, batch: Any) -> Any:
+  return sharding.put(batch, by_rows, rows, size)
+
+
+def _versions(run: Run) -> dict[str, str]:
+  """Of all that was read; of rewards also when nothing was opened."""
+  more = {} if run.rollout is None else run.bound_rollout.versions
+  return run.artifacts.versions | dict(more)
+
+
+def check_same_versions(
+  now: Mapping[str, str], trained: Mapping[str, str], where: str
+) -> None:
+  """Raises a ValueError where a run would go on with another reward.
+
+  Args:
+    now: versions of what config.rollout reads.
+    trained: versions of what the run was trained with.
+    where: the run is.
+  """
+  for name, version in now.items():
+    if trained.get(name, version) != version:
+      raise ValueError(
+        f"the run in {where} was trained with the {name} of version"
+        f" {trained[name]}, and config.rollout gives {version}: bring that"
+        " back, or train again in another --workdir."
+      )
+
+
 def train(
   run: Run, termination: Termination, check: Callable[[], None]
 ) -> None:
@@ -245,13 +280,16 @@ def train(
     termination: says when to save and stop.
     check: raises where nothing may be saved any more.
   """
-  program = run.program(run.mesh.place())
+  program, samples = run.program(run.mesh.place()), None
   placement, size = program.placement, run.pipeline.batch_size
   placement.check_batch_size(size, "config.pipeline.batch_size")
   run.check_evals()
   run.histories.verify()
   rows = sharding.rows_of_process(placement.by_rows, size)
   batches = _open_readers(run, rows)
+  if run.rollout is not None:
+    program = dataclasses.replace(program, rollout=run.bound_rollout)
+    samples = SampledSteps(program, batches)
   checkpoints = Checkpoints(
     run.workdir / "checkpoints", run.train.keep_checkpoints
   )
@@ -272,11 +310,16 @@ def train(
       f" {placement.mesh.size} device(s)"
     )
     with contextlib.closing(writer):
+      put = functools.partial(_put, placement.by_rows, rows, size)
+      step_fn = program.train_step
+      if samples is not None:
+        samples.start(int(state.step))
+        put, step_fn = samples.putting(put), samples.step_fn
       loop = Loop(
         options=run.train,
-        step_fn=program.train_step,
-        put=lambda batch: sharding.put(batch, placement.by_rows, rows, size),
-        batches=batches,
+        step_fn=step_fn,
+        put=put,
+        batches=batches if samples is None else samples,
         checkpoints=checkpoints,
         best=best,
         writer=writer,
@@ -286,6 +329,7 @@ def train(
         progress=progress,
         termination=termination,
         check=check,
+        guards=run.guards,
       )
       _mend_best(
         run, program, best, state, progress, lambda: loop.save(best, state)

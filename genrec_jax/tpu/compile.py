@@ -143,7 +143,8 @@ def steps_of(
   steps = []
   for name in names:
     if name == "train":
-      step = Step(name, program.train_step, (state, program.abstract_batch()))
+      arguments = program.abstract_train_arguments()
+      step = Step(name, program.train_step, arguments)
     elif name == "query":
       requests = program.abstract_requests()
       step = Step(name, program.query, (state.params, requests))

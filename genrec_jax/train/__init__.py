@@ -2,6 +2,7 @@
 """The step, the loop, optimizers and checkpoints."""
 
 from genrec_jax.train.frozen import Frozen
+from genrec_jax.train.guards import AtLeast, FallAtMost, RiseAtMost
 from genrec_jax.train.loop import Loop, LoopOptions
 from genrec_jax.train.optimizers import Constant, Cosine, Linear, adamw
 from genrec_jax.train.rowwise import (
@@ -11,13 +12,16 @@ from genrec_jax.train.rowwise import (
 )
 
 __all__ = [
+  "AtLeast",
   "Constant",
   "Cosine",
   "DenseAndRowwise",
+  "FallAtMost",
   "Frozen",
   "Linear",
   "Loop",
   "LoopOptions",
+  "RiseAtMost",
   "RowwiseAdagrad",
   "RowwiseAdamW",
   "adamw",

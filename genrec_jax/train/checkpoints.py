@@ -4,6 +4,7 @@
 One checkpoint holds, each restorable alone:
 
     params, optimizer   arrays (the optimizer's with the step)
+    held                arrays, of a state that holds others (rollouts)
     data                state of the data iterator, JSON, one per reader
     progress            bookkeeping of the loop, JSON
     config              what the run was started with, JSON
@@ -45,7 +46,7 @@ from genrec_jax.train.state import TrainState
 _UNSEALED, _DELETED = "tmp-unsealed", "tmp-deleted"
 _LEFT = ("*.tmp-*", "*.orbax-checkpoint-tmp*")
 _JSON = ("data", "progress", "config")
-_PARTS = ("params", "optimizer", *_JSON)
+_PARTS = ("params", "optimizer", "held", *_JSON)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,6 +195,8 @@ class Checkpoints:
       "progress": dict(progress),
       "config": dict(config),
     }
+    if state.held:
+      parts["held"] = state.held
     place = self._beside(step, _UNSEALED)
     with _context():
       ocp.save_checkpointables(
@@ -230,19 +233,20 @@ class Checkpoints:
       self.check(step)
     self._check_shapes(step, "params", like.params)
     like = _abstract(like, shardings)
-    read = self._read(
-      step,
-      {
-        "params": like.params,
-        "optimizer": {"step": like.step, "state": like.opt_state},
-        "data": None,
-        "progress": None,
-      },
-    )
+    parts = {
+      "params": like.params,
+      "optimizer": {"step": like.step, "state": like.opt_state},
+      "data": None,
+      "progress": None,
+    }
+    if like.held:
+      parts["held"] = like.held
+    read = self._read(step, parts)
     state = TrainState(
       step=read["optimizer"]["step"],
       params=read["params"],
       opt_state=read["optimizer"]["state"],
+      held=read["held"] if like.held else like.held,
     )
     return Restored(state, read["data"], read["progress"])
 

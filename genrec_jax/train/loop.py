@@ -8,7 +8,9 @@ does what the uninterrupted run would have done, bit by bit.
 
 The loop ends at `steps`, after `patience` validations without improvement, on
 SIGTERM or Ctrl-C (it saves first), or at a loss that is not finite (it does
-not).
+not). Guards (train/guards.py) are asked before the first step, whose metrics
+are kept to compare with, and after every validation; one that trips ends the
+run for good. (Over 350 lines: what is done between steps has one order.)
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -24,9 +26,11 @@ from tqdm import tqdm
 
 from genrec_jax.core import processes
 from genrec_jax.core.build import build_options
+from genrec_jax.core.rollout_seams import Guard
 from genrec_jax.core.types import Mean
 from genrec_jax.metrics.writer import Writer
 from genrec_jax.train.checkpoints import Checkpoints
+from genrec_jax.train.guards import GuardTripped, first_tripped
 from genrec_jax.train.parameter_source import ParameterSource
 from genrec_jax.train.state import TrainState
 from genrec_jax.train.termination import Termination
@@ -34,7 +38,8 @@ from genrec_jax.train.termination import Termination
 # Losses of a training that learns fall; noise does not make three times of one.
 _RISE = 3.0
 
-HostBatch = dict[str, np.ndarray]
+# Arrays by name; with a rollout also what is asked for at the step.
+HostBatch = dict[str, Any]
 
 
 class DivergedError(FloatingPointError):
@@ -142,6 +147,8 @@ class Progress:
     artifacts: kind -> version of what else was read (experiment/artifacts.py).
     first_loss: of the first step; what later ones are compared with.
     sources: part of the parameters -> identity of what it was read from.
+    before: validation metrics at the start, where there are guards.
+    tripped: what a guard has ended the run for; '' = none has.
   """
 
   best: float | None = None
@@ -154,6 +161,8 @@ class Progress:
   artifacts: dict[str, str] = dataclasses.field(default_factory=dict)
   first_loss: float | None = None
   sources: dict[str, str] = dataclasses.field(default_factory=dict)
+  before: dict[str, float] = dataclasses.field(default_factory=dict)
+  tripped: str = ""
 
 
 @dataclasses.dataclass
@@ -174,6 +183,7 @@ class Loop:
     progress: bookkeeping so far.
     termination: says when to save and stop.
     check: called before anything is saved; raises where nothing may be.
+    guards: by name.
   """
 
   options: LoopOptions
@@ -189,14 +199,19 @@ class Loop:
   progress: Progress
   termination: Termination
   check: Callable[[], None] = lambda: None
+  guards: Mapping[str, Guard] = dataclasses.field(default_factory=dict)
 
   def run(self, state: TrainState) -> TrainState:
     """Trains from the state's step to the end; returns the last state.
 
     Raises:
       DivergedError: names the step and the batch's users.
+      GuardTripped: names the guard; the state is saved, but for one of a
+        training that has not begun.
+      ValueError: samples that cannot be, such as rewards out of their range.
     """
     step = int(state.step)
+    self._start_guards(step, state)
     self._started = time.perf_counter() - self.progress.seconds
     self._window: dict[str, Mean] = {}
     self._losses: list[float] = []
@@ -231,6 +246,19 @@ class Loop:
           tqdm.write(f"{why}: saved step {step}; run again to resume.")
           break
     return state
+
+  def _start_guards(self, step: int, state: TrainState) -> None:
+    """Keeps what guards compare with; raises where one has tripped."""
+    progress = self.progress
+    if self.guards and not step:
+      scores = self.validate(state.params)
+      progress.before = {name: float(x) for name, x in scores.items()}
+      progress.tripped = self._tripped(scores)
+    if progress.tripped:
+      raise GuardTripped(f"step {step}: {progress.tripped}")
+
+  def _tripped(self, scores: Mapping[str, float]) -> str:
+    return first_tripped(self.guards, self.progress.before, scores)
 
   def _stop(self, step: int) -> bool:
     # Processes must agree on the step, or they would save different ones.
@@ -267,6 +295,9 @@ class Loop:
         f" last checkpoint is of step {self.checkpoints.latest_step}; lower"
         " the learning rate, clip gradients, or look at these users' events."
       )
+    for name, count in metrics.get("faults", {}).items():
+      if int(count):
+        raise ValueError(f"step {step}: {int(count)} {name}.")
     if step == 1:
       self.progress.first_loss = loss
     self._losses.append(loss)
@@ -317,6 +348,8 @@ class Loop:
     due = stop or progress.finished or self._evaluates_at(step)
     if due or (every > 0 and step % every == 0):
       self._save(self.checkpoints, state)
+    if progress.tripped:
+      raise GuardTripped(f"step {step}: {progress.tripped}")
 
   def _evaluate(self, step: int, state: TrainState, bar) -> None:
     progress, options = self.progress, self.options
@@ -329,7 +362,10 @@ class Loop:
       seconds=round(progress.seconds, 3),
       examples=progress.examples,
     )
+    progress.tripped = self._tripped(scores)
     improved = progress.best is None or value > progress.best
+    # What a guard refuses is not the best, however much it is rewarded.
+    improved &= not progress.tripped
     if improved:
       progress.best, progress.best_step, progress.worse = value, step, 0
       self._save(self.best, state)
@@ -337,8 +373,11 @@ class Loop:
       progress.worse += 1
     bar.write(
       f"step {step}: validation {options.monitor} {value:.4f}"
-      + ("" if improved else f" (best {progress.best:.4f})")
+      + ("" if improved or progress.best is None else self._best())
     )
+
+  def _best(self) -> str:
+    return f" (best {self.progress.best:.4f})"
 
   def _save(self, where: Checkpoints, state: TrainState) -> None:
     self.progress.seconds = time.perf_counter() - self._started

@@ -28,11 +28,14 @@ class TrainState:
     step: steps done, an int32 scalar.
     params: parameters, float32.
     opt_state: state of the optimizer.
+    held: parameters of earlier steps, by name, which a rollout compares with
+      (core/rollout_seams.py); None = none.
   """
 
   step: Any
   params: Any
   opt_state: Any
+  held: Any = None
 
 
 def init_params(system: nn.Module, batch: Batch, key: Key[Array, ""]) -> Any:

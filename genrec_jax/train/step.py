@@ -9,10 +9,17 @@ What the optimizer freezes (train/frozen.py) is a constant of all three. A pure
 function of (state, batch): randomness comes from the run's key folded with the
 step. What a system or a loss needs beyond this belongs in the system, the
 objective or the layout; there is no second step.
+
+With a rollout (core/rollout_seams.py) the system draws samples first, with the
+parameters of the state, and the loss finds them in outputs.aux["samples"]:
+
+    drawn   = rollout.draw(system, state, requests)
+    samples = rollout.score(system, requests, drawn)      with gradients
 """
 
 from collections.abc import Callable
 import dataclasses
+import functools
 from typing import Any
 
 from flax import linen as nn, traverse_util
@@ -21,6 +28,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from genrec_jax.core import rng, seams
+from genrec_jax.core.rollout_seams import Rollout
 from genrec_jax.core.sharding import Placement
 from genrec_jax.core.types import Batch, Items
 from genrec_jax.ops.embedding_lookup import Tape
@@ -30,7 +38,7 @@ from genrec_jax.train.state import TrainState
 from genrec_jax.train.tables import Tables, join
 
 Objective = Callable[..., tuple[Array, dict[str, Any]]]
-Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
+Step = Callable[..., tuple[TrainState, dict[str, Any]]]
 
 
 def make_train_step(
@@ -39,8 +47,11 @@ def make_train_step(
   optimizer: Optimizer | Frozen,
   key: Key[Array, ""],
   placement: Placement | None = None,
+  rollout: Rollout | None = None,
 ) -> Step:
   """Builds the step: (state, batch) -> (state, metrics).
+
+  With a rollout it is (state, batch, requests, constants) -> (state, metrics).
 
   Args:
     system: answers system(batch) and items(ids); has num_items.
@@ -49,16 +60,21 @@ def make_train_step(
       Frozen around either.
     key: the run's key.
     placement: how tables lie on devices; None for arrays that none shares.
+    rollout: what makes samples, bound to its data.
 
   Returns:
     A function to jit. Metrics are "loss", "grad_norm" (of what is trained)
     and "users" (in the batch), scalars, and "parts": the objective's means by
-    name.
+    name. With a rollout also "faults": what must not be -> how often it is.
   """
   tables = Tables(system.logical_axes, placement)
   seen = seams.offers(system, seams.SeenModel)
 
-  def loss_fn(params, deltas, rows, frozen, batch, step):
+  def ask_of(params):
+    variables = {"params": tables.bind(params)}
+    return functools.partial(system.apply, variables)
+
+  def loss_fn(params, deltas, rows, frozen, batch, step, sampled):
     tapes = {path: Tape(deltas.get(path)) for path in rows}
     whole = join(params, {**rows, **frozen})
     variables = {"params": tables.bind(whole, tapes)}
@@ -70,6 +86,10 @@ def make_train_step(
       deterministic=False,
       rngs={"dropout": rng.stream(key, "dropout", step)},
     )
+    if rollout is not None:
+      ask = functools.partial(system.apply, variables)
+      more = {**(outputs.aux or {}), "samples": rollout.score(ask, *sampled)}
+      outputs = dataclasses.replace(outputs, aux=more)
     items = Items(
       system.num_items,
       lambda ids: system.apply(variables, ids, method="items"),
@@ -83,12 +103,26 @@ def make_train_step(
     lookups = {p: (t.ids, t.vectors) for p, t in tapes.items()}
     return loss, (lookups, parts, outputs.assign or {})
 
-  def step(state: TrainState, batch: Batch):
+  def step(state: TrainState, batch: Batch, requests=None, constants=None):
+    held, facts, sampled = state.held, {}, ()
+    if rollout is not None:
+      held = rollout.renew(held, state.params, state.step)
+      drawn = rollout.draw(
+        ask_of,
+        state.params,
+        held,
+        requests,
+        constants,
+        rng.stream(key, "rollout", state.step),
+        state.step,
+      )
+      sampled = requests, drawn, constants
+      facts = {"faults": rollout.faults(drawn)}
     # Tables with an optimizer of their own are differentiated by lookup: the
     # first trace tells how many there are, the second adds a zero to each.
     inner, trained, frozen = trained_by(optimizer, state.params)
     params, rows = tables.for_gradient(inner, trained)
-    args = (rows, frozen, batch, state.step)
+    args = (rows, frozen, batch, state.step, sampled)
     deltas = tables.zero_deltas(lambda: loss_fn(params, {}, *args)[1][0], rows)
     (loss, (lookups, parts, assign)), gradients = jax.value_and_grad(
       loss_fn, argnums=(0, 1), has_aux=True
@@ -107,9 +141,10 @@ def make_train_step(
       "loss": loss.astype(jnp.float32),
       "grad_norm": norm,
       "users": jnp.sum(jnp.max(batch["segment_ids_BL"], axis=1)),
-      "parts": parts,
+      "parts": parts if rollout is None else parts | rollout.facts(drawn),
+      **facts,
     }
-    return TrainState(state.step + 1, params, opt_state), metrics
+    return TrainState(state.step + 1, params, opt_state, held), metrics
 
   return step
 

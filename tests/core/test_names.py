@@ -49,15 +49,21 @@ objectives.SampledSoftmax objectives.UniformPerPosition
 objectives.UniformShared objectives.WeightedSum
 objectives.CoverageWeights objectives.FromLists objectives.HardBlock
 objectives.Mixed objectives.PositiveAware
+objectives.DAPO objectives.DPO objectives.ECPO objectives.GBPO objectives.GRPO
+objectives.IPO objectives.PPOClip objectives.SoftmaxDPO
 quantizers.MlpQuantizer quantizers.ProductCodes quantizers.ProductQuantization
 quantizers.ResidualCodes quantizers.ResidualKMeans
 retrieval.Beam retrieval.BestFirst retrieval.Exact retrieval.PrefixMatch
 retrieval.Quotas retrieval.ReciprocalRank
+rewards.TrainedReward rewards.TrueNext rewards.VectorScore
+rollout.BeamItems rollout.Online rollout.SampledItems rollout.SampleQuality
+rollout.StoredPairs
 semantic_ids.DedupLevel semantic_ids.RandomLastLevel
 semantic_ids.SinkhornLastLevel
 simulator.Synthetic
 sources.Amazon2014 sources.Files sources.KuaiRand sources.MovieLens
 sources.OnlineRetail sources.Otto sources.RetailRocket
+train.AtLeast train.FallAtMost train.RiseAtMost
 train.Constant train.Cosine train.Frozen train.DenseAndRowwise train.Linear
 train.RowwiseAdagrad train.RowwiseAdamW train.adamw
 """.split()

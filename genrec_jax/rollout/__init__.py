@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples that a model draws, what they are worth, and pairs of them."""
+
+from genrec_jax.rollout.drawers import BeamItems, SampledItems
+from genrec_jax.rollout.made_pairs import make_pairs
+from genrec_jax.rollout.online import Online
+from genrec_jax.rollout.sample_quality import SampleQuality
+from genrec_jax.rollout.stored_pairs import StoredPairs
+
+__all__ = [
+  "BeamItems",
+  "Online",
+  "SampleQuality",
+  "SampledItems",
+  "StoredPairs",
+  "make_pairs",
+]
