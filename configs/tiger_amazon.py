@@ -12,7 +12,8 @@ on one CPU core, validation still rising; the encoder-decoder reads each user
 as often as it has targets, 4 s a step of 32 rows there, and wants an
 accelerator. Of `small`, one seed: .0451 and .0235 at step 4,500, from where
 validation is flat, 105 minutes on one CPU core. docs/generative_retrieval.md
-has the rest. Nothing has been measured of `lazy`. Variants:
+has the rest. Nothing has been measured of `lazy`, `preference` and `policy`.
+Variants:
 
     decoder_only  one causal Transformer that reads every user once
     lazy          a decoder whose context no layer reads, of OneRec-V2: events
@@ -28,6 +29,9 @@ has the rest. Nothing has been measured of `lazy`. Variants:
     random_level  a random last level tells items apart, not their number
     user_token    a hashed user token comes first (encoder-decoder only)
     cold_start    5 % of the items have no training events
+    preference    goes on from the trained model: the best and the worst of
+                  samples that it draws, by S-DPO; 1 where an item came next
+    policy        likewise, by GRPO over the samples of a request
 
 Another category: --config.data.category=Toys_and_Games.
 """
@@ -48,6 +52,8 @@ _VARIANTS = (
   "random_level",
   "user_token",
   "cold_start",
+  "preference",
+  "policy",
   "quicktest",
 )
 # What variants change of the model.
@@ -62,9 +68,13 @@ _CHANGES = {
   "fields": "category codes",
   "random_level": "random last level",
   "user_token": "user token",
+  "preference": "S-DPO",
+  "policy": "GRPO",
 }
 
 _KINDS_OF_CODES = ("rqvae", "engagement", "letter", "collaborative", "fields")
+# Their codes need a run of their own before.
+_TRAINED_CODES = ("rqvae", "engagement", "letter", "collaborative")
 # By the (last) run that config.before names.
 _TRAINED = {"name": "experiment.TrainedTokenizer", "workdir": ""}
 
@@ -78,6 +88,7 @@ def get_config(arg: str = "") -> ConfigDict:
     _KINDS_OF_CODES,
     ("decoder_only", "lazy", "small"),
     ("decoder_only", "lazy", "user_token"),
+    *((kind, "preference", "policy") for kind in _TRAINED_CODES),
   )
   c = ConfigDict()
   c.name = "-".join(["tiger_amazon", *sorted(variants - {"quicktest"})])
@@ -164,15 +175,54 @@ def get_config(arg: str = "") -> ConfigDict:
   common.share_dtype(c)
   if "lazy" in variants:
     c.system.backbone.ffn.dtype = c.system.get_ref("dtype")
+  if variants & {"preference", "policy"}:
+    _on_samples(c, variants)
   if "quicktest" in variants:
     common.quicktest(c)
     common.quick_tokens(c)
+    if "rollout" in c:
+      c.rollout.requests = 8
+      c.rollout.drawer.num_samples = 4
     if "lazy" in variants:
       c.pipeline.layout.max_events = c.pipeline.layout.max_items
     if "fields" in variants:
       text = c.content.encoder.to_dict()
       _use_fields(c, "{category}¦{title}", 8, text)
   return c
+
+
+def _on_samples(c: ConfigDict, variants: set[str]) -> None:
+  """Goes on from the same form without samples, which is trained first."""
+  form = "-".join(sorted(variants - {"preference", "policy", "quicktest"}))
+  c.before = {
+    "supervised": "configs/tiger_amazon.py" + (f":{form}" if form else "")
+  }
+  c.train.pretrained = {"": {"path": "", "prefix": ""}}
+  c.train.update(steps=600, eval_every_steps=100)
+  c.optimizer = {
+    "name": "train.adamw",
+    "learning_rate": 1e-4,
+    "clip_norm": 1.0,
+    "warmup_steps": 20,
+  }
+  c.rollout = common.online_samples(num_samples=16, requests=32)
+  # What came next is among few samples by chance.
+  c.rollout.with_target = True
+  loss = {"name": "objectives.SoftmaxDPO", "beta": 0.1}
+  if "policy" in variants:
+    loss = {"name": "objectives.GRPO", "kl_weight": 0.04}
+  codes = c.objective.to_dict()
+  c.objective = {
+    "name": "objectives.WeightedSum",
+    "objectives": {"codes": codes, "samples": loss},
+    "weights": {"codes": 1.0, "samples": 0.1},
+  }
+  c.evals.samples = {
+    "name": "rollout.SampleQuality",
+    "users": 500,
+    "head": 0.01,
+  }
+  c.guards = common.sample_guards()
 
 
 def _fields(c: ConfigDict) -> None:

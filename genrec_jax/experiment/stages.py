@@ -7,6 +7,8 @@
                                    (with config.text_tokens)
     before      genrec train       WORKDIR/<name>     each of config.before
     tokens      genrec tokenize    WORKDIR/tokens     (with config.tokens)
+    base        genrec train       WORKDIR/<name>     each of config.before that
+                                                      reads item tokens
     training    genrec train       WORKDIR            (with config.system)
     evaluation  genrec evaluate    WORKDIR/evaluation.json
     report      genrec report      WORKDIR/report.html
@@ -80,14 +82,20 @@ def _has(section: str) -> Callable[[Mapping[str, Any]], bool]:
   return lambda config: bool(config.get(section))
 
 
-def _before(job: StageJob) -> Commands:
-  """Trains what the config builds on, on the same data and vectors.
+def _reads_tokens(file: str) -> bool:
+  """Whether a run before is one of item tokens, which are made first."""
+  return "tokens" in _config_of(file)
+
+
+def _before(job: StageJob, with_tokens: bool = False) -> Commands:
+  """Trains what the config builds on, on the same data, vectors and tokens.
 
   In the order of the names: a config does not keep another one.
   """
   config = job.config
   data = config["prepared"] or str(job.workdir / "data")
   vectors = config.get("content", {}).get("directory")
+  tokens = config.get("tokens", {}).get("directory") or job.workdir / "tokens"
   return [
     (
       "train",
@@ -100,10 +108,20 @@ def _before(job: StageJob) -> Commands:
         if "content" in _config_of(file)
         else []
       ),
+      *([f"--config.tokens.directory={tokens}"] if with_tokens else []),
       *_on_what_came_before(job, name, file),
     )
     for name, file in sorted(config["before"].items())
+    if _reads_tokens(file) == with_tokens
   ]
+
+
+def _has_before(with_tokens: bool) -> Callable[[Mapping[str, Any]], bool]:
+  def has(config):
+    files = (config.get("before") or {}).values()
+    return any(_reads_tokens(file) == with_tokens for file in files)
+
+  return has
 
 
 def _on_what_came_before(job: StageJob, name: str, file: str) -> list[str]:
@@ -204,11 +222,16 @@ STAGES: tuple[Stage, ...] = (
     _has("text_tokens"),
     lambda job: [("tokenize", *job.common, "--stop_after=text_tokens")],
   ),
-  Stage("before", _has("before"), _before),
+  Stage("before", _has_before(with_tokens=False), _before),
   Stage(
     "tokens",
     _has("tokens"),
     lambda job: [("tokenize", *job.common)],
+  ),
+  Stage(
+    "base",
+    _has_before(with_tokens=True),
+    lambda job: _before(job, with_tokens=True),
   ),
   Stage("training", _has("system"), _training),
   Stage(
