@@ -6,6 +6,8 @@
     python scripts/bench.py attention --topology=v5e:2x2 --length=4096 [--json]
     python scripts/bench.py decoding --config=configs/tiger_amazon.py \
         [--peer_python=...]
+    python scripts/bench.py rollouts \
+        --config=configs/tiger_amazon.py:decoder_only-policy
     python scripts/bench.py candidates [--layout=interleaved]
     python scripts/bench.py layouts
     python scripts/bench.py recommend --workdir=... [--peer_python=... \
@@ -28,6 +30,9 @@ decoding: users per second of beam search with a trie, with item masks, and
 without either; --peer_python, an interpreter with torch and transformers, lets
 Hugging Face's T5 take turns (--steps batches each; --beams, --events items of a
 history).
+rollouts: lists per second that training on samples draws, with their rewards
+and log-probabilities (--beams items by beams, 0 = as the config draws;
+--batch_size requests, --events items of a history).
 candidates: --candidates items behind a history of --events (1,024), in one pass
 against the kept history and each alone.
 layouts: training steps and requests of one and of two tokens an event, with
@@ -93,7 +98,9 @@ _SPLASH_BLOCK = flags.DEFINE_integer(
   "attention: queries and keys of splash's blocks; 0 leaves splash out.",
 )
 _BEAMS = flags.DEFINE_integer(
-  "beams", 20, "decoding, fused_search: beams; clusters: IDs of a request."
+  "beams",
+  20,
+  "decoding, fused_search, rollouts: beams; clusters: IDs of a request.",
 )
 _PEER_PYTHON = flags.DEFINE_string(
   "peer_python",
@@ -227,6 +234,22 @@ def decoding() -> dict[str, Any]:
     history=history,
     turns=_STEPS.value,
     peer=peer,
+  )
+  return _facts(config) | result
+
+
+def rollouts() -> dict[str, Any]:
+  """Lists per second that are drawn to be trained on."""
+  from genrec_jax.bench.rollouts import time_rollouts
+
+  config, _, _ = _config()
+  result = time_rollouts(
+    config,
+    num_items=_num_items(12_101),
+    num_beams=_BEAMS.value,
+    requests=_BATCH_SIZE.value or _DECODED,
+    history=_EVENTS.value or _HISTORY,
+    turns=_STEPS.value,
   )
   return _facts(config) | result
 
@@ -366,6 +389,7 @@ _PARTS = {
   "pipeline": pipeline,
   "attention": attention,
   "decoding": decoding,
+  "rollouts": rollouts,
   "candidates": candidates,
   "layouts": layouts,
   "recommend": recommend,

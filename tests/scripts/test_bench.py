@@ -151,6 +151,28 @@ def test_negatives_of_each_position_take_the_memory_that_shared_ones_do_not():
   assert held["position"] > held["shared"]
 
 
+@pytest.mark.slow
+def test_lists_that_are_drawn_to_be_trained_on_are_timed():
+  form = "decoder_only-policy-quicktest"
+  done = _bench(
+    "rollouts",
+    f"--config={_ROOT / 'configs' / 'tiger_amazon.py'}:{form}",
+    "--config.system.backbone.num_layers=1",
+    "--steps=2",
+    "--num_items=50",
+    "--events=3",
+    "--beams=4",
+    "--batch_size=8",
+  )
+  assert done.returncode == 0, done.stderr
+  (line,) = done.stdout.splitlines()
+  result = json.loads(line)
+  assert result["drawer"] == "BeamItems"
+  assert result["samples_per_second"] == pytest.approx(
+    4 * result["lists_per_second"], rel=1e-2
+  )
+
+
 def test_a_part_is_named_and_has_what_it_needs():
   done = _bench("attentoin")
   assert done.returncode != 0
