@@ -19,11 +19,28 @@
 149  prefixes of codes find items that nobody was trained on
 30   back-off to prefixes fills the lists that few beams leave short
 
-A role is what a run stands for: full; no_ids (vectors alone), no_vectors (the
-same codes), no_vectors_unique (codes that tell items apart), one_beam, history
-(vector first), liger, tiger; random_codes, text_codes, joint_codes,
-field_codes, tuned_codes; sasrec, and sasrec_cold and tiger_cold with items held
-out. Its runs are the seeds of one config, evaluated (genrec evaluate). Figures
+A role is what a run stands for, and these configs make it:
+
+    full               cobra_amazon.py
+    history, one_beam  cobra_amazon.py:history (vector first), :one_beam
+    no_ids             dense_amazon.py
+    no_vectors         cobra_amazon.py with --config.objective.weights.vector=0
+                       and --config.retrieval.vector_scale=0.01: the same codes;
+                       items that share them stand in the order of a projection
+                       that nothing trained
+    tiger, text_codes, no_vectors_unique
+                       tiger_amazon.py:decoder_only (codes tell items apart)
+    joint_codes, field_codes, tuned_codes
+                       the same -collaborative, -fields, -engagement
+    random_codes       the same with codes of shuffled vectors
+    liger, sasrec      liger_amazon.py, sasrec_amazon.py
+    tiger_cold, sasrec_cold
+                       tiger and sasrec with the variant cold_start
+
+Arms that are compared have equal steps and batches. A role's runs are the seeds
+of one config, evaluated (genrec evaluate). tiger_cold's `unseen` figures are of
+config.evals.decoding.users requests, drawn from those with such targets;
+sasrec_cold's of all of them. Figures
 are HR@50 or HR@10 of full ranking on test, at this size, where the published
 ones are Recall@500 of millions of items: signs are compared, not figures. A
 verdict rests on the t interval over seeds, paired, corrected for all claims

@@ -117,12 +117,17 @@ def invalid_claims(
   last = float(shares[:, -1].mean())
   inside = 0.003 <= last <= 0.06
   grows = [list(step) for step in np.diff(rates, axis=1).T]
-  return {
+  found: dict[str, Result] = {
     f"68 {role}": {
       "verdict": "within .3 to 6 %" if inside else "outside .3 to 6 %",
       "rests_on": f"{len(shares)} seeds, no interval",
       "invalid_share": round(last, 4),
-    },
+    }
+  }
+  if not grows:
+    # Codes of one level have no depth to grow with.
+    return found
+  return found | {
     f"69 {role}": over_seeds(
       "holds of the rate at every depth",
       grows,

@@ -180,7 +180,7 @@ def measure_decoding(
 def _search(run: Run, params: Any, strategy: Any):
   program = dataclasses.replace(run.program(), retrieval=strategy)
   # What the strategy itself finds is measured.
-  return dataclasses.replace(run.search(params, program=program), widened=None)
+  return run.search(params, program=program, fill=False)
 
 
 def _metrics(

@@ -127,7 +127,7 @@ class IncrementalRecall(Unwatched):
 
   def validate(self, run: Run, params: Any, program: Any) -> dict[str, float]:
     """Metrics by name, of config.train.eval_users."""
-    search = run.search(params, program=program)
+    search = run.search(params, program=program, fill=False)
     found = self._measured(run, search, PARTS[0], run.train.eval_users)
     return {name: float(found.values[name].mean()) for name in self.names}
 
@@ -136,7 +136,8 @@ class IncrementalRecall(Unwatched):
   ) -> tuple[dict[str, Any], None]:
     """The section: see the module docstring."""
     del baselines
-    search = run.search(loaded.params, run.index(loaded.params))
+    index = run.index(loaded.params)
+    search = run.search(loaded.params, index, fill=False)
     found = {part: self._measured(run, search, part) for part in PARTS}
     lists = run.artifacts.retriever_lists()
     names = self.retrievers or lists.names

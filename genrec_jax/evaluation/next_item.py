@@ -73,6 +73,8 @@ class NextItem(Unwatched):
       seams.require(run.system, seams.QueryModel, "config.system")
     else:
       _check_results(run.retrieval.num_results, self.ks)
+    if self.retriever is not None:
+      run.retriever_of(self.retriever)
     layout = run.pipeline.layout
     seams.require(layout, seams.RetrievalLayout, "config.pipeline.layout")
     first = iter_requests(run.histories, "validation", 1)
@@ -86,7 +88,7 @@ class NextItem(Unwatched):
   def validate(self, run: Run, params: Any, program: Any) -> dict[str, float]:
     """Metrics by name, of config.train.eval_users."""
     found = evaluate(
-      run.search(params, program=program),
+      run.search(params, program=program, fill=False),
       iter_requests(
         run.histories,
         "validation",
@@ -107,7 +109,7 @@ class NextItem(Unwatched):
     index = run.index(loaded.params, self.retriever)
     measured = measure(
       run,
-      run.search(loaded.params, index),
+      run.search(loaded.params, index, fill=False),
       self,
       with_baselines=baselines,
     )

@@ -178,8 +178,7 @@ class SearchStages(Unwatched):
     of_beams = dataclasses.replace(program, retrieval=_Proposals(search))
     # What the strategy itself finds is measured.
     find, propose = (
-      dataclasses.replace(run.search(params, program=p), widened=None)
-      for p in (program, of_beams)
+      run.search(params, program=p, fill=False) for p in (program, of_beams)
     )
     cold_V1 = run.catalog.count == 0
     size = run.requests.batch_size

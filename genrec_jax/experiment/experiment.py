@@ -42,6 +42,7 @@ from genrec_jax.experiment.sections import (
   read_config,
   write_config,
 )
+from genrec_jax.retrieval.beam_union import HistoryVectorModel
 from genrec_jax.retrieval.strategy import check_model
 from genrec_jax.train.checkpoints import Checkpoints
 from genrec_jax.train.loop import LoopOptions
@@ -307,7 +308,12 @@ class Run:
     return vectors[: self.histories.manifest.num_items + 1]
 
   def search(
-    self, params: Any, index: Any = None, program: Program | None = None
+    self,
+    params: Any,
+    index: Any = None,
+    program: Program | None = None,
+    *,
+    fill: bool = True,
   ) -> Search:
     """The model as a ranker: search(requests, k, allowed).
 
@@ -316,11 +322,13 @@ class Run:
       index: a retriever over item_vectors(params). None searches by
         config.retrieval, and builds brute force where there is none.
       program: None for copies on this process's devices.
+      fill: where config.retrieval leaves a list short, search more widely than
+        it says; False measures what it says.
     """
     program = self.program() if program is None else program
     if program.retrieval is None or index is not None:
       return searches.by_vectors(program, params, index)
-    return searches.by_codes(program, params, self.artifacts)
+    return searches.by_codes(program, params, self.artifacts, fill=fill)
 
   def index(self, params: Any, retriever: str | None = None) -> Any:
     """An index over the items, for `search`; None: config.retrieval searches.
@@ -337,14 +345,24 @@ class Run:
     """
     if self.retrieval is not None and retriever is None:
       return None
-    has_query = seams.offers(self.system, seams.QueryModel)
-    if self.retrieval is not None and not has_query:
-      raise ValueError(
-        f"retriever={retriever!r}: this model generates items and has no"
-        " vectors to search; config.retrieval says how it is searched"
-      )
-    kind = searches.retriever_of(retriever or "brute_force")
+    kind = self.retriever_of(retriever or "brute_force")
     return kind.build(jax.device_get(self.item_vectors(params)))
+
+  def retriever_of(self, name: str) -> type:
+    """The index of a name, which this run's model can be asked with.
+
+    Raises:
+      ValueError: as `index`.
+    """
+    if self.retrieval is not None:
+      if not seams.offers(self.system, seams.QueryModel):
+        raise ValueError(
+          f"retriever={name!r}: this model generates items and has no vectors"
+          " to search; config.retrieval says how it is searched"
+        )
+      if seams.offers(self.system, HistoryVectorModel):
+        self.system.check_history_vector()
+    return searches.retriever_of(name)
 
   def check_evals(self) -> None:
     """Raises a ValueError where an evaluator cannot be answered.

@@ -71,13 +71,16 @@ def by_vectors(program: Program, params: Any, index: Any = None) -> ModelSearch:
   )
 
 
-def by_codes(program: Program, params: Any, artifacts: Artifacts) -> Generative:
+def by_codes(
+  program: Program, params: Any, artifacts: Artifacts, *, fill: bool = True
+) -> Generative:
   """Search by the program's strategy, which gets the vectors it asks for.
 
   Args:
     program: with a layout that is bound to the data set.
     params: as the program places them.
     artifacts: codes of the items, and which of them may be recommended.
+    fill: ask again, with more beams, where a list is left short.
   """
   trie = Trie.build(
     artifacts.codes(), program.system.level_sizes, artifacts.live()
@@ -89,6 +92,7 @@ def by_codes(program: Program, params: Any, artifacts: Artifacts) -> Generative:
   if needs_vectors(program.retrieval):
     with program.in_force():
       vectors_RD = program.items(params)
+    finite.check_vectors(vectors_RD, "the item vectors")
     items = dataclasses.replace(items, vectors_RD=vectors_RD)
 
   def request_batch(requests):
@@ -125,7 +129,7 @@ def by_codes(program: Program, params: Any, artifacts: Artifacts) -> Generative:
     strategy = program.retrieval.widened(num_results)
     return decoding(dataclasses.replace(program, retrieval=strategy))
 
-  can_widen = seams.offers(program.retrieval, Widening)
+  can_widen = fill and seams.offers(program.retrieval, Widening)
   return Generative(
     decode_fn=decoding(program),
     request_batch=request_batch,

@@ -3,8 +3,10 @@
 
     v(i) = unit(encoder(content[i]) + embedding[i])    layers/item_content.py
 
-A mixin of modules that have these fields:
+and of what is read and compared, x = W v(i) + b, v^ = unit(W' h). A mixin of
+modules that have these fields:
 
+    width                  of the model
     item_encoder           content of items to their vectors
     num_distinct, with_ids, row_multiple    see ItemContent
     stop_gradient_target   whether items are fixed where they are compared
@@ -16,15 +18,24 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
+from flax import linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from genrec_jax.core.option_checks import check_counts
 from genrec_jax.core.types import ItemData
 from genrec_jax.layers.item_content import BatchItems, ItemContent, with_data
+from genrec_jax.ops.norm import l2_normalize
 
 
 class ContentItems:
   """See the module docstring."""
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.num_distinct is not None:
+      check_counts(self, "config.system", "num_distinct")
 
   constants = tuple(f"item_content/{name}" for name in ItemContent.constants)
 
@@ -35,8 +46,10 @@ class ContentItems:
 
   @property
   def content_axes(self) -> dict[str, tuple[str | None, ...]]:
-    """Names of the dimensions of the items' content and of its encoder."""
+    """Names of the dimensions of what the mixin adds to a model."""
     return {
+      "vector_in/kernel": (None, "width"),
+      "vector_out/kernel": ("width", None),
       **_below("item_content", ItemContent.logical_axes),
       **_below("item_encoder", self.item_encoder.logical_axes),
     }
@@ -63,15 +76,21 @@ class ContentItems:
     """Which rows are items with an event in the training part."""
     return self.item_content.seen()
 
-  def _content(self) -> ItemContent:
-    """For setup, as `item_content`."""
-    return ItemContent(
+  def _set_up_items(self) -> None:
+    """For setup: items, and projections of their vectors in and out."""
+    self.vector_in = nn.Dense(self.width)
+    self.vector_out = nn.Dense(self.item_encoder.width, use_bias=False)
+    self.item_content = ItemContent(
       self.num_items,
       self.item_encoder,
       num_distinct=self.num_distinct,
       with_ids=self.with_ids,
       row_multiple=self.row_multiple,
     )
+
+  def _vector(self, h: Float[Array, "*b D"]) -> Float[Array, "*b E"]:
+    """Unit vectors that items are compared with."""
+    return l2_normalize(self.vector_out(h.astype(jnp.float32)))
 
   def _targets(self, items: BatchItems) -> BatchItems:
     """A batch's items as what is read is compared with them."""

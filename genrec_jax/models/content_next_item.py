@@ -10,7 +10,6 @@ made of an item's content by an encoder that is trained with all else
 search or by an index.
 """
 
-from flax import linen as nn
 import jax.numpy as jnp
 
 from genrec_jax.core.types import Batch, Outputs
@@ -29,16 +28,12 @@ class ContentNextItem(ContentItems, HistoryReader, kw_only=True):
 
   def setup(self):
     super().setup()
-    self.item_content = self._content()
-    self.vector_in = nn.Dense(self.width)
-    self.vector_out = nn.Dense(self.item_encoder.width, use_bias=False)
+    self._set_up_items()
 
   @property
   def logical_axes(self) -> dict[str, tuple[str | None, ...]]:
     """Names of the parameters' dimensions (core/sharding.py)."""
     return {
-      "vector_in/kernel": (None, "width"),
-      "vector_out/kernel": ("width", None),
       **self.content_axes,
       # Behind: a backbone's names are ends of an encoder's too.
       **super().logical_axes,

@@ -75,13 +75,17 @@ class ItemCodeVectorDecoder(ItemCodeDecoder, kw_only=True):
     del vectors_RD
     return self.start(batch)
 
+  def check_history_vector(self) -> None:
+    """Raises a ValueError where the vector is read behind codes."""
+    check_of_history(self, self.vector_from == "history")
+
   def history_vector(self, cache: dict[str, Any]) -> Float[Array, "B D"]:
     """Unit vectors of what comes next, by histories alone.
 
     Raises:
       ValueError: a vector that is read behind codes.
     """
-    check_of_history(self, self.vector_from == "history")
+    self.check_history_vector()
     return self._vector(cache["state"])
 
   def beam_vectors(

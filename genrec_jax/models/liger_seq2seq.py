@@ -14,7 +14,6 @@ token_seq2seq.py is the host, liger.py the form that reads a user once.
 import dataclasses
 from typing import Any
 
-from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -22,7 +21,6 @@ from genrec_jax.core.types import Batch, Outputs
 from genrec_jax.layers.item_content import ContentEncoder
 from genrec_jax.models.content_items import ContentItems
 from genrec_jax.models.token_seq2seq import TokenSeq2Seq
-from genrec_jax.ops.norm import l2_normalize
 from genrec_jax.ops.packed_rows import last_of_rows
 
 
@@ -40,16 +38,12 @@ class LigerSeq2Seq(ContentItems, TokenSeq2Seq, kw_only=True):
 
   def setup(self):
     super().setup()
-    self.item_content = self._content()
-    self.vector_in = nn.Dense(self.width)
-    self.vector_out = nn.Dense(self.item_encoder.width, use_bias=False)
+    self._set_up_items()
 
   @property
   def logical_axes(self) -> dict[str, tuple[str | None, ...]]:
     """Names of the parameters' dimensions (core/sharding.py)."""
     return {
-      "vector_in/kernel": (None, "width"),
-      "vector_out/kernel": ("width", None),
       **self.content_axes,
       # Behind: a backbone's names are ends of an encoder's too.
       **super().logical_axes,
@@ -98,6 +92,9 @@ class LigerSeq2Seq(ContentItems, TokenSeq2Seq, kw_only=True):
     )
     return {**cache, "decoder": decoder}, logits
 
+  def check_history_vector(self) -> None:
+    """There is one always: it is read before the codes."""
+
   def history_vector(self, cache: dict[str, Any]) -> Float[Array, "B E"]:
     """Unit vectors of what comes next, by histories alone."""
     return self._vector(cache["state"])
@@ -126,9 +123,6 @@ class LigerSeq2Seq(ContentItems, TokenSeq2Seq, kw_only=True):
     memory_BLD, decoder, logits_BC = self._begun(x_BLD, info)
     state_BD = last_of_rows(memory_BLD, info.segment_ids_BL)
     return {"decoder": decoder, "state": state_BD}, logits_BC
-
-  def _vector(self, h: Float[Array, "*b D"]) -> Float[Array, "*b E"]:
-    return l2_normalize(self.vector_out(h.astype(jnp.float32)))
 
 
 def _last_of_segments(segment_BL, segment_BS):

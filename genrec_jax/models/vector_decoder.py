@@ -11,8 +11,6 @@ where its vector is read; what concerns codes alone is in token_decoder.py.
 
 from typing import Any
 
-from flax import linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from genrec_jax.core.types import Batch, Outputs
@@ -21,7 +19,6 @@ from genrec_jax.layers.item_tokens import before
 from genrec_jax.models.content_items import ContentItems
 from genrec_jax.models.token_decoder import TokenDecoder
 from genrec_jax.models.vector_place import check_of_history
-from genrec_jax.ops.norm import l2_normalize
 
 
 class VectorDecoder(ContentItems, TokenDecoder, kw_only=True):
@@ -38,17 +35,12 @@ class VectorDecoder(ContentItems, TokenDecoder, kw_only=True):
 
   def setup(self):
     super().setup()
-    self.item_content = self._content()
-    # The bias tells vectors from codes.
-    self.vector_in = nn.Dense(self.width)
-    self.vector_out = nn.Dense(self.item_encoder.width, use_bias=False)
+    self._set_up_items()
 
   @property
   def logical_axes(self) -> dict[str, tuple[str | None, ...]]:
     """Names of the parameters' dimensions (core/sharding.py)."""
     return {
-      "vector_in/kernel": (None, "width"),
-      "vector_out/kernel": ("width", None),
       **self.content_axes,
       # Behind: a backbone's names are ends of an encoder's too.
       **super().logical_axes,
@@ -97,21 +89,22 @@ class VectorDecoder(ContentItems, TokenDecoder, kw_only=True):
     """As start, with what `items` gave in place of encoding items anew."""
     return self._begun(batch, vectors_RE[batch["item_BL"]])
 
+  def check_history_vector(self) -> None:
+    """Raises a ValueError where the vector is read behind codes."""
+    check_of_history(self, self.vector_place == 0)
+
   def history_vector(self, cache: dict[str, Any]) -> Float[Array, "B E"]:
     """Unit vectors of what comes next, by histories alone.
 
     Raises:
       ValueError: a vector that is read behind codes.
     """
-    check_of_history(self, self.vector_place == 0)
+    self.check_history_vector()
     return self._vector(cache["state"])
 
   def query(self, batch: Batch) -> Float[Array, "B E"]:
     """The same of a batch: all items may be searched by it, without codes."""
     return self.history_vector(self.start(batch)[0])
-
-  def _vector(self, h: Float[Array, "*b D"]) -> Float[Array, "*b E"]:
-    return l2_normalize(self.vector_out(h.astype(jnp.float32)))
 
   def _begun(self, batch, vectors_BLE):
     x_BLND = self._embedded(batch, vectors_BLE)

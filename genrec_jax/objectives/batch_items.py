@@ -29,6 +29,7 @@ from genrec_jax.core.types import Batch, Items, Mean, Outputs
 from genrec_jax.objectives.negatives import Drawn, Negatives, Positions
 from genrec_jax.objectives.own_events import OwnEvents
 from genrec_jax.objectives.position_weights import position_weights
+from genrec_jax.objectives.queries import queries_and_labels
 from genrec_jax.objectives.sampled_scores import log_q_shifts
 from genrec_jax.ops.precision import SCORES
 
@@ -69,11 +70,16 @@ class BatchItemSoftmax:
     weights: Float[Array, "B S"] | None = None,
   ) -> tuple[Float[Array, ""], dict[str, Mean]]:
     """Mean over targets; NaN where one is none of the batch's items."""
-    labels_T = batch[self.label].reshape(-1)
+    query_TD, labels_T = queries_and_labels(outputs, batch, self.label)
+    if "items" not in (outputs.aux or {}):
+      raise ValueError(
+        "objectives.BatchItemSoftmax compares with the vectors of a batch's"
+        " items, and the system gives none: use one that encodes items, such as"
+        " models.ContentNextItem."
+      )
     where_T = labels_T > 0
     if where is not None:
       where_T = where_T & where.reshape(-1)
-    query_TD = outputs.query.reshape(len(labels_T), -1)
     own = OwnEvents.of(batch, self.label, past=False)
     positions = Positions(query_TD, labels_T, where_T, items, own, batch)
     query_TD = query_TD / self.temperature

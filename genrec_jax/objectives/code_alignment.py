@@ -47,6 +47,11 @@ class CodeAlignment:
   ) -> tuple[Float[Array, ""], dict[str, Mean]]:
     """Mean over known items."""
     del rng, items
+    if "aligned_BLK" not in (outputs.aux or {}):
+      raise ValueError(
+        "objectives.CodeAlignment is a loss of models.Letter: make that"
+        " config.system."
+      )
     width = outputs.aux["aligned_BLK"].shape[-1]
     z_TK = outputs.aux["aligned_BLK"].reshape(-1, width)
     h_TK = outputs.aux["collaborative_BLK"].reshape(-1, width)

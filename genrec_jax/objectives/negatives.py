@@ -182,6 +182,8 @@ class UniformPerPosition(_Uniform):
 class UniformShared(_Uniform):
   """`count` items for the whole batch, uniform over the catalogue.
 
+  Items without an event in the training part are drawn as any other.
+
   2 T K D FLOPs forwards and 4 T K D backwards, as per position, but of K rows:
   K D floats are gathered in place of T K D, which is 1 / (B L) of them. T K
   scores are in memory either way; on a CPU blocks of 4 MiB, scored twice.

@@ -22,11 +22,11 @@ import dataclasses
 from jaxtyping import Array, Bool, Float, Key
 
 from genrec_jax.core.option_checks import check_positive
-from genrec_jax.core.suggest import choices_hint
 from genrec_jax.core.types import Batch, Items, Mean, Outputs
 from genrec_jax.objectives.negatives import Negatives, Positions
 from genrec_jax.objectives.own_events import OwnEvents
 from genrec_jax.objectives.position_weights import position_weights
+from genrec_jax.objectives.queries import queries_and_labels
 from genrec_jax.objectives.sampled_scores import (
   label_shift,
   log_q_shifts,
@@ -39,21 +39,10 @@ Parts = dict[str, Mean]
 
 def _tokens(outputs: Outputs, batch: Batch, label: str, where, weights):
   """Flattens rows: queries, labels, mask and weights of T = B * L tokens."""
-  if label not in batch:
-    raise ValueError(
-      f"the layout makes no {label!r}, which the objective reads."
-      + choices_hint(label, sorted(batch))
-    )
-  if outputs.query is None:
-    raise ValueError(
-      "the system gives no queries, and a softmax over items needs them: use"
-      " one that retrieves, such as models.NextItem."
-    )
-  labels_T = batch[label].reshape(-1)
+  query_TD, labels_T = queries_and_labels(outputs, batch, label)
   where_T = labels_T > 0
   if where is not None:
     where_T = where_T & where.reshape(-1)
-  query_TD = outputs.query.reshape(labels_T.shape[0], -1)
   weights_T = position_weights(batch, label, weights)
   return query_TD, labels_T, where_T, weights_T
 

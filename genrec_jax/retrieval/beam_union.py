@@ -36,6 +36,7 @@ from genrec_jax.retrieval.strategy import (
   Found,
   SearchItems,
   best_of_each,
+  unless_no_numbers,
 )
 
 # Cold items are scored so many rows at a time.
@@ -45,6 +46,9 @@ _BLOCK = 65_536
 @runtime_checkable
 class HistoryVectorModel(seams.DecoderModel, seams.VectorModel, Protocol):
   """A model that gives a vector of what comes next, by histories alone."""
+
+  def check_history_vector(self) -> None:
+    """Raises a ValueError where this one, as configured, gives none."""
 
   def start_from(
     self, batch: Any, vectors_RD: Float[Array, "R D"]
@@ -79,6 +83,10 @@ class BeamUnion:
     check_counts(self, "config.retrieval", "num_results", "num_beams")
     check_scales(self, "config.retrieval", "code_weight")
 
+  def check_model(self, system: HistoryVectorModel) -> None:
+    """See Choosing."""
+    system.check_history_vector()
+
   @property
   def adds_cold(self) -> bool:
     """See Proposing."""
@@ -107,6 +115,7 @@ class BeamUnion:
     place_Bk = jnp.minimum(place_Bk, ids_BP.shape[1] - 1)
     ids_Bk = jnp.take_along_axis(ids_BP, place_Bk, axis=1)
     there_Bk = scores_Bk > -jnp.inf
+    scores_Bk = unless_no_numbers(scores_Bk, beams.scores_BK, query_BD)
     ids_Bk = jnp.where(there_Bk, ids_Bk, 0)
     codes_BkM = items.trie.codes(items.trie.leaves(ids_Bk))
     return ids_Bk, scores_Bk, jnp.where(there_Bk[..., None], codes_BkM, 0)

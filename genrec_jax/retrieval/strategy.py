@@ -170,6 +170,14 @@ class Proposing(Strategy, Protocol):
   adds_cold: bool
 
 
+@runtime_checkable
+class Choosing(Strategy, Protocol):
+  """A strategy that not every model which it can ask is searched by."""
+
+  def check_model(self, system: Any) -> None:
+    """Raises a ValueError for such a model, which has all of `needs`."""
+
+
 def needs_vectors(strategy: Strategy) -> bool:
   """Whether a strategy asks for the vectors of the items."""
   return any(issubclass(need, seams.VectorModel) for need in strategy.needs)
@@ -188,6 +196,30 @@ def check_model(strategy: object, system: object) -> None:
     seams.require(
       system, need, f"config.retrieval is {name}, for which config.system"
     )
+  if seams.offers(strategy, Choosing):
+    strategy.check_model(system)
+
+
+def unless_no_numbers(
+  scores_Bk: Float[Array, "B k"],
+  logp_BK: Float[Array, "B K"],
+  *others: Float[Array, "B ..."],
+) -> Float[Array, "B k"]:
+  """Scores, +inf in rows whose beams or others are no numbers.
+
+  A top-k would leave those out and nobody would know; finite.check_scores
+  refuses +inf.
+
+  Args:
+    scores_Bk: of the items found.
+    logp_BK: of beams; -inf: no beam, +inf: of logits that were no numbers.
+    others: what else decided.
+  """
+  wrong_B = jnp.any(~(logp_BK < jnp.inf), axis=1)
+  for other in others:
+    numbers = jnp.isfinite(other)
+    wrong_B |= ~numbers.all(axis=tuple(range(1, other.ndim)))
+  return jnp.where(wrong_B[:, None], jnp.inf, scores_Bk)
 
 
 def best_of_each(

@@ -4,10 +4,12 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
 from configs import cobra_amazon, liger_amazon
+from genrec_jax.core import sharding
 from genrec_jax.data.dataset.requests import iter_requests
 from genrec_jax.decoding.trie import Trie
 from genrec_jax.evaluation import search_stages_results as results
@@ -42,7 +44,7 @@ def _expected(run, params, k):
   """Stages by loops: IDs by exact scores, lists as the run's search gives."""
   exact = dataclasses.replace(run.program(), retrieval=Exact(vector_runs.ITEMS))
   of_codes = run.search(params, program=exact)
-  find = dataclasses.replace(run.search(params), widened=None)
+  find = run.search(params, fill=False)
   codes, num_items = run.artifacts.codes(), run.histories.manifest.num_items
   cold = run.catalog.count == 0
   fusion = isinstance(run.retrieval, BeamFusion)
@@ -104,6 +106,58 @@ def test_stages_are_those_of_an_exact_search(name, request):
   part = page.part_of(run.workdir, section)
   assert part.body.count("<svg") == 4
   assert "Other options of the search" in part.body
+
+
+def test_next_items_are_measured_as_the_strategy_finds_them(cobra):
+  """One beam's items are few: what is not found is missed, and not filled."""
+  loaded = vector_runs.loaded(cobra)
+  one = dataclasses.replace(cobra.retrieval, num_beams=1)
+  run = dataclasses.replace(cobra, retrieval=one)
+  hits, places = ({"alone": 0, "filled": 0} for _ in range(2))
+  for batch in iter_requests(run.histories, "test", 16):
+    allowed = history_mask(batch, run.histories.manifest.num_items)
+    for name in hits:
+      search = run.search(loaded.params, fill=name == "filled")
+      ids = search(batch, 10, allowed)[0]
+      hits[name] += int((ids == batch.target[:, None]).any(axis=1).sum())
+      places[name] += int((ids > 0).sum())
+  evaluator = dataclasses.replace(run.evals["next_item"], ks=(10,))
+  section, _ = evaluator.measure(run, loaded, baselines=False)
+  measured = section["metrics"]["test"]["hr@10"] * vector_runs.USERS
+  assert round(measured) == hits["alone"] != hits["filled"]
+  assert places["alone"] < places["filled"]
+
+
+def test_a_retriever_that_cannot_be_asked_is_refused_before_training(
+  cobra, liger
+):
+  for run, name, said in (
+    (cobra, "scann", "behind its codes"),
+    (liger, "scan", "'scan' is unknown.*scann"),
+  ):
+    evaluator = dataclasses.replace(run.evals["next_item"], retriever=name)
+    with pytest.raises(ValueError, match=said):
+      evaluator.check(run)
+
+
+@pytest.mark.parametrize("name", ["cobra", "liger"])
+@pytest.mark.parametrize("part", ["vector_out", "backbone", "item_encoder"])
+def test_what_is_no_number_is_refused(name, part, request):
+  run = request.getfixturevalue(name)
+  params = jax.device_get(vector_runs.loaded(run).params)
+  wrong = [
+    path
+    for path, _ in jax.tree_util.tree_leaves_with_path(params)
+    if part in jax.tree_util.keystr(path)
+  ]
+  assert wrong, part
+  params = jax.tree_util.tree_map_with_path(
+    lambda path, x: x * np.nan if path in wrong else x, params
+  )
+  params = jax.device_put(params, sharding.local().replicated)
+  batch = next(iter_requests(run.histories, "test", 4))
+  with pytest.raises(ValueError, match="not finite.*--checkpoint"):
+    run.search(params)(batch, 5, None)
 
 
 def test_a_search_that_ends_on_the_host_has_the_same_stages(cobra):

@@ -11,6 +11,9 @@ from genrec_jax.core.types import ItemData
 from genrec_jax.data.layouts.semantic_ids import TokenHistory
 from genrec_jax.layers.item_content import ContentMlp
 from genrec_jax.models.cobra import Cobra
+from genrec_jax.retrieval.beam_fusion import BeamFusion
+from genrec_jax.retrieval.beam_union import BeamUnion
+from genrec_jax.retrieval.strategy import check_model
 from tests.models.compiled import apply
 
 _SIZES = (3, 4)
@@ -226,3 +229,13 @@ def test_a_history_is_not_asked_for_what_is_read_behind_codes():
   cache, _ = apply(system, params, _batch([[1, 2]]), method="start")
   with pytest.raises(ValueError, match="behind its codes.*BeamFusion"):
     system.apply(params, cache, method="history_vector")
+  # It is known before anything is trained.
+  with pytest.raises(ValueError, match="behind its codes.*BeamFusion"):
+    check_model(BeamUnion(), system)
+  check_model(BeamUnion(), _system(vector_from="history"))
+  check_model(BeamFusion(), system)
+
+
+def test_a_batch_of_no_distinct_items_is_refused():
+  with pytest.raises(ValueError, match="config.system.num_distinct=0 must be"):
+    _system(num_distinct=0)

@@ -191,6 +191,17 @@ def test_what_it_cannot_do_is_said():
     )
 
 
+def test_what_layout_or_system_lack_is_said():
+  batch, outputs, items, *_ = _case(0)
+  for label, given, said in (
+    ("label_BL", outputs, "the layout makes no 'label_BL'.*target_item_BS"),
+    ("target_item_BS", Outputs(aux=outputs.aux), "gives no queries"),
+    ("target_item_BS", Outputs(query=outputs.query), "models.ContentNextItem"),
+  ):
+    with pytest.raises(ValueError, match=said):
+      BatchItemSoftmax(label=label)(given, batch, rng=_KEY, items=items)
+
+
 def test_weights_of_a_layout_are_those_of_the_caller():
   batch, outputs, items, *_ = _case(2)
   weight = jnp.asarray(np.random.default_rng(0).random((2, 5)), jnp.float32)

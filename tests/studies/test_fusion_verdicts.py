@@ -52,6 +52,11 @@ def test_the_rate_may_fall_where_the_share_of_invalid_lists_grows():
   assert found["68 tiger"]["verdict"] == "outside .3 to 6 %"
 
 
+def test_codes_of_one_level_have_no_depth_to_grow_with():
+  found = fusion_verdicts.invalid_claims("tiger", {0: [0.01], 1: [0.02]})
+  assert list(found) == ["68 tiger"]
+
+
 def _rows(distinct, recall):
   return [
     {
