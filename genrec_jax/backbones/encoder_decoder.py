@@ -9,7 +9,8 @@ RMSNorm before every part and at both ends, no biases, scores not divided by
 sqrt(E), one table of buckets per side shared by its layers. A row holds several
 histories (segments), each with one target of M tokens, which sees its own
 segment of the encoder's output. In decoding that output's keys and values are
-kept once per request and shared by its beams.
+kept once per request and shared by its beams. The decoder's feed-forward parts
+may be others, such as mixtures of experts (layers/expert_feed_forward.py).
 
 Shapes: B rows, L tokens of a row, S targets of a row, M tokens of a target, K
 beams, D width, H heads of E.
@@ -17,16 +18,19 @@ beams, D width, H heads of E.
 
 from flax import linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from genrec_jax.core.roles import CONTEXT
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.layers.cache import Cache
 from genrec_jax.layers.dropout import Dropout
+from genrec_jax.layers.expert_feed_forward import below, feed
+from genrec_jax.layers.routers import Routed
 from genrec_jax.layers.transformer import (
   LOGICAL_AXES,
   FeedForward,
   Heads,
+  PositionWise,
   RelativeBuckets,
 )
 from genrec_jax.ops.beam_attention import softmax_beam_attention
@@ -49,6 +53,8 @@ class EncoderDecoder(nn.Module):
     attention_dropout: on attention weights of the encoder.
     num_buckets: of relative positions.
     max_distance: farther tokens share a bucket.
+    ffn_of_decoder: feed-forward part of the layers that write, of which each
+      has one of its own; None = as those that read.
     dtype: of the matrix products; parameters are float32.
   """
 
@@ -62,12 +68,23 @@ class EncoderDecoder(nn.Module):
   attention_dropout: float = 0.0
   num_buckets: int = 32
   max_distance: int = 128
+  ffn_of_decoder: PositionWise | None = None
   dtype: str = "float32"
 
   uses_time = False
   # What an event is to the decoder depends on those behind it.
   shares_history = False
-  logical_axes = LOGICAL_AXES
+
+  @property
+  def logical_axes(self) -> dict[str, tuple[str | None, ...]]:
+    """Names of the parameters' dimensions (core/sharding.py)."""
+    axes = (
+      {} if self.ffn_of_decoder is None else self.ffn_of_decoder.logical_axes
+    )
+    return {
+      **{f"decoder_ffn_*/{k}": names for k, names in axes.items()},
+      **LOGICAL_AXES,
+    }
 
   def setup(self):
     def heads(count):
@@ -97,7 +114,12 @@ class EncoderDecoder(nn.Module):
     self.encoder_attention, self.encoder_ffn = heads(encoder), ffn(encoder)
     self.encoder_norms = norms(2 * encoder + 1)
     self.encoder_bias = buckets(True)
-    self.decoder_attention, self.decoder_ffn = heads(decoder), ffn(decoder)
+    self.decoder_attention = heads(decoder)
+    if self.ffn_of_decoder is None:
+      self.decoder_ffn = ffn(decoder)
+    else:
+      part = self.ffn_of_decoder
+      self.decoder_ffn = [part.clone(name=None) for _ in range(decoder)]
     self.cross_attention = heads(decoder)
     self.decoder_norms = norms(3 * decoder + 1)
     self.decoder_bias = buckets(False)
@@ -144,6 +166,20 @@ class EncoderDecoder(nn.Module):
     info: SequenceInfo,
     deterministic: bool,
   ) -> Float[Array, "B S M D"]:
+    """The hidden states of decode_routed, all tokens of a target being real."""
+    return self.decode_routed(
+      y_BSMD, segment_BS, memory_BLD, info, deterministic
+    )[0]
+
+  def decode_routed(
+    self,
+    y_BSMD: Float[Array, "B S M D"],
+    segment_BS: Int[Array, "B S"],
+    memory_BLD: Float[Array, "B L D"],
+    info: SequenceInfo,
+    deterministic: bool,
+    there_BSM: Bool[Array, "B S M"] | None = None,
+  ) -> tuple[Float[Array, "B S M D"], list[Routed]]:
     """Hidden states of all targets, each token after those before it.
 
     Args:
@@ -152,7 +188,16 @@ class EncoderDecoder(nn.Module):
       memory_BLD: of `encode`.
       info: of the encoder's rows.
       deterministic: no dropout.
+      there_BSM: real tokens, the first of each target; None = all of those of a
+        segment. Others take no expert.
+
+    Returns:
+      Hidden states, and how layers routed tokens, of those that do.
     """
+    real_BSM = jnp.broadcast_to((segment_BS > 0)[:, :, None], y_BSMD.shape[:3])
+    if there_BSM is not None:
+      real_BSM = real_BSM & there_BSM
+    found = []
     bias_HMM = self.decoder_bias.of_row(y_BSMD.shape[2])
     sees_BSL = segment_BS[:, :, None] == info.segment_ids_BL[:, None, :]
     sees_BSL = sees_BSL & (segment_BS > 0)[:, :, None]
@@ -171,9 +216,13 @@ class EncoderDecoder(nn.Module):
         sees_BSL,
       )
       h = h + self.drop(attention.merge(y), deterministic=deterministic)
-      y = ffn(self.decoder_norms[3 * i + 2](h), deterministic)
+      z = self.decoder_norms[3 * i + 2](h)
+      y, routed = feed(ffn, z, real_BSM, deterministic)
+      if routed is not None:
+        found.append(below(f"decoder_ffn_{i}", routed))
       h = h + self.drop(y, deterministic=deterministic)
-    return self.drop(self.decoder_norms[-1](h), deterministic=deterministic)
+    h = self.drop(self.decoder_norms[-1](h), deterministic=deterministic)
+    return h, found
 
   def init_cache(self, batch: int, length: int) -> Cache:
     """See layers/cache.py, as of the two methods that follow."""
@@ -210,6 +259,7 @@ class EncoderDecoder(nn.Module):
     """
     cache = cache.behind_context().follow(parents_BK, y_BKD.shape[1])
     keys = cache.seen(info)
+    real_BK = jnp.broadcast_to(info.valid_BL, y_BKD.shape[:2])
     h, new = y_BKD, []
     for i, ffn in enumerate(self.decoder_ffn):
       memory, own = cache.layer(i)
@@ -229,5 +279,6 @@ class EncoderDecoder(nn.Module):
         keys,
       )
       h = h + attention.merge(y)
-      h = h + ffn(self.decoder_norms[3 * i + 2](h), True)
+      z = self.decoder_norms[3 * i + 2](h)
+      h = h + feed(ffn, z, real_BK, True)[0]
     return cache.then(self.decoder_norms[-1](h), new, info)

@@ -5,6 +5,7 @@ from genrec_jax.layers.action_heads import LinearHead, MMoE, SharedMlp, TaskMlp
 from genrec_jax.layers.attention import SiluAttention, SoftmaxAttention
 from genrec_jax.layers.content_transformer import ContentTransformer
 from genrec_jax.layers.diverse_quantizer import DiverseQuantizer
+from genrec_jax.layers.expert_feed_forward import ExpertFeedForward
 from genrec_jax.layers.history_pooling import (
   DifferenceProduct,
   OuterProduct,
@@ -35,6 +36,7 @@ __all__ = [
   "DifferenceProduct",
   "DiverseQuantizer",
   "DotInteraction",
+  "ExpertFeedForward",
   "FactorizationMachine",
   "FeedForward",
   "LinearHead",
