@@ -9,7 +9,9 @@ RMSNorm before every part, one of its own per position at the end, no biases.
 Cross-attention has queries and an output alone. So what a target costs hardly
 depends on the length of its context, and what an event is to the decoder does
 not depend on other events: all targets of a history can be trained behind one
-reading of it, each with the events before it (`within_BS`).
+reading of it, each with the events before it (`within_BS`). The first slots of
+a history, such as the user's own, may be seen by all of them (`head_slots`).
+Feed-forward parts may be mixtures of experts, from some layer on.
 
 OneRec-V2 (arXiv 2508.20900, sections 2 and 3); initial scales and scores that
 are not divided by sqrt(E) are T5's, as of the other decoders here. The source
@@ -24,7 +26,7 @@ import dataclasses
 
 from flax import linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from genrec_jax.core.option_checks import check_counts
 from genrec_jax.core.types import SequenceInfo
@@ -32,6 +34,8 @@ from genrec_jax.layers import context_keys, transformer
 from genrec_jax.layers.cache import Cache
 from genrec_jax.layers.context_keys import ContextKeys
 from genrec_jax.layers.dropout import Dropout
+from genrec_jax.layers.expert_feed_forward import below, feed
+from genrec_jax.layers.routers import Routed
 from genrec_jax.layers.transformer import Heads, PositionWise, RelativeBuckets
 from genrec_jax.ops.beam_attention import softmax_beam_attention
 from genrec_jax.ops.target_attention import attend_before, attend_context
@@ -58,6 +62,10 @@ class LazyDecoder(nn.Module):
     recency_buckets: of the bias in cross-attention, by distance from where
       what a target sees ends; 0 = none, context is a set.
     max_distance: farther events share a bucket.
+    head_slots: first tokens of context of a history that every target sees,
+      whatever else it does.
+    first_ffn: the part of the first layers; None = `ffn`.
+    num_first: of these layers.
     dropout: on both inputs, and on what each part adds.
     dtype: of the matrix products; parameters are float32.
   """
@@ -76,6 +84,9 @@ class LazyDecoder(nn.Module):
   event_width: int = 0
   recency_buckets: int = 0
   max_distance: int = 128
+  head_slots: int = 0
+  first_ffn: PositionWise | None = None
+  num_first: int = 0
   dropout: float = 0.0
   dtype: str = "float32"
 
@@ -86,7 +97,13 @@ class LazyDecoder(nn.Module):
     super().__post_init__()
     where = "config.system.backbone"
     check_counts(self, where, "target_tokens", "num_key_heads", "num_sets")
-    check_counts(self, where, "event_width", "recency_buckets", least=0)
+    names = ("event_width", "recency_buckets", "head_slots", "num_first")
+    check_counts(self, where, *names, least=0)
+    if (self.first_ffn is None) != (self.num_first == 0):
+      raise ValueError(
+        f"{where}.num_first={self.num_first} layers have the feed-forward part"
+        f" first_ffn, which is {'not ' * (self.first_ffn is None)}given."
+      )
     if self.num_sets > self.num_layers:
       raise ValueError(
         f"{where}.num_sets={self.num_sets}: {self.num_layers} layers read no"
@@ -102,9 +119,16 @@ class LazyDecoder(nn.Module):
   @property
   def logical_axes(self) -> dict[str, tuple[str | None, ...]]:
     """Names of the parameters' dimensions (core/sharding.py)."""
+    ffns = {"ffns_*": self.ffn}
+    first = {f"ffns_{i}": self.first_ffn for i in range(self.num_first)}
     return {
       **context_keys.LOGICAL_AXES,
-      **{f"ffns_*/{k}": axes for k, axes in self.ffn.logical_axes.items()},
+      # A layer by its number is looked for before all.
+      **{
+        f"{layer}/{k}": axes
+        for layer, ffn in {**first, **ffns}.items()
+        for k, axes in ffn.logical_axes.items()
+      },
       "recency_bias/embedding": (None, None),
       **transformer.LOGICAL_AXES,
     }
@@ -131,7 +155,11 @@ class LazyDecoder(nn.Module):
     # matrices.
     self.cross_attention = heads(None)
     self.self_attention = heads(self.self_key_heads)
-    self.ffns = [self.ffn.clone(name=None) for _ in range(self.num_layers)]
+    # Whole copies: a part of a part, such as experts, is each layer's own.
+    self.ffns = [
+      (self.first_ffn if i < self.num_first else self.ffn).copy()
+      for i in range(self.num_layers)
+    ]
     self.norms = [
       nn.RMSNorm(dtype=self.dtype) for _ in range(3 * self.num_layers)
     ]
@@ -177,6 +205,21 @@ class LazyDecoder(nn.Module):
     deterministic: bool,
     within_BS: tuple[Int[Array, "B S"], Int[Array, "B S"]] | None = None,
   ) -> Float[Array, "B S M D"]:
+    """The hidden states of decode_routed."""
+    return self.decode_routed(
+      y_BSMD, segment_BS, memory_BNC, info, deterministic, within_BS=within_BS
+    )[0]
+
+  def decode_routed(
+    self,
+    y_BSMD: Float[Array, "B S M D"],
+    segment_BS: Int[Array, "B S"],
+    memory_BNC: Float[Array, "B N C"],
+    info: SequenceInfo,
+    deterministic: bool,
+    there_BSM: Bool[Array, "B S M"] | None = None,
+    within_BS: tuple[Int[Array, "B S"], Int[Array, "B S"]] | None = None,
+  ) -> tuple[Float[Array, "B S M D"], list[Routed]]:
     """Hidden states of all targets, each token after those before it.
 
     Args:
@@ -185,8 +228,13 @@ class LazyDecoder(nn.Module):
       memory_BNC: of `encode`.
       info: of the encoder's rows.
       deterministic: no dropout.
+      there_BSM: real tokens; None = all of those of a segment. Others take no
+        expert.
       within_BS: first and end (exclusive) of the tokens of its segment that
         each target sees; None = all.
+
+    Returns:
+      Hidden states, and how layers routed tokens, of those that do.
 
     Raises:
       ValueError: targets of another number of tokens.
@@ -197,7 +245,10 @@ class LazyDecoder(nn.Module):
         f" targets have {y_BSMD.shape[2]}: it is the number of an item's codes."
       )
     sees_BSN, added_BHSN = self._seen(segment_BS, info, within_BS)
-    sets = self.context.sets(memory_BNC)
+    real_BSM = jnp.broadcast_to((segment_BS > 0)[:, :, None], y_BSMD.shape[:3])
+    if there_BSM is not None:
+      real_BSM = real_BSM & there_BSM
+    sets, found = self.context.sets(memory_BNC), []
     h = self.drop(y_BSMD, deterministic=deterministic)
     for i, ffn in enumerate(self.ffns):
       attention = self.cross_attention[i]
@@ -208,9 +259,12 @@ class LazyDecoder(nn.Module):
       z = self.norms[3 * i + 1](h)
       y = attend_before(attention.queries(z), *attention.keys_values(z))
       h = h + self.drop(attention.merge(y), deterministic=deterministic)
-      y = ffn(self.norms[3 * i + 2](h), deterministic)
+      z = self.norms[3 * i + 2](h)
+      y, routed = feed(ffn, z, real_BSM, deterministic)
+      if routed is not None:
+        found.append(below(f"ffns_{i}", routed))
       h = h + self.drop(y, deterministic=deterministic)
-    return self._ended(h, jnp.arange(self.target_tokens)[None, None])
+    return self._ended(h, jnp.arange(self.target_tokens)[None, None]), found
 
   def init_cache(self, batch: int, length: int) -> Cache:
     """See layers/cache.py, as of the two methods that follow."""
@@ -228,8 +282,9 @@ class LazyDecoder(nn.Module):
     Its shared keys and values are the sets of the context.
     """
     memory_BNC = self.encode(x_BLD, info, True)
-    sets = self.context.sets(memory_BNC)
-    cache = self.init_cache(len(x_BLD), length).behind(sets, self._events(info))
+    sets, events = self.context.sets(memory_BNC), self._events(info)
+    events = dataclasses.replace(events, positions_BL=self._places(events))
+    cache = self.init_cache(len(x_BLD), length).behind(sets, events)
     return memory_BNC, cache
 
   def step(
@@ -252,6 +307,7 @@ class LazyDecoder(nn.Module):
     count_B1 = jnp.sum(cache.info.valid_BL, axis=1, keepdims=True)
     behind = dataclasses.replace(keys, positions_BK=count_B1)
     recency = self.recency_bias if self.recency_buckets else None
+    real_BK = jnp.broadcast_to(info.valid_BL, y_BKD.shape[:2])
     h, new = y_BKD, []
     for i, ffn in enumerate(self.ffns):
       attention = self.cross_attention[i]
@@ -266,7 +322,7 @@ class LazyDecoder(nn.Module):
         attention.queries(z), None, cache.own[i], new[i], keys
       )
       h = h + attention.merge(y)
-      h = h + ffn(self.norms[3 * i + 2](h), True)
+      h = h + feed(ffn, self.norms[3 * i + 2](h), real_BK, True)[0]
     return cache.then(self._ended(h, info.positions_BL), new, info)
 
   @property
@@ -296,10 +352,17 @@ class LazyDecoder(nn.Module):
       end_BS1 = jnp.sum(sees_BSN, axis=-1, keepdims=True, dtype=jnp.int32)
     else:
       first_BS1, end_BS1 = (x[..., None] // self._per_event for x in within_BS)
-      sees_BSN = sees_BSN & (place_B1N >= first_BS1) & (place_B1N < end_BS1)
+      within_BSN = (place_B1N >= first_BS1) & (place_B1N < end_BS1)
+      sees_BSN = sees_BSN & (within_BSN | (place_B1N < self.head_slots))
     if not self.recency_buckets:
       return sees_BSN, None
+    place_B1N = self._places(events)[:, None, :]
     return sees_BSN, self.recency_bias.of_pairs(place_B1N - end_BS1, None)
+
+  def _places(self, events):
+    """Positions by which recency is counted: head slots are far from all."""
+    place_BN = events.positions_BL
+    return jnp.where(place_BN < self.head_slots, -self.max_distance, place_BN)
 
   def _ended(self, h, positions):
     """The last norm, with each position's own scale."""

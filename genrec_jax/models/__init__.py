@@ -4,6 +4,7 @@
 from genrec_jax.models.action_ranker import ActionRanker
 from genrec_jax.models.cobra import Cobra
 from genrec_jax.models.content_next_item import ContentNextItem
+from genrec_jax.models.context_seq2seq import ContextSeq2Seq
 from genrec_jax.models.feature_ranker import FeatureRanker
 from genrec_jax.models.item_code_decoder import ItemCodeDecoder
 from genrec_jax.models.item_code_vector_decoder import ItemCodeVectorDecoder
@@ -24,6 +25,7 @@ __all__ = [
   "ActionRanker",
   "Cobra",
   "ContentNextItem",
+  "ContextSeq2Seq",
   "FeatureRanker",
   "ItemCodeDecoder",
   "ItemCodeVectorDecoder",

@@ -62,9 +62,10 @@ class LigerSeq2Seq(ContentItems, TokenSeq2Seq, kw_only=True):
       batch["segment_ids_BL"], batch["target_segment_BS"]
     )
     last_BSD = jnp.take_along_axis(memory_BLD, last_BS[:, :, None], axis=1)
+    logits, _ = self._target_logits(batch, memory_BLD, info, deterministic)
     return Outputs(
       hidden=memory_BLD,
-      logits=self._target_logits(batch, memory_BLD, info, deterministic),
+      logits=logits,
       query=self._vector(last_BSD),
       aux={"items": self._targets(items)},
     )

@@ -11,7 +11,10 @@ token may come first. Each row is packed with histories, one target each;
 models/token_decoder.py is the form that reads a user once. So does a backbone
 to which events are apart (backbones/lazy_decoder.py), with the layout that says
 which events each of a history's targets sees (data/layouts/token_targets.py).
+How mixtures of experts in the decoder routed is in aux["routed"].
 """
+
+import dataclasses
 
 from flax import linen as nn
 import jax.numpy as jnp
@@ -20,6 +23,7 @@ from jaxtyping import Array, Float, Int
 from genrec_jax.core.types import Batch, Outputs, SequenceInfo
 from genrec_jax.layers.cache import Cache
 from genrec_jax.layers.code_embedding import CodeEmbedding
+from genrec_jax.layers.expert_feed_forward import below
 
 
 class TokenSeq2Seq(nn.Module):
@@ -80,11 +84,18 @@ class TokenSeq2Seq(nn.Module):
     """Logits (B, S, M, C) of the codes of every target."""
     x_BLD, info = self._tokens(batch)
     memory_BLD = self.backbone.encode(x_BLD, info, deterministic)
-    logits_BSMC = self._target_logits(batch, memory_BLD, info, deterministic)
-    return Outputs(hidden=memory_BLD, logits=logits_BSMC)
+    logits_BSMC, routed = self._target_logits(
+      batch, memory_BLD, info, deterministic
+    )
+    outputs = Outputs(hidden=memory_BLD, logits=logits_BSMC)
+    if not routed:
+      return outputs
+    assign = {p: pair for one in routed for p, pair in one.assign.items()}
+    return dataclasses.replace(outputs, aux={"routed": routed}, assign=assign)
 
   def _target_logits(self, batch, memory_BLD, info, deterministic):
-    """Logits (B, S, M, C) of the targets' codes, by what was read."""
+    """Logits (B, S, M, C) of the targets' codes, by what was read, and how
+    layers routed tokens, of those that do."""
     codes_BSM = batch["target_codes_BSM"]
     y_BSMD = self.codes.all_levels(codes_BSM)[:, :, :-1]
     shape = (*codes_BSM.shape[:2], 1, self.width)
@@ -94,7 +105,7 @@ class TokenSeq2Seq(nn.Module):
     if "target_end_BS" in batch:
       ends = batch["target_first_BS"], batch["target_end_BS"]
       within["within_BS"] = ends
-    h_BSMD = self.backbone.decode(
+    h_BSMD, routed = self.backbone.decode_routed(
       y_BSMD.astype(self.dtype),
       batch["target_segment_BS"],
       memory_BLD,
@@ -102,7 +113,8 @@ class TokenSeq2Seq(nn.Module):
       deterministic,
       **within,
     )
-    return self.codes.all_logits(h_BSMD)
+    routed = [below("backbone", one) for one in routed]
+    return self.codes.all_logits(h_BSMD), routed
 
   def start(self, batch: Batch) -> tuple[Cache, Float[Array, "B C"]]:
     """Cache of the histories, one per row, and logits of the first level."""

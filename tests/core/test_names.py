@@ -20,11 +20,12 @@ content.FittedTfidf content.TextEncoder content.TfidfSvd
 data.GlobalTime data.LeaveOneOut data.TokenGrammar dataset.Feedback
 evaluation.CodeQuality evaluation.Decoding evaluation.NextItem
 evaluation.BeyondAccuracy evaluation.IncrementalRecall evaluation.ServedList
-evaluation.ShownItems
+evaluation.ShownItems evaluation.TakenItems
 experiment.ItemKnnLists experiment.PopularLists experiment.RunLists
 experiment.TableLists experiment.TrainedTokenizer
 features.AtLeast features.Feature features.FeatureSet features.Hashed
 features.LogBuckets features.Percentiles features.Vocabulary
+features.WatchPercentiles
 layers.Concat layers.CrossNetwork layers.DotInteraction
 layers.FactorizationMachine layers.FeedForward layers.LinearHead layers.MMoE
 layers.DifferenceProduct layers.OuterProduct
@@ -38,9 +39,10 @@ layouts.EventLists layouts.Fused layouts.Interleaved layouts.SegmentWeights
 layouts.JointActionOriented layouts.JointFused layouts.JointInterleaved
 layouts.NextItem layouts.PointwiseRows layouts.StochasticLength
 layouts.TokenHistory layouts.TokenPrefixes layouts.TokenTargets
-layouts.TypedTokens
+layouts.ToldContext layouts.TypedTokens layouts.Watched
 models.ActionRanker models.FeatureRanker models.JointRanker models.NextItem
 models.RQVAE models.TokenDecoder models.TokenSeq2Seq models.TwoTower
+models.ContextSeq2Seq models.WithReference
 objectives.BinaryCrossEntropy objectives.CodeCrossEntropy
 objectives.FullSoftmax objectives.InBatchContrastive
 objectives.InBatchNegatives objectives.Positives objectives.Reconstruction
@@ -51,6 +53,8 @@ objectives.CoverageWeights objectives.FromLists objectives.HardBlock
 objectives.Mixed objectives.PositiveAware
 objectives.DAPO objectives.DPO objectives.ECPO objectives.GBPO objectives.GRPO
 objectives.IPO objectives.PPOClip objectives.SoftmaxDPO
+objectives.BoundedGradient objectives.EarlyClip objectives.LoggedPolicy
+objectives.RatioClip objectives.TakenTargets
 quantizers.MlpQuantizer quantizers.ProductCodes quantizers.ProductQuantization
 quantizers.ResidualCodes quantizers.ResidualKMeans
 retrieval.Beam retrieval.BestFirst retrieval.Exact retrieval.PrefixMatch
