@@ -269,7 +269,8 @@ def quick_tokens(c: ConfigDict) -> None:
     layout.max_items = 10
     c.system.max_length = bool(layout.num_user_tokens) + 10 * num_levels
     c.pipeline.row_length = c.system.max_length
-  c.evals.next_item.ks = (1, 5, 10)
+  if "next_item" in c.evals:
+    c.evals.next_item.ks = (1, 5, 10)
   if "decoding" in c.evals:
     c.evals.decoding.update(users=20, ks=(1, 5, 10))
   c.retrieval.num_beams = 11
