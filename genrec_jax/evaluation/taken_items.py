@@ -122,7 +122,7 @@ class TakenItems(Unwatched):
 
   def validate(self, run: Run, params: Any, program: Any) -> dict[str, float]:
     """Metrics by name, of config.train.eval_users."""
-    search = run.search(params, program=program)
+    search = run.search(params, program=program, fill=False)
     columns = self._ranked(run, {MODEL: search}, "validation", run.train)[0]
     kept = TakenRanks("", columns)
     found = kept.values("validation", MODEL, self.ks)
@@ -132,7 +132,8 @@ class TakenItems(Unwatched):
     self, run: Run, loaded: Loaded, *, baselines: bool = True
   ) -> tuple[dict[str, Any], TakenRanks]:
     """{"metrics": {PART: {RANKER: ...}}, "intervals": ...}, and the ranks."""
-    searches = {MODEL: run.search(loaded.params, run.index(loaded.params))}
+    index = run.index(loaded.params)
+    searches = {MODEL: run.search(loaded.params, index, fill=False)}
     notes = []
     if baselines:
       others, notes = baseline_searches(run, filter_history=self.filter_history)
