@@ -186,6 +186,54 @@ class DecoderModel(CodesModel, StepModel, Protocol):
 
 
 @runtime_checkable
+class ListModel(CodesModel, StepModel, Protocol):
+  """A model that writes lists of items, K of each request side by side.
+
+  Attributes:
+    list_size: J, items of the longest list that it is trained to write.
+  """
+
+  list_size: int
+
+  def begin_lists(
+    self, batch: Batch, num_lists: int, list_size: int
+  ) -> tuple[Any, Int[Array, "B K"]]:
+    """A cache of empty lists with room for their items, and zeros (B, K).
+
+    These stand for the codes and parents of lists without an item.
+    """
+
+  def next_item(
+    self,
+    cache: Any,
+    codes_BK: Int[Array, "B K"],
+    parents_BK: Int[Array, "B K"],
+    behind: Bool[Array, ""],
+  ) -> tuple[Any, Float[Array, "B K C"]]:
+    """The cache before a further item of each list, and logits of level 0.
+
+    Args:
+      cache: of begin_lists, or of the last step.
+      codes_BK: the last code of the item before.
+      parents_BK: the lists of the last step that these continue.
+      behind: whether there is an item before; it may be traced.
+    """
+
+
+@runtime_checkable
+class ListRewardModel(Protocol):
+  """A model that says how good whole lists are to users."""
+
+  def reward(
+    self, batch: Batch, item_GKN: Int[Array, "G K N"]
+  ) -> Float[Array, "G K"]:
+    """Of K lists of N items of every request, between 0 and 1; item 0 = none.
+
+    Whether they are lists, all of whose places are empty, is the caller's.
+    """
+
+
+@runtime_checkable
 class SharedHistoryModel(Protocol):
   """A model that may find several targets of a history it reads once.
 

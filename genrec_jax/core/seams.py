@@ -32,6 +32,8 @@ from genrec_jax.core.model_seams import (
   EventModel,
   FeatureModel,
   GrammarModel,
+  ListModel,
+  ListRewardModel,
   LogicalAxes,
   Model,
   QueryModel,
@@ -64,6 +66,9 @@ __all__ = [
   "ImpressionLayout",
   "Index",
   "Layout",
+  "ListLayout",
+  "ListModel",
+  "ListRewardModel",
   "LogicalAxes",
   "Model",
   "NO_LIMIT",
@@ -159,6 +164,21 @@ class ImpressionLayout(Protocol):
 
   def impression_batch(self, impressions: Any) -> dict[str, np.ndarray]:
     """One row per request: what is known of the user, and the candidates."""
+
+
+@runtime_checkable
+class ListLayout(Protocol):
+  """A layout whose targets are lists of items.
+
+  Attributes:
+    lists: what makes them of events (data/dataset/target_lists.py).
+    users: whose lists it has; None = all.
+    wanted: which events are read, of the data set.
+  """
+
+  lists: Any
+  users: Any
+  wanted: Any
 
 
 @runtime_checkable

@@ -25,8 +25,19 @@ def candidates(
   states_BK: Int[Array, "B K"],
   logp_BKC: Float[Array, "B K C"],
   allowed: ItemBits | None = None,
+  taken_BKT: Int[Array, "B K T"] | None = None,
 ) -> Float[Array, "B K J"]:
-  """Log-probabilities of the codes that each state can continue with."""
+  """Log-probabilities of the codes that each state can continue with.
+
+  Args:
+    trie: of the items.
+    level: of the codes.
+    states_BK: where each beam stands.
+    logp_BKC: of all codes.
+    allowed: items that count; None = all.
+    taken_BKT: different places in trie order, of allowed items that a beam may
+      not end at again; the number of places stands for none. None = none.
+  """
   edges_BKE = trie.edges(level, states_BK)
   logp_BKJ = logp_BKC
   if level >= len(trie.dense):
@@ -34,10 +45,15 @@ def candidates(
     children_BKJ = jnp.minimum(edges_BKE[..., :-1], last)
     codes_BKJ = trie.code[level][children_BKJ]
     logp_BKJ = jnp.take_along_axis(logp_BKC, codes_BKJ, axis=2)
-  if allowed is not None:
+  if allowed is not None or taken_BKT is not None:
     # Counts of allowed items at the same edges: of what lies below, only
     # where a candidate begins and ends matters.
-    edges_BKE = allowed.count_before(trie.first_item[level + 1][edges_BKE])
+    places_BKE = edges_BKE = trie.first_item[level + 1][edges_BKE]
+    if allowed is not None:
+      edges_BKE = allowed.count_before(places_BKE)
+    if taken_BKT is not None:
+      taken_BKTE = taken_BKT[..., None] < places_BKE[:, :, None]
+      edges_BKE = edges_BKE - jnp.sum(taken_BKTE, axis=2, dtype=jnp.int32)
   possible_BKJ = edges_BKE[..., 1:] > edges_BKE[..., :-1]
   return jnp.where(possible_BKJ, logp_BKJ, -jnp.inf)
 

@@ -55,7 +55,7 @@ def sample_items(
   Raises:
     ValueError: a temperature, top_p or num_samples outside its range.
   """
-  temperatures = _temperatures(temperature, trie.num_levels)
+  temperatures = temperatures_of(temperature, trie.num_levels)
   if not 0 < top_p <= 1 or num_samples < 1:
     raise ValueError(
       f"top_p is {top_p} and num_samples {num_samples}; top_p lies in (0, 1]"
@@ -77,7 +77,7 @@ def sample_items(
       samples_K = jnp.arange(num_samples, dtype=jnp.int32)
       parents_BK = jnp.broadcast_to(samples_K[None], shape)
     logp_BKJ = candidates(trie, level, states_BK, logp_BKC, allowed)
-    columns_BK = jax.vmap(_draw, (0, 0, None, None))(
+    columns_BK = jax.vmap(draw, (0, 0, None, None))(
       _fold_in(keys_B, level), logp_BKJ, level_temperature, top_p
     )
     drawn_BK = jnp.take_along_axis(logp_BKJ, columns_BK[..., None], axis=2)
@@ -94,9 +94,10 @@ def sample_items(
   )
 
 
-def _temperatures(
+def temperatures_of(
   temperature: float | Sequence[float], levels: int
 ) -> tuple[float, ...]:
+  """One for each level, above 0; ValueError where they are not."""
   each = (
     tuple(temperature)
     if isinstance(temperature, Sequence)
@@ -114,9 +115,12 @@ def _fold_in(keys_B: Array, level: int) -> Array:
   return jax.vmap(jax.random.fold_in, (0, None))(keys_B, level)
 
 
-def _draw(
-  key: Array, logp_KJ: Array, temperature: float, top_p: float
-) -> Array:
+def draw(
+  key: Key[Array, ""],
+  logp_KJ: Float[Array, "K J"],
+  temperature: float | Array,
+  top_p: float,
+) -> Int[Array, "K"]:
   """A column for each row; any one where all are -inf."""
   logits_KJ = logp_KJ / temperature
   order_KJ = None
