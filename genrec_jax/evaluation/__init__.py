@@ -5,6 +5,8 @@ from genrec_jax.evaluation.beyond_accuracy import BeyondAccuracy
 from genrec_jax.evaluation.code_quality import CodeQuality
 from genrec_jax.evaluation.decoding import Decoding
 from genrec_jax.evaluation.incremental_recall import IncrementalRecall
+from genrec_jax.evaluation.list_auc import ListAuc
+from genrec_jax.evaluation.list_recall import ListRecall
 from genrec_jax.evaluation.next_item import NextItem
 from genrec_jax.evaluation.search_stages import SearchStages
 from genrec_jax.evaluation.served_list import ServedList
@@ -16,6 +18,8 @@ __all__ = [
   "CodeQuality",
   "Decoding",
   "IncrementalRecall",
+  "ListAuc",
+  "ListRecall",
   "NextItem",
   "SearchStages",
   "ServedList",

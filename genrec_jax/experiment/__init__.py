@@ -2,6 +2,7 @@
 """What a config and a workdir stand for."""
 
 from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.list_rewards import ListRewards
 from genrec_jax.experiment.list_sources import (
   ItemKnnLists,
   PopularLists,
@@ -16,6 +17,7 @@ from genrec_jax.experiment.trained_tokenizer import TrainedTokenizer
 
 __all__ = [
   "ItemKnnLists",
+  "ListRewards",
   "PopularLists",
   "Program",
   "Run",

@@ -124,6 +124,11 @@ class Artifacts:
       others = build(node, where="config.collaborative")
       seams.require(others, OtherVectors, "config.collaborative")
     listed = {k: v for k, v in config["lists"].items() if k != "directory"}
+    if listed.get("retrievers"):
+      listed["retrievers"] = {
+        name: of_run_before(node, f"lists.retrievers.{name}", config, workdir)
+        for name, node in listed["retrievers"].items()
+      }
     listed = build_options(ListOptions, listed, where="config.lists")
     return cls(histories, directories, others, listed)
 

@@ -90,6 +90,8 @@ class ListOptions:
     parts: that are asked for: "train", "validation", "test".
     exclude_seen: leave out what the user had taken before.
     hindsight: see the module docstring.
+    moments: of events of one time, such as a basket's, ask before the first
+      alone.
   """
 
   retrievers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -97,6 +99,7 @@ class ListOptions:
   parts: tuple[str, ...] = (TRAIN, *PARTS)
   exclude_seen: bool = False
   hindsight: bool = False
+  moments: bool = False
 
   def __post_init__(self):
     for part in self.parts:
@@ -112,6 +115,9 @@ class ListOptions:
   def asked(self) -> dict[str, Any]:
     """What an artifact must say that was made so."""
     values = dataclasses.asdict(dataclasses.replace(self, retrievers={}))
+    # Lists from before there were moments say nothing of them.
+    if not self.moments:
+      del values["moments"]
     nodes = {n: artifact.describe(s) for n, s in self.retrievers.items()}
     return {**values, "parts": list(self.parts), "retrievers": nodes}
 
@@ -146,7 +152,7 @@ def make_lists(
   _check(opened, manifest, asked.count)
   blocks, first, events, moments = [], [0], [], []
   for requests, is_train in _requests(
-    histories, asked.parts, batch_size, first
+    histories, asked.parts, batch_size, first, asked.moments
   ):
     answers = [
       _answer(r, requests, asked, manifest.num_items) for r in opened.values()
@@ -228,6 +234,7 @@ def _requests(
   parts: tuple[str, ...],
   batch_size: int,
   first: list[int],
+  moments: bool,
 ) -> Iterator[tuple[Requests, Bool[np.ndarray, "B"]]]:
   """Requests of all users, and which of them train.
 
@@ -236,6 +243,10 @@ def _requests(
     parts: that are asked for.
     batch_size: requests at a time.
     first: is given every user's end among all requests.
+    moments: of events of one time ask before the first alone.
+
+  Raises:
+    ValueError: moments of data without times.
   """
   rows, train = [], []
   for user in range(len(histories)):
@@ -245,6 +256,8 @@ def _requests(
     for part in PARTS:
       if part in parts:
         events += histories.split.targets(record, part).tolist()
+    if moments:
+      events = _firsts(record, events)
     first.append(first[-1] + len(events))
     for event in events:
       rows.append((record, event))
@@ -254,6 +267,17 @@ def _requests(
         rows, train = [], []
   if rows:
     yield make_requests(rows), np.array(train)
+
+
+def _firsts(record: Mapping[str, Any], events: list[int]) -> list[int]:
+  """Those events that no other of their time comes before."""
+  if "time" not in record:
+    raise ValueError(
+      "config.lists.moments=True reads times, and the data set has none: map a"
+      " timestamp column, or set it to False."
+    )
+  new = np.diff(record["time"], prepend=np.int64(-(2**40))) > 0
+  return [event for event in events if new[event]]
 
 
 def _first_of(

@@ -12,6 +12,8 @@ from genrec_jax.models.joint_ranker import JointRanker
 from genrec_jax.models.letter import Letter
 from genrec_jax.models.liger import Liger
 from genrec_jax.models.liger_seq2seq import LigerSeq2Seq
+from genrec_jax.models.list_reward import ListReward
+from genrec_jax.models.list_seq2seq import ListSeq2Seq
 from genrec_jax.models.next_item import NextItem
 from genrec_jax.models.rqvae import RQVAE
 from genrec_jax.models.token_decoder import TokenDecoder
@@ -33,6 +35,8 @@ __all__ = [
   "Letter",
   "Liger",
   "LigerSeq2Seq",
+  "ListReward",
+  "ListSeq2Seq",
   "NextItem",
   "RQVAE",
   "TokenDecoder",

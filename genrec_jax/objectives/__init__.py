@@ -16,6 +16,7 @@ from genrec_jax.objectives.hard_negatives import (
   HardBlock,
   PositiveAware,
 )
+from genrec_jax.objectives.list_labels import ListCrossEntropy
 from genrec_jax.objectives.logged_policy import LoggedPolicy
 from genrec_jax.objectives.negatives import (
   InBatchNegatives,
@@ -67,6 +68,7 @@ __all__ = [
   "IPO",
   "InBatchContrastive",
   "InBatchNegatives",
+  "ListCrossEntropy",
   "LoggedPolicy",
   "Mixed",
   "PPOClip",

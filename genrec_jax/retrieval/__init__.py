@@ -9,6 +9,7 @@ searches, and its rule joins what they find. `allowed` is an ItemMask
 """
 
 from genrec_jax.retrieval.beam_fusion import BeamFusion
+from genrec_jax.retrieval.beam_lists import BeamLists
 from genrec_jax.retrieval.beam_union import BeamUnion
 from genrec_jax.retrieval.brute_force import BruteForce
 from genrec_jax.retrieval.ensemble import Ensemble, Quotas, ReciprocalRank
@@ -27,6 +28,7 @@ from genrec_jax.retrieval.scann import Scann
 __all__ = [
   "Beam",
   "BeamFusion",
+  "BeamLists",
   "BeamUnion",
   "BestFirst",
   "BruteForce",

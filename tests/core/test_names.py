@@ -17,19 +17,21 @@ backbones.CausalTransformer backbones.EncoderDecoder backbones.HSTU
 backbones.LazyDecoder backbones.PreNormTransformer backbones.ResearchSASRec
 backbones.STU
 content.FittedTfidf content.TextEncoder content.TfidfSvd
-data.GlobalTime data.LeaveOneOut data.TokenGrammar dataset.Feedback
+data.GlobalTime data.LeaveOneOut data.TokenGrammar dataset.Baskets
+dataset.Feedback dataset.NextItems dataset.UserPart
 evaluation.CodeQuality evaluation.Decoding evaluation.NextItem
-evaluation.BeyondAccuracy evaluation.IncrementalRecall evaluation.ServedList
-evaluation.ShownItems evaluation.TakenItems
+evaluation.BeyondAccuracy evaluation.IncrementalRecall evaluation.ListAuc
+evaluation.ListRecall evaluation.ServedList evaluation.ShownItems
+evaluation.TakenItems
 experiment.ItemKnnLists experiment.PopularLists experiment.RunLists
-experiment.TableLists experiment.TrainedTokenizer
+experiment.TableLists experiment.ListRewards experiment.TrainedTokenizer
 features.AtLeast features.Feature features.FeatureSet features.Hashed
 features.LogBuckets features.Percentiles features.Vocabulary
 features.WatchPercentiles
 layers.Concat layers.CrossNetwork layers.DotInteraction
 layers.FactorizationMachine layers.FeedForward layers.LinearHead layers.MMoE
 layers.DifferenceProduct layers.OuterProduct
-layers.MixtureOfExperts layers.ReluRouter
+layers.ExpertFeedForward layers.MixtureOfExperts layers.ReluRouter
 layers.ResidualQuantizer layers.RotaryTime layers.SharedMlp
 layers.SiluAttention layers.SoftmaxAttention layers.SumPooling
 layers.SlotFeedForward
@@ -37,16 +39,18 @@ layers.TargetAttention layers.TaskMlp layers.TopKRouter layers.Wukong
 layouts.ActionOriented layouts.CatalogRows layouts.EventGroups
 layouts.EventLists layouts.Fused layouts.Interleaved layouts.SegmentWeights
 layouts.JointActionOriented layouts.JointFused layouts.JointInterleaved
+layouts.LabelledLists layouts.ListTargets
 layouts.NextItem layouts.PointwiseRows layouts.StochasticLength
 layouts.TokenHistory layouts.TokenPrefixes layouts.TokenTargets
 layouts.ToldContext layouts.TypedTokens layouts.Watched
 models.ActionRanker models.FeatureRanker models.JointRanker models.NextItem
+models.ListReward models.ListSeq2Seq
 models.RQVAE models.TokenDecoder models.TokenSeq2Seq models.TwoTower
 models.ContextSeq2Seq models.WithReference
 objectives.BinaryCrossEntropy objectives.CodeCrossEntropy
 objectives.FullSoftmax objectives.InBatchContrastive
 objectives.InBatchNegatives objectives.Positives objectives.Reconstruction
-objectives.RoutingLoss
+objectives.ListCrossEntropy objectives.RoutingLoss
 objectives.SampledSoftmax objectives.UniformPerPosition
 objectives.UniformShared objectives.WeightedSum
 objectives.CoverageWeights objectives.FromLists objectives.HardBlock
@@ -57,7 +61,8 @@ objectives.BoundedGradient objectives.EarlyClip objectives.LoggedPolicy
 objectives.RatioClip objectives.TakenTargets
 quantizers.MlpQuantizer quantizers.ProductCodes quantizers.ProductQuantization
 quantizers.ResidualCodes quantizers.ResidualKMeans
-retrieval.Beam retrieval.BestFirst retrieval.Exact retrieval.PrefixMatch
+retrieval.Beam retrieval.BeamLists
+retrieval.BestFirst retrieval.Exact retrieval.PrefixMatch
 retrieval.Quotas retrieval.ReciprocalRank
 rewards.TrainedReward rewards.TrueNext rewards.VectorScore
 rollout.BeamItems rollout.Online rollout.SampledItems rollout.SampleQuality

@@ -124,6 +124,32 @@ def test_parts_that_are_not_asked_for_are_lacking(histories, tmp_path):
       made.of(0, np.array([event]))
 
 
+class _Baskets(Histories):
+  """Events of the same time, three by three."""
+
+  def __getitem__(self, user):
+    record = {**super().__getitem__(user)}
+    record["time"] = record["time"][np.arange(len(record["time"])) // 3 * 3]
+    return record
+
+
+def test_of_a_moment_the_first_event_alone_is_asked(histories, tmp_path):
+  whole = _make(histories, tmp_path / "a")
+  made = _make(_Baskets(histories.directory), tmp_path / "b", moments=True)
+  asked = [
+    e for u in range(_USERS) for e in _events(histories, u) if e % 3 == 0
+  ]
+  assert made.arrays.events.tolist() == asked
+  for user in range(_USERS):
+    events = _events(histories, user)
+    events = events[events % 3 == 0]
+    same = whole.of(user, events)
+    np.testing.assert_array_equal(made.of(user, events), same)
+  assert made.manifest["asked"]["moments"]
+  # What was made before there were moments is what it was.
+  assert "moments" not in whole.manifest["asked"]
+
+
 class _Edited(Histories):
   """Other events from the fourth on."""
 

@@ -10,6 +10,8 @@ from genrec_jax.data.layouts.joint import (
   JointFused,
   JointInterleaved,
 )
+from genrec_jax.data.layouts.labelled_lists import LabelledLists
+from genrec_jax.data.layouts.list_targets import ListTargets
 from genrec_jax.data.layouts.next_item import NextItem
 from genrec_jax.data.layouts.next_item_codes import NextItemCodes
 from genrec_jax.data.layouts.pointwise import PointwiseRows
@@ -33,6 +35,8 @@ __all__ = [
   "JointActionOriented",
   "JointFused",
   "JointInterleaved",
+  "LabelledLists",
+  "ListTargets",
   "NextItem",
   "NextItemCodes",
   "PointwiseRows",
