@@ -63,9 +63,9 @@ _USER = (
   *("user.onehot_feat1", "user.onehot_feat2", "user.onehot_feat4"),
 )
 _POLICIES = {
-  "gbpo": {"name": "objectives.BoundedGradient"},
-  "ecpo": {"name": "objectives.EarlyClip"},
-  "ppo_clip": {"name": "objectives.RatioClip"},
+  "gbpo": {"name": "objectives.GBPO"},
+  "ecpo": {"name": "objectives.ECPO"},
+  "ppo_clip": {"name": "objectives.PPOClip"},
 }
 _VARIANTS = (
   *_FORMS,

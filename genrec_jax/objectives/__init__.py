@@ -25,21 +25,11 @@ from genrec_jax.objectives.negatives import (
   UniformShared,
 )
 from genrec_jax.objectives.pointwise import BinaryCrossEntropy
-from genrec_jax.objectives.policy_losses import (
-  BoundedGradient,
-  EarlyClip,
-  RatioClip,
-)
+from genrec_jax.objectives.policy_losses import ECPO, GBPO, PPOClip
 from genrec_jax.objectives.positives import Positives
 from genrec_jax.objectives.reconstruction import Reconstruction
 from genrec_jax.objectives.routing import RoutingLoss
-from genrec_jax.objectives.sampled_policy import (
-  DAPO,
-  ECPO,
-  GBPO,
-  GRPO,
-  PPOClip,
-)
+from genrec_jax.objectives.sampled_policy import DAPO, GRPO, SampledPolicy
 from genrec_jax.objectives.sampled_preference import DPO, IPO, SoftmaxDPO
 from genrec_jax.objectives.softmax import FullSoftmax, SampledSoftmax
 from genrec_jax.objectives.target_weights import TakenTargets
@@ -50,7 +40,6 @@ from genrec_jax.objectives.variable_length import VariableLengthBound
 __all__ = [
   "BatchItemSoftmax",
   "BinaryCrossEntropy",
-  "BoundedGradient",
   "ChildAlignment",
   "CodeAlignment",
   "CodeCrossEntropy",
@@ -59,7 +48,6 @@ __all__ = [
   "DAPO",
   "DPO",
   "ECPO",
-  "EarlyClip",
   "FromLists",
   "FullSoftmax",
   "GBPO",
@@ -75,9 +63,9 @@ __all__ = [
   "PositiveAware",
   "Positives",
   "PrefixRanking",
-  "RatioClip",
   "Reconstruction",
   "RoutingLoss",
+  "SampledPolicy",
   "SampledSoftmax",
   "SoftmaxDPO",
   "TakenTargets",

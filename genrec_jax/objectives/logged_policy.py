@@ -33,7 +33,7 @@ class LoggedPolicy:
   """See the module docstring.
 
   Attributes:
-    loss: objectives.BoundedGradient, EarlyClip or RatioClip.
+    loss: objectives.GBPO, ECPO or PPOClip.
     top_share: of a batch's targets with a known play time.
     negative_weight: of the advantages of -1.
   """

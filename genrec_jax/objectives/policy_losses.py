@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses on rewards (policy.py) as parts of a config, with their options.
 
-    BoundedGradient  GBPO        EarlyClip  ECPO        RatioClip  PPO-clip
+    PPOClip   the clipped surrogate                      arXiv 1707.06347
+    ECPO      negatives are clipped early                arXiv 2506.13695
+    GBPO      bounded gradients, nothing is clipped      arXiv 2508.20900
 
-Each answers loss(policy_GKM, old_GKM, advantage, where=...) -> (loss, parts)
-and takes the mean over a sample's tokens, then over samples. What advantages
-are is said by who asks: logged_policy.py.
+Each answers loss(policy_GKM, old_GKM, advantage, where=...) -> (loss, parts).
+What advantages are is said by who asks: sampled_policy.py of samples that the
+model drew, logged_policy.py of what was shown to users.
 """
 
 import dataclasses
@@ -13,15 +15,23 @@ from typing import Protocol, runtime_checkable
 
 from jaxtyping import Array, Bool, Float
 
+from genrec_jax.core.option_checks import check_scales, check_shares
 from genrec_jax.core.types import Mean
 from genrec_jax.objectives import policy
 
 Parts = dict[str, Mean]
+_WHERE = "config.objective.loss"
 
 
 @runtime_checkable
 class PolicyLoss(Protocol):
-  """A loss on log-probabilities of what was shown, and on what came of it."""
+  """A loss on log-probabilities of what was shown, and on what came of it.
+
+  Attributes:
+    sample_mean: whether samples count alike, however many codes they have.
+  """
+
+  sample_mean: bool
 
   def __call__(
     self,
@@ -34,61 +44,42 @@ class PolicyLoss(Protocol):
     """The loss, and its parts by name."""
 
 
-@dataclasses.dataclass(frozen=True)
-class BoundedGradient:
-  """GBPO: policy.gbpo.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Loss:
+  """What all of them share.
 
   Attributes:
-    sample_ratio: one ratio per item, of the product over its codes.
+    sample_ratio: one ratio per sample, of the product over its codes.
+    sample_mean: mean over a sample's codes, then over samples; False: over all
+      codes.
   """
 
   sample_ratio: bool = False
+  sample_mean: bool = True
 
-  def __call__(
-    self,
-    policy_GKM: Float[Array, "G K M"],
-    old_GKM: Float[Array, "G K M"],
-    advantage: Float[Array, "G K #M"],
-    *,
-    where: Bool[Array, "G K M"] | None = None,
-  ) -> tuple[Float[Array, ""], Parts]:
-    """The loss, and its parts by name."""
-    return policy.gbpo(
-      policy_GKM, old_GKM, advantage, where=where, sample_mean=True,
-      sample_ratio=self.sample_ratio,
-    )  # fmt: skip
+  def _means(self, where: Bool[Array, "G K M"] | None) -> dict:
+    return {
+      "where": where,
+      "sample_ratio": self.sample_ratio,
+      "sample_mean": self.sample_mean,
+    }
 
 
-@dataclasses.dataclass(frozen=True)
-class EarlyClip:
-  """ECPO: policy.ecpo, whose options these are."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PPOClip(_Loss):
+  """policy.ppo_clip.
 
-  epsilon: float = 0.2
-  delta: float = 0.1
-  sample_ratio: bool = False
-
-  def __call__(
-    self,
-    policy_GKM: Float[Array, "G K M"],
-    old_GKM: Float[Array, "G K M"],
-    advantage: Float[Array, "G K #M"],
-    *,
-    where: Bool[Array, "G K M"] | None = None,
-  ) -> tuple[Float[Array, ""], Parts]:
-    """The loss, and its parts by name."""
-    return policy.ecpo(
-      policy_GKM, old_GKM, advantage, where=where, sample_mean=True,
-      epsilon=self.epsilon, delta=self.delta, sample_ratio=self.sample_ratio,
-    )  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class RatioClip:
-  """PPO-clip: policy.ppo_clip, whose options these are."""
+  Attributes:
+    low: below a ratio of 1 - low a worse sample has no gradient.
+    high: above 1 + high a better one has none.
+  """
 
   low: float = 0.2
   high: float = 0.2
-  sample_ratio: bool = False
+
+  def __post_init__(self):
+    check_shares(self, _WHERE, "low")
+    check_scales(self, _WHERE, "high")
 
   def __call__(
     self,
@@ -98,8 +89,51 @@ class RatioClip:
     *,
     where: Bool[Array, "G K M"] | None = None,
   ) -> tuple[Float[Array, ""], Parts]:
-    """The loss, and its parts by name."""
-    return policy.ppo_clip(
-      policy_GKM, old_GKM, advantage, where=where, sample_mean=True,
-      low=self.low, high=self.high, sample_ratio=self.sample_ratio,
-    )  # fmt: skip
+    """See PolicyLoss."""
+    options = {"low": self.low, "high": self.high, **self._means(where)}
+    return policy.ppo_clip(policy_GKM, old_GKM, advantage, **options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ECPO(_Loss):
+  """policy.ecpo.
+
+  Attributes:
+    clip: low and high of PPOClip.
+    delta: how far beyond 1 + clip a negative's ratio may be.
+  """
+
+  clip: float = 0.2
+  delta: float = 0.1
+
+  def __post_init__(self):
+    check_shares(self, _WHERE, "clip")
+    check_scales(self, _WHERE, "delta")
+
+  def __call__(
+    self,
+    policy_GKM: Float[Array, "G K M"],
+    old_GKM: Float[Array, "G K M"],
+    advantage: Float[Array, "G K #M"],
+    *,
+    where: Bool[Array, "G K M"] | None = None,
+  ) -> tuple[Float[Array, ""], Parts]:
+    """See PolicyLoss."""
+    options = {"epsilon": self.clip, "delta": self.delta, **self._means(where)}
+    return policy.ecpo(policy_GKM, old_GKM, advantage, **options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GBPO(_Loss):
+  """policy.gbpo: gradients of negatives bounded by those of -log(1 - pi)."""
+
+  def __call__(
+    self,
+    policy_GKM: Float[Array, "G K M"],
+    old_GKM: Float[Array, "G K M"],
+    advantage: Float[Array, "G K #M"],
+    *,
+    where: Bool[Array, "G K M"] | None = None,
+  ) -> tuple[Float[Array, ""], Parts]:
+    """See PolicyLoss."""
+    return policy.gbpo(policy_GKM, old_GKM, advantage, **self._means(where))

@@ -56,9 +56,8 @@ objectives.UniformShared objectives.WeightedSum
 objectives.CoverageWeights objectives.FromLists objectives.HardBlock
 objectives.Mixed objectives.PositiveAware
 objectives.DAPO objectives.DPO objectives.ECPO objectives.GBPO objectives.GRPO
-objectives.IPO objectives.PPOClip objectives.SoftmaxDPO
-objectives.BoundedGradient objectives.EarlyClip objectives.LoggedPolicy
-objectives.RatioClip objectives.TakenTargets
+objectives.IPO objectives.PPOClip objectives.SampledPolicy
+objectives.SoftmaxDPO objectives.LoggedPolicy objectives.TakenTargets
 quantizers.MlpQuantizer quantizers.ProductCodes quantizers.ProductQuantization
 quantizers.ResidualCodes quantizers.ResidualKMeans
 retrieval.Beam retrieval.BeamLists

@@ -11,7 +11,7 @@ from genrec_jax.backbones.lazy_decoder import LazyDecoder
 from genrec_jax.core import seams
 from genrec_jax.layers.transformer import FeedForward
 from genrec_jax.models import TokenDecoder, TokenSeq2Seq, WithReference
-from genrec_jax.objectives import BoundedGradient, LoggedPolicy
+from genrec_jax.objectives import GBPO, LoggedPolicy
 from genrec_jax.train.frozen import Frozen
 from genrec_jax.train.state import init_state
 from genrec_jax.train.step import make_train_step
@@ -117,7 +117,7 @@ def test_a_step_moves_the_policy_and_leaves_the_reference():
   state = init_state(params, optimizer, tables)
   step = make_train_step(
     _MODEL,
-    LoggedPolicy(BoundedGradient(), top_share=0.5),
+    LoggedPolicy(GBPO(), top_share=0.5),
     optimizer,
     jax.random.key(2),
   )

@@ -14,10 +14,10 @@ from genrec_jax.core.types import Items, Outputs
 from genrec_jax.layers.transformer import FeedForward
 from genrec_jax.models.token_seq2seq import TokenSeq2Seq
 from genrec_jax.objectives import (
-  BoundedGradient,
-  EarlyClip,
+  ECPO,
+  GBPO,
   LoggedPolicy,
-  RatioClip,
+  PPOClip,
 )
 from genrec_jax.objectives.logged_policy import code_log_probabilities
 
@@ -51,11 +51,11 @@ def _logits(seed, scale=1.0):
 
 def _term(loss, pi, old, advantage):
   """A token's part of the loss, and d/d log pi, as the formulas say."""
-  if isinstance(loss, BoundedGradient):
+  if isinstance(loss, GBPO):
     other = pi if advantage >= 0 else 1 - pi
     ratio = pi / max(old, other)
     return -ratio * advantage, -ratio * advantage
-  if isinstance(loss, EarlyClip) and advantage < 0:
+  if isinstance(loss, ECPO) and advantage < 0:
     old = max(old, pi / 1.3)
   ratio = pi / old
   if advantage > 0 and ratio > 1.2:
@@ -66,7 +66,7 @@ def _term(loss, pi, old, advantage):
 
 
 @pytest.mark.parametrize("reference", [True, False])
-@pytest.mark.parametrize("loss", [BoundedGradient(), EarlyClip(), RatioClip()])
+@pytest.mark.parametrize("loss", [GBPO(), ECPO(), PPOClip()])
 def test_loss_and_gradient_are_those_of_a_loop(loss, reference):
   batch = _batch()
   logits, others = _logits(3), _logits(4, 1.5)
@@ -111,9 +111,7 @@ def test_without_an_advantage_loss_and_gradient_are_0():
 
   def of(logits):
     outputs = Outputs(logits=logits)
-    return LoggedPolicy(BoundedGradient())(
-      outputs, batch, rng=_KEY, items=_ITEMS
-    )[0]
+    return LoggedPolicy(GBPO())(outputs, batch, rng=_KEY, items=_ITEMS)[0]
 
   value, gradient = jax.jit(jax.value_and_grad(of))(_logits(3))
   assert value == 0 and not np.asarray(gradient).any()
@@ -188,9 +186,7 @@ def test_gbpo_by_finite_differences_through_a_model(sign, old):
   batch = _model_batch()
   batch["target_refused_BS"] = jnp.full((2, 4), int(sign < 0))
   params = _params(batch)
-  gradient = _gradient(
-    BoundedGradient(), params, batch, _reference(math.log(old))
-  )
+  gradient = _gradient(GBPO(), params, batch, _reference(math.log(old)))
   used = np.zeros((2, 4), bool)
   if sign < 0:
     used[:, :3] = True
@@ -218,13 +214,13 @@ def test_gbpo_by_finite_differences_through_a_model(sign, old):
 def test_a_tiny_old_probability_explodes_ppo_and_not_gbpo():
   batch = _model_batch()
   params = _params(batch)
-  plain = _gradient(BoundedGradient(), params, batch, _reference(math.log(0.3)))
+  plain = _gradient(GBPO(), params, batch, _reference(math.log(0.3)))
   norms = {}
-  for loss in (RatioClip(), BoundedGradient(), EarlyClip()):
+  for loss in (PPOClip(), GBPO(), ECPO()):
     gradient = _gradient(loss, params, batch, _reference(math.log(1e-8)))
     norms[type(loss)] = _norm(gradient) / _norm(plain)
-  assert norms[RatioClip] > 1e6
-  assert norms[BoundedGradient] < 10 and norms[EarlyClip] < 10
+  assert norms[PPOClip] > 1e6
+  assert norms[GBPO] < 10 and norms[ECPO] < 10
 
 
 @pytest.mark.parametrize("old", [1e-8, 1e-3, 0.5, 1.0])
@@ -243,9 +239,7 @@ def test_a_refused_target_moves_a_model_no_more_than_cross_entropy(old):
     _norm(jax.jit(jax.grad(cross_entropy), static_argnums=1)(params, m))
     for m in range(_M)
   )
-  found = _norm(
-    _gradient(BoundedGradient(), params, batch, _reference(math.log(old)))
-  )
+  found = _norm(_gradient(GBPO(), params, batch, _reference(math.log(old))))
   assert 0 < found <= bound * (1 + 1e-5)
 
 
@@ -256,10 +250,10 @@ def test_what_cannot_be_is_an_error():
     ({"negative_weight": -1.0}, "negative_weight=-1.0 must be"),
   ):
     with pytest.raises(ValueError, match=message):
-      LoggedPolicy(BoundedGradient(), **options)
+      LoggedPolicy(GBPO(), **options)
   batch = _batch()
   del batch["target_percentile_BS"]
   with pytest.raises(ValueError, match="set config.pipeline.layout.watched"):
-    LoggedPolicy(BoundedGradient())(
+    LoggedPolicy(GBPO())(
       Outputs(logits=_logits(3)), batch, rng=_KEY, items=_ITEMS
     )

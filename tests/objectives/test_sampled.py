@@ -17,6 +17,7 @@ from genrec_jax.objectives import (
   GRPO,
   IPO,
   PPOClip,
+  SampledPolicy,
   SoftmaxDPO,
 )
 
@@ -151,7 +152,8 @@ def _kl(samples):
 
 def test_losses_of_rewards_are_those_of_scalar_loops():
   samples = _samples()
-  loss, parts = _loss(PPOClip(low=0.1, high=0.3), samples)
+  all_codes = PPOClip(low=0.1, high=0.3, sample_mean=False)
+  loss, parts = _loss(SampledPolicy(all_codes), samples)
   assert loss == pytest.approx(_ppo(samples, 0.1, 0.3), rel=1e-5)
   assert parts["constant"] == pytest.approx(2 / 5)
   wanted = _ppo(samples, 0.2, 0.2, of_samples=True) + 0.04 * _kl(samples)
@@ -161,7 +163,7 @@ def test_losses_of_rewards_are_those_of_scalar_loops():
   loss, _ = _loss(DAPO(), samples)
   wanted = _ppo(samples, 0.2, 0.28, varied_only=True)
   assert loss == pytest.approx(wanted, rel=1e-5)
-  loss, _ = _loss(GBPO(normalize=False), samples)
+  loss, _ = _loss(SampledPolicy(GBPO(), normalize=False), samples)
   advantage, wanted = _advantages(samples, normalize=False), []
   for g, k in np.argwhere(np.asarray(samples.where_GK)):
     for t in range(_T):
@@ -174,16 +176,20 @@ def test_losses_of_rewards_are_those_of_scalar_loops():
 
 def test_of_negatives_ecpo_limits_the_ratio():
   samples = _samples(old_GKT=np.full((_G, _K, _T), -20.0))
-  loss, _ = _loss(ECPO(clip=0.2, delta=0.1), samples)
+  loss, _ = _loss(SampledPolicy(ECPO(clip=0.2, delta=0.1)), samples)
   advantage = _advantages(samples)
   a = np.repeat(advantage[np.asarray(samples.where_GK)], _T)
   wanted = np.where(a >= 0, -1.2 * a, -1.3 * a)
   assert loss == pytest.approx(wanted.mean(), rel=1e-5)
-  assert _loss(PPOClip(), samples)[0] > 1e5
+  assert _loss(SampledPolicy(PPOClip()), samples)[0] > 1e5
 
 
 @pytest.mark.parametrize(
-  "objective", [DPO(), IPO(), SoftmaxDPO(), GRPO(), DAPO(), ECPO(), GBPO()]
+  "objective",
+  [
+    *(DPO(), IPO(), SoftmaxDPO(), GRPO(), DAPO()),
+    *(SampledPolicy(loss) for loss in (ECPO(), GBPO())),
+  ],
 )
 def test_gradients_are_finite_and_only_of_samples_that_count(objective):
   samples = _samples()
@@ -206,7 +212,7 @@ def test_what_is_lacking_is_named():
   for objective in (DPO(), SoftmaxDPO(), GRPO()):
     with pytest.raises(ValueError, match="set its reference_steps"):
       _loss(objective, samples)
-  _loss(PPOClip(), samples)
+  _loss(SampledPolicy(PPOClip()), samples)
 
 
 @pytest.mark.parametrize(
@@ -218,12 +224,18 @@ def test_what_is_lacking_is_named():
       "label_smoothing=1.0 must be at least 0",
     ),
     (lambda: IPO(beta=-1.0), r"objective\.beta=-1\.0 must be above 0"),
-    (lambda: PPOClip(low=1.0), r"objective\.low=1\.0 must be at least 0 and"),
+    (
+      lambda: PPOClip(low=1.0),
+      r"loss\.low=1\.0 must be at least 0 and",
+    ),
     (
       lambda: PPOClip(high=-1.0),
-      r"objective\.high=-1\.0 must be a number of 0",
+      r"objective\.loss\.high=-1\.0 must be a number of 0",
     ),
-    (lambda: ECPO(delta=-1.0), r"objective\.delta=-1\.0 must be a number of 0"),
+    (
+      lambda: ECPO(delta=-1.0),
+      r"loss\.delta=-1\.0 must be a number of 0",
+    ),
     (
       lambda: GRPO(kl_weight=-1.0),
       "kl_weight=-1.0 must be a number of 0 or more",

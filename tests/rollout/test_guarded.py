@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.metrics.writer import Writer
-from genrec_jax.objectives import PPOClip
+from genrec_jax.objectives import PPOClip, SampledPolicy
 from genrec_jax.rollout.sample_quality import _metrics_of
 from genrec_jax.train.checkpoints import Checkpoints
 from genrec_jax.train.guards import (
@@ -116,7 +116,7 @@ def _loop(folder, training, guards, progress=None, steps=40):
 
 def _training(honest):
   return cases.Training(
-    cases.online(reward=_OfTable(_table(honest))), PPOClip()
+    cases.online(reward=_OfTable(_table(honest))), SampledPolicy(PPOClip())
   )
 
 

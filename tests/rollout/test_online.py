@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from genrec_jax.core import sharding
-from genrec_jax.objectives import DAPO, GBPO, GRPO, PPOClip, SoftmaxDPO
+from genrec_jax.objectives import (
+  DAPO,
+  GBPO,
+  GRPO,
+  PPOClip,
+  SampledPolicy,
+  SoftmaxDPO,
+)
 from genrec_jax.rollout import BeamItems
 from genrec_jax.rollout.held_samples import first_of_kind
 from genrec_jax.train.checkpoints import Checkpoints
@@ -152,9 +159,9 @@ def test_a_run_that_goes_on_from_a_checkpoint_is_bitwise_the_straight_one(
 @pytest.mark.parametrize(
   "objective",
   [
-    PPOClip(),
+    pytest.param(SampledPolicy(PPOClip()), id="PPOClip"),
     DAPO(),
-    GBPO(),
+    pytest.param(SampledPolicy(GBPO()), id="GBPO"),
     pytest.param(SoftmaxDPO(beta=1.0), id="SoftmaxDPO"),
   ],
   ids=lambda x: type(x).__name__,

@@ -13,7 +13,7 @@ constants of the step. Their version is kept with every checkpoint.
 from collections.abc import Mapping
 import dataclasses
 import pathlib
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -27,16 +27,6 @@ from genrec_jax.experiment.restored import (
   check_finished,
   load_params,
 )
-
-
-@runtime_checkable
-class RewardModel(Protocol):
-  """A model that says what lists of items are worth to a user."""
-
-  def reward(
-    self, batch: Any, item_GKN: Int[Array, "G K N"]
-  ) -> Float[Array, "G K"]:
-    """One number per list, between 0 and 1; item 0 = none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +105,7 @@ class TrainedReward(_OfRun):
 
   low = 0.0
   high = 1.0
-  _needs = RewardModel
+  _needs = seams.ListRewardModel
 
   def __call__(
     self,
