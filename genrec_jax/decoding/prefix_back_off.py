@@ -9,6 +9,7 @@ Within a prefix items come in the order of the trie. A list is thus short only
 where a request may get no more items, whatever the number of beams; what a wide
 beam costs a model is saved, and the model is not asked about what fills up. The
 scores of the parts cannot be compared, so a result's score is minus its rank.
+How many codes an item shares with the beam that brought it is said beside it.
 """
 
 import jax
@@ -32,8 +33,11 @@ def prefix_back_off(
   Int[Array, "B {num_results}"],
   Float[Array, "B {num_results}"],
   Int[Array, "B {num_results} {trie.num_levels}"],
+  Int[Array, "B {num_results}"],
 ]:
-  """Returns ids, scores (minus the rank) and codes, best first.
+  """Returns ids, scores (minus the rank), codes and depths, best first.
+
+  A depth is M for items of the beams, and -1 where there is no item.
 
   Args:
     decoder: the model, having read the requests.
@@ -61,17 +65,27 @@ def prefix_back_off(
   count = min(num_results, order_BN.shape[1])
   nearness_BR, place_BR = jax.lax.top_k(order_BN, count)
   more_BR = jnp.where(nearness_BR >= 0, trie.items_N[place_BR], 0)
+  depth_BR = jnp.maximum(nearness_BR, 0) // _depth_worth(beams)
   # Behind what was found: sorting is stable.
   both = jnp.concatenate([found_BR, more_BR], axis=1)
   first = jnp.argsort(both == 0, axis=1)[:, :num_results]
   ids_BR = jnp.take_along_axis(both, first, axis=1)
+  depths = jnp.full_like(found_BR, trie.num_levels)
+  depths = jnp.concatenate([depths, depth_BR], axis=1)
+  depth_BR = jnp.take_along_axis(depths, first, axis=1)
   rank_R = jnp.arange(1, num_results + 1, dtype=jnp.float32)
   codes_BRM = trie.codes(trie.leaves(ids_BR))
   return (
     ids_BR,
     jnp.where(ids_BR > 0, -rank_R[None], -jnp.inf),
     jnp.where((ids_BR > 0)[..., None], codes_BRM, 0),
+    jnp.where(ids_BR > 0, depth_BR, -1),
   )
+
+
+def _depth_worth(beams: Beams) -> int:
+  """What a code more is worth: more than the best of all beams."""
+  return beams.leaves_BK.shape[1] + 1
 
 
 def _nearness(trie: Trie, beams: Beams) -> Int[Array, "B N"]:
@@ -91,7 +105,7 @@ def _nearness(trie: Trie, beams: Beams) -> Int[Array, "B N"]:
       trie.first_item[depth][1:], place_N, side="right"
     )
     worth_BN = worth_BS[:, jnp.minimum(state_N, worth_BS.shape[1] - 1)]
-    deeper_BN = depth * (width + 1) + worth_BN
+    deeper_BN = depth * _depth_worth(beams) + worth_BN
     found_BN = jnp.where(worth_BN > 0, deeper_BN, found_BN)
   return found_BN
 

@@ -212,14 +212,15 @@ class PrefixBackOff:
     items: SearchItems,
     allowed_BW: UInt32[Array, "B W"] | None,
   ) -> Found:
-    """See Strategy and decoding/prefix_back_off.py."""
-    return prefix_back_off(
+    """See Strategy and decoding/prefix_back_off.py; says matched_depth."""
+    *found, depth_BR = prefix_back_off(
       decoder,
       items.trie,
       self.num_beams,
       self.num_results,
       _bits(items.trie, allowed_BW),
     )
+    return *found, {"matched_depth": depth_BR}
 
   def widened(self, num_results: int) -> "PrefixBackOff":
     """See Widening."""
@@ -260,6 +261,7 @@ class Generative:
   ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Returns ids (B, k) and scores (B, k) on the host, and {"codes"}.
 
+    With the codes goes what else the strategy says of each place, by name.
     Places beyond the allowed items hold id 0 and score -inf, and those beyond
     what the strategy returns where it cannot be widened.
 
@@ -280,14 +282,21 @@ class Generative:
         decode_fn = self.widened(self._wide(k))
         wide = jax.device_get(decode_fn(batch, self.items, words_BW))
         # Nobody's list depends on who else is asked for.
-        found = tuple(map(functools.partial(_rows_of, short_B), wide, found))
-    ids, scores, codes = (x[:count, :k] for x in found)
+        found = jax.tree.map(
+          functools.partial(_rows_of, short_B), tuple(wide), tuple(found)
+        )
+    found = jax.tree.map(lambda x: x[:count, :k], tuple(found))
+    ids, scores, codes, *said = found
     finite.check_scores(scores)
     missing = ((0, 0), (0, max(0, k - ids.shape[1])))
+    aux = {"codes": np.pad(codes, (*missing, (0, 0)))}
+    for by_name in said:
+      for name, x_BK in by_name.items():
+        aux[name] = np.pad(x_BK, missing, constant_values=-1)
     return (
       np.pad(ids, missing),
       np.pad(scores, missing, constant_values=-np.inf),
-      {"codes": np.pad(codes, (*missing, (0, 0)))},
+      aux,
     )
 
   def _wide(self, k: int) -> int:

@@ -21,7 +21,17 @@ from jaxtyping import Array, Float, Int, Shaped, UInt32
 from genrec_jax.core import seams
 from genrec_jax.data.item_mask import ItemMask
 
-Found = tuple[Int[Array, "B K"], Float[Array, "B K"], Int[Array, "B K M"]]
+# Ids, scores and codes; what else is said of each place, (B, K) by name, may
+# follow: -1 where there is no item.
+Found = (
+  tuple[Int[Array, "B K"], Float[Array, "B K"], Int[Array, "B K M"]]
+  | tuple[
+    Int[Array, "B K"],
+    Float[Array, "B K"],
+    Int[Array, "B K M"],
+    Mapping[str, Int[Array, "B K"]],
+  ]
+)
 
 
 @jax.tree_util.register_dataclass

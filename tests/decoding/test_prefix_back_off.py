@@ -47,6 +47,12 @@ def _expected(case, b, beams, scores):
   return listed[:_R]
 
 
+def _shared(codes, beam):
+  """Codes of the beginning that are the same."""
+  same = [a == b for a, b in zip(codes, beam, strict=True)]
+  return same.index(False) if False in same else len(same)
+
+
 @pytest.mark.parametrize(
   "shape", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in (1, 2))]
 )
@@ -57,7 +63,7 @@ def test_equals_an_enumeration(shape, seed, num_beams):
   found, beam_codes, beam_scores = _search(
     case.decoder, case.trie, num_beams, case.allowed
   )
-  ids, scores, codes = map(np.asarray, found)
+  ids, scores, codes, depths = map(np.asarray, found)
   for b in range(len(ids)):
     live = np.asarray(beam_scores[b]) > -np.inf
     beams = [tuple(c) for c in np.asarray(beam_codes[b])[live].tolist()]
@@ -70,3 +76,8 @@ def test_equals_an_enumeration(shape, seed, num_beams):
     np.testing.assert_array_equal(codes[b, :count], case.codes[expected])
     np.testing.assert_array_equal(scores[b, :count], -np.arange(1.0, count + 1))
     assert (scores[b, count:] == -np.inf).all()
+    assert depths[b, :count].tolist() == [
+      max(_shared(tuple(case.codes[i].tolist()), beam) for beam in beams)
+      for i in expected
+    ]
+    assert (depths[b, count:] == -1).all()

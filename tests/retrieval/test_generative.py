@@ -17,6 +17,7 @@ from genrec_jax.retrieval.generative import (
   BestFirst,
   Exact,
   Generative,
+  PrefixBackOff,
   PrefixMatch,
 )
 from genrec_jax.retrieval.strategy import SearchItems
@@ -171,3 +172,17 @@ def test_a_batch_too_large_is_an_error():
   case = _case(3)
   with pytest.raises(ValueError, match="5 requests do not fit a batch of 4"):
     _search(Beam(3), case)(_requests(5), 3)
+
+
+def test_a_back_off_says_how_deep_each_item_matched():
+  case = _case(2)
+  search = _search(PrefixBackOff(2, 14), case)
+  ids, _, aux = search(_requests(2), 16, ItemMask.of(case.allowed))
+  depth = aux["matched_depth"]
+  assert depth.shape == ids.shape == (2, 16)
+  assert ((depth >= 0) == (ids > 0)).all() and (ids[:, 14:] == 0).all()
+  # Deepest first; a beam's own items share all their codes with it.
+  for row in range(2):
+    there = depth[row][ids[row] > 0]
+    assert (np.diff(there) <= 0).all() and (there[:1] == 3).all()
+  assert (ids[:, 0] > 0).any()
