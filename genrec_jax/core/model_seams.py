@@ -5,7 +5,7 @@ Every model is a Model. What it may answer beside its call are small protocols
 of their own: a model has those of what it is for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -75,6 +75,38 @@ class CandidateModel(ScoreModel, Protocol):
 
   def candidates(self, cache: Any, batch: Batch) -> Float[Array, "B N T"]:
     """Logits of N candidates behind each history."""
+
+
+@runtime_checkable
+class AssumingModel(Protocol):
+  """A model that goes on with items of which it is assumed what came of them.
+
+  A cache is the model's own; see ranking/assumed_lists.py.
+  """
+
+  def open_list(self, batch: Batch, places: int) -> Any:
+    """One beam behind each prompt, with room for so many items."""
+
+  def consider(self, cache: Any, token_BNT: Int[Array, "B N T"]) -> Any:
+    """N beams, each of which has read the tokens of a candidate."""
+
+  def action_log_probs(self, cache: Any) -> Float[Array, "B N masks"]:
+    """log P of every combination of actions, by their bit mask."""
+
+  def place(
+    self,
+    cache: Any,
+    chosen_B: Int[Array, "B"],
+    assume: Callable[[Float[Array, "B 1 C"], int], Float[Array, "B 1 C"]],
+  ) -> Any:
+    """One beam: a candidate, and what is assumed of it.
+
+    Args:
+      cache: of `consider`.
+      chosen_B: which candidate.
+      assume: (logits of an action's tokens, number of the token) -> how much
+        of each is read; the first stands for what is not known.
+    """
 
 
 @runtime_checkable

@@ -24,6 +24,7 @@ from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
 from genrec_jax.core.model_seams import (
+  AssumingModel,
   CandidateModel,
   CodesModel,
   ConstantModel,
@@ -51,6 +52,7 @@ from genrec_jax.core.offers import is_seam, members, missing, offers, require
 from genrec_jax.core.types import Batch, Mean, Outputs, SequenceInfo
 
 __all__ = [
+  "AssumingModel",
   "Backbone",
   "CandidateModel",
   "CodesModel",

@@ -149,6 +149,19 @@ class TokenGrammar:
     """Types of an item's tokens, in their order."""
     return self.asked + self.group("action")
 
+  def most(self, kind: int, length: int) -> int:
+    """Tokens of a type that there can be among so many of whole events.
+
+    Events of any number of users; none of padding or bos is ever asked for.
+    """
+    group = self.types[kind].group
+    if group in ("pad", "bos"):
+      return 0
+    if group == "other":
+      return length
+    context = len(self.group("context")) if group == "context" else 0
+    return length // (context + len(self.block))
+
   @functools.cached_property
   def start_K(self) -> Int[np.ndarray, "K"]:
     """First token of each type."""

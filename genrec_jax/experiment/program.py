@@ -351,10 +351,11 @@ class Program:
     """Names of the jitted functions that this system has a use for."""
     if self.retrieval is not None:
       vectors = ("items",) if needs_vectors(self.retrieval) else ()
-      return ("train", *vectors, "decode")
-    found = ("train",)
-    if seams.offers(self.system, seams.QueryModel):
-      found += ("query", "items", "retrieve")
+      found = ("train", *vectors, "decode")
+    elif seams.offers(self.system, seams.QueryModel):
+      found = ("train", "query", "items", "retrieve")
+    else:
+      found = ("train",)
     if seams.offers(self.system, seams.ScoreModel):
       found += ("score",)
     return found

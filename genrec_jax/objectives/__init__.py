@@ -35,6 +35,7 @@ from genrec_jax.objectives.softmax import FullSoftmax, SampledSoftmax
 from genrec_jax.objectives.target_weights import TakenTargets
 from genrec_jax.objectives.tokens import CodeCrossEntropy
 from genrec_jax.objectives.tree import ChildAlignment, PrefixRanking
+from genrec_jax.objectives.typed import TypedCrossEntropy
 from genrec_jax.objectives.variable_length import VariableLengthBound
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
   "SampledSoftmax",
   "SoftmaxDPO",
   "TakenTargets",
+  "TypedCrossEntropy",
   "UniformPerPosition",
   "UniformShared",
   "VariableLengthBound",

@@ -47,6 +47,7 @@ models.ActionRanker models.FeatureRanker models.JointRanker models.NextItem
 models.ListReward models.ListSeq2Seq
 models.RQVAE models.TokenDecoder models.TokenSeq2Seq models.TwoTower
 models.ContextSeq2Seq models.WithReference
+models.TokenBaseline objectives.TypedCrossEntropy retrieval.PrefixBackOff
 objectives.BinaryCrossEntropy objectives.CodeCrossEntropy
 objectives.FullSoftmax objectives.InBatchContrastive
 objectives.InBatchNegatives objectives.Positives objectives.Reconstruction

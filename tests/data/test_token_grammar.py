@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from genrec_jax.data.token_grammar import GROUPS, TokenGrammar
-from tests.data.grammars_by_hand import FULL, GRAMMARS
+from genrec_jax.data.token_sequence import TokenSequence
+from tests.data.grammars_by_hand import FULL, GRAMMARS, random_events
 
 _CASES = pytest.mark.parametrize("grammar", GRAMMARS.values(), ids=GRAMMARS)
 
@@ -126,3 +127,20 @@ def test_actions_there_and_back(combined):
 def test_what_is_no_grammar(options, said):
   with pytest.raises(ValueError, match=said):
     dataclasses.replace(FULL, **options)
+
+
+@_CASES
+def test_no_sequence_has_more_of_a_type_than_there_can_be(grammar):
+  rng = np.random.default_rng(0)
+  reached = set()
+  for count in [*range(6)] * 8:
+    tokens = TokenSequence.of(grammar, random_events(grammar, rng, count))
+    length = len(tokens.token_T)
+    for kind, one in enumerate(grammar.types[2:], start=2):
+      found = int((tokens.type_T == kind).sum())
+      most = grammar.most(kind, length)
+      assert found <= most, one.name
+      reached |= {kind} if found == most > 0 else set()
+  items = {k for k in range(2, len(grammar.types)) if k in grammar.block}
+  assert items <= reached, "it says no more than that"
+  assert grammar.most(0, 99) == grammar.most(1, 99) == 0
