@@ -55,7 +55,7 @@ def assumed_list(
   """Lists of the candidates of a batch of impressions.
 
   Args:
-    ask: (method, *args) -> what that method of a seams.ListModel answers.
+    ask: (method, *args) -> what that method of a seams.AssumingModel answers.
     batch: prompts and candidates (layouts.TypedTokens.impression_batch).
     weights_T: what the tasks are worth (ranking/utility.py).
     places: K.
@@ -133,7 +133,7 @@ class ListMaker:
     Raises:
       ValueError: a system that makes no lists, or another rule.
     """
-    seams.require(system, seams.ListModel, "config.system")
+    seams.require(system, seams.AssumingModel, "config.system")
     seams.require(layout, seams.ImpressionLayout, "config.pipeline.layout")
     if rule not in RULES:
       raise ValueError(f"rule={rule!r} is unknown.{choices_hint(rule, RULES)}")

@@ -58,7 +58,7 @@ def test_it_is_what_training_search_ranking_and_lists_ask_for(form):
   _, system, *_ = form
   for seam in (
     *(seams.Model, seams.GrammarModel, seams.DecoderModel),
-    *(seams.ScoreModel, seams.ListModel),
+    *(seams.ScoreModel, seams.AssumingModel),
   ):
     seams.require(system, seam, "config.system")
 

@@ -45,6 +45,7 @@ _STEPS |= {
   # Retrievers and rankers in one.
   "hstu_joint_movielens": _VECTORS | {"score"},
   "two_tower_kuairand": _VECTORS | {"score"},
+  "token_baseline_kuairand": {"train", "decode", "score"},
 }
 # tests/evaluation/test_long_history.py, and further down.
 _ELSEWHERE = ("hstu_long", "hstu_trillion", "tiger_amazon")
