@@ -169,7 +169,7 @@ class PrefixMatch:
     trie, cold_V1 = items.trie, items.cold_V1
     seen, unseen = (pack(trie, x[None]) for x in (~cold_V1, cold_V1))
     if allowed_BW is None:
-      rows = jax.eval_shape(decoder.start)[1].shape[0]
+      rows = jax.eval_shape(lambda: decoder.start()[1]).shape[0]
       seen, unseen = (
         jax.tree.map(lambda x: jnp.repeat(x, rows, axis=0), bits)
         for bits in (seen, unseen)

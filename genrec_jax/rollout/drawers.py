@@ -81,7 +81,7 @@ class SampledItems(_OfItems):
     self, decoder: Decoder, trie: Trie, rng: Key[Array, ""]
   ) -> Drawn:
     """See core/rollout_seams.py: Drawer."""
-    rows = jax.eval_shape(decoder.start)[1].shape[0]
+    rows = jax.eval_shape(lambda: decoder.start()[1]).shape[0]
     return _drawn(
       *sample_items(
         decoder,
