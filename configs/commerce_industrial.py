@@ -59,4 +59,6 @@ def get_config(arg: str = "") -> ConfigDict:
     c.optimizer = c.optimizer.dense.to_dict()
   if "quicktest" in variants:
     common.quicktest(c)
+    # A quick head has few pairs of features to turn.
+    c.system.backbone.rotary.geometric = 2
   return c

@@ -73,6 +73,11 @@ class TokenHistory(BaseLayout):
   @property
   def num_columns(self) -> int:
     """Columns of an Example."""
+    return self._own_columns
+
+  @property
+  def _own_columns(self) -> int:
+    """Those of this class: a layout made of it may have more."""
     told = 0 if self.watched is None else self.watched.num_columns
     return len(_COLUMNS) + told
 
@@ -108,10 +113,10 @@ class TokenHistory(BaseLayout):
   ) -> Int[np.ndarray, "n C"]:
     """The last max_length of the first `end` events; no rows where end < 2."""
     if end < 2:
-      return np.zeros((0, self.num_columns), np.int32)
+      return np.zeros((0, self._own_columns), np.int32)
     seen = slice(max(0, end - self.max_length), end)
     items = record["item"][seen]
-    rows = np.empty((len(items), self.num_columns), np.int32)
+    rows = np.empty((len(items), self._own_columns), np.int32)
     rows[:, 0] = items
     rows[:, 1] = record["user"]
     if self.watched is not None:
@@ -158,7 +163,7 @@ class TokenHistory(BaseLayout):
     Rows have max_length places, the last of them empty.
     """
     shape = (len(requests), self.max_length)
-    rows = np.zeros((*shape, self.num_columns), np.int32)
+    rows = np.zeros((*shape, self._own_columns), np.int32)
     segments = np.zeros(shape, np.int32)
     for row, record in enumerate(requests.history):
       items = record["item"][1 - self.max_length :]
