@@ -8,8 +8,8 @@ import pytest
 
 from configs import onerec_v2_industrial
 from genrec_jax.core import sharding
-from genrec_jax.core.build import to_plain
 from genrec_jax.experiment.program import Program
+from genrec_jax.experiment.sections import check_config
 
 _D, _LAYERS, _FIRST, _EXPERTS = 1408, 14, 2, 53
 # Of a layer in squares of the width: cross- and self-attention.
@@ -32,7 +32,7 @@ def _expected(moe: bool) -> tuple[int, int]:
 
 @pytest.mark.parametrize("moe", [False, True])
 def test_parameters_are_those_of_their_arithmetic(moe):
-  config = to_plain(onerec_v2_industrial.get_config("moe" if moe else ""))
+  config = check_config(onerec_v2_industrial.get_config("moe" if moe else ""))
   program = Program.from_config(config, 1_000, sharding.local())
   shapes = jax.tree.leaves(program.abstract_state().params)
   count = sum(math.prod(x.shape) for x in shapes)
