@@ -57,12 +57,27 @@ class _Loss:
   sample_ratio: bool = False
   sample_mean: bool = True
 
-  def _means(self, where: Bool[Array, "G K M"] | None) -> dict:
-    return {
-      "where": where,
-      "sample_ratio": self.sample_ratio,
-      "sample_mean": self.sample_mean,
-    }
+  def __call__(
+    self,
+    policy_GKM: Float[Array, "G K M"],
+    old_GKM: Float[Array, "G K M"],
+    advantage: Float[Array, "G K #M"],
+    *,
+    where: Bool[Array, "G K M"] | None = None,
+  ) -> tuple[Float[Array, ""], Parts]:
+    """See PolicyLoss."""
+    return self._loss(
+      policy_GKM,
+      old_GKM,
+      advantage,
+      where=where,
+      sample_ratio=self.sample_ratio,
+      sample_mean=self.sample_mean,
+    )
+
+  def _loss(self, *arguments, **options) -> tuple[Array, Parts]:
+    """The function of policy.py, with what is its own."""
+    raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,17 +96,8 @@ class PPOClip(_Loss):
     check_shares(self, _WHERE, "low")
     check_scales(self, _WHERE, "high")
 
-  def __call__(
-    self,
-    policy_GKM: Float[Array, "G K M"],
-    old_GKM: Float[Array, "G K M"],
-    advantage: Float[Array, "G K #M"],
-    *,
-    where: Bool[Array, "G K M"] | None = None,
-  ) -> tuple[Float[Array, ""], Parts]:
-    """See PolicyLoss."""
-    options = {"low": self.low, "high": self.high, **self._means(where)}
-    return policy.ppo_clip(policy_GKM, old_GKM, advantage, **options)
+  def _loss(self, *arguments, **options):
+    return policy.ppo_clip(*arguments, low=self.low, high=self.high, **options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,30 +116,15 @@ class ECPO(_Loss):
     check_shares(self, _WHERE, "clip")
     check_scales(self, _WHERE, "delta")
 
-  def __call__(
-    self,
-    policy_GKM: Float[Array, "G K M"],
-    old_GKM: Float[Array, "G K M"],
-    advantage: Float[Array, "G K #M"],
-    *,
-    where: Bool[Array, "G K M"] | None = None,
-  ) -> tuple[Float[Array, ""], Parts]:
-    """See PolicyLoss."""
-    options = {"epsilon": self.clip, "delta": self.delta, **self._means(where)}
-    return policy.ecpo(policy_GKM, old_GKM, advantage, **options)
+  def _loss(self, *arguments, **options):
+    return policy.ecpo(
+      *arguments, epsilon=self.clip, delta=self.delta, **options
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GBPO(_Loss):
   """policy.gbpo: gradients of negatives bounded by those of -log(1 - pi)."""
 
-  def __call__(
-    self,
-    policy_GKM: Float[Array, "G K M"],
-    old_GKM: Float[Array, "G K M"],
-    advantage: Float[Array, "G K #M"],
-    *,
-    where: Bool[Array, "G K M"] | None = None,
-  ) -> tuple[Float[Array, ""], Parts]:
-    """See PolicyLoss."""
-    return policy.gbpo(policy_GKM, old_GKM, advantage, **self._means(where))
+  def _loss(self, *arguments, **options):
+    return policy.gbpo(*arguments, **options)

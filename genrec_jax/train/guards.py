@@ -14,6 +14,7 @@ guard has tripped stays ended; its best checkpoint is that of before.
 
 from collections.abc import Mapping
 import dataclasses
+from typing import ClassVar
 
 from genrec_jax.core.option_checks import check_scales
 from genrec_jax.core.rollout_seams import Guard
@@ -48,8 +49,8 @@ class AtLeast:
 
 
 @dataclasses.dataclass(frozen=True)
-class RiseAtMost:
-  """A metric rises by at most a share of what it was at the start, or so much.
+class _MovesAtMost:
+  """A metric moves by a share of what it was at the start, or so much.
 
   Attributes:
     metric: of validation.
@@ -61,6 +62,9 @@ class RiseAtMost:
   share: float = 0.0
   by: float = 0.0
 
+  way: ClassVar[str]
+  sign: ClassVar[int]
+
   def __post_init__(self):
     check_scales(self, "config.guards", "share", "by")
 
@@ -68,31 +72,31 @@ class RiseAtMost:
     self, before: Mapping[str, float], now: Mapping[str, float]
   ) -> str:
     """See core/rollout_seams.py: Guard."""
-    return _moved(self, before, now, "up", 1)
+    was, is_now = _of(before, self.metric), _of(now, self.metric)
+    allowed = self.share * abs(was) + self.by
+    # Not `>`: what is no number has gone as far as it could.
+    if self.sign * (is_now - was) <= allowed:
+      return ""
+    return (
+      f"{self.metric} is {self.way} from {was:.4g} to {is_now:.4g}, by more"
+      f" than {allowed:.4g}"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
-class FallAtMost:
-  """A metric falls by at most a share of what it was at the start, or so much.
+class RiseAtMost(_MovesAtMost):
+  """A metric rises by no more; one that falls may."""
 
-  Attributes:
-    metric: of validation.
-    share: such as .02 for 2 %.
-    by: added to that, in units of the metric.
-  """
+  way = "up"
+  sign = 1
 
-  metric: str
-  share: float = 0.0
-  by: float = 0.0
 
-  def __post_init__(self):
-    check_scales(self, "config.guards", "share", "by")
+@dataclasses.dataclass(frozen=True)
+class FallAtMost(_MovesAtMost):
+  """A metric falls by no more; one that rises may."""
 
-  def tripped(
-    self, before: Mapping[str, float], now: Mapping[str, float]
-  ) -> str:
-    """See core/rollout_seams.py: Guard."""
-    return _moved(self, before, now, "down", -1)
+  way = "down"
+  sign = -1
 
 
 def first_tripped(
@@ -116,21 +120,3 @@ def _of(metrics: Mapping[str, float], name: str) -> float:
       f" measure.{choices_hint(name, metrics)}"
     )
   return metrics[name]
-
-
-def _moved(
-  guard: RiseAtMost | FallAtMost,
-  before: Mapping[str, float],
-  now: Mapping[str, float],
-  way: str,
-  sign: int,
-) -> str:
-  was, is_now = _of(before, guard.metric), _of(now, guard.metric)
-  allowed = guard.share * abs(was) + guard.by
-  # Not `>`: what is no number has gone as far as it could.
-  if sign * (is_now - was) <= allowed:
-    return ""
-  return (
-    f"{guard.metric} is {way} from {was:.4g} to {is_now:.4g}, by more than"
-    f" {allowed:.4g}"
-  )
