@@ -6,9 +6,9 @@
 
 makes vectors of the items' texts, coarse codes of the vectors (3 x 32, several
 items each), and trains codes and vectors together: an item's vector is an MLP
-of its text's, trained with all else. Expected on Beauty, one seed each: of
-`negatives` test HR@10 .0579 and NDCG@10 .0301 at step 4,000, an hour on one CPU
-core; of `collaborative-ids-negatives`, in rows of 20 events
+of its text's, trained with all else. Expected on Beauty, one seed and
+one CPU core each: of `negatives` test HR@10 .0579 and NDCG@10 .0301 at step
+4,000, an hour; of `collaborative-ids-negatives`, in rows of 20 events
 (--config.pipeline.row_length=20 --config.pipeline.batch_size=60), .0639 and
 .0361 at step 3,000 of 4,244, 46 minutes behind its SASRec. The dense half alone
 (configs/dense_amazon.py) had .0855 and .0470. Variants:
