@@ -45,7 +45,7 @@ def test_golden_values(path):
   ]
   assert not wrong, (
     f"{path.name} was computed by the reference implementation (or by"
-    " make_reference.py beside it): if this fails, the model has changed, not"
+    " the script beside it): if this fails, the model has changed, not"
     f" the reference. Beyond tolerance: {wrong}"
   )
 

@@ -13,6 +13,7 @@ events weigh three times one. Implementations:
 """
 
 import functools
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ from genrec_jax.ops.silu_attention.pallas_tpu import (
   device_kind,
   pallas_tpu,
   plan_for,
-  unsupported_tables,
+  unsupported,
 )
 from genrec_jax.ops.silu_attention.reference import reference
 from genrec_jax.ops.silu_attention.rows import Rows
@@ -62,9 +63,9 @@ def silu_attention(
     q_BQHK: queries; as many as keys, unless query_index_BQ says which.
     k_BMHK: keys.
     v_BMHA: values; their width may differ from that of keys.
-    info: the keys' packed rows: segments, positions, times, roles. Without
-      roles, positions must count a segment's keys: chunked and pallas_tpu
-      take p_j - p_i for j - i.
+    info: the keys' packed rows: segments, positions, times, roles, limits.
+      Without roles and limits, positions must count a segment's keys: chunked
+      and pallas_tpu take p_j - p_i for j - i.
     normalizer: replaces softmax's denominator: a constant, or one per query.
       No gradient flows to it.
     bias: added to the scores before SiLU.
@@ -75,7 +76,8 @@ def silu_attention(
       more events than are asked about), each at most once; -1 for a query
       that is padding.
     implementation: see the module; None takes the best that computes this on
-      the platform, a name that cannot is an error.
+      the platform and warns where that is not the TPU's kernels on a TPU; a
+      name that cannot is an error.
     blocks: sizes of the fused kernels' blocks; None takes the chip's.
 
   Raises:
@@ -122,8 +124,16 @@ def _choose(implementation, k_BMHK, v_BMHA, info, bias, blocks) -> str:
   """
   on_tpu = device_kind().startswith("TPU")
   if implementation is None:
-    fits = on_tpu and _fits(k_BMHK, v_BMHA, info, bias, blocks)
-    return "pallas_tpu" if fits else "chunked"
+    if not on_tpu:
+      return "chunked"
+    reason = _lacking(k_BMHK, v_BMHA, info, bias, blocks)
+    if reason:
+      warnings.warn(
+        "attention runs on this TPU as plain JAX, not in its fused kernels:"
+        f" they do not take {reason}",
+        stacklevel=2,
+      )
+    return "chunked" if reason else "pallas_tpu"
   if implementation not in IMPLEMENTATIONS:
     raise ValueError(
       f"implementation={implementation!r} is not known."
@@ -181,16 +191,17 @@ def _fused(q_BMHK, k, v, rows, *, bias, scale, blocks, interpret):
   )
 
 
-def _fits(k_BMHK, v_BMHA, info, bias, blocks) -> bool:
-  """Whether the kernels surely compute this; see pallas_tpu.py."""
-  no_bias = bias.position is None and bias.time is None and not bias.slopes
-  if (info.roles_BL is not None and not no_bias) or unsupported_tables(bias):
-    return False
+def _lacking(k_BMHK, v_BMHA, info, bias, blocks) -> str:
+  """What the kernels do not take of this; '' if they compute it."""
+  reason = unsupported(bias)
+  if reason:
+    return reason
+  aligned = info.roles_BL is None and info.limits_BL is None
   try:
-    plan_for(k_BMHK, v_BMHA, blocks)
-  except ValueError:
-    return False
-  return True
+    plan_for(k_BMHK, v_BMHA, bias, blocks, aligned)
+  except ValueError as error:
+    return f"rows of {k_BMHK.shape[1]}: {error}"
+  return ""
 
 
 def _put(x_BQ, index_BQ, length):

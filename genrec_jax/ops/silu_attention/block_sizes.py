@@ -138,9 +138,21 @@ def backward_bytes(
 
 
 def forward_bytes(
-  blocks: BlockSizes, heads: int, widths: tuple[int, int], itemsize: int
+  blocks: BlockSizes,
+  heads: int,
+  widths: tuple[int, int],
+  itemsize: int,
+  placed: bool = False,
 ) -> dict[str, int]:
-  """VMEM of the forward kernel by what takes it; see backward_bytes."""
+  """VMEM of the forward kernel by what takes it.
+
+  Args:
+    blocks: sizes.
+    heads: see backward_bytes.
+    widths: see there.
+    itemsize: see there.
+    placed: positions are read, and their biases kept for a block.
+  """
   wide_k, wide_v = (-(-w // _LANES) * _LANES for w in widths)
   size_q, size_k = blocks.forward_q, blocks.forward_k
   both = heads * (wide_k + wide_v)
@@ -150,6 +162,7 @@ def forward_bytes(
     * (2 * itemsize * both + 4 * heads * wide_v),
     "blocks of keys (forward_k)": 2 * itemsize * size_k * both,
     "tiles (forward_stripe x forward_k)": tiles,
+    "biases (forward_q x forward_k)": 4 * size_q * size_k * placed,
   }
 
 
@@ -160,8 +173,9 @@ def choose_heads(
   queries: int,
   keys: int,
   itemsize: int,
+  placed: bool = False,
 ) -> int:
-  """The most heads together that fit; see backward_bytes.
+  """The most heads together that fit; see backward_bytes and forward_bytes.
 
   Raises:
     ValueError: not even one head (or blocks.heads) fits; says by how much and
@@ -176,7 +190,7 @@ def choose_heads(
     choices = [blocks.heads]
   for heads in choices:
     kernels = {
-      "forward": forward_bytes(blocks, heads, widths, itemsize),
+      "forward": forward_bytes(blocks, heads, widths, itemsize, placed),
       "backward": backward_bytes(
         blocks, heads, widths, queries, keys, itemsize
       ),
@@ -203,6 +217,7 @@ def plan(
   itemsize: int,
   *,
   shrink: bool,
+  placed: bool = False,
 ) -> tuple[BlockSizes, int, int]:
   """How to cut rows of a length.
 
@@ -213,6 +228,7 @@ def plan(
     widths: of keys and of values.
     itemsize: bytes of an element of q, k and v.
     shrink: take fewer queries per backward block where a row is too long.
+    placed: see forward_bytes.
 
   Returns:
     Blocks that divide the padded length, that length, and heads per step.
@@ -226,7 +242,9 @@ def plan(
     step = max(cut.forward_q, cut.forward_k, cut.backward_q, cut.backward_k)
     padded = -(-length // step) * step
     try:
-      heads = choose_heads(cut, num_heads, widths, padded, padded, itemsize)
+      heads = choose_heads(
+        cut, num_heads, widths, padded, padded, itemsize, placed
+      )
       return cut, padded, heads
     except ValueError:
       if not shrink or blocks.backward_q == _LANES:

@@ -16,7 +16,6 @@ With P = SiLU(S), sigma = sigmoid(S), G = weight * dout, per block pair:
     dQ += scale dS K      dK += scale dS^T Q      tables += sums of dS
 """
 
-import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -27,6 +26,7 @@ from jaxtyping import Array, Float
 
 from genrec_jax.ops.packed_rows import map_row_blocks
 from genrec_jax.ops.relative_bias import BiasTables
+from genrec_jax.ops.silu_attention.own_key import attend_to_own, without_own
 from genrec_jax.ops.silu_attention.rows import Rows
 from genrec_jax.ops.visible_keys import VisibleKeys
 
@@ -63,8 +63,9 @@ def chunked(
     q, k, v, rows = arrays
     if not behind_cache:
       return _attend(scale, block, q, k, v, bias, rows)
-    own = _attend_to_own(scale, q, k, v, bias, rows)
-    return own + _attend(scale, block, q, k, v, bias, _without_own(rows))
+    at_own = (_own(x, rows) for x in (k, v, rows.key_times_BM))
+    own = attend_to_own(q, *at_own, rows, bias, scale)
+    return own + _attend(scale, block, q, k, v, bias, without_own(rows))
 
   return lax.platform_dependent(
     (q_BQHK, k_BMHK, v_BMHA, rows),
@@ -73,42 +74,11 @@ def chunked(
   )
 
 
-def _alone(visible: VisibleKeys):
-  """Where a query's own key is not in its interval, (B, Q)."""
-  own = visible.own_BQ
-  return (own >= 0) & ((own < visible.first_BQ) | (own >= visible.end_BQ))
-
-
-def _without_own(rows: Rows) -> Rows:
-  """Queries see their intervals alone."""
-  visible = rows.visible
-  some = visible.end_BQ > visible.first_BQ
-  own = jnp.where(_alone(visible), visible.first_BQ, visible.own_BQ)
-  return dataclasses.replace(
-    rows,
-    visible=dataclasses.replace(visible, own_BQ=jnp.where(some, own, -1)),
-  )
-
-
-def _attend_to_own(scale, q, k, v, bias, rows):
-  """What a query has of its own key, where its interval leaves that out."""
+def _own(x, rows):
+  """What stands at each query's own key."""
   index = jnp.maximum(rows.visible.own_BQ, 0)
-
-  def own(x):
-    dims = tuple(range(2, x.ndim))
-    return jnp.take_along_axis(x, jnp.expand_dims(index, dims), axis=1)
-
-  scores = scale * jnp.einsum(
-    "bihk,bihk->bhi", q, own(k), preferred_element_type=jnp.float32
-  )
-  offset = own(rows.key_positions_BM) - rows.query_positions_BQ
-  seconds = rows.query_times_BQ - own(rows.key_times_BM)
-  added = bias.of_pairs(offset[..., None], seconds[..., None])
-  if added is not None:
-    scores = scores + added[..., 0]
-  weight = jnp.where(_alone(rows.visible), rows.weight_BQ, 0)[:, None]
-  p = jax.nn.silu(scores) * weight
-  return jnp.einsum("bhi,biha->biha", p.astype(v.dtype), own(v))
+  dims = tuple(range(2, x.ndim))
+  return jnp.take_along_axis(x, jnp.expand_dims(index, dims), axis=1)
 
 
 class _Queries(NamedTuple):

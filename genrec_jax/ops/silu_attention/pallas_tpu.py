@@ -3,14 +3,20 @@
 
 Wraps tpu_forward.py and tpu_backward.py: pads and lays out the arrays, finds
 the blocks to compute, and turns the kernels' sums into gradients of the
-tables. What the kernels rely on, beyond what `reference` takes:
+tables. Kernels compute what queries see of their intervals; a query's own key
+outside of it comes beside them (own_key.py). What they rely on, beyond what
+`reference` takes:
 
-- with a position table or ALiBi: no roles (positions count a segment's keys);
-- for the gradient of a time table: within a segment key times and query times
-  never decrease, and no query asks about a time before a key that it sees.
+- with a position table or ALiBi: a position lies within its segment, from 0 to
+  the number of its tokens - 1. Else its row is NaN. Where roles or limits are
+  given it need not be its token's number;
+- for the gradient of a time table, without roles and limits: within a segment
+  key times and query times never decrease, and no query asks about a time
+  before a key that it sees. Else the gradient of the time table is NaN. With
+  roles or limits times may be any: queries are brought in their order first.
 
-The second is checked on the device: where a row breaks it, the gradient of the
-time table is NaN, never a wrong number; everything else is right for any times.
+Both are checked on the device, so that what breaks them is never a wrong
+number; everything else is right for any times.
 """
 
 import dataclasses
@@ -29,21 +35,20 @@ from genrec_jax.ops.silu_attention.block_sizes import (
   default_block_sizes,
   plan,
 )
-from genrec_jax.ops.silu_attention.rows import Rows
+from genrec_jax.ops.silu_attention.own_key import attend_to_own
+from genrec_jax.ops.silu_attention.rows import Rows, rows_at
+from genrec_jax.ops.silu_attention.time_order import ahead, by_time, in_order
 from genrec_jax.ops.silu_attention.tpu_backward import backward
-from genrec_jax.ops.silu_attention.tpu_bias import LANES, BiasKind
+from genrec_jax.ops.silu_attention.tpu_bias import (
+  LANES,
+  BiasKind,
+  place_step,
+)
 from genrec_jax.ops.silu_attention.tpu_forward import forward
 from genrec_jax.ops.time_buckets import bucket_cells, bucket_thresholds
 
 
-def unsupported(rows: Rows, bias: BiasTables) -> str:
-  """Why the kernels cannot compute this; '' if they can."""
-  if not rows.aligned and (bias.position is not None or bias.slopes):
-    return "roles with a bias by position (their positions need not count up)"
-  return unsupported_tables(bias)
-
-
-def unsupported_tables(bias: BiasTables) -> str:
+def unsupported(bias: BiasTables) -> str:
   """Why the kernels cannot use these tables; '' if they can."""
   if bias.time is None:
     return ""
@@ -84,10 +89,10 @@ def pallas_tpu(
   Raises:
     ValueError: what the kernels do not compute, or do not have the VMEM for.
   """
-  reason = unsupported(rows, bias)
+  reason = unsupported(bias)
   if reason:
     raise ValueError(f"implementation='pallas_tpu' does not take {reason}.")
-  blocks, padded, heads = plan_for(q_BLHK, v_BLHA, blocks)
+  blocks, padded, heads = plan_for(q_BLHK, v_BLHA, bias, blocks, rows.aligned)
   per_head = any(
     table is not None and table.ndim == 2
     for table in (bias.position, bias.time)
@@ -98,19 +103,26 @@ def pallas_tpu(
     position=bias.position is not None,
     time=bias.time is not None,
     packed=q_BLHK.dtype == jnp.bfloat16,
-    own=not rows.aligned,
+    placed=not rows.aligned,
     slopes=tuple(s / 2 for s in bias.slopes or ()),
     interpret=interpret,
   )
-  return _fused(kind, blocks, padded, scale, q_BLHK, k_BLHK, v_BLHA, bias, rows)
+  vectors = q_BLHK, k_BLHK, v_BLHA
+  out_BLHA = _fused(kind, blocks, padded, scale, *vectors, bias, rows)
+  if rows.aligned:
+    return out_BLHA
+  own = *vectors, rows.key_times_BM
+  return out_BLHA + attend_to_own(*own, rows, bias, scale)
 
 
 def plan_for(
   q_BLHK: Float[Array, "B L H K"],
   v_BLHA: Float[Array, "B L H A"],
+  bias: BiasTables,
   blocks: BlockSizes | None,
+  aligned: bool,
 ) -> tuple[BlockSizes, int, int]:
-  """How to cut arrays of these shapes; see block_sizes.plan.
+  """How to cut arrays of these shapes; see block_sizes.plan and Rows.aligned.
 
   Raises:
     ValueError: nothing fits.
@@ -125,6 +137,7 @@ def plan_for(
     widths,
     q_BLHK.dtype.itemsize,
     shrink=blocks is None,
+    placed=bias.position is not None and not aligned,
   )
 
 
@@ -137,9 +150,11 @@ def device_kind() -> str:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
 def _fused(kind, blocks, padded, scale, q, k, v, bias, rows):
   facts = _Facts.of(kind, padded, bias, rows)
-  bounds = facts.bounds(blocks.forward_q, blocks.forward_k)[:2]
+  step = place_step(blocks.forward_stripe)
   inputs = (
-    *bounds,
+    *facts.bounds(blocks.forward_q, blocks.forward_k)[:2],
+    facts.place_bounds(facts.query_places, step),
+    facts.place_bounds(facts.key_places, LANES),
     _by_head(q * np.asarray(scale / 2, q.dtype), padded),
     _by_head(k, padded),
     _by_head(v, padded),
@@ -160,6 +175,12 @@ def _fused_fwd(kind, blocks, padded, scale, q, k, v, bias, rows):
 def _fused_bwd(kind, blocks, padded, scale, residuals, grad):
   q, k, v, bias, rows = residuals
   length = q.shape[1]
+  sides = jnp.zeros((1,), bool)
+  if kind.placed and kind.time:
+    order = by_time(rows)
+    rows = rows.in_order(order)
+    q, grad = rows_at(q, order), rows_at(grad, order)
+    sides = ahead(rows)
   facts = _Facts.of(kind, padded, bias, rows)
   weight = facts.weight[:, :length, None, None]
   g = (grad.astype(jnp.float32) * weight).astype(v.dtype)
@@ -168,6 +189,9 @@ def _fused_bwd(kind, blocks, padded, scale, residuals, grad):
   num_buckets = 1 if bias.time is None else bias.time.shape[-1]
   inputs = (
     *facts.bounds(blocks.backward_q, blocks.backward_k)[2:],
+    facts.place_bounds(facts.key_places, place_step(blocks.backward_stripe)),
+    facts.place_bounds(facts.query_places, LANES),
+    sides.astype(jnp.int32),
     _by_head(q * np.asarray(scale / 2, q.dtype), padded),
     keys,
     _by_head(v, padded),
@@ -184,12 +208,15 @@ def _fused_bwd(kind, blocks, padded, scale, residuals, grad):
   dq_t, dk, dv, dcells, dposition = backward(kind, blocks, padded, inputs)
   dq = jnp.swapaxes(dq_t, 2, 3) * np.asarray(scale / 2, q.dtype)
   dq, dk, dv = (_by_place(x)[:, :length] for x in (dq, dk, dv))
+  if kind.placed and kind.time:
+    dq = rows_at(dq, jnp.argsort(order, axis=1))
   dbias = jax.tree.map(jnp.zeros_like, bias)
   num_heads = q.shape[2]
   if kind.time:
     sums = _sum_rows(dcells, kind.per_head, bias.time, num_heads)
     table = 0.5 * tpu_tables.bucket_sums_to_table(sums, num_buckets)
-    table = jnp.where(jnp.all(_in_order(rows)), table, jnp.nan)
+    if not kind.placed:
+      table = jnp.where(jnp.all(in_order(rows)), table, jnp.nan)
     table = table.reshape(bias.time.shape).astype(bias.time.dtype)
     dbias = dataclasses.replace(dbias, time=table)
   if kind.position:
@@ -240,45 +267,60 @@ class _Facts:
   bias: BiasTables
   first: jax.Array
   end: jax.Array
-  own: jax.Array
   weight: jax.Array
   query_times: jax.Array
   key_times: jax.Array
+  query_places: jax.Array
+  key_places: jax.Array
   segments: jax.Array
 
   @classmethod
   def of(cls, kind, length, bias, rows: Rows) -> "_Facts":
-    visible = rows.visible
     missing = length - rows.segments_BM.shape[1]
 
-    def pad(x, value=0):
-      return jnp.pad(x, [(0, 0), (0, missing)], constant_values=value)
+    def pad(x):
+      return jnp.pad(x, [(0, 0), (0, missing)])
 
+    segments, weight = pad(rows.segments_BM), pad(rows.weight_BQ)
+    query_places = key_places = jnp.zeros_like(segments)
+    if kind.placed and (kind.position or kind.slopes):
+      places = (
+        _places(segments, pad(x))
+        for x in (rows.query_positions_BQ, rows.key_positions_BM)
+      )
+      (query_places, good_q), (key_places, good_k) = places
+      weight = jnp.where((good_q & good_k)[:, None], weight, jnp.nan)
     return cls(
       kind=kind,
       bias=bias,
-      first=pad(visible.first_BQ),
-      end=pad(visible.end_BQ),
-      own=pad(visible.own_BQ, -1),
-      weight=pad(rows.weight_BQ),
+      first=pad(rows.visible.first_BQ),
+      end=pad(rows.visible.end_BQ),
+      weight=weight,
       query_times=pad(rows.query_times_BQ),
       key_times=pad(rows.key_times_BM),
-      segments=pad(rows.segments_BM),
+      query_places=query_places,
+      key_places=key_places,
+      segments=segments,
     )
 
   def queries(self):
     return tpu_tables.stack_facts(
-      self.query_times, self.first, self.end, self.own, self.weight
+      self.query_times, self.first, self.end, self.query_places, self.weight
     )
 
   def keys(self):
     start, end = tpu_tables.segment_bounds(self.segments)
-    return tpu_tables.stack_facts(self.key_times, start, end)
+    return tpu_tables.stack_facts(self.key_times, start, end, self.key_places)
 
   def bounds(self, size_q, size_k):
     return tpu_tables.block_bounds(
-      self.first, self.end, self.own, size_q, size_k, self.segments.shape[1]
+      self.first, self.end, size_q, size_k, self.segments.shape[1]
     )
+
+  def place_bounds(self, places, size):
+    if not self.kind.placed:
+      return jnp.zeros((2,), jnp.int32)
+    return tpu_tables.place_bounds(places, size)
 
   def cells(self):
     count = self._tables()
@@ -293,9 +335,12 @@ class _Facts:
     count, length = self._tables(), self.segments.shape[1]
     if not self.kind.position:
       return jnp.zeros((count, 8, LANES), jnp.float32)
-    rows = tpu_tables.position_rows(
-      self.bias.position, 2 * length, length, flip
-    )
+    table = self.bias.position
+    if self.kind.placed:
+      size = 2 * length + LANES
+      rows = tpu_tables.place_rows(table, size, length, flip, self.kind.packed)
+    else:
+      rows = tpu_tables.position_rows(table, 2 * length, length, flip)
     return jnp.broadcast_to(rows, (count, *rows.shape[1:]))
 
   def _tables(self):
@@ -305,21 +350,12 @@ class _Facts:
     )
 
 
-def _in_order(rows: Rows):
-  """(B,): whether times are as the kernels need them; see the module."""
-  segments = rows.segments_BM
-  same = (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
-
-  def sorted_within(times):
-    return jnp.all((times[:, 1:] >= times[:, :-1]) | ~same, axis=1)
-
-  last_time = rows.key_times_BM
-  if not rows.aligned:
-    last = jnp.maximum(rows.visible.end_BQ - 1, rows.visible.own_BQ)
-    last_time = jnp.take_along_axis(last_time, jnp.maximum(last, 0), axis=1)
-  late = (rows.query_times_BQ >= last_time) | (rows.visible.own_BQ < 0)
-  return (
-    sorted_within(rows.key_times_BM)
-    & sorted_within(rows.query_times_BQ)
-    & jnp.all(late, axis=1)
-  )
+def _places(segments, positions):
+  """Where positions would stand if they counted, and rows where all can."""
+  start, end = tpu_tables.segment_bounds(segments)
+  index = lax.broadcasted_iota(jnp.int32, segments.shape, 1)
+  place = start + positions
+  good = (place >= start) & (place < end) | (segments == 0)
+  # What breaks the rule must not be read beyond the table either.
+  place = jnp.where(good & (segments > 0), place, index)
+  return place, jnp.all(good, axis=1)

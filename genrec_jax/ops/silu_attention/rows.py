@@ -5,8 +5,9 @@ import dataclasses
 from typing import Any
 
 import jax
+from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.ops.visible_keys import VisibleKeys, visible_keys
@@ -25,8 +26,8 @@ class Rows:
     query_times_BQ: seconds that each query asks about.
     key_times_BM: seconds of each event.
     segments_BM: segment of each key, 0 = padding.
-    aligned: query i is key i and positions count a segment's keys, so that
-      p_j - p_i = j - i wherever i sees j. Static.
+    aligned: query i is key i and in its own interval, and positions count a
+      segment's keys, so that p_j - p_i = j - i wherever i sees j. Static.
   """
 
   visible: VisibleKeys
@@ -74,7 +75,31 @@ class Rows:
       query_times_BQ=times,
       key_times_BM=info.key_times_BL,
       segments_BM=info.segment_ids_BL,
-      aligned=info.roles_BL is None and query_index_BQ is None,
+      aligned=all(
+        x is None for x in (info.roles_BL, info.limits_BL, query_index_BQ)
+      ),
+    )
+
+  def in_order(self, order_BQ: Int[Array, "B Q"]) -> "Rows":
+    """The queries in another order, to be read with all keys.
+
+    Args:
+      order_BQ: which query comes first, second, ...
+    """
+
+    visible = self.visible
+    weight = lax.bitcast_convert_type(self.weight_BQ, jnp.int32)
+    columns = (visible.first_BQ, visible.end_BQ, visible.own_BQ, weight)
+    columns += (self.query_positions_BQ, self.query_times_BQ)
+    # Together: a TPU fetches a row of numbers as fast as one.
+    all_BQC = rows_at(jnp.stack(columns, axis=2), order_BQ)
+    first, end, own, weight, positions, times = jnp.moveaxis(all_BQC, 2, 0)
+    return dataclasses.replace(
+      self,
+      visible=VisibleKeys(first, end, own),
+      weight_BQ=lax.bitcast_convert_type(weight, jnp.float32),
+      query_positions_BQ=positions,
+      query_times_BQ=times,
     )
 
   def only(self, asked_BQ: Bool[Array, "B Q"]) -> "Rows":
@@ -86,3 +111,10 @@ class Rows:
     )
     weight = jnp.where(asked_BQ, self.weight_BQ, 0.0)
     return dataclasses.replace(self, visible=visible, weight_BQ=weight)
+
+
+def rows_at(
+  x_BLD: Shaped[Array, "B L *D"], order_BQ: Int[Array, "B Q"]
+) -> Shaped[Array, "B Q *D"]:
+  """What stands at these places of each row of a batch."""
+  return jax.vmap(lambda x, order: x[order])(x_BLD, order_BQ)

@@ -3,18 +3,32 @@
 
 A stripe is R rows of one side (queries forward, keys backward) by C lanes of
 the other. The time bias looks a cell up by the bits of float(dt) and settles
-the bucket by one integer comparison. The position bias is constant along
-diagonals: one strip, rotated by multiples of 8 lanes, serves every row.
+the bucket by one integer comparison. Where positions count the keys, the
+position bias is constant along diagonals: one strip, rotated by multiples of 8
+lanes, serves every row. Elsewhere it is looked up by the distance of two
+places. The place of a position is where it would stand in its row if positions
+counted: places of a stripe and of a tile of 128 lanes lie close, so one
+look-up of 256 neighbouring distances serves nearly all of their pairs; the
+pairs of a block that are farther apart are filled in beforehand (`fill_far`).
 """
 
+from collections.abc import Callable
 import dataclasses
+import functools
 from typing import Any
 
 from jax import lax
+from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 import jax.numpy as jnp
 
+from genrec_jax.ops.silu_attention.tpu_tables import PLACE_STEP
+
 LANES = 128
+# Row of facts that holds places.
+PLACE = 3
+# Rows of a look-up, at most: with 128 lanes they leave it 50 places to spare.
+_PLACE_ROWS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +40,8 @@ class BiasKind:
     per_head: each head has tables of its own.
     position: add the position table's bias.
     time: add the time table's bias.
-    packed: the time table's two biases share a word (bfloat16).
-    own: a query may see its own key outside its interval.
+    packed: two biases of a table share a word (bfloat16).
+    placed: distances are those of places, not of indices.
     slopes: ALiBi's halved slopes of all heads; () = none.
     interpret: runs on a CPU.
   """
@@ -37,7 +51,7 @@ class BiasKind:
   position: bool
   time: bool
   packed: bool
-  own: bool
+  placed: bool
   slopes: tuple[float, ...]
   interpret: bool
 
@@ -91,13 +105,177 @@ def time_bias(seconds: Any, cells: Any, packed: bool):
     threshold = lax.bitcast_convert_type(take(tables[0], lane), jnp.int32)
     passed = seconds[:, at : at + LANES] >= threshold
     if packed:
-      word = lax.bitcast_convert_type(take(tables[1], lane), jnp.int32)
-      word = jnp.where(passed, word, word << 16)
-      parts.append(lax.bitcast_convert_type(word, jnp.float32))
+      parts.append(_unpacked(take(tables[1], lane), passed))
     else:
       below, above = take(tables[1], lane), take(tables[2], lane)
       parts.append(jnp.where(passed, above, below))
   return jnp.concatenate(parts, axis=1)
+
+
+def _unpacked(word: Any, upper: Any):
+  """One of the two biases of each word; see tpu_tables.time_cells."""
+  word = lax.bitcast_convert_type(word, jnp.int32)
+  word = jnp.where(upper, word, word << 16)
+  return lax.bitcast_convert_type(word, jnp.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+  """Places of a block of R rows and C lanes.
+
+  Attributes:
+    rows: (R, 1).
+    lanes: reference of (1, 8, C) facts, of which row PLACE is read.
+    row_bounds: number of `step` rows -> their least and largest place.
+    lane_bounds: number of a tile of 128 lanes -> likewise.
+    step: rows of a look-up.
+    zero: what distance 0 is in the table.
+  """
+
+  rows: Any
+  lanes: Any
+  row_bounds: Callable[[Any], tuple[Any, Any]]
+  lane_bounds: Callable[[Any], tuple[Any, Any]]
+  step: int
+  zero: int
+
+  @classmethod
+  def of(cls, rows, lanes, bounds, blocks, step: int, zero: int) -> "Places":
+    """Places of a block.
+
+    Args:
+      rows: see Places.
+      lanes: see Places.
+      bounds: references of tpu_tables.place_bounds of rows and of lanes.
+      blocks: number of the block of rows and of that of lanes, counted through
+        all rows of the batch.
+      step: see Places.
+      zero: see Places.
+    """
+
+    def reader(line, start):
+      return lambda n: (line[2 * (start + n)], line[2 * (start + n) + 1])
+
+    row_bounds = reader(bounds[0], blocks[0] * (rows.shape[0] // step))
+    lane_bounds = reader(bounds[1], blocks[1] * (lanes.shape[2] // LANES))
+    return cls(rows, lanes, row_bounds, lane_bounds, step, zero)
+
+  def spread(self):
+    """Whether pairs may be farther apart than one look-up reaches."""
+
+    def widest(bounds, count):
+      spans = [high - low for low, high in map(bounds, range(count))]
+      return functools.reduce(jnp.maximum, spans)
+
+    rows = widest(self.row_bounds, self.rows.shape[0] // self.step)
+    lanes = widest(self.lane_bounds, self.lanes.shape[2] // LANES)
+    return rows + lanes + PLACE_STEP > 2 * LANES
+
+  def lane_places(self, tile: Any):
+    """(1, 128)."""
+    return self.lanes[0, PLACE : PLACE + 1, _tile(tile)]
+
+  def lane_windows(self, tile: Any):
+    """First of the 256 places of a tile, and how many more it spreads over."""
+    low, high = self.lane_bounds(tile)
+    first = low & -LANES
+    return first, (high - first) // (2 * LANES)
+
+  def steps(self, rows: range) -> list[slice]:
+    """Rows of each look-up."""
+    return [slice(n, n + self.step) for n in rows[:: self.step]]
+
+  def distances(self, rows: slice, tile: Any):
+    """(step, 128): what to look up, lane place minus row place + zero."""
+    return self.lane_places(tile) - self.rows[rows] + self.zero
+
+  def window(self, rows: slice, tile: Any):
+    """First distance of the first look-up, and how many must follow it."""
+    row_low, row_high = self.row_bounds(rows.start // self.step)
+    low, high = self.lane_bounds(tile)
+    first = (low - row_high + self.zero) & -PLACE_STEP
+    last = high - row_low + self.zero
+    return first, (last - first) // (2 * LANES)
+
+
+def _tile(tile: Any):
+  if isinstance(tile, int):
+    return slice(LANES * tile, LANES * (tile + 1))
+  return pl.ds(pl.multiple_of(LANES * tile, LANES), LANES)
+
+
+def _look_up(table: Any, first: Any, distances: Any, packed: bool):
+  """Half the bias where first <= distance < first + 256, and where that is.
+
+  Args:
+    table: reference of (8, W) tpu_tables.place_rows.
+    first: a multiple of PLACE_STEP.
+    distances: (R, 128).
+    packed: see there.
+  """
+  row = (first // PLACE_STEP) & 7
+  index = distances - first
+  lane, upper = index & (LANES - 1), (index & LANES) != 0
+
+  def taken(tile):
+    # Loads start at whole tiles: the row turns to the front.
+    part = pltpu.roll(table[:, _tile(tile)], (8 - row) & 7, 0)[0:1]
+    return take(jnp.broadcast_to(part, index.shape), lane)
+
+  near = taken(first // LANES)
+  if packed:
+    value = _unpacked(near, upper)
+  else:
+    value = jnp.where(upper, taken(first // LANES + 1), near)
+  return value, (index >> 8) == 0
+
+
+def place_bias(table: Any, places: Places, rows: range, far: Any, packed: bool):
+  """Half the position bias of some rows of a block.
+
+  Args:
+    table: see _look_up.
+    places: of the block.
+    rows: of it.
+    far: reference of (block's rows, C): what `fill_far` left.
+    packed: see _look_up.
+  """
+
+  def of_tile(rows, tile):
+    first, _ = places.window(rows, tile)
+    distances = places.distances(rows, tile)
+    value, inside = _look_up(table, first, distances, packed)
+    return jnp.where(inside, value, far[rows, _tile(tile)])
+
+  tiles = range(far.shape[1] // LANES)
+  parts = [[of_tile(n, tile) for tile in tiles] for n in places.steps(rows)]
+  return jnp.concatenate([jnp.concatenate(x, axis=1) for x in parts], axis=0)
+
+
+def fill_far(table: Any, places: Places, far: Any, packed: bool) -> None:
+  """Writes what one look-up does not reach; see place_bias."""
+  tiles = jnp.where(places.spread(), far.shape[1] // LANES, 0)
+  for rows in places.steps(range(far.shape[0])):
+
+    def of_tile(tile, carry, rows=rows):
+      start, more = places.window(rows, tile)
+      distances = places.distances(rows, tile)
+
+      def follow(n, carry):
+        first = start + 2 * LANES * n
+        value, inside = _look_up(table, first, distances, packed)
+        at = rows, _tile(tile)
+        far[at] = jnp.where(inside, value, far[at])
+        return carry
+
+      return lax.fori_loop(1, more + 1, follow, carry)
+
+    lax.fori_loop(0, tiles, of_tile, 0)
+
+
+def place_step(stripe: int) -> int:
+  """Rows of a look-up in a kernel of such stripes."""
+  return min(stripe, _PLACE_ROWS)
 
 
 def add(x: Any, y: Any):

@@ -4,6 +4,7 @@
     cells     (G, rows, 128)  a time bucket's threshold and bias, by the cell
                               of the time difference (ops/time_buckets.py)
     position  (G, 8, W)       the bias by distance, row s shifted right by s
+    places    (G, 8, W)       the same to be looked up, row s from lane 16 s on
     facts     (B, 8, L)       integers per query or key, lane-major
 
 G is 1, or the number of heads where each has tables of its own. Biases are
@@ -18,6 +19,8 @@ import numpy as np
 from genrec_jax.ops.time_buckets import bucket_cells, bucket_thresholds
 
 _LANES = 128
+# Rows of `places` start so many lanes apart: 8 of them make a tile.
+PLACE_STEP = _LANES // 8
 _INT32_MAX = np.iinfo(np.int32).max
 # Cell 0 holds dt = 1: exponent 127, and 127 * 4 mod 128 = 124.
 _FIRST_LANE = 124
@@ -95,21 +98,56 @@ def position_rows(
     zero: lane of distance 0 in row 0.
     flip: the lanes are queries and the rows keys: distances change sign.
   """
+  # Entry x of `wide` is of distance x - 7 - zero.
+  wide = _stretched(table, size + 7, zero + 7, flip)
+  return jnp.stack([wide[:, 7 - s : 7 - s + size] for s in range(8)], axis=1)
+
+
+def place_rows(
+  table: Float[Array, "*G n"], size: int, zero: int, flip: bool, packed: bool
+) -> Float[Array, "G 8 W"]:
+  """Row s, lane x: half the bias of distance x + 16 s - zero.
+
+  Packed, a word holds that of 128 farther besides; see time_cells.
+
+  Args:
+    table: as in position_rows.
+    size: W.
+    zero: lane of distance 0 in row 0.
+    flip: as in position_rows.
+    packed: two biases in a word.
+  """
+  last = PLACE_STEP * 7
+  wide = _stretched(table, size + last + _LANES, zero, flip)
+  if packed:
+    wide = _pack(wide[:, :-_LANES], wide[:, _LANES:])
+  starts = range(0, last + 1, PLACE_STEP)
+  return jnp.stack([wide[:, s : s + size] for s in starts], axis=1)
+
+
+def _stretched(table, size, zero, flip):
+  """(G, size): entry x is half the bias of distance x - zero."""
   half = 0.5 * jnp.atleast_2d(table.astype(jnp.float32))
   half = half[:, ::-1] if flip else half
   reach = half.shape[1] // 2
-  # Entry x of `wide` is of distance x - 7 - zero.
-  before, after = zero + 7 - reach, size - zero - 1 - reach
-  middle = half[:, max(0, -before) : half.shape[1] - max(0, -after)]
-  wide = jnp.concatenate(
+  before, after = zero - reach, size - zero - 1 - reach
+  return jnp.concatenate(
     [
       jnp.repeat(half[:, :1], max(0, before), axis=1),
-      middle,
+      half[:, max(0, -before) : half.shape[1] - max(0, -after)],
       jnp.repeat(half[:, -1:], max(0, after), axis=1),
     ],
     axis=1,
   )
-  return jnp.stack([wide[:, 7 - s : 7 - s + size] for s in range(8)], axis=1)
+
+
+def place_bounds(places_BL: Int[Array, "B L"], size: int) -> Int[Array, "n"]:
+  """Least and largest of every `size` places, row after row, in one line.
+
+  Scalars of two dimensions would take a tile of memory per row of the batch.
+  """
+  parts = places_BL.reshape(places_BL.shape[0], -1, size)
+  return jnp.stack([parts.min(axis=2), parts.max(axis=2)], axis=2).reshape(-1)
 
 
 def segment_bounds(
@@ -160,7 +198,6 @@ def interleaved_times(
 def block_bounds(
   first_BQ: Int[Array, "B Q"],
   end_BQ: Int[Array, "B Q"],
-  own_BQ: Int[Array, "B Q"],
   size_q: int,
   size_k: int,
   num_keys: int,
@@ -173,9 +210,9 @@ def block_bounds(
   """
   batch = first_BQ.shape[0]
   blocks = (batch, -1, size_q)
-  there = (own_BQ >= 0).reshape(blocks)
-  first = jnp.where(there, first_BQ.reshape(blocks), num_keys).min(axis=2)
-  last = jnp.maximum(end_BQ, own_BQ + 1).reshape(blocks).max(axis=2)
+  first, last = first_BQ.reshape(blocks), end_BQ.reshape(blocks)
+  first = jnp.where(last > first, first, num_keys).min(axis=2)
+  last = last.max(axis=2)
   low = jnp.minimum(first // size_k, num_keys // size_k - 1)
   high = jnp.maximum(-(-last // size_k), low)
   keys = jnp.arange(num_keys // size_k)[None, None, :]

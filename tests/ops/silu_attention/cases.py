@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genrec_jax.core.roles import CONTEXT, EVENT, TARGET
-from genrec_jax.core.types import SequenceInfo
+from genrec_jax.core.types import UNKNOWN_TIME, SequenceInfo
 from genrec_jax.ops.relative_bias import BiasTables
 from genrec_jax.ops.silu_attention import BlockSizes, silu_attention
 
@@ -31,6 +31,14 @@ class Case:
   per_head: bool = False
   reach: int = 100
   roles: bool = False
+  # Positions and limits of requests, whose items share them; has roles.
+  requests: bool = False
+  # With requests: events see all others, later ones too.
+  whole: bool = False
+  # With requests: how many of the events begin one.
+  share: float = 0.2
+  # Context tokens, events and targets of every segment of a row; None = any.
+  sizes: tuple[tuple[int, int, int], ...] | None = None
   dtype: str = "float32"
   seed: int = 0
   options: tuple = ()
@@ -38,6 +46,8 @@ class Case:
 
 def _segments(case, rng):
   """Lengths of the segments of a row; what is left is padding."""
+  if case.sizes is not None:
+    return [sum(size) for size in case.sizes]
   if not case.segments:
     return [case.length]
   lengths, left = [], case.length
@@ -49,8 +59,10 @@ def _segments(case, rng):
   return lengths
 
 
-def _roles(size, rng):
+def _roles(size, rng, sizes=None):
   """A context prefix, events, targets."""
+  if sizes is not None:
+    return np.repeat([CONTEXT, EVENT, TARGET], sizes)
   context = int(rng.integers(0, max(1, size // 4) + 1))
   targets = int(rng.integers(0, max(1, (size - context) // 3) + 1))
   roles = np.full(size, EVENT)
@@ -59,13 +71,43 @@ def _roles(size, rng):
   return roles
 
 
+def _of_requests(roles, times, case, rng):
+  """Positions, limits and times as layouts of requests have them.
+
+  Every other event asks at the time of its request's first event, from what
+  came before that; a target does so of any request. Nobody knows the times of
+  a context.
+  """
+  context = np.sum(roles == CONTEXT)
+  end = len(roles) - np.sum(roles == TARGET)
+  place = np.arange(len(roles))
+  starts = np.append(np.flatnonzero(rng.random(end - context) < case.share), 0)
+  of_event = np.array(
+    [starts[starts <= n].max() for n in range(end - context)], int
+  )
+  asks = (place >= context) & (place < end) & ((place - context) % 2 == 0)
+  begin = place.copy()
+  begin[context:end] = context + of_event
+  begin[end:] = np.sort(rng.integers(context, end + 1, len(roles) - end))
+  positions = np.where(asks | (place >= end), begin, place)
+  limits = np.where(asks | (place >= end), begin, -1)
+  limits[:context] = context
+  if case.whole:
+    limits[context:end] = end
+  times = np.append(times, times[-1] + 9)[positions]
+  times[:context] = UNKNOWN_TIME
+  return positions, limits, times
+
+
 def make(case: Case):
   """(q, k, v, info, bias), and a cotangent of the output."""
   rng = np.random.default_rng(case.seed)
   shape = case.rows, case.length
   arrays = {
     name: np.zeros(shape, np.int32)
-    for name in ("segment", "position", "key_time", "query_time", "role")
+    for name in (
+      *("segment", "position", "key_time", "query_time", "role", "limit"),
+    )
   }
   for row in range(case.rows):
     at = 0
@@ -76,11 +118,21 @@ def make(case: Case):
       arrays["position"][here] = np.arange(size)
       arrays["key_time"][here] = times
       arrays["query_time"][here] = np.append(times[1:], times[-1] + 1000)
-      arrays["role"][here] = _roles(size, rng)
+      parts = None if case.sizes is None else case.sizes[number]
+      arrays["role"][here] = roles = _roles(size, rng, parts)
+      if case.requests:
+        told = _of_requests(roles, times, case, rng)
+        arrays["position"][here], arrays["limit"][here] = told[:2]
+        arrays["key_time"][here] = arrays["query_time"][here] = told[2]
       at += size
-  roles = jnp.asarray(arrays.pop("role"))
-  roles = roles if case.roles else None
-  info = SequenceInfo(*(jnp.asarray(x) for x in arrays.values()), roles)
+  segment, position, key_time, query_time, role, limit = (
+    jnp.asarray(x) for x in arrays.values()
+  )
+  info = SequenceInfo(
+    *(segment, position, key_time, query_time),
+    role if case.roles or case.requests else None,
+    limit if case.requests else None,
+  )
   # Scores of several units: SiLU is far from linear there.
   scale = 2.0 / case.width**0.25
   heads = (case.rows, case.length, case.heads)

@@ -3,12 +3,12 @@
 
 import dataclasses
 
+from hypothesis import given, settings, strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genrec_jax.core.roles import EVENT
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.ops.relative_bias import BiasTables
 from genrec_jax.ops.silu_attention import BlockSizes, api, silu_attention
@@ -32,6 +32,16 @@ _CASES = {
   "per_head": Case(per_head=True, heads=3, length=130),
   "wide_values": Case(width=16, value_width=40, heads=1),
   "one_event": Case(rows=1, length=1),
+  "requests": Case(requests=True, rows=1, length=300),
+  # One request of 330 events, and targets of all times beside its last ones.
+  "far_places": Case(
+    *(1, 400),
+    time=False,
+    reach=350,
+    requests=True,
+    share=0.004,
+    sizes=((0, 330, 60),),
+  ),
 }
 
 
@@ -40,9 +50,12 @@ _CASES = {
   [(name, "chunked") for name in _CASES]
   + [
     (name, "pallas_tpu_interpret")
-    for name in ("packed", "one_segment", "no_bias", "position")
+    for name in ("packed", "one_segment", "no_bias", "position", "requests")
   ]
-  + [pytest.param("one_event", "pallas_tpu_interpret", marks=pytest.mark.slow)],
+  + [
+    pytest.param(name, "pallas_tpu_interpret", marks=pytest.mark.slow)
+    for name in ("one_event", "far_places")
+  ],
 )
 def test_equals_the_reference(name, implementation):
   inputs, g = make(_CASES[name])
@@ -62,7 +75,7 @@ def test_a_window_and_full_positions(implementation):
 @pytest.mark.slow
 @pytest.mark.parametrize("implementation", _KERNELS)
 def test_roles_and_a_normalizer_per_row(implementation):
-  case = Case(roles=True, position=False, time=False, seed=2)
+  case = Case(roles=True, seed=2)
   inputs, g = make(case)
   rng = np.random.default_rng(0)
   per_row = jnp.asarray(rng.uniform(1, 9, (case.rows, case.length)), "float32")
@@ -72,15 +85,10 @@ def test_roles_and_a_normalizer_per_row(implementation):
 
 
 @pytest.mark.slow
-def test_chunked_takes_roles_with_biases():
-  inputs, g = make(Case(roles=True, seed=3))
-  assert_close(run("chunked", inputs, g), run("reference", inputs, g))
-
-
-@pytest.mark.slow
+@pytest.mark.parametrize("requests", [False, True])
 @pytest.mark.parametrize("implementation", _KERNELS)
-def test_alibi(implementation):
-  inputs, g = make(Case(position=False, heads=2))
+def test_alibi(implementation, requests):
+  inputs, g = make(Case(position=False, heads=2, requests=requests))
   bias = dataclasses.replace(inputs[4], slopes=(0.5, 0.0625))
   inputs = (*inputs[:4], bias)
   expected = run("reference", inputs, g)
@@ -221,25 +229,55 @@ def test_bad_options_are_errors(options, message):
     )
 
 
-def test_what_the_kernels_do_not_take_is_an_error():
-  (q, k, v, info, bias), _ = make(Case(rows=1, length=4))
-  roles = jnp.full_like(info.segment_ids_BL, EVENT)
-  with_roles = dataclasses.replace(info, roles_BL=roles)
-  narrow = BiasTables(time=bias.time, bucket_width=0.1)
-  for given_info, given_bias, message in [
-    (with_roles, bias, "roles with a bias by position"),
-    (info, narrow, "more than 128 time buckets"),
-  ]:
-    with pytest.raises(ValueError, match=message):
-      silu_attention(
-        q,
-        k,
-        v,
-        given_info,
-        normalizer=1.0,
-        bias=given_bias,
-        implementation="pallas_tpu_interpret",
-      )
+_NARROW = {"bias": BiasTables(time=jnp.zeros(200), bucket_width=0.1)}
+_NO_VMEM = {"blocks": BlockSizes(vmem_bytes=2**10)}
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [(_NARROW, "more than 128 time buckets"), (_NO_VMEM, "MiB of VMEM")],
+)
+def test_what_the_kernels_do_not_take_is_never_silent(
+  options, message, monkeypatch
+):
+  """An error where they are asked for, a warning where they would be best."""
+  (q, k, v, info, _), _ = make(Case(rows=1, length=4, requests=True))
+
+  def attend(implementation):
+    return silu_attention(
+      *(q, k, v, info),
+      normalizer=1.0,
+      implementation=implementation,
+      **options,
+    )
+
+  with pytest.raises(ValueError, match=message):
+    attend("pallas_tpu_interpret")
+  expected = attend("chunked")
+  monkeypatch.setattr(api, "device_kind", lambda: "TPU v5e")
+  with pytest.warns(UserWarning, match=f"plain JAX.* do not take .*{message}"):
+    got = attend(None)
+  np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("position", [-1, 9])
+def test_a_position_outside_of_its_segment_is_nan_not_wrong(position):
+  (q, k, v, info, bias), _ = make(
+    Case(length=20, requests=True, sizes=((0, 9, 0), (1, 6, 2)))
+  )
+  positions = info.positions_BL.at[1, 4].set(position)
+  info = dataclasses.replace(info, positions_BL=positions)
+  out = jax.jit(
+    lambda q: silu_attention(
+      *(q, k, v, info),
+      normalizer=8.0,
+      bias=bias,
+      implementation="pallas_tpu_interpret",
+      blocks=SMALL,
+    )
+  )(q)
+  assert np.all(np.isfinite(out[0]))
+  assert np.all(np.isnan(out[1, :18]))
 
 
 def test_shapes_that_do_not_fit_are_errors():
@@ -319,6 +357,47 @@ def test_any_masks_and_times(name):
     for implementation in _KERNELS:
       got = run(implementation, inputs, g, blocks=blocks, window=window)
       assert_close(got, expected, 1e-5)
+
+
+def _cut(sizes, length):
+  """As many segments as a row of a length has room for."""
+  ends = np.cumsum([sum(size) for size in sizes])
+  return tuple(
+    size for size, end in zip(sizes, ends, strict=True) if end <= length
+  )
+
+
+_SIZES = st.tuples(
+  st.integers(0, 4), st.integers(1, 330), st.sampled_from([0, 1, 7, 60])
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=25)
+@given(
+  sizes=st.lists(_SIZES, min_size=1, max_size=6),
+  share=st.sampled_from([0.004, 0.1, 1.0]),
+  whole=st.booleans(),
+  window=st.sampled_from([0, 0, 70]),
+  seed=st.integers(0, 999),
+)
+def test_any_requests_roles_and_times(sizes, share, whole, window, seed):
+  """Requests of up to 330 events: places of a block lie far apart."""
+  length = 400
+  case = Case(
+    *(1, length, 2, 8, 12),
+    requests=True,
+    reach=150,
+    whole=whole,
+    share=share,
+    sizes=_cut(sizes, length),
+    seed=seed,
+  )
+  inputs, g = make(case)
+  expected = run("reference", inputs, g, window=window)
+  for implementation in _KERNELS:
+    got = run(implementation, inputs, g, window=window)
+    assert_close(got, expected, 1e-5)
 
 
 @pytest.mark.slow
