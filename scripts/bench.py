@@ -23,9 +23,9 @@ train_step: the very step that scripts/train.py runs, on full rows of random
 events (no data is needed; --num_items, --events and --row_length set sizes).
 pipeline: the input pipeline alone, on simulated histories of --events events,
 or on the data set of a workdir.
-attention: the TPU compiler's static schedule of this library's attention and
-of JAX's splash attention, on any machine with libtpu (the `aot` extra); a
-table, or with --json one line.
+attention: the TPU compiler's static schedule of this library's attention, plain
+and with the roles of rankers, and of JAX's splash attention, on any machine
+with libtpu (the `aot` extra); a table, or with --json one line.
 decoding: users per second of beam search with a trie, with item masks, and
 without either; --peer_python, an interpreter with torch and transformers, lets
 Hugging Face's T5 take turns (--steps batches each; --beams, --events items of a
@@ -96,6 +96,9 @@ _SPLASH_BLOCK = flags.DEFINE_integer(
   "splash_block",
   512,
   "attention: queries and keys of splash's blocks; 0 leaves splash out.",
+)
+_ROLES = flags.DEFINE_boolean(
+  "roles", True, "attention: with the roles of rankers too."
 )
 _BEAMS = flags.DEFINE_integer(
   "beams",
@@ -206,6 +209,7 @@ def attention() -> dict[str, Any] | str:
     _HEADS.value,
     _WIDTH.value,
     _SPLASH_BLOCK.value,
+    _ROLES.value,
   )
   return result if _JSON.value else table(result)
 

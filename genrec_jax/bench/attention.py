@@ -9,12 +9,14 @@
 A block is one head and 262,144 computed query-key pairs (512 x 512); causal
 attention computes the blocks on and below the diagonal. A kernel's grid step
 counts both sides of every branch, so what happens once a row of blocks counts
-in every block. Programs: y, and value_and_grad of sum(y) by every input that
-has a gradient.
+in every block, and a loop that the data ends counts once (with roles: look-ups
+of far places, and the sums over places of keys). Programs: y, and
+value_and_grad of sum(y) by every input that has a gradient.
 
-Two programs side by side: this library's pointwise attention with packed rows
-and both biases, gradients of their tables included, and, unless it is left out,
-JAX's own splash attention (softmax, no bias, no packing).
+Side by side: this library's pointwise attention with packed rows and both
+biases, gradients of their tables included; the same with roles and limits, as
+rankers have it, whose distances are those of positions; and, unless it is left
+out, JAX's own splash attention (softmax, no bias, no packing).
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +42,7 @@ from genrec_jax.tpu.schedule import (
 from genrec_jax.tpu.topology import check_name
 
 BLOCK_PAIRS = 512 * 512
-_NAMES = ("pointwise", "splash")
+_NAMES = ("pointwise", "roles", "splash")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,11 +116,19 @@ def splash(length: int, heads: int, width: int, block: int) -> Case:
   )
 
 
-def pointwise(topology: str, length: int, heads: int, width: int) -> Case:
+def pointwise(
+  topology: str, length: int, heads: int, width: int, roles: bool = False
+) -> Case:
   """This library's attention with packed rows and both biases, causal."""
   chip, _ = check_name(topology)
   blocks, padded, together = plan(
-    DEFAULTS[chip.name], length, heads, (width, width), 2, shrink=True
+    DEFAULTS[chip.name],
+    length,
+    heads,
+    (width, width),
+    2,
+    shrink=True,
+    placed=roles,
   )
   vectors = jax.ShapeDtypeStruct((1, length, heads, width), jnp.bfloat16)
   integers = jax.ShapeDtypeStruct((1, length), jnp.int32)
@@ -144,7 +154,7 @@ def pointwise(topology: str, length: int, heads: int, width: int) -> Case:
   }
   return Case(
     fn=attend,
-    args=(vectors,) * 3 + tables + (integers,) * 4,
+    args=(vectors,) * 3 + tables + (integers,) * (6 if roles else 4),
     gradients=5,
     step_pairs=lambda name: steps[
       "backward" if "backward" in name else "forward"
@@ -224,9 +234,14 @@ def _op_figures(case: Case, op: ScheduledOp) -> dict[str, Any]:
 
 
 def attention_bench(
-  topology: str, length: int, heads: int, width: int, splash_block: int = 512
+  topology: str,
+  length: int,
+  heads: int,
+  width: int,
+  splash_block: int = 512,
+  roles: bool = True,
 ) -> dict[str, Any]:
-  """Both attentions, compiled for one core of a topology.
+  """All attentions, compiled for one core of a topology.
 
   Args:
     topology: as in tpu/topology.py.
@@ -234,13 +249,17 @@ def attention_bench(
     heads: of a layer.
     width: of a head.
     splash_block: of splash attention; 0 leaves it out.
+    roles: measure this library's attention with roles too.
 
   Raises:
     ValueError: no such topology, no libtpu, or a length that blocks of splash
       attention do not divide.
   """
   prepare()
-  cases = {"pointwise": pointwise(topology, length, heads, width)}
+  sizes = topology, length, heads, width
+  cases = {"pointwise": pointwise(*sizes)}
+  if roles:
+    cases["roles"] = pointwise(*sizes, roles=True)
   if splash_block:
     cases["splash"] = splash(length, heads, width, splash_block)
   facts = {

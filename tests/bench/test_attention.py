@@ -88,9 +88,9 @@ def test_the_table_shows_every_part():
   figures = attention._figures(_case(), _schedule()) | {"temporary_bytes": 0}
   parts = {"forward": figures, "forward_backward": figures}
   facts = {"topology": "v5e:2x2", "length": 2048, "heads": 2, "width": 128}
-  facts |= {"libtpu": "0", "pointwise": parts, "splash": parts}
+  facts |= {"libtpu": "0", "pointwise": parts, "roles": parts, "splash": parts}
   text = attention.table(facts)
-  assert text.count("attend") == 4
+  assert text.count("attend") == 6
   assert "pointwise forward: 132.4, of these kernels 120" in text
   assert "1 smaller ones" in text
 

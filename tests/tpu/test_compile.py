@@ -12,6 +12,10 @@ import pathlib
 
 import pytest
 
+from genrec_jax.ops.attention_flops import (
+  attention_backward_flops,
+  attention_flops,
+)
 from tests import commands
 from tests.config_parts import with_every_part
 
@@ -210,6 +214,29 @@ def test_every_system_compiles(name):
   assert train["flops_per_chip"] > 0
   assert train["collectives_per_chip"]
   assert 0 < train["bound_mfu"] < 1
+
+
+@_COMPILES
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hstu_ranking_kuairand", "genrank_kuairand"])
+def test_rankers_attend_in_the_fused_kernels(name):
+  """Learned biases of request places, and slopes; all layers, both passes."""
+  facts = _compile_tpu(
+    f"--config=configs/{name}.py",
+    "--topology=v5e:2x2",
+    _ONE_LAYER,
+    "--num_items=7502",
+    "--steps=train,score",
+  )
+  assert facts["fits"]
+  for step in facts["steps"].values():
+    assert step["kernel_flops_per_chip"] > 0
+    assert not step["unpriced_kernels"]
+  # A chip has 16 of 64 rows, which the kernels fill up to 256 tokens.
+  pairs = 16 * 256 * 256 // 2
+  sizes = pairs, 2, 32, 32
+  expected = attention_flops(*sizes) + attention_backward_flops(*sizes)
+  assert facts["steps"]["train"]["kernel_flops_per_chip"] == expected
 
 
 @_COMPILES
