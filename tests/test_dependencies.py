@@ -37,7 +37,11 @@ def test_every_import_is_declared():
   optional = project["optional-dependencies"]
   declared = {
     _normal(line)
-    for line in (*project["dependencies"], *optional["tensorboard"])
+    for line in (
+      *project["dependencies"],
+      *optional["tensorboard"],
+      *optional["export"],
+    )
   }
   providers = importlib.metadata.packages_distributions()
   undeclared = {

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax import lax
+from jax import export, lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -20,13 +20,16 @@ def map_row_blocks(
 ) -> Float[Array, "B ..."]:
   """fn over blocks of rows, one after the other; equals fn over all rows.
 
-  Scores of a whole batch leave a CPU's cache, those of a block do not.
+  Scores of a whole batch leave a CPU's cache, those of a block do not. Of a
+  number of rows that is not known (a symbol of jax.export) all are one block.
 
   Args:
     fn: arrays of a block -> one array with the rows of the block.
     arrays: pytree whose leaves have the rows B as leading dimension.
   """
   rows = jax.tree.leaves(arrays)[0].shape[0]
+  if export.is_symbolic_dim(rows):
+    return fn(arrays)
   block = max(n for n in range(1, _BLOCK_ROWS + 1) if rows % n == 0)
   count = rows // block
   y = lax.map(fn, jax.tree.map(lambda x: split(x, count), arrays))

@@ -11,13 +11,15 @@ Unbound, all are 0: shapes are known without data.
 
 import dataclasses
 import functools
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Int
 import numpy as np
 
+from genrec_jax.core.offers import offers
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.feedback import BoundFeedback
-from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.data.features.features import (
   MOMENT,
   Feature,
@@ -25,6 +27,19 @@ from genrec_jax.data.features.features import (
   fit_features,
 )
 from genrec_jax.data.features.moments import Clock, Moments
+
+
+@runtime_checkable
+class KnowsFeatures(Protocol):
+  """Histories of which is known what encoders learn of them."""
+
+  def fitted_features(
+    self,
+    features: tuple[Feature, ...],
+    feedback: BoundFeedback,
+    clock: Clock,
+  ) -> FittedFeatures:
+    """What fit_features gives of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,17 +92,21 @@ class FeatureSet:
     return len(self._places["moment"])
 
   def bind(
-    self, histories: Histories, catalog: Catalog, feedback: BoundFeedback
+    self, histories: HistorySource, catalog: Catalog, feedback: BoundFeedback
   ) -> "FeatureSet":
     """The set with encoders fitted on the data set's training part."""
-    fitted = fit_features(
-      self.features,
-      feedback,
-      histories,
-      catalog,
-      Users(histories.directory),
-      Clock(histories.manifest.epoch_seconds, self.utc_offset_hours),
-    )
+    clock = Clock(histories.manifest.epoch_seconds, self.utc_offset_hours)
+    if offers(histories, KnowsFeatures):
+      fitted = histories.fitted_features(self.features, feedback, clock)
+    else:
+      fitted = fit_features(
+        self.features,
+        feedback,
+        histories,
+        catalog,
+        Users(histories.directory),
+        clock,
+      )
     return dataclasses.replace(self, fitted=fitted)
 
   def of_moments(self, moments: Moments) -> Int[np.ndarray, "n Fc"]:

@@ -119,22 +119,14 @@ def fit_features(
   Raises:
     ValueError: a feature that the data set does not have.
   """
-  of_moments = [f for f in features if f.side in MOMENT]
-  functions = context_functions(feedback)
-  timed = functools.cache(
-    lambda: training_events(histories, lambda r: ~feedback.untimed(r))
+  wanted = moment_functions(
+    features,
+    feedback,
+    catalog.attributes,
+    catalog.num_items,
+    lambda: timed_events(histories, feedback),
   )
-  makers = {
-    "affinity": lambda *of: affinity(*of, feedback),
-    "recent": lambda *of: recent(*of, *timed()),
-    "age": lambda *of: age(*of, *timed()),
-  }
-  wanted = [
-    _named(f, functions)
-    if f.side == "context"
-    else makers[f.side](f.field, catalog.attributes, catalog.num_items)
-    for f in of_moments
-  ]
+  of_moments = [f for f in features if f.side in MOMENT]
   counts = np.zeros(len(histories), np.int64)
   seen = [np.zeros((0, len(wanted)))]
   for user in range(len(histories)):
@@ -172,6 +164,48 @@ def fit_features(
   return FittedFeatures(
     items, of_users, contexts, clock, feedback, unseen_items | unseen_users
   )
+
+
+def timed_events(
+  histories: HistorySource, feedback: BoundFeedback
+) -> tuple[Int[np.ndarray, "E"], Int[np.ndarray, "E"]]:
+  """Times and items of all training events whose time is known."""
+  return training_events(histories, lambda r: ~feedback.untimed(r))
+
+
+def moment_functions(
+  features: tuple[Feature, ...],
+  feedback: BoundFeedback,
+  attributes: pl.DataFrame,
+  num_items: int,
+  events: Callable[[], tuple[np.ndarray, np.ndarray]],
+) -> list[Callable]:
+  """What computes each of the features of moments, in their order.
+
+  Args:
+    features: of all sides.
+    feedback: of the data set.
+    attributes: of items 1, 2, ... in order.
+    num_items: V.
+    events: gives `timed_events`; asked once, where a feature counts them.
+
+  Raises:
+    ValueError: a feature that the data set does not have.
+  """
+  functions = context_functions(feedback)
+  timed = functools.cache(events)
+  makers = {
+    "affinity": lambda *of: affinity(*of, feedback),
+    "recent": lambda *of: recent(*of, *timed()),
+    "age": lambda *of: age(*of, *timed()),
+  }
+  return [
+    _named(f, functions)
+    if f.side == "context"
+    else makers[f.side](f.field, attributes, num_items)
+    for f in features
+    if f.side in MOMENT
+  ]
 
 
 def _rows(features, own, attributes, counts):
