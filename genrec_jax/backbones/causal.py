@@ -17,7 +17,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from genrec_jax.core.seams import NO_LIMIT
-from genrec_jax.core.types import SequenceInfo
+from genrec_jax.core.types import Dim, SequenceInfo
 from genrec_jax.layers.cache import Cache
 from genrec_jax.layers.dropout import Dropout
 from genrec_jax.layers.transformer import (
@@ -90,7 +90,7 @@ class CausalTransformer(nn.Module):
     """Packed rows of tokens (B, L, D) -> hidden states (B, L, D)."""
     return self._rows(x_BLD, info, deterministic)[0]
 
-  def init_cache(self, batch: int, length: int) -> Cache:
+  def init_cache(self, batch: Dim, length: int) -> Cache:
     """See layers/cache.py, as of the two methods that follow."""
     widths = (self.head_width, self.head_width)
     return Cache.empty(
@@ -102,7 +102,7 @@ class CausalTransformer(nn.Module):
   ) -> tuple[Float[Array, "B L D"], Cache]:
     """Hidden states of histories, one per row, and their cache."""
     h_BLD, shared = self._rows(x_BLD, info, True)
-    return h_BLD, self.init_cache(len(x_BLD), length).behind(shared, info)
+    return h_BLD, self.init_cache(x_BLD.shape[0], length).behind(shared, info)
 
   def step(
     self,

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from genrec_jax.core.roles import CONTEXT
-from genrec_jax.core.types import SequenceInfo
+from genrec_jax.core.types import Dim, SequenceInfo
 from genrec_jax.layers.cache import Cache
 from genrec_jax.layers.dropout import Dropout
 from genrec_jax.layers.expert_feed_forward import below, feed
@@ -224,7 +224,7 @@ class EncoderDecoder(nn.Module):
     h = self.drop(self.decoder_norms[-1](h), deterministic=deterministic)
     return h, found
 
-  def init_cache(self, batch: int, length: int) -> Cache:
+  def init_cache(self, batch: Dim, length: int) -> Cache:
     """See layers/cache.py, as of the two methods that follow."""
     widths = (self.head_width, self.head_width)
     return Cache.empty(
@@ -240,7 +240,7 @@ class EncoderDecoder(nn.Module):
     """
     memory_BLD = self.encode(x_BLD, info, True)
     shared = [a.keys_values(memory_BLD) for a in self.cross_attention]
-    cache = self.init_cache(len(x_BLD), length).behind(shared, info)
+    cache = self.init_cache(x_BLD.shape[0], length).behind(shared, info)
     return memory_BLD, cache
 
   def step(

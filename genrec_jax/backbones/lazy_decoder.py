@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from genrec_jax.core.option_checks import check_counts
-from genrec_jax.core.types import SequenceInfo
+from genrec_jax.core.types import Dim, SequenceInfo
 from genrec_jax.layers import context_keys, transformer
 from genrec_jax.layers.cache import Cache
 from genrec_jax.layers.context_keys import ContextKeys
@@ -266,7 +266,7 @@ class LazyDecoder(nn.Module):
       h = h + self.drop(y, deterministic=deterministic)
     return self._ended(h, jnp.arange(self.target_tokens)[None, None]), found
 
-  def init_cache(self, batch: int, length: int) -> Cache:
+  def init_cache(self, batch: Dim, length: int) -> Cache:
     """See layers/cache.py, as of the two methods that follow."""
     heads = self.self_key_heads or self.num_heads
     widths = (self.head_width, self.head_width)
@@ -284,7 +284,7 @@ class LazyDecoder(nn.Module):
     memory_BNC = self.encode(x_BLD, info, True)
     sets, events = self.context.sets(memory_BNC), self._events(info)
     events = dataclasses.replace(events, positions_BL=self._places(events))
-    cache = self.init_cache(len(x_BLD), length).behind(sets, events)
+    cache = self.init_cache(x_BLD.shape[0], length).behind(sets, events)
     return memory_BNC, cache
 
   def step(

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from genrec_jax.core.types import SequenceInfo
+from genrec_jax.core.types import Dim, SequenceInfo
 from genrec_jax.layers.cache import Cache
 from genrec_jax.ops.beam_attention import BeamKeys, KeysValues
 
@@ -65,7 +65,7 @@ class LayerStack(nn.Module):
       remat=self.remat,
     )[0]
 
-  def init_cache(self, batch: int, length: int) -> Cache:
+  def init_cache(self, batch: Dim, length: int) -> Cache:
     """See layers/cache.py, as of the two methods that follow."""
     widths = (self.key_width, self.value_width)
     return Cache.empty(
@@ -85,7 +85,7 @@ class LayerStack(nn.Module):
       remat=False,
       keep=True,
     )
-    return h_BLD, self.init_cache(len(x_BLD), length).behind(kept, info)
+    return h_BLD, self.init_cache(x_BLD.shape[0], length).behind(kept, info)
 
   def step(
     self,

@@ -89,12 +89,13 @@ def check(directory: str) -> str:
 @COMMAND.does
 def main() -> None:
   """Entry point."""
+  of_run = COMMAND.is_given("workdir")
   if _CHECK.value is not None:
-    if _RUN.workdir or _OUTPUT.value:
+    if of_run or _OUTPUT.value:
       raise UsageError("--check stands alone, without --workdir and --output")
     print(check(_CHECK.value))
     return
-  if not (_RUN.workdir and _OUTPUT.value):
+  if not (of_run and _OUTPUT.value):
     raise UsageError("give --workdir and --output, or --check alone")
   options = _options()
   run = Run.open(_RUN.workdir)

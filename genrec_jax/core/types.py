@@ -20,6 +20,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 Batch = Mapping[str, Any]
 
+# A size of an array: an int, or the symbol that jax.export has for one that is
+# not known yet.
+Dim = Any
+
 # Stands for a time that is not known: 34 years before any data set's epoch.
 UNKNOWN_TIME = -(2**30)
 

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from genrec_jax.core.roles import CONTEXT, EVENT, TARGET
-from genrec_jax.core.types import SequenceInfo
+from genrec_jax.core.types import Dim, SequenceInfo
 from genrec_jax.ops.beam_attention import BeamKeys, KeysValues
 
 
@@ -58,7 +58,7 @@ class Cache:
   @classmethod
   def empty(
     cls,
-    batch: int,
+    batch: Dim,
     length: int,
     num_layers: int,
     num_heads: int,
@@ -244,7 +244,7 @@ class Cache:
 class Caching(Protocol):
   """A backbone that can go on from where it was."""
 
-  def init_cache(self, batch: int, length: int) -> Cache:
+  def init_cache(self, batch: Dim, length: int) -> Cache:
     """Room for `length` tokens a row, behind nothing."""
 
   def start(

@@ -109,7 +109,7 @@ class ItemCodeDecoder(NextItem, kw_only=True):
     """The state of each row's history, and logits of the first level."""
     h_BLD = self._states(batch, True)
     h_BD = last_of_rows(h_BLD, batch["segment_ids_BL"])
-    none_B1D = jnp.zeros((len(h_BD), 1, 0, self.width), jnp.float32)
+    none_B1D = jnp.zeros((h_BD.shape[0], 1, 0, self.width), jnp.float32)
     z_BD = self.levels(h_BD, none_B1D[:, 0], deterministic=True)
     cache = {"state": h_BD, "before": none_B1D}
     return cache, self.codes.logits(z_BD, 0)

@@ -44,7 +44,7 @@ class ListSeq2Seq(TokenSeq2Seq, kw_only=True):
     """Logits (B, S, M, C) of all items of lists, S / J lists one by one."""
     x_BLD, info = self._tokens(batch)
     memory_BLD = self.backbone.encode(x_BLD, info, deterministic)
-    rows, size, levels = len(x_BLD), self.list_size, len(self.level_sizes)
+    rows, size, levels = x_BLD.shape[0], self.list_size, len(self.level_sizes)
     codes_BSJM = batch["target_codes_BSM"].reshape(rows, -1, size, levels)
     there_BSJ = batch["target_item_BS"].reshape(rows, -1, size) > 0
     y_BSJTD = self.codes.all_levels(codes_BSJM)
@@ -79,7 +79,7 @@ class ListSeq2Seq(TokenSeq2Seq, kw_only=True):
     x_BLD, info = self._tokens(batch)
     room = list_size * (len(self.level_sizes) + 1)
     _, cache = self.backbone.start(x_BLD, info, room)
-    none_BK = jnp.zeros((len(x_BLD), num_lists), jnp.int32)
+    none_BK = jnp.zeros((x_BLD.shape[0], num_lists), jnp.int32)
     return cache.follow(none_BK, num_lists), none_BK
 
   def next_item(

@@ -9,7 +9,7 @@ import jax
 from genrec_jax.core import sharding
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import Loaded, load_params
-from tests.vector_runs import SIZES
+from tests.vector_runs import ITEMS, SIZES, USERS
 
 _STORED = pathlib.Path(__file__).parents[2] / "stored" / "run"
 
@@ -32,6 +32,7 @@ def untrained(config, workdir: pathlib.Path) -> tuple[Run, Loaded]:
 def of_codes(config, folder: pathlib.Path):
   """A quick config of codes of the items that vector_runs.prepared made."""
   config.prepared = str(folder / "data")
+  config.data.num_users, config.data.num_items = USERS, ITEMS
   config.content.directory = str(folder / "vectors")
   config.tokens.directory = str(folder / "tokens")
   config.tokens.tokenizer.level_sizes = config.system.level_sizes = SIZES

@@ -28,20 +28,18 @@ _BEHIND = """
 import sys
 
 four = {name: x[:4] for name, x in batch.items()}
-query_4 = program("query", "4")(parameters, four)
-five = {name: x[:5] for name, x in batch.items()}
 twice = {name: 2 * x for name, x in parameters.items()}
+fixed = program("query", "4")
+query_4 = fixed(parameters, four)
+found_4 = program("retrieve", "4")(query_4, vectors, allowed[:4])
 np.savez(
   sys.argv[1],
   vectors=vectors,
   query_4=query_4,
-  query_5=program("query")(parameters, five),
   query_8=query,
-  query_twice=program("query", "4")(twice, four),
-  vectors_twice=program("items", "4")(twice),
-  ids_4=program("retrieve", "4")(query_4, vectors, allowed[:4])["ids_BK"],
-  scores_4=program("retrieve", "4")(query_4, vectors, allowed[:4])["scores_BK"],
-  **found,
+  query_twice=fixed(twice, four),
+  **{f"{name}_8": x for name, x in found.items()},
+  **{f"{name}_4": x for name, x in found_4.items()},
 )
 for name in ("genrec_jax", "flax", "safetensors"):
   try:
@@ -97,13 +95,14 @@ def test_jax_alone_answers_as_the_model(stored, tmp_path):
 
   params = jax.tree.map(np.asarray, loaded.params)
 
-  def asked(params, method, *args):
+  def method(name):
     return jax.jit(
       lambda params, *args: run.system.apply(
-        {"params": params}, *args, method=method
+        {"params": params}, *args, method=name
       )
-    )(params, *args)
+    )
 
+  query_of = method("query")
   golden = written.directory / "golden.safetensors"
   kept = load_file(golden)
   batch = {
@@ -111,30 +110,26 @@ def test_jax_alone_answers_as_the_model(stored, tmp_path):
     for n, x in kept.items()
     if n.startswith("lists/batch/")
   }
-  for rows, size in ((4, "4"), (5, "5"), (8, "8")):
-    some = {name: x[:rows] for name, x in batch.items()}
-    expected = np.asarray(asked(params, "query", some))
-    got = answers[f"query_{size}"]
-    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
-    if rows == 4:
-      np.testing.assert_array_equal(_bits(got), _bits(expected))
-      twice = jax.tree.map(lambda x: 2 * x, params)
-      other = asked(twice, "query", some)
-      np.testing.assert_array_equal(_bits(answers["query_twice"]), _bits(other))
-  vectors = np.asarray(asked(params, "items"))
-  np.testing.assert_array_equal(_bits(answers["vectors"]), _bits(vectors))
-  twice = asked(jax.tree.map(lambda x: 2 * x, params), "items")
-  np.testing.assert_array_equal(_bits(answers["vectors_twice"]), _bits(twice))
+  four = {name: x[:4] for name, x in batch.items()}
+  twice = jax.tree.map(lambda x: 2 * x, params)
+  vectors = np.asarray(method("items")(params))
+  for name, expected in (
+    ("query_4", query_of(params, four)),
+    ("query_twice", query_of(twice, four)),
+    ("vectors", vectors),
+  ):
+    np.testing.assert_array_equal(_bits(answers[name]), _bits(expected))
+  expected = np.asarray(query_of(params, batch))
+  np.testing.assert_allclose(answers["query_8"], expected, rtol=0, atol=1e-6)
 
   # Lists against every item's score, sorted.
   words = kept["lists/allowed_BW"]
   bits = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")
-  for size, rows in (("", 8), ("_4", 4)):
+  for rows in (8, 4):
     query = answers[f"query_{rows}"].astype(np.float64)
     scores = query @ vectors.astype(np.float64).T
     scores[bits[:rows, : scores.shape[1]] == 0] = -np.inf
-    ids = answers[f"ids{size or '_BK'}"]
-    found = answers[f"scores{size or '_BK'}"]
+    ids, found = answers[f"ids_BK_{rows}"], answers[f"scores_BK_{rows}"]
     best = -np.sort(-scores, axis=1)[:, : found.shape[1]]
     np.testing.assert_allclose(found, best, atol=1e-6)
     there = ids > 0

@@ -40,10 +40,11 @@ def _assert_finds_the_same(run, loaded, written):
           assert not np.isin(found, hidden).any()
 
 
+@pytest.mark.slow
 def test_sasrec_is_three_programs(tmp_path):
   config = sasrec_movielens.get_config("quicktest")
   config.data.num_users = 12
-  config.system.width = config.system.backbone.width = 8
+  config.system.width = 8
   config.system.backbone.num_layers = 1
   run, loaded = runs.untrained(config, tmp_path / "run")
   written = write_bundle(run, loaded, tmp_path / "bundle", _OPTIONS)
