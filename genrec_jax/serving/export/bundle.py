@@ -226,11 +226,11 @@ class Bundle:
     """
     for kind, golden in self.golden.items():
       if self.layout is not None:
-        makes = {
-          "lists": lambda asked: self.layout.request_batch(asked),
-          "logits": lambda asked: self.layout.impression_batch(asked),
-        }
-        self._check_batch(kind, makes[kind](golden.asked), golden.batch)
+        if kind == "lists":
+          made = self.layout.request_batch(golden.asked)
+        else:
+          made = self.layout.impression_batch(golden.asked)
+        self._check_batch(kind, made, golden.batch)
       found = self._in_batches(kind, golden)
       if kind == "lists":
         wrong = lists_differ(found, golden.answer, tolerance)

@@ -59,14 +59,13 @@ def exported(
   try:
     return _serialized(function, count, platforms)
   except Exception as error:  # Each part of jax raises its own.
-    wrong = [p for p in platforms if _fails(function, count, (p,))]
-    where = f"for {', '.join(wrong or platforms)}"
-    fix = "leave these out (--platforms)"
     if rows is None and not _fails(function, 2, platforms):
-      where, fix = (
-        "for any number of requests",
-        "leave that out (--noany_size) and name the numbers (--batch_sizes)",
-      )
+      where = "for any number of requests"
+      fix = "leave that out (--noany_size) and name the numbers (--batch_sizes)"
+    else:
+      wrong = [p for p in platforms if _fails(function, count, (p,))]
+      where = f"for {', '.join(wrong or platforms)}"
+      fix = "leave these out (--platforms)"
     reason = str(error).strip().splitlines() or [""]
     raise ValueError(
       f"{function.name!r} of this model cannot be exported {where}"

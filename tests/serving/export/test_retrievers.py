@@ -52,6 +52,7 @@ def test_sasrec_is_three_programs(tmp_path):
   _assert_finds_the_same(run, loaded, written)
 
 
+@pytest.mark.slow
 def test_beams_of_a_decoder_are_one_program(prepared, tmp_path):
   config = tiger_amazon.get_config("quicktest-decoder_only")
   runs.of_codes(config, prepared)
