@@ -5,6 +5,7 @@ from genrec_jax.backbones.causal import CausalTransformer
 from genrec_jax.backbones.encoder_decoder import EncoderDecoder
 from genrec_jax.backbones.hstu import HSTU
 from genrec_jax.backbones.lazy_decoder import LazyDecoder
+from genrec_jax.backbones.pre_norm_decoder import PreNormDecoder
 from genrec_jax.backbones.stu import STU
 from genrec_jax.backbones.transformer import PreNormTransformer, ResearchSASRec
 
@@ -13,6 +14,7 @@ __all__ = [
   "EncoderDecoder",
   "HSTU",
   "LazyDecoder",
+  "PreNormDecoder",
   "PreNormTransformer",
   "ResearchSASRec",
   "STU",

@@ -81,7 +81,7 @@ class Numbers:
 
   def learn(self, values: Sequence[str]) -> list[float]:
     """Lower ends of classes 2, 3, ..: quantiles."""
-    known = [n for n in map(_number, values) if n is not None]
+    known = [n for n in map(number, values) if n is not None]
     if not known:
       return []
     shares = np.arange(1, self.size - 1) / (self.size - 1)
@@ -91,15 +91,15 @@ class Numbers:
     self, values: Sequence[str], learned: Sequence[float]
   ) -> Int[np.ndarray, "N"]:
     """The class of each value."""
-    number = [_number(v) for v in values]
     found = [
       0 if n is None else 1 + int(np.searchsorted(learned, n, side="right"))
-      for n in number
+      for n in map(number, values)
     ]
     return np.array(found, np.int64)
 
 
-def _number(value: str) -> float | None:
+def number(value: str) -> float | None:
+  """What a piece of text says, with or without a dollar; None for no number."""
   try:
     found = float(value.strip().lstrip("$"))
   except ValueError:

@@ -3,11 +3,12 @@
 
     item_texts(catalog, "{title}. {categories[0]}")
 
-A template names the title and attributes of data/dataset/catalog.py; `[n]`
-takes one entry of a list, without it all are joined by commas. Missing values
-are empty, HTML entities are resolved, white space is one blank, and the
-punctuation that an empty field leaves at either end is dropped. An item all of
-whose fields are empty has no text: its text is ''.
+A template names the title, attributes and the count of events in the training
+part of data/dataset/catalog.py; `[n]` takes one entry of a list, without it all
+are joined by commas. Missing values are empty, HTML entities are resolved,
+white space is one blank, and the punctuation that an empty field leaves at
+either end is dropped. An item all of whose fields are empty has no text: its
+text is ''.
 """
 
 import collections
@@ -51,7 +52,7 @@ def item_texts(catalog: Catalog, template: str) -> list[str]:
     ValueError: a template that names no field or an unknown one, or no item
       with a text.
   """
-  columns = {"title": catalog.titles[1:]}
+  columns = {"title": catalog.titles[1:], "count": catalog.count[1:].tolist()}
   columns |= {
     name: catalog.attributes[name].to_list()
     for name in catalog.attributes.columns

@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 import numpy as np
 
 from genrec_jax.content.item_texts import item_texts
-from genrec_jax.core import artifact, atomic
+from genrec_jax.core import artifact, atomic, seams
 from genrec_jax.data.dataset.catalog import Catalog
 
 _KIND = "text_tokens"
@@ -38,6 +38,15 @@ class Words(Protocol):
   def split(self, texts: Sequence[str]) -> Int[np.ndarray, "N T"]: ...
 
   def table(self) -> Float[np.ndarray, "W D"]: ...
+
+
+@runtime_checkable
+class LearningWords(Protocol):
+  """Words that are fitted to a catalogue first."""
+
+  def fit(
+    self, texts: Sequence[str], counts: Int[np.ndarray, "N"]
+  ) -> Words: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +77,7 @@ class TextTokens:
   def make(
     cls,
     catalog: Catalog,
-    words: Words,
+    words: Words | LearningWords,
     template: str,
     directory: str | os.PathLike,
   ) -> "TextTokens":
@@ -76,7 +85,8 @@ class TextTokens:
 
     Args:
       catalog: whose titles and attributes are read.
-      words: see Words.
+      words: see Words; or LearningWords, which see texts and events in the
+        training part by item index.
       template: see content/item_texts.py.
       directory: the artifact's folder.
 
@@ -86,6 +96,8 @@ class TextTokens:
     """
     directory = pathlib.Path(directory)
     texts = item_texts(catalog, template)
+    if seams.offers(words, LearningWords):
+      words = words.fit(texts, catalog.count)
     asked = {
       "words": words.describe(),
       "template": template,

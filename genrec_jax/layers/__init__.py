@@ -4,6 +4,7 @@
 from genrec_jax.layers.action_heads import LinearHead, MMoE, SharedMlp, TaskMlp
 from genrec_jax.layers.attention import SiluAttention, SoftmaxAttention
 from genrec_jax.layers.content_transformer import ContentTransformer
+from genrec_jax.layers.cross_head import CrossHead
 from genrec_jax.layers.diverse_quantizer import DiverseQuantizer
 from genrec_jax.layers.expert_feed_forward import ExpertFeedForward
 from genrec_jax.layers.history_pooling import (
@@ -22,6 +23,7 @@ from genrec_jax.layers.interactions import (
 from genrec_jax.layers.item_content import ContentMlp
 from genrec_jax.layers.moe import MixtureOfExperts
 from genrec_jax.layers.quantizer import ResidualQuantizer
+from genrec_jax.layers.rotary_positions import RotaryPositions
 from genrec_jax.layers.rotary_time import RotaryTime
 from genrec_jax.layers.routers import ReluRouter, TopKRouter
 from genrec_jax.layers.slot_feed_forward import SlotFeedForward
@@ -32,6 +34,7 @@ __all__ = [
   "Concat",
   "ContentMlp",
   "ContentTransformer",
+  "CrossHead",
   "CrossNetwork",
   "DifferenceProduct",
   "DiverseQuantizer",
@@ -45,6 +48,7 @@ __all__ = [
   "OuterProduct",
   "ReluRouter",
   "ResidualQuantizer",
+  "RotaryPositions",
   "RotaryTime",
   "SharedMlp",
   "SiluAttention",

@@ -131,19 +131,33 @@ class MMoE(nn.Module):
     num_tasks: T.
     num_experts: shared by all tasks.
     hidden_width: of an expert and of a tower.
-    gate_dropout: rate at which a task does not see an expert in a step.
+    gate_dropout: rate at which a gate does not see an expert in a step.
+    groups: number of each task's gate, 0, 1, ..: tasks of one group share a
+      gate, such as passive and active ones; () = a gate per task.
   """
 
   num_tasks: int
   num_experts: int
   hidden_width: int
   gate_dropout: float = 0.0
+  groups: tuple[int, ...] = ()
 
   logical_axes = {
     **_TOWER_AXES,
     "heads/experts/kernel": (None, "hidden"),
     "heads/gates/kernel": (None, None),
   }
+
+  def __post_init__(self):
+    super().__post_init__()
+    numbers = set(self.groups)
+    if self.groups and (
+      len(self.groups) != self.num_tasks or numbers != set(range(len(numbers)))
+    ):
+      raise ValueError(
+        f"config.system.heads.groups={self.groups} must give each of"
+        f" {self.num_tasks} tasks one of the numbers 0, 1, ..., all in use."
+      )
 
   @nn.compact
   def __call__(
@@ -160,20 +174,23 @@ class MMoE(nn.Module):
         name="experts",
       )(h_BLD)
     ).reshape(*rows, self.num_experts, self.hidden_width)
-    gates_BLTE = nn.Dense(
-      self.num_tasks * self.num_experts,
+    num_gates = len(set(self.groups)) or self.num_tasks
+    gates_BLGE = nn.Dense(
+      num_gates * self.num_experts,
       kernel_init=nn.initializers.normal(0.02),
       precision=SCORES,
       name="gates",
-    )(h_BLD).reshape(*rows, self.num_tasks, self.num_experts)
+    )(h_BLD).reshape(*rows, num_gates, self.num_experts)
     if self.gate_dropout > 0 and not deterministic:
-      # Drawn per task and expert: an expert is away for the whole batch. Where
+      # Drawn per gate and expert: an expert is away for the whole batch. Where
       # all are, all scores are equal and so are the gates.
-      keep_TE = jax.random.bernoulli(
-        self.make_rng("dropout"), 1 - self.gate_dropout, gates_BLTE.shape[2:]
+      keep_GE = jax.random.bernoulli(
+        self.make_rng("dropout"), 1 - self.gate_dropout, gates_BLGE.shape[2:]
       )
-      gates_BLTE = jnp.where(keep_TE[None, None], gates_BLTE, _DROPPED)
-    gates_BLTE = jax.nn.softmax(gates_BLTE)
+      gates_BLGE = jnp.where(keep_GE[None, None], gates_BLGE, _DROPPED)
+    gates_BLTE = jax.nn.softmax(gates_BLGE)
+    if self.groups:
+      gates_BLTE = gates_BLTE[:, :, jnp.array(self.groups)]
     mixed_BLTF = jnp.einsum(
       "blte,blef->bltf", gates_BLTE, experts_BLEF, precision=SCORES
     )

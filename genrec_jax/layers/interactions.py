@@ -16,6 +16,7 @@ themselves stand where DLRM puts the output of its MLP over dense features.
 """
 
 from flax import linen as nn
+from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -61,23 +62,24 @@ class CrossNetwork(nn.Module):
     num_layers: their number.
     rank: of W; None for a full matrix.
     dtype: of the products; parameters are float32.
+    precision: of the products; None = the device's default.
   """
 
   num_layers: int
   rank: int | None = None
   dtype: str = "float32"
+  precision: lax.Precision | None = None
 
   @nn.compact
   def __call__(self, x_FD: Float[Array, "*b F D"]) -> Float[Array, "*b E"]:
     """z after the last layer."""
     x = z = _flat(x_FD)
+    how = {"dtype": self.dtype, "precision": self.precision}
     for layer in range(self.num_layers):
       y = z
       if self.rank is not None:
-        y = nn.Dense(
-          self.rank, use_bias=False, dtype=self.dtype, name=f"down_{layer}"
-        )(y)
-      y = nn.Dense(x.shape[-1], dtype=self.dtype, name=f"cross_{layer}")(y)
+        y = nn.Dense(self.rank, use_bias=False, name=f"down_{layer}", **how)(y)
+      y = nn.Dense(x.shape[-1], name=f"cross_{layer}", **how)(y)
       z = x * y + z
     return z
 

@@ -16,6 +16,7 @@ from genrec_jax.models.list_reward import ListReward
 from genrec_jax.models.list_seq2seq import ListSeq2Seq
 from genrec_jax.models.next_item import NextItem
 from genrec_jax.models.rqvae import RQVAE
+from genrec_jax.models.slot_ranker import SlotRanker
 from genrec_jax.models.token_baseline import TokenBaseline
 from genrec_jax.models.token_decoder import TokenDecoder
 from genrec_jax.models.token_seq2seq import TokenSeq2Seq
@@ -40,6 +41,7 @@ __all__ = [
   "ListSeq2Seq",
   "NextItem",
   "RQVAE",
+  "SlotRanker",
   "TokenBaseline",
   "TokenDecoder",
   "TokenSeq2Seq",

@@ -16,6 +16,7 @@ from genrec_jax.objectives.hard_negatives import (
   HardBlock,
   PositiveAware,
 )
+from genrec_jax.objectives.label_weights import ByPlace, ByPropensity, ByTime
 from genrec_jax.objectives.list_labels import ListCrossEntropy
 from genrec_jax.objectives.logged_policy import LoggedPolicy
 from genrec_jax.objectives.negatives import (
@@ -41,6 +42,9 @@ from genrec_jax.objectives.variable_length import VariableLengthBound
 __all__ = [
   "BatchItemSoftmax",
   "BinaryCrossEntropy",
+  "ByPlace",
+  "ByPropensity",
+  "ByTime",
   "ChildAlignment",
   "CodeAlignment",
   "CodeCrossEntropy",

@@ -6,7 +6,12 @@
 
 y_t is bit t of the position's mask (data/dataset/feedback.py), z_t its logit.
 HSTU's ranking loss (arXiv 2402.17152, section 2.2), and that of every pointwise
-model.
+model. Labels may weigh by recency or slot (objectives/label_weights.py).
+
+Where an item in slot k is only looked at with chance P_k, a click y has the
+mean P_k r, and r is what a ranker should know. With y / P_k in place of y, of
+mean r, the loss is on average that of r itself: its minimum over constants is
+the mean of y / P_k (Joachims et al., WSDM 2017, for a pointwise loss).
 
     outputs.logits (B, L, T)   label_BL: bit masks   labelled_BL: 1 = counts
 """
@@ -17,7 +22,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from genrec_jax.core import seams
 from genrec_jax.core.types import Batch, Items, Mean, Outputs
+from genrec_jax.objectives.label_weights import ByPropensity, LabelWeight
 
 Parts = dict[str, Mean]
 
@@ -38,10 +45,14 @@ class BinaryCrossEntropy:
   Attributes:
     tasks: names of the logits, as in the layout's feedback.
     weights: of the tasks in the sum; None = 1 each.
+    label_weights: weights of labels, multiplied; the means are over their sum.
+    propensities: chances that labels are divided by; None = 1.
   """
 
   tasks: tuple[str, ...]
   weights: tuple[float, ...] | None = None
+  label_weights: tuple[LabelWeight, ...] = ()
+  propensities: ByPropensity | None = None
 
   def __post_init__(self):
     if self.weights is not None and len(self.weights) != len(self.tasks):
@@ -49,6 +60,8 @@ class BinaryCrossEntropy:
         f"weights={self.weights} are {len(self.weights)} for the"
         f" {len(self.tasks)} tasks {self.tasks}; give one each."
       )
+    for part in self.label_weights:
+      seams.require(part, LabelWeight, "config.objective.label_weights")
 
   def __call__(
     self,
@@ -64,7 +77,8 @@ class BinaryCrossEntropy:
 
     Args:
       outputs: of the system; logits are read.
-      batch: label_BL and labelled_BL are read.
+      batch: label_BL and labelled_BL are read, and what label weights and
+        propensities read.
       rng, items: not used.
       where: drops positions.
       weights: of the positions in every mean.
@@ -87,6 +101,11 @@ class BinaryCrossEntropy:
       keep_BL[..., None], outputs.logits.astype(jnp.float32), 0.0
     )
     labels_BLT = task_labels(batch["label_BL"], num_tasks)
+    if self.propensities is not None:
+      labels_BLT = labels_BLT * self.propensities.of(batch)[..., None]
+    for part in self.label_weights:
+      own_BL = part.of(batch)
+      weights = own_BL if weights is None else weights * own_BL
     # log(1 + e^z) - y z: no overflow at either end.
     loss_BLT = jax.nn.softplus(logits_BLT) - labels_BLT * logits_BLT
     parts = {

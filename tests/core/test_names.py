@@ -15,7 +15,8 @@ from genrec_jax.train.optimizers import adamw
 _STORED = """
 backbones.CausalTransformer backbones.EncoderDecoder backbones.HSTU
 backbones.LazyDecoder backbones.PreNormTransformer backbones.ResearchSASRec
-backbones.STU
+backbones.PreNormDecoder backbones.STU
+content.PercentileWords
 content.FittedTfidf content.TextEncoder content.TfidfSvd
 data.GlobalTime data.LeaveOneOut data.TokenGrammar dataset.Baskets
 dataset.Feedback dataset.NextItems dataset.UserPart
@@ -30,7 +31,8 @@ features.LogBuckets features.Percentiles features.Vocabulary
 features.WatchPercentiles
 layers.Concat layers.CrossNetwork layers.DotInteraction
 layers.FactorizationMachine layers.FeedForward layers.LinearHead layers.MMoE
-layers.DifferenceProduct layers.OuterProduct
+layers.CrossHead layers.DifferenceProduct layers.OuterProduct
+layers.RotaryPositions
 layers.ExpertFeedForward layers.MixtureOfExperts layers.ReluRouter
 layers.ResidualQuantizer layers.RotaryTime layers.SharedMlp
 layers.SiluAttention layers.SoftmaxAttention layers.SumPooling
@@ -39,16 +41,17 @@ layers.TargetAttention layers.TaskMlp layers.TopKRouter layers.Wukong
 layouts.ActionOriented layouts.CatalogRows layouts.EventGroups
 layouts.EventLists layouts.Fused layouts.Interleaved layouts.SegmentWeights
 layouts.JointActionOriented layouts.JointFused layouts.JointInterleaved
-layouts.LabelledLists layouts.ListTargets
+layouts.LabelledLists layouts.ListTargets layouts.ShownTogether
 layouts.NextItem layouts.PointwiseRows layouts.StochasticLength
 layouts.TokenHistory layouts.TokenPrefixes layouts.TokenTargets
 layouts.ToldContext layouts.TypedTokens layouts.Watched
 models.ActionRanker models.FeatureRanker models.JointRanker models.NextItem
-models.ListReward models.ListSeq2Seq
+models.ListReward models.ListSeq2Seq models.SlotRanker
 models.RQVAE models.TokenDecoder models.TokenSeq2Seq models.TwoTower
 models.ContextSeq2Seq models.WithReference
 models.TokenBaseline objectives.TypedCrossEntropy retrieval.PrefixBackOff
 objectives.BinaryCrossEntropy objectives.CodeCrossEntropy
+objectives.ByPlace objectives.ByPropensity objectives.ByTime
 objectives.FullSoftmax objectives.InBatchContrastive
 objectives.InBatchNegatives objectives.Positives objectives.Reconstruction
 objectives.ListCrossEntropy objectives.RoutingLoss

@@ -8,6 +8,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from genrec_jax.content.hashed_words import HashedWords
+from genrec_jax.content.percentile_words import PercentileWords
 from genrec_jax.content.text_encoder import TextEncoder
 from genrec_jax.content.text_tokens import TextTokens
 from genrec_jax.content.word_pieces import WordPieces
@@ -61,6 +62,20 @@ def test_a_folder_is_found_again_or_refused(catalog, make_catalog, tmp_path):
     TextTokens.make(changed, _WORDS, "{title}", tmp_path / "b").version,
   }
   assert len(versions) == 3
+
+
+def test_counts_of_the_training_part_become_tokens(catalog, tmp_path):
+  """The number of a template's {count}, and buckets in the manifest."""
+  words = PercentileWords(_WORDS, buckets=2)
+  made = TextTokens.make(catalog, words, "{count}¦{title}", tmp_path / "t")
+  fitted = words.fit([f"{n}¦x" for n in catalog.count.tolist()], catalog.count)
+  expected = fitted.split([f"{n}¦x" for n in catalog.count.tolist()])[:, 1]
+  np.testing.assert_array_equal(made.tokens[1:, 1], expected[1:])
+  assert not made.tokens[0].any() and made.tokens.shape == (5, 5)
+  assert made.words.shape == (5_000 + 4, 3)
+  assert made.manifest["words"] == fitted.describe()
+  again = TextTokens.make(catalog, words, "{count}¦{title}", tmp_path / "t")
+  assert again.version == made.version
 
 
 @pytest.mark.parametrize("name", ["tokens.npy", "words.npy", "item_ids.json"])

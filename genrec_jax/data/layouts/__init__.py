@@ -18,6 +18,7 @@ from genrec_jax.data.layouts.pointwise import PointwiseRows
 from genrec_jax.data.layouts.segment_weights import SegmentWeights
 from genrec_jax.data.layouts.semantic_id_prefixes import TokenPrefixes
 from genrec_jax.data.layouts.semantic_ids import TokenHistory
+from genrec_jax.data.layouts.shown_together import ShownTogether
 from genrec_jax.data.layouts.stochastic_length import StochasticLength
 from genrec_jax.data.layouts.token_targets import TokenTargets
 from genrec_jax.data.layouts.told_context import ToldContext
@@ -41,6 +42,7 @@ __all__ = [
   "NextItemCodes",
   "PointwiseRows",
   "SegmentWeights",
+  "ShownTogether",
   "StochasticLength",
   "TokenHistory",
   "TokenPrefixes",

@@ -159,11 +159,10 @@ class RequestLayout(BaseLayout):
     self, record: Record, end: int, rng: np.random.Generator | None = None
   ) -> Int[np.ndarray, "n C"]:
     """Tokens of a request of `source`; none for any other record."""
-    del rng
     if ASKED not in record:
       return np.zeros((0, self.num_columns), np.int32)
     asked = record[ASKED]
-    seen = self._events(record, end)
+    seen = self.arranged(self._events(record, end), rng)
     time = int(record["time"][end]) if "time" in record else 0
     rows = self._rows(seen, record["item"][asked], time, int(record["user"]))
     labels = self._bound("bound_feedback").bits(record)[asked]
@@ -173,7 +172,7 @@ class RequestLayout(BaseLayout):
     if not self.history_loss or record[PIECE]:
       return with_measurable_times(rows)
     places = np.flatnonzero(seen.asked)
-    moments = self._moments(record, places + max(0, end - self.max_events))
+    moments = self._moments(record, seen.event[places])
     return with_measurable_times(
       self._with_history_loss(rows, seen, len(asked), places, moments)
     )
@@ -251,6 +250,11 @@ class RequestLayout(BaseLayout):
   def history(self, seen: RequestEvents) -> Int[np.ndarray, "n C"]:
     """Tokens of events; roles, limits and places are set by the caller."""
     raise NotImplementedError
+
+  def arranged(self, seen: RequestEvents, rng: Any) -> RequestEvents:
+    """Events in the order of a training example; here: as they came."""
+    del rng
+    return seen
 
   def _events(self, record: Record, end: int) -> RequestEvents:
     return RequestEvents.of(

@@ -2,8 +2,8 @@
 """Columns of an example of requests: one int32 each for every token.
 
 action is a bit mask, kind and role are of core/roles.py, request is a running
-number. The column next_item is for data/layouts/joint.py alone. Features of the
-moment follow behind these.
+number. The column next_item is for data/layouts/joint.py alone, and slot for
+data/layouts/shown_together.py. Features of the moment follow behind these.
 """
 
 from typing import Any
@@ -18,13 +18,13 @@ from genrec_jax.data.layouts.request_events import (
   measurable,
 )
 
-NEXT_ITEM = "next_item"
+NEXT_ITEM, SLOT = "next_item", "slot"
 # Those that are arrays of every batch.
 ARRAYS = (
   *("item", "action", "kind", "role", "positions", "limit", "request", "gap"),
   *("time", "query_time", "label", "labelled", "context", "user"),
 )
-COLUMNS = (*ARRAYS, NEXT_ITEM)
+COLUMNS = (*ARRAYS, NEXT_ITEM, SLOT)
 PLACE = {name: i for i, name in enumerate(COLUMNS)}
 _TIMES = [PLACE["time"], PLACE["query_time"]]
 

@@ -2,8 +2,8 @@
 """The last events of a history by request: what came of them, when, how long
 after the request before.
 
-    item shown label asked time      (n,)  of the event itself
-    request first request_time gap   (n,)  of the request that it belongs to
+    event item shown label asked time  (n,)  of the event itself
+    request first request_time gap     (n,)  of the request that it belongs to
 
 A request was made when the first of its events came, be that one kept or not:
 its time is that event's, and `first` is where the events before it end, which
@@ -41,6 +41,7 @@ class RequestEvents:
   """See the module docstring; all int32 but asked.
 
   Attributes:
+    event: places in the record.
     item: item ids.
     shown: bit mask of what the model may read of the action.
     label: bit mask of the tasks.
@@ -55,6 +56,7 @@ class RequestEvents:
       where there is none, or it has no time.
   """
 
+  event: Int[np.ndarray, "n"]
   item: Int[np.ndarray, "n"]
   shown: Int[np.ndarray, "n"]
   label: Int[np.ndarray, "n"]
@@ -103,6 +105,7 @@ class RequestEvents:
     gap = np.concatenate([np.full(min(1, len(made)), UNKNOWN_GAP), since])
     gap[: base + 1] = UNKNOWN_GAP
     return cls(
+      event=np.arange(start, start + count),
       item=record["item"],
       shown=shown.done(record) if known else nothing,
       label=feedback.bits(record) if known else nothing,

@@ -9,6 +9,7 @@ import pytest
 
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.features.age import age
+from genrec_jax.data.features.encoders import Percentiles
 from genrec_jax.data.features.moments import Clock, Moments
 from genrec_jax.data.features.recent import recent
 
@@ -144,3 +145,45 @@ def test_what_is_not_there_is_named():
     age("a", pl.DataFrame({"a": [20200901, 20200902]}), 2, nothing, nothing)
   with pytest.raises(ValueError, match="feature age.a: .*the type"):
     age("a", pl.DataFrame({"a": [True, False]}), 2, nothing, nothing)
+
+
+def test_percentiles_of_counts_at_a_moment_by_numpy():
+  """Edges of inverted quantiles, counts by a loop, and nothing from later."""
+  rng = np.random.default_rng(3)
+  times, items = _log(rng, 300)
+  moments = _moments(rng, 200)
+  counts = np.array(
+    [
+      np.sum((items == i) & (t - 3 * _DAY <= times) & (times < t))
+      for t, i in zip(
+        np.minimum(moments.times, max(times) + 1), moments.items, strict=True
+      )
+    ],
+    float,
+  )
+  known = moments.items > 0
+  often, times_met = np.unique(counts[known], return_counts=True)
+  heavy = often[times_met.argmax()]
+  if times_met.max() * 5 <= known.sum():
+    heavy = np.nan
+  rest = np.sort(counts[known & (counts != heavy)])
+  edges = rest[[-(-k * len(rest) // 5) - 1 for k in range(1, 5)]]
+  expected = 1 + np.searchsorted(edges, counts, side="left")
+  expected = np.where(counts == heavy, 6, expected)
+  expected = np.where(known, expected, 0)
+
+  def rows(times, items):
+    values = recent("id.3", _ITEMS, 5, times, items)(moments, _CLOCK, _FEEDBACK)
+    return fitted.ids(values), values
+
+  count = recent("id.3", _ITEMS, 5, times, items)
+  values = count(moments, _CLOCK, _FEEDBACK)
+  fitted = Percentiles(5).fit(values, np.ones(200, int))
+  found, _ = rows(times, items)
+  np.testing.assert_array_equal(found, expected)
+  # What happens from day 8 on changes no row of a moment before it.
+  early = moments.times <= 8 * _DAY
+  moved = np.where(times >= 8 * _DAY, 1 + items % 5, items).astype(np.int32)
+  again, others = rows(times, moved)
+  np.testing.assert_array_equal(again[early], found[early])
+  assert np.any(others[~early] != values[~early])

@@ -17,7 +17,7 @@ from genrec_jax.data.layouts.actions import (
   Interleaved,
 )
 from genrec_jax.data.layouts.labelled_events import LabelledEvents
-from genrec_jax.data.layouts.request_columns import NEXT_ITEM, PLACE
+from genrec_jax.data.layouts.request_columns import NEXT_ITEM, PLACE, SLOT
 from genrec_jax.data.layouts.request_events import UNKNOWN_TIME
 from genrec_jax.data.layouts.request_examples import RequestExamples
 from tests.data.layouts.parts_by_hand import ModelByHand
@@ -185,7 +185,7 @@ def test_candidates_end_a_row_and_are_tokens_of_training(kind):
       if name in ("label", "labelled"):
         assert not batch[f"{name}_BL"].any()
         continue
-      if name == NEXT_ITEM:
+      if name in (NEXT_ITEM, SLOT):
         assert not rows[:, i].any() and f"{name}_BL" not in batch
         continue
       mine = batch[f"{name}_BL"][row, end - len(rows) : end]
