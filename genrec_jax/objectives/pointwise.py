@@ -17,6 +17,7 @@ the mean of y / P_k (Joachims et al., WSDM 2017, for a pointwise loss).
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,13 +46,13 @@ class BinaryCrossEntropy:
   Attributes:
     tasks: names of the logits, as in the layout's feedback.
     weights: of the tasks in the sum; None = 1 each.
-    label_weights: weights of labels, multiplied; the means are over their sum.
+    label_weights: a LabelWeight each, multiplied; means are over their sum.
     propensities: chances that labels are divided by; None = 1.
   """
 
   tasks: tuple[str, ...]
   weights: tuple[float, ...] | None = None
-  label_weights: tuple[LabelWeight, ...] = ()
+  label_weights: tuple[Any, ...] = ()
   propensities: ByPropensity | None = None
 
   def __post_init__(self):

@@ -30,7 +30,7 @@ def test_both_forms_are_made_of_cross_network_and_mlp(rank):
   for form in ("parallel", "stacked"):
     head = CrossHead(2, num_layers=2, widths=(5, 3), form=form, rank=rank)
     params = _params(head)
-    p = params["params"]
+    p = jax.tree.map(np.asarray, params["params"])
     cross = CrossNetwork(2, rank).apply({"params": p["cross"]}, _X[:, :, None])
     read = cross if form == "stacked" else _H
     hidden = Mlp((5, 3)).apply({"params": p["mlp"]}, jnp.asarray(read))

@@ -73,10 +73,9 @@ def test_recency_halves_by_place_and_by_time():
 
 def _loss(logits, label, batch, **options):
   objective = BinaryCrossEntropy(("click",), **options)
-  batch = {**batch, "label_BL": label}
-  return objective(
-    Outputs(logits=logits), batch, rng=jax.random.key(0), items=_ITEMS
-  )[0]
+  batch = jax.tree.map(jnp.asarray, {**batch, "label_BL": label})
+  outputs = Outputs(logits=jnp.asarray(logits))
+  return objective(outputs, batch, rng=jax.random.key(0), items=_ITEMS)[0]
 
 
 def test_weights_multiply_and_the_loss_divides_by_their_sum():

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Items shown together: what they see, in which order, and in which slots."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -105,6 +107,24 @@ def test_the_order_within_a_request_is_all_that_is_shuffled():
   assert len(orders) > 8
   # Without a draw, as where requests are scored, the log's order.
   assert plain[:20:2, PLACE["item"]].tolist() == [*range(1, 11)]
+
+
+def test_features_of_a_moment_are_those_of_the_event_that_moved():
+  """Of a feature that tells the item, such as how often it was met."""
+  layout = bound(_layout("shuffled", features=FEATURES))
+  fitted = layout.features.fitted
+  (_, encoder), *others = fitted.contexts
+  told = (lambda moments, *_: moments.items % 7.0, encoder)
+  fitted = dataclasses.replace(fitted, contexts=(told, *others))
+  features = dataclasses.replace(layout.features, fitted=fitted)
+  layout = dataclasses.replace(layout, features=features)
+  source = layout.source(OneUser(_record(), end=12))
+  rows = layout.example(source[0], 10, np.random.default_rng(1))
+  asked = rows[rows[:, PLACE["labelled"]] > 0]
+  items = asked[:, PLACE["item"]]
+  assert items.tolist() != sorted(items) and len(items) == 10
+  expected = encoder.ids(items % 7.0)
+  np.testing.assert_array_equal(asked[:, len(PLACE)], expected)
 
 
 def test_every_order_is_drawn_alike():
