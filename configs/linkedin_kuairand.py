@@ -33,7 +33,7 @@ Variants, of each line at most one:
 Differences from the publication, which leaves layers, widths, learning rate and
 first scalars open: 2 layers of width 64, scalars 1 and 1, 64 events instead of
 1,000, cross layers of rank 64. No text of the member, no daily update. Of the
-log's requests 98.5 % show one video, and it names no slot: the order within a
+log's requests 99.2 % show one video, and it names no slot: the order within a
 request and slots (here the place in it) change next to nothing on these data,
 and the propensities are a guess.
 """

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.backbones.pre_norm_decoder import PreNormDecoder
+from genrec_jax.data.dataset.impressions import iter_impressions
 from genrec_jax.data.layouts.request_columns import PLACE
 from genrec_jax.data.layouts.shown_together import ShownTogether
 from genrec_jax.layers.attention import SoftmaxAttention
@@ -128,6 +129,15 @@ def test_a_slot_adds_its_offset_and_nothing_else(model):
       atol=1e-5,
     )
   assert len({*rows[labelled, PLACE["slot"]].tolist()}) == 2
+  # So said of a candidate, which has no siblings: item 4 has one in training.
+  (asked,) = iter_impressions(OneUser(), "train", FEEDBACK, 9, 2)
+  asked_batch = layout.impression_batch(asked)
+  score = apply(system, {"params": params}, asked_batch, method="score")
+  for row, n in zip(*np.nonzero(asked.candidates), strict=True):
+    item = asked.candidates[row, n]
+    i = np.flatnonzero(labelled & (rows[:, PLACE["item"]] == item))[0]
+    same = np.allclose(score[row, n], found[0, i], atol=1e-5)
+    assert same == (item != 4)
 
 
 def test_what_came_of_an_item_is_told_to_no_item_before_it(model):
