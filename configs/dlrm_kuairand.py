@@ -36,7 +36,7 @@ def match_features(c: ConfigDict) -> None:
   layout = build(c.pipeline.layout)
   for name in (
     *("feature_rows", "history_columns", "num_actions", "num_tasks"),
-    *(("item_columns",) if "item_columns" in c.system else ()),
+    *(n for n in ("item_columns", "audience_columns") if n in c.system),
   ):
     c.system[name] = getattr(layout, name)
 

@@ -170,6 +170,18 @@ class TowerModel(Protocol):
 
 
 @runtime_checkable
+class AudienceModel(Protocol):
+  """A model that may read the users who met an item before.
+
+  Attributes:
+    audience_columns: places among all features of those that they have; none
+      where it reads no such list.
+  """
+
+  audience_columns: tuple[int, ...]
+
+
+@runtime_checkable
 class CodesModel(Protocol):
   """A model that reads the codes of items."""
 

@@ -25,6 +25,7 @@ import numpy as np
 
 from genrec_jax.core.model_seams import (
   AssumingModel,
+  AudienceModel,
   CandidateModel,
   CodesModel,
   ConstantModel,
@@ -53,6 +54,7 @@ from genrec_jax.core.types import Batch, Mean, Outputs, SequenceInfo
 
 __all__ = [
   "AssumingModel",
+  "AudienceModel",
   "Backbone",
   "CandidateModel",
   "CodesModel",

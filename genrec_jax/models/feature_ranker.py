@@ -5,12 +5,15 @@
     e_j = [E_g[id_gj] for g] + A bits_j      event j of the history: its item's
                                              features, and what the user did
     u   = pooling(e, c)                      c = [x_g for g], the candidate
-    z   = head(MLP(interactions([x, u])))    u as G more vectors
+    w   = pooling'(e', c')                   the same of the item's audience
+    z   = head(MLP(interactions([x, u, w]))) u and w as G and G' more vectors
 
-By pooling and interactions (layers/history_pooling.py,
-layers/interactions.py) it is DLRM (arXiv 1906.00091), DIN (KDD 2018), DCN-v2
-(arXiv 2008.13535) or Wukong (arXiv 2403.02545) over the rows of
-data/layouts/pointwise.py. Positions of a row do not see each other.
+e' are the users who met the item before, c' the user: a document of users, read
+where audience_columns names what they have (arXiv 2305.15333). By pooling and
+interactions (layers/history_pooling.py, layers/interactions.py) it is DLRM
+(arXiv 1906.00091), DIN (KDD 2018), DCN-v2 (arXiv 2008.13535) or Wukong (arXiv
+2403.02545) over the rows of data/layouts/pointwise.py and audience_rows.py.
+Positions of a row do not see each other.
 """
 
 from flax import linen as nn
@@ -24,6 +27,9 @@ from genrec_jax.layers.history_events import action_layer, history_events
 from genrec_jax.layers.mlp import Mlp
 from genrec_jax.ops.precision import SCORES
 
+# What says where a list has an event.
+_WHO = {"history": "history_item_BLH", "audience": "audience_user_BLH"}
+
 
 class FeatureRanker(nn.Module):
   """See the module docstring.
@@ -33,7 +39,8 @@ class FeatureRanker(nn.Module):
     num_tasks: T.
     num_actions: bits of what is told of an event's action.
     feature_rows: rows of each feature's table, in the layout's order.
-    history_columns: places among them of the G features that events have.
+    history_columns: places among them of the G features that events have; none
+      = no history is read.
     width: D.
     pooling: (events, candidate, where) -> u.
     interactions: (..., F + G, D) -> (..., E).
@@ -41,6 +48,9 @@ class FeatureRanker(nn.Module):
     dropout: in that MLP.
     embedding_init_std: of the tables.
     row_multiple: the stacked table is filled up to a multiple of it.
+    audience_columns: places of the G' features that users of an item's audience
+      have; none = it is not read.
+    audience_pooling: of that list, with parameters of its own.
     dtype: compute dtype of the interactions' input and the MLP; parameters
       and logits are float32.
   """
@@ -57,12 +67,22 @@ class FeatureRanker(nn.Module):
   dropout: float = 0.0
   embedding_init_std: float = 0.02
   row_multiple: int = 1
+  audience_columns: tuple[int, ...] = ()
+  audience_pooling: nn.Module | None = None
   dtype: str = "float32"
 
   item_tables = ()
   uses_time = False
   # Positions do not see each other: any number fits.
   max_length = NO_LIMIT
+
+  def __post_init__(self):
+    super().__post_init__()
+    if bool(self.audience_columns) != (self.audience_pooling is not None):
+      raise ValueError(
+        f"config.system.audience_columns={self.audience_columns} and"
+        " audience_pooling belong together: name both, or neither."
+      )
 
   def setup(self):
     self.feature_embedding = FeatureEmbedding(
@@ -73,6 +93,9 @@ class FeatureRanker(nn.Module):
     )
     self.action = action_layer(
       len(self.history_columns) * self.width, self.embedding_init_std
+    )
+    self.audience_action = action_layer(
+      len(self.audience_columns) * self.width, self.embedding_init_std
     )
     self.tower = Mlp(self.tower_widths, self.dropout, self.dtype)
     self.head = nn.Dense(self.num_tasks, precision=SCORES)
@@ -88,8 +111,14 @@ class FeatureRanker(nn.Module):
   def __call__(self, batch: Batch, *, deterministic: bool) -> Outputs:
     """Logits (B, L, T) in float32; 0 at padding."""
     x_BLFD = self.feature_embedding(batch["features_BLF"])
+    pooled = []
     if self.history_columns:
-      x_BLFD = jnp.concatenate([x_BLFD, self._history(batch, x_BLFD)], axis=2)
+      parts = self.history_columns, self.action, self.pooling
+      pooled.append(self._pooled(batch, x_BLFD, "history", *parts))
+    if self.audience_columns:
+      parts = self.audience_columns, self.audience_action, self.audience_pooling
+      pooled.append(self._pooled(batch, x_BLFD, "audience", *parts))
+    x_BLFD = jnp.concatenate([x_BLFD, *pooled], axis=2)
     h_BLE = self.interactions(x_BLFD.astype(self.dtype))
     h_BLE = self.tower(h_BLE, deterministic=deterministic)
     logits_BLT = self.head(h_BLE.astype(jnp.float32))
@@ -100,19 +129,17 @@ class FeatureRanker(nn.Module):
     """Logits of the candidates of a batch of requests."""
     return self(batch, deterministic=True).logits
 
-  def _history(self, batch: Batch, x_BLFD) -> Float[Array, "B L G D"]:
-    """The history as G vectors."""
-    candidate_BLGD = x_BLFD[:, :, jnp.array(self.history_columns)]
+  def _pooled(
+    self, batch, x_BLFD, of, columns, action, pooling
+  ) -> Float[Array, "B L G D"]:
+    """A list as G vectors, seen from what is asked about."""
+    asked_BLGD = x_BLFD[:, :, jnp.array(columns)]
     events_BLHE = history_events(
-      batch,
-      self.feature_embedding,
-      self.history_columns,
-      self.action,
-      self.num_actions,
+      batch, self.feature_embedding, columns, action, self.num_actions, of
     )
-    pooled_BLE = self.pooling(
+    pooled_BLE = pooling(
       events_BLHE.astype(self.dtype),
-      candidate_BLGD.reshape(*events_BLHE.shape[:2], -1).astype(self.dtype),
-      batch["history_item_BLH"] > 0,
+      asked_BLGD.reshape(*events_BLHE.shape[:2], -1).astype(self.dtype),
+      batch[_WHO[of]] > 0,
     )
-    return pooled_BLE.reshape(candidate_BLGD.shape)
+    return pooled_BLE.reshape(asked_BLGD.shape)

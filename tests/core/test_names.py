@@ -18,7 +18,8 @@ backbones.LazyDecoder backbones.PreNormTransformer backbones.ResearchSASRec
 backbones.PreNormDecoder backbones.STU
 content.PercentileWords
 content.FittedTfidf content.TextEncoder content.TfidfSvd
-data.GlobalTime data.LeaveOneOut data.TokenGrammar dataset.Baskets
+data.GlobalTime data.LeaveOneOut data.TokenGrammar
+dataset.Audience dataset.Baskets
 dataset.Feedback dataset.NextItems dataset.UserPart
 evaluation.CodeQuality evaluation.Decoding evaluation.NextItem
 evaluation.BeyondAccuracy evaluation.IncrementalRecall evaluation.ListAuc
@@ -38,8 +39,9 @@ layers.ResidualQuantizer layers.RotaryTime layers.SharedMlp
 layers.SiluAttention layers.SoftmaxAttention layers.SumPooling
 layers.SlotFeedForward
 layers.TargetAttention layers.TaskMlp layers.TopKRouter layers.Wukong
-layouts.ActionOriented layouts.CatalogRows layouts.EventGroups
-layouts.EventLists layouts.Fused layouts.Interleaved layouts.SegmentWeights
+layouts.ActionOriented layouts.AudienceRows layouts.CatalogRows
+layouts.EventGroups layouts.EventLists layouts.Fused layouts.Interleaved
+layouts.SegmentWeights
 layouts.JointActionOriented layouts.JointFused layouts.JointInterleaved
 layouts.LabelledLists layouts.ListTargets layouts.ShownTogether
 layouts.NextItem layouts.PointwiseRows layouts.StochasticLength
@@ -72,7 +74,7 @@ rollout.BeamItems rollout.Online rollout.SampledItems rollout.SampleQuality
 rollout.StoredPairs
 semantic_ids.DedupLevel semantic_ids.RandomLastLevel
 semantic_ids.SinkhornLastLevel
-simulator.Synthetic
+simulator.GrowingCatalog simulator.Synthetic
 sources.Amazon2014 sources.Files sources.KuaiRand sources.MovieLens
 sources.OnlineRetail sources.Otto sources.RetailRocket
 train.AtLeast train.FallAtMost train.RiseAtMost

@@ -39,6 +39,8 @@ class Impressions:
     labels: bit masks of the tasks (data/dataset/feedback.py); 0 where unknown.
     known: whether a candidate has labels.
     event: position of each candidate in the user's record; -1 at padding.
+    until: seconds since the epoch before which events are known, those of
+      other users as well; None = query_time. Less where histories are frozen.
   """
 
   user: Int[np.ndarray, "B"]
@@ -48,6 +50,12 @@ class Impressions:
   labels: Int[np.ndarray, "B N"]
   known: Bool[np.ndarray, "B N"]
   event: Int[np.ndarray, "B N"]
+  until: Int[np.ndarray, "B"] | None = None
+
+  @property
+  def known_until(self) -> Int[np.ndarray, "B"]:
+    """`until`, or when it was asked."""
+    return self.query_time if self.until is None else self.until
 
   def __len__(self) -> int:
     return len(self.user)
@@ -65,12 +73,15 @@ class Impressions:
         " time."
       )
     more = no_impressions(missing, self.candidates.shape[1])
-    names = [f.name for f in dataclasses.fields(self) if f.name != "history"]
+    apart = ("history", "until")
+    names = [f.name for f in dataclasses.fields(self) if f.name not in apart]
     arrays = {
       name: np.concatenate([getattr(self, name), getattr(more, name)])
       for name in names
     }
-    return Impressions(history=[*self.history, *more.history], **arrays)
+    until = np.concatenate([self.known_until, more.known_until])
+    history = [*self.history, *more.history]
+    return Impressions(history=history, until=until, **arrays)
 
 
 def request_numbers(record: Record) -> Int[np.ndarray, "L"]:
@@ -142,15 +153,20 @@ def _side_by_side(
   return Impressions(
     user=np.array([r.record["user"] for r in requests], np.int32),
     history=[cut(r.record, r.known) for r in requests],
-    query_time=np.array(
-      [r.record["time"][r.end] if "time" in r.record else 0 for r in requests],
-      np.int32,
-    ),
+    query_time=_times([(r.record, r.end) for r in requests]),
     candidates=candidates,
     labels=labels,
     known=event >= 0,
     event=event,
+    # What is not known begins with the first event that the history lacks.
+    until=_times([(r.record, r.known) for r in requests]),
   )
+
+
+def _times(events: list[tuple[Record, int]]) -> Int[np.ndarray, "n"]:
+  """When events of records were; 0 where they have no times."""
+  found = [r["time"][event] if "time" in r else 0 for r, event in events]
+  return np.array(found, np.int32)
 
 
 def iter_impressions(

@@ -9,6 +9,7 @@ is known of a moment is computed with the example and travels in its columns.
 Unbound, all are 0: shapes are known without data.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import functools
 from typing import Protocol, runtime_checkable
@@ -78,13 +79,17 @@ class FeatureSet:
   @property
   def history_columns(self) -> tuple[int, ...]:
     """Places of the history's features among all."""
-    names = [f.of for f in self.features]
-    return tuple(names.index(name) for name in self.history)
+    return self.columns_of(self.history)
 
   @property
   def item_columns(self) -> tuple[int, ...]:
     """Places of the items' features among all."""
     return tuple(self._places["item"])
+
+  def columns_of(self, names: Sequence[str]) -> tuple[int, ...]:
+    """Places of features that are there among all."""
+    every = [f.of for f in self.features]
+    return tuple(every.index(name) for name in names)
 
   @property
   def num_moment(self) -> int:
@@ -138,6 +143,18 @@ class FeatureSet:
     """Table rows of the history's features of items."""
     places = np.searchsorted(self._places["item"], self.history_columns)
     return self._of("items", "item", item)[..., places]
+
+  def of_users(
+    self, user: Int[np.ndarray, "..."], columns: tuple[int, ...]
+  ) -> Int[np.ndarray, "... G"]:
+    """Table rows of some features of users.
+
+    Args:
+      user: indices; -1 is nobody known.
+      columns: places of the features among all.
+    """
+    places = np.searchsorted(self._places["user"], columns)
+    return self._of("users", "user", user + 1)[..., places]
 
   @functools.cached_property
   def _places(self) -> dict[str, list[int]]:

@@ -41,12 +41,14 @@ class Moments:
     ends: how many of them were over at each moment.
     times: seconds since the data set's epoch; None where it has no times.
     items: what is asked about.
+    untils: seconds before which events of others are known; None = times.
   """
 
   record: Record
   ends: Int[np.ndarray, "n"]
   times: Int[np.ndarray, "n"] | None
   items: Int[np.ndarray, "n"]
+  untils: Int[np.ndarray, "n"] | None = None
 
   @classmethod
   def of_events(cls, record: Record, events: Int[np.ndarray, "n"]) -> "Moments":
@@ -60,7 +62,11 @@ class Moments:
 
   @classmethod
   def after(
-    cls, record: Record, time: int, items: Int[np.ndarray, "n"]
+    cls,
+    record: Record,
+    time: int,
+    items: Int[np.ndarray, "n"],
+    until: int | None = None,
   ) -> "Moments":
     """Those at which items are asked about after a whole record.
 
@@ -68,12 +74,18 @@ class Moments:
       record: may have no event at all, and then no fields of events either.
       time: of the request; not read where the record has no times.
       items: indices.
+      until: seconds before which events of others are known; None = time.
     """
     if not len(record["item"]):
       record = NO_EVENTS
     ends = np.full(len(items), len(record["item"]))
-    times = np.full(len(items), time, np.int32) if "time" in record else None
-    return cls(record, ends, times, items)
+    if "time" not in record:
+      return cls(record, ends, None, items)
+    times, untils = (
+      np.full(len(items), t, np.int32)
+      for t in (time, time if until is None else until)
+    )
+    return cls(record, ends, times, items, untils)
 
 
 @dataclasses.dataclass(frozen=True)

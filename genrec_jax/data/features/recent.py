@@ -18,13 +18,12 @@ import numpy as np
 import polars as pl
 
 from genrec_jax.core.suggest import choices_hint
+from genrec_jax.data.dataset.event_index import EventIndex
 from genrec_jax.data.dataset.feedback import BoundFeedback
 from genrec_jax.data.features.affinity import ID, value_codes
 from genrec_jax.data.features.moments import Clock, Moments
 
 _DAY = 86_400
-# A group has as many keys as there are int32 times, and room around them.
-_SPAN = 2**34
 
 
 def recent(
@@ -59,7 +58,7 @@ def recent(
       + choices_hint(name, choices)
     )
   codes_V1 = value_codes(name, attributes, num_items)
-  keys_E = np.sort(_keys(codes_V1[items_E], times_E))
+  index = EventIndex.of(codes_V1[items_E], times_E)
   end = int(times_E.max()) + 1 if len(times_E) else 0
   window = int(days) * _DAY
 
@@ -69,17 +68,7 @@ def recent(
       return np.full(len(moments.ends), np.nan)
     mine_N = codes_V1[moments.items]
     until_N = np.minimum(moments.times.astype(np.int64), end)
-    low, high = (
-      np.searchsorted(keys_E, _keys(mine_N, t))
-      for t in (until_N - window, until_N)
-    )
+    low, high = (index.ends(mine_N, t) for t in (until_N - window, until_N))
     return np.where(mine_N > 0, (high - low).astype(np.float64), np.nan)
 
   return count
-
-
-def _keys(
-  groups: Int[np.ndarray, "n"], times: Int[np.ndarray, "n"]
-) -> Int[np.ndarray, "n"]:
-  """Numbers that sort by (group, time)."""
-  return groups.astype(np.int64) * _SPAN + times + _SPAN // 2

@@ -2,6 +2,7 @@
 """How a history becomes model input: Record -> Example -> Batch."""
 
 from genrec_jax.data.layouts.actions import ActionOriented, Fused, Interleaved
+from genrec_jax.data.layouts.audience_rows import AudienceRows
 from genrec_jax.data.layouts.catalog import CatalogRows
 from genrec_jax.data.layouts.event_groups import EventGroups
 from genrec_jax.data.layouts.event_lists import EventLists
@@ -28,6 +29,7 @@ from genrec_jax.data.layouts.watched import Watched
 
 __all__ = [
   "ActionOriented",
+  "AudienceRows",
   "CatalogRows",
   "EventGroups",
   "EventLists",

@@ -107,6 +107,11 @@ class PointwiseRows(BaseLayout):
     return self.feature_set.item_columns
 
   @property
+  def audience_columns(self) -> tuple[int, ...]:
+    """Places of what is told of the users who met an item: here, nothing."""
+    return ()
+
+  @property
   def num_actions(self) -> int:
     """Bits of history_action_BLH."""
     return (self.shown or self.feedback).num_tasks
@@ -128,6 +133,8 @@ class PointwiseRows(BaseLayout):
             f"{feature.of} is of user and item together, which config.system"
             " reads apart: leave it out of config.pipeline.layout.features."
           )
+    if seams.offers(system, seams.AudienceModel):
+      names += ("audience_columns",)
     for name in names:
       theirs, own = getattr(system, name), getattr(self, name)
       if theirs != own:
@@ -209,6 +216,7 @@ class PointwiseRows(BaseLayout):
           record,
           int(impressions.query_time[row]),
           impressions.candidates[row],
+          int(impressions.known_until[row]),
         )
         self._before(rows[row, :, len(_COLUMNS) :], asked)
     rows *= valid[:, :, None]

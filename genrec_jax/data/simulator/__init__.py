@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Simulated shoppers whose true model is known."""
+"""Simulated users whose true model is known."""
 
+from genrec_jax.data.simulator.growing_catalog import GrowingCatalog
 from genrec_jax.data.simulator.synthetic import Synthetic
 from genrec_jax.data.simulator.world import World
 
 __all__ = [
+  "GrowingCatalog",
   "Synthetic",
   "World",
 ]
