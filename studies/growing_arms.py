@@ -37,7 +37,7 @@ from genrec_jax.data.dataset.event_index import EventIndex
 from genrec_jax.data.simulator.growing_catalog import GrowingCatalog, Stream
 from genrec_jax.objectives.pointwise import BinaryCrossEntropy
 from genrec_jax.train.optimizers import adamw
-from genrec_jax.train.rowwise import DenseAndRowwise, RowwiseAdagrad
+from genrec_jax.train.rowwise import DenseAndRowwise, RowwiseAdamW
 from genrec_jax.train.state import init_params, init_state
 from genrec_jax.train.step import make_train_step
 from genrec_jax.train.tables import Tables
@@ -52,9 +52,9 @@ WORLDS = {
 WIDTH, WIDTHS = 16, (4, 16, 64)
 _QUICK = {"num_users": 30, "births_per_day": 8, "visits": 5, "days": 6}
 # Rows of a step, events of a list; and those of a quick run.
-_STEP, _LENGTH = 100, 32
+_STEP, _LENGTH = 50, 32
 _QUICK_STEP, _QUICK_LENGTH = 20, 4
-_RATES = {"dense": 3e-3, "rows": 5e-2}
+_RATES = {"dense": 3e-3, "rows": 1e-2}
 # A rate is shrunk to that of all rows as if so many more had been shown.
 _SHRINKAGE = 5.0
 Measured = dict[str, Any]
@@ -246,7 +246,7 @@ def _prequential(
   key = jax.random.key(config["seed"])
   optimizer = DenseAndRowwise(
     adamw(config["rates"]["dense"]),
-    RowwiseAdagrad(learning_rate=config["rates"]["rows"]),
+    RowwiseAdamW(learning_rate=config["rates"]["rows"]),
   )
   step = make_train_step(system, BinaryCrossEntropy(("click",)), optimizer, key)
   score = functools.partial(system.apply, method="score")

@@ -9,8 +9,9 @@
 2    rows of a table: items grow with the days, users do not (arithmetic: the
      published 21 times after 60 days is a ratio of rates of one platform)
 3    a larger width hurts `icr`, and helps `ucr`
-4    where items live for ever, `icr` falls as well
-5    where users come and go, `ucr` stops, too (not in the paper)
+4    where items live for ever, `icr` falls as well, and further
+5    where users come and go, `ucr` falls less fast and less far (not in the
+     paper; it follows from the same argument)
 6    contents of bounded vocabulary in place of ids take the floor away
 7    counts close part of the gap: a list knows how many clicked, an id does not
 
@@ -20,7 +21,7 @@ arm and an excess error are. Verdicts rest on t intervals over seeds, of new
 streams and new parameters, corrected for all claims together (Holm).
 
 A finished arm is kept in WORKDIR/arms and skipped by the next call. With three
-seeds 51 trainings, each some tens of seconds on one CPU core. --quick has six
+seeds 51 trainings, each about ten seconds on one free CPU core. --quick has six
 days of everything, and figures that mean nothing.
 """
 

@@ -22,7 +22,7 @@ from scipy import stats
 
 from genrec_jax.data.dataset.event_index import EventIndex
 from genrec_jax.data.simulator.growing_catalog import Stream
-from genrec_jax.layers.history_pooling import TargetAttention
+from genrec_jax.layers.history_pooling import SumPooling
 from genrec_jax.layers.interactions import DotInteraction
 from genrec_jax.models.feature_ranker import FeatureRanker
 
@@ -85,7 +85,6 @@ class Inputs:
     sizes = {"item": self.stream.num_items, "user": self.stream.num_users}
     sizes |= dict.fromkeys(self._contents, _BUCKETS)
     sizes |= dict.fromkeys(_COUNTS, _MOST_COUNT_BITS + 1)
-    pooling = TargetAttention((16,))
     return FeatureRanker(
       num_items=self.stream.num_items,
       num_tasks=1,
@@ -93,12 +92,12 @@ class Inputs:
       feature_rows=tuple(sizes[name] for name in self.features),
       history_columns=tuple(map(self.features.index, self.history)),
       width=width,
-      pooling=pooling,
+      pooling=SumPooling(),
       interactions=DotInteraction(),
       tower_widths=(32,),
       embedding_init_std=0.1,
       audience_columns=tuple(map(self.features.index, self.audience)),
-      audience_pooling=TargetAttention((16,)) if self.audience else None,
+      audience_pooling=SumPooling() if self.audience else None,
     )
 
   def batch(self, rows: slice) -> dict[str, np.ndarray]:

@@ -82,8 +82,8 @@ def claims(found: Found) -> dict[str, Result]:
   def slopes(world, arm):
     return by_seed(found, world, arm, slope_of)
 
-  def ends(arm, width=WIDTH, name="excess"):
-    return by_seed(found, "births", arm, lambda one: end_of(one, name), width)
+  def ends(arm, width=WIDTH, *, name="excess", world="births"):
+    return by_seed(found, world, arm, lambda one: end_of(one, name), width)
 
   low, high = min(WIDTHS), max(WIDTHS)
   result = {
@@ -108,7 +108,10 @@ def claims(found: Found) -> dict[str, Result]:
       {
         "slope of icr, births - fixed": minus(
           slopes("births", "icr"), slopes("fixed", "icr")
-        )
+        ),
+        "end of icr, births - fixed": minus(
+          ends("icr"), ends("icr", world="fixed")
+        ),
       },
     ),
     "5": _claim(
@@ -116,7 +119,10 @@ def claims(found: Found) -> dict[str, Result]:
       {
         "slope of ucr, user_births - births": minus(
           slopes("user_births", "ucr"), slopes("births", "ucr")
-        )
+        ),
+        "end of ucr, user_births - births": minus(
+          ends("ucr", world="user_births"), ends("ucr")
+        ),
       },
     ),
     "6": _claim(

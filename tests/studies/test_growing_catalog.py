@@ -111,7 +111,7 @@ def test_tables_have_a_row_a_token_and_no_more():
           ("icr", "ucr", "both", "content")}  # fmt: skip
   assert rows["icr"] == (stream.num_items,) and rows["ucr"] == (12,)
   assert rows["both"] == (stream.num_items, 12)
-  assert rows["content"] == (8,) * 8
+  assert rows["content"] == (8,) * 4
 
 
 def test_excess_is_the_log_loss_above_the_best():

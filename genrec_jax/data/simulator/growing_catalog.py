@@ -89,15 +89,15 @@ class GrowingCatalog:
     seed: of everything.
   """
 
-  num_users: int = 2000
+  num_users: int = 300
   user_life_days: float = 0.0
-  births_per_day: int = 100
+  births_per_day: int = 40
   life_days: float = 3.0
-  visits: int = 20
+  visits: int = 50
   items_stay: bool = False
   days: int = 60
-  width: int = 8
-  scale: float = 2.0
+  width: int = 4
+  scale: float = 3.0
   quality: float = 0.5
   bias: float = -0.5
   drift: float = 0.0

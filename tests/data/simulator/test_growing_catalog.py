@@ -73,8 +73,8 @@ def test_clicks_have_their_chance_and_depend_on_both():
     assert some.sum() > 1000
     assert click[some].mean() == pytest.approx(chance[some].mean(), abs=0.03)
   logit = np.log(chance / (1 - chance))
-  assert logit.mean() == pytest.approx(-0.5, abs=0.2)
-  assert logit.std() == pytest.approx(2, abs=0.2)
+  assert logit.mean() == pytest.approx(-0.5, abs=0.3)
+  assert logit.std() == pytest.approx(3, abs=0.3)
   # The same pair has the same chance; only contents are told with an error.
   pairs = {}
   for u, i, p in zip(stream.user_E, stream.item_E, chance, strict=True):
@@ -141,7 +141,7 @@ def test_it_is_prepared_as_any_log_is(tmp_path):
   assert histories.manifest.num_events == len(stream)
   assert clicks == stream.click_E.sum()
   assert catalog.num_items == len(set(stream.item_E.tolist()))
-  assert {"content_0", "content_7"} <= set(catalog.attributes.columns)
+  assert {"content_0", "content_3"} <= set(catalog.attributes.columns)
 
 
 @pytest.mark.parametrize(
