@@ -30,6 +30,7 @@ from genrec_jax.bench.accelerator_record import Record
 from genrec_jax.bench.pipeline import EPOCH_SECONDS
 from genrec_jax.bench.timing import compile_timed, seconds_of_calls, summary
 from genrec_jax.core.types import SequenceInfo
+from genrec_jax.hlo.mfu import mfu
 from genrec_jax.ops.attention_flops import (
   attention_backward_flops,
   attention_flops,
@@ -38,7 +39,6 @@ from genrec_jax.ops.attention_flops import (
 from genrec_jax.ops.relative_bias import BiasTables
 from genrec_jax.ops.silu_attention import silu_attention
 from genrec_jax.ops.time_buckets import NUM_BUCKETS
-from genrec_jax.tpu.mfu import mfu
 
 TOLERANCE = 0.02
 QUERIES = 256

@@ -29,7 +29,7 @@ from genrec_jax.core.build import build_options
 from genrec_jax.core.sharding import MeshOptions
 from genrec_jax.core.types import ItemData
 from genrec_jax.experiment.program import Program
-from genrec_jax.tpu.mfu import compiled_cost
+from genrec_jax.hlo.mfu import compiled_cost
 
 
 class ReadyVectors(nn.Module):

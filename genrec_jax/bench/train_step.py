@@ -3,7 +3,7 @@
 
 Rows are random events (bench/batches.py), so no data is needed. The first steps
 are left out; the median of the others counts. MFU is the compiled program's
-FLOPs over the device's peak (tpu/mfu.py). A loop whose length only the running
+FLOPs over the device's peak (hlo/mfu.py). A loop whose length only the running
 program knows is taken to be the key blocks of plain causal attention
 (ops/silu_attention/chunked.py) on rows of one user: half of them and half a
 block, on average.
@@ -23,8 +23,8 @@ from genrec_jax.core import sharding
 from genrec_jax.core.build import build_options
 from genrec_jax.core.sharding import MeshOptions
 from genrec_jax.experiment.program import Program
+from genrec_jax.hlo.mfu import cost_or_why, mfu
 from genrec_jax.ops.silu_attention.chunked import BLOCK
-from genrec_jax.tpu.mfu import compiled_cost, mfu
 from genrec_jax.train.state import num_parameters
 
 
@@ -91,21 +91,19 @@ def _utilisation(
   """FLOPs per device and MFU, and what makes them uncertain."""
   blocks = -(-row_length // BLOCK)
   dtype = config["system"].get("dtype", "float32")
-  try:
-    cost = compiled_cost(compiled, unknown_trips=(blocks + 1) / 2)
-  except (ArithmeticError, AttributeError, LookupError, ValueError) as error:
-    # A compiler that writes its programs in another way takes no seconds away.
+  cost, why = cost_or_why(compiled, unknown_trips=(blocks + 1) / 2)
+  if cost is None:
     return {
       "flops_per_device": None,
       "dtype": dtype,
       "mfu": None,
-      "mfu_note": f"the compiled program was not understood: {error!r}",
+      "mfu_note": why,
     }
   kind = jax.devices()[0].device_kind
   used = mfu(cost.flops, seconds, kind, dtype)
   notes = []
   if used is None:
-    notes.append(f"no peak is listed for {kind} in tpu/mfu.py")
+    notes.append(f"no peak is listed for {kind} in hlo/mfu.py")
   if cost.unknown_loops:
     notes.append(
       f"{len(cost.unknown_loops)} loops taken as {(blocks + 1) / 2} key blocks"

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading compiled XLA programs: text, costs, collectives."""
+"""Reading compiled XLA programs, and what chips can do at most."""

@@ -13,8 +13,8 @@ so what rematerialisation computes again counts as work.
 
 import dataclasses
 
+from genrec_jax.hlo.chips import Chip
 from genrec_jax.hlo.cost import Cost
-from genrec_jax.tpu.chips import Chip
 
 
 @dataclasses.dataclass(frozen=True)

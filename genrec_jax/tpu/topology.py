@@ -20,7 +20,7 @@ import jax
 from jax.experimental import topologies
 
 from genrec_jax.core.suggest import choices_hint
-from genrec_jax.tpu.chips import CHIPS, Chip
+from genrec_jax.hlo.chips import CHIPS, Chip
 
 _ENVIRONMENT = {
   # Ask no metadata server which TPU this is: it is none.

@@ -33,7 +33,7 @@ _MAY_PROBE = {"core.offers"}
 _OF_OTHERS = {
   ("core.sharding", "getattr(mesh, 'axis_types', ())"),
   ("data.sources.movielens_tfds", "getattr(e, 'errno', None)"),
-  ("bench.train_step", "AttributeError"),
+  ("hlo.mfu", "AttributeError"),
   ("report.config_files", "AttributeError"),
   ("__init__", "AttributeError"),
 }

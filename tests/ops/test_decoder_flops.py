@@ -12,6 +12,7 @@ from genrec_jax.backbones.causal import CausalTransformer
 from genrec_jax.backbones.encoder_decoder import EncoderDecoder
 from genrec_jax.backbones.lazy_decoder import LazyDecoder
 from genrec_jax.core.types import SequenceInfo
+from genrec_jax.hlo.mfu import compiled_cost
 from genrec_jax.layers.transformer import FeedForward
 from genrec_jax.ops.decoder_flops import (
   ContextSizes,
@@ -20,7 +21,6 @@ from genrec_jax.ops.decoder_flops import (
   encoder_decoder_flops,
   lazy_decoder_flops,
 )
-from genrec_jax.tpu.mfu import compiled_cost
 from studies.decoder_costs import PUBLISHED, SIZES, gflops, table
 
 _PAGE = pathlib.Path(__file__).parents[2] / "docs" / "generative_retrieval.md"

@@ -3,9 +3,9 @@
 
 import pytest
 
+from genrec_jax.hlo.chips import CHIPS
 from genrec_jax.hlo.collectives import Traffic
 from genrec_jax.hlo.cost import Cost
-from genrec_jax.tpu.chips import CHIPS
 from genrec_jax.tpu.roofline import Roofline
 
 

@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
+from genrec_jax.hlo.chips import CHIPS
 from genrec_jax.tpu import topology as tpu_topology
-from genrec_jax.tpu.chips import CHIPS
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ FLOPs are those of matrix products and kernels in the compiled program
 (hlo/cost.py), so what rematerialisation computes again counts as work. The
 peak is the vendor's figure for dense products of a dtype, by jax's name of the
 device. A device that is not listed has no peak, and its MFU is None: a guess
-would look like a measurement. bench/train_step.py reports it of a train step.
+would look like a measurement. bench/train_step.py reports it of a train step,
+and training of the steps that it takes (train/step_meter.py).
 """
 
 from collections.abc import Mapping
@@ -16,8 +17,8 @@ import dataclasses
 import jax
 
 from genrec_jax.hlo import text as hlo
+from genrec_jax.hlo.chips import CHIPS
 from genrec_jax.hlo.cost import Cost, program_cost
-from genrec_jax.tpu.chips import CHIPS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,3 +117,20 @@ def compiled_cost(
     unknown_trips: see hlo/cost.py.
   """
   return program_cost(hlo.parse(compiled.as_text()), unknown_trips)
+
+
+def cost_or_why(
+  compiled: jax.stages.Compiled, unknown_trips: hlo.Number = 1
+) -> tuple[Cost | None, str]:
+  """As compiled_cost; or None, and why the program was not understood.
+
+  A compiler that writes its programs in another way costs a figure, and no run.
+
+  Args:
+    compiled: as there.
+    unknown_trips: as there.
+  """
+  try:
+    return compiled_cost(compiled, unknown_trips), ""
+  except (ArithmeticError, AttributeError, LookupError, ValueError) as error:
+    return None, f"the compiled program was not understood: {error!r}"

@@ -7,7 +7,9 @@ import pytest
 
 from genrec_jax.core.types import SequenceInfo
 from genrec_jax.hlo import text as hlo
+from genrec_jax.hlo.chips import CHIPS
 from genrec_jax.hlo.cost import program_cost
+from genrec_jax.hlo.mfu import compiled_cost, mfu, peak_flops
 from genrec_jax.ops.attention_flops import (
   attention_backward_flops,
   attention_flops,
@@ -18,8 +20,6 @@ from genrec_jax.ops.silu_attention.block_sizes import (
   DEFAULTS,
   default_block_sizes,
 )
-from genrec_jax.tpu.chips import CHIPS
-from genrec_jax.tpu.mfu import compiled_cost, mfu, peak_flops
 
 
 def test_half_of_the_peak_is_one_half():
