@@ -138,6 +138,18 @@ class FeatureModel(Protocol):
 
 
 @runtime_checkable
+class NamedVectorModel(Protocol):
+  """A model that may know the features that it reads by name.
+
+  Attributes:
+    vector_names: of features, then of those that events have too, as
+      data/layouts/pointwise.py has them; None where it does not know them.
+  """
+
+  vector_names: tuple[str, ...] | None
+
+
+@runtime_checkable
 class RowModel(FeatureModel, Protocol):
   """A model of impressions that do not see each other.
 

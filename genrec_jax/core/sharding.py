@@ -6,7 +6,8 @@ layer. Modules name the dimensions of their parameters (`logical_axes`):
 
     width   the model's D             hidden  heads x key width, inner widths
     rows    ids of an item table      expert  of a mixture (layers/moe.py)
-    batch   rows of a batch (no parameter's)
+    slot    kinds of features with    batch   rows of a batch (no parameter's)
+            matrices of their own
 
 A preset maps these names to mesh axes; what it does not name is replicated.
 `jax.jit` with such shardings is what pjit became: XLA inserts the collectives.
@@ -33,7 +34,7 @@ import numpy as np
 from genrec_jax.core.suggest import choices_hint
 
 AXES = ("data", "model")
-LOGICAL_AXES = ("batch", "rows", "width", "hidden", "expert")
+LOGICAL_AXES = ("batch", "rows", "width", "hidden", "expert", "slot")
 
 Rules = Mapping[str, tuple[str, ...]]
 LogicalAxes = Mapping[str, tuple[str | None, ...]]
@@ -45,6 +46,8 @@ PRESETS: dict[str, Rules] = {
   "fsdp": {"batch": ("data",), "width": ("data",)},
   # Matrices in pairs: columns of the first, rows of the second. Experts whole.
   "tp": {"batch": ("data",), "hidden": ("model",), "expert": ("model",)},
+  # What slots have of their own, by slots; slots change places to be mixed.
+  "slots": {"batch": ("data",), "slot": ("model",), "expert": ("model",)},
   # Tables by rows over all devices, everything else everywhere.
   "rowwise_tables": {"batch": AXES, "rows": AXES},
 }

@@ -7,6 +7,11 @@ from genrec_jax.layers.content_transformer import ContentTransformer
 from genrec_jax.layers.cross_head import CrossHead
 from genrec_jax.layers.diverse_quantizer import DiverseQuantizer
 from genrec_jax.layers.expert_feed_forward import ExpertFeedForward
+from genrec_jax.layers.feature_tokens import (
+  FeatureGroups,
+  GroupTokens,
+  SlicedTokens,
+)
 from genrec_jax.layers.history_pooling import (
   DifferenceProduct,
   OuterProduct,
@@ -21,11 +26,19 @@ from genrec_jax.layers.interactions import (
   Wukong,
 )
 from genrec_jax.layers.item_content import ContentMlp
+from genrec_jax.layers.mixing_blocks import (
+  HeadMixing,
+  MixBlock,
+  MixRevertBlock,
+  SlotAttention,
+)
+from genrec_jax.layers.mixing_stack import MixingStack
 from genrec_jax.layers.moe import MixtureOfExperts
 from genrec_jax.layers.quantizer import ResidualQuantizer
 from genrec_jax.layers.rotary_positions import RotaryPositions
 from genrec_jax.layers.rotary_time import RotaryTime
 from genrec_jax.layers.routers import ReluRouter, TopKRouter
+from genrec_jax.layers.slot_experts import SlotExperts, TwoRouterSlotExperts
 from genrec_jax.layers.slot_feed_forward import SlotFeedForward
 from genrec_jax.layers.soft_quantizer import SoftQuantizer
 from genrec_jax.layers.transformer import FeedForward
@@ -41,9 +54,15 @@ __all__ = [
   "DotInteraction",
   "ExpertFeedForward",
   "FactorizationMachine",
+  "FeatureGroups",
   "FeedForward",
+  "GroupTokens",
+  "HeadMixing",
   "LinearHead",
   "MMoE",
+  "MixBlock",
+  "MixRevertBlock",
+  "MixingStack",
   "MixtureOfExperts",
   "OuterProduct",
   "ReluRouter",
@@ -52,6 +71,9 @@ __all__ = [
   "RotaryTime",
   "SharedMlp",
   "SiluAttention",
+  "SlicedTokens",
+  "SlotAttention",
+  "SlotExperts",
   "SlotFeedForward",
   "SoftQuantizer",
   "SoftmaxAttention",
@@ -59,5 +81,6 @@ __all__ = [
   "TargetAttention",
   "TaskMlp",
   "TopKRouter",
+  "TwoRouterSlotExperts",
   "Wukong",
 ]

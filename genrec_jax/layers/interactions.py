@@ -13,6 +13,7 @@ Rendle, ICDM 2010; DLRM, arXiv 1906.00091; DCN-v2, arXiv 2008.13535 (W = U V
 where a rank is given); Wukong, arXiv 2403.02545, section 3: layer i holds
 products of up to 2^i features. All features here are embedded, so the vectors
 themselves stand where DLRM puts the output of its MLP over dense features.
+Interactions of tokens that are made of features: layers/mixing_stack.py.
 """
 
 from flax import linen as nn

@@ -58,22 +58,34 @@ class _Router(nn.Module):
     return self.router(logits_TE, where_T, state, train=train)
 
 
-class _Experts(nn.Module):
-  """The matrices of all experts."""
+class Experts(nn.Module):
+  """The matrices of all experts.
+
+  Attributes:
+    num_experts: E.
+    hidden_width: F.
+    gated: with "linear" beside "in" and "out".
+    out_scale: of "out" at the start, over what keeps the variance.
+  """
 
   num_experts: int
   hidden_width: int
   gated: bool
+  out_scale: float = 1.0
 
   @nn.compact
-  def __call__(self, width: int) -> dict[str, Array]:
-    def matrices(name, fan_in, fan_out):
-      shape = (self.num_experts, fan_in, fan_out)
-      return self.param(name, nn.initializers.normal(fan_in**-0.5), shape)
+  def __call__(self, width: int, slots: int = 1) -> dict[str, Array]:
+    """Those of tokens of this width; of slots, E each, one after the other."""
+
+    def matrices(name, fan_in, fan_out, scale=1.0):
+      shape = (slots * self.num_experts, fan_in, fan_out)
+      std = scale * fan_in**-0.5
+      return self.param(name, nn.initializers.normal(std), shape)
 
     names = ("in", "linear") if self.gated else ("in",)
     found = {n: matrices(n, width, self.hidden_width) for n in names}
-    return {**found, "out": matrices("out", self.hidden_width, width)}
+    out = matrices("out", self.hidden_width, width, self.out_scale)
+    return {**found, "out": out}
 
 
 class MixtureOfExperts(nn.Module):
@@ -127,7 +139,7 @@ class MixtureOfExperts(nn.Module):
     x_TD = x.reshape(-1, x.shape[-1])
     router = _Router(self.router, self.num_experts, name="routing")
     routed = router(x_TD, where.reshape(-1), train)
-    experts = _Experts(
+    experts = Experts(
       self.num_experts, self.hidden_width, self.gated, name="experts"
     )
     y_TD = expert_mixture(

@@ -10,7 +10,11 @@ is float32. `state` is what moves between steps, b or the price: parameters
 without a gradient, whose next values are in `assign`, for the train step to put
 in place after the optimizer. So the layer stays a pure function, also where a
 step computes it twice to save memory.
-Shapes: T tokens, E experts, K experts of a token.
+
+Where slots have experts of their own (layers/slot_experts.py), `by_slot` routes
+each slot among its own, and arrays of what it returns begin with S. ReLU gates
+have one price for all slots: those that say more may take more experts.
+Shapes: T tokens, S slots, E experts, K experts of a token.
 """
 
 from collections.abc import Mapping
@@ -113,6 +117,26 @@ class TopKRouter:
     """What moves between steps, before the first."""
     return {"balance": jnp.zeros(num_experts)} if self.balance_rate else {}
 
+  def start_by_slot(self, slots: int, num_experts: int) -> dict[str, Array]:
+    """The same for `by_slot`."""
+    shape = (slots, num_experts)
+    return {"balance": jnp.zeros(shape)} if self.balance_rate else {}
+
+  def by_slot(
+    self,
+    logits_STE: Float[Array, "S T E"],
+    where_T: Bool[Array, "T"],
+    state: Mapping[str, Array],
+    *,
+    train: bool,
+  ) -> Routed:
+    """Routes every slot among its own experts."""
+
+    def one(logits_TE, state):
+      return self(logits_TE, where_T, state, train=train)
+
+    return jax.vmap(one)(logits_STE, state)
+
   def __call__(
     self,
     logits_TE: Float[Array, "T E"],
@@ -162,15 +186,19 @@ class ReluRouter:
     first_coefficient: the price at the start.
     factor: of the price in a step.
     by_load: gates of an expert cost by its load, which evens it; else alike.
+    least: above 0, a token's best expert stays open (ops/routing.py:
+      relu_choice).
   """
 
   sparsity: float = 0.75
   first_coefficient: float = 1e-8
   factor: float = 1.2
   by_load: bool = True
+  least: float = 0.0
 
   def __post_init__(self):
     check_positive(self, _WHERE, "first_coefficient")
+    check_scales(self, _WHERE, "least")
     for name, low, high in (("sparsity", 0, 1), ("factor", 1, 10)):
       value = vars(self)[name]
       if not low < value < high:
@@ -189,6 +217,39 @@ class ReluRouter:
     """What moves between steps, before the first."""
     return {"coefficient": jnp.float32(self.first_coefficient)}
 
+  def start_by_slot(self, slots: int, num_experts: int) -> dict[str, Array]:
+    """The same for `by_slot`: one price."""
+    return self.start(num_experts)
+
+  def by_slot(
+    self,
+    logits_STE: Float[Array, "S T E"],
+    where_T: Bool[Array, "T"],
+    state: Mapping[str, Array],
+    *,
+    train: bool,
+  ) -> Routed:
+    """Routes every slot among its own experts; the price moves by all."""
+
+    def one(logits_TE):
+      return self(logits_TE, where_T, state, train=False)
+
+    routed = jax.vmap(one)(logits_STE)
+    assign = (
+      self._moved(state, routed.load.reshape(-1), where_T) if train else {}
+    )
+    return dataclasses.replace(
+      routed, coefficient=state["coefficient"], assign=assign
+    )
+
+  def _moved(self, state, load_E, where_T):
+    """The price after a step of this load."""
+    num_tokens = jnp.sum(where_T, dtype=jnp.float32)
+    moved = moved_coefficient(
+      state["coefficient"], load_E, num_tokens, self.sparsity, self.factor
+    )
+    return {("coefficient",): _everywhere(moved)}
+
   def __call__(
     self,
     logits_TE: Float[Array, "T E"],
@@ -198,15 +259,11 @@ class ReluRouter:
     train: bool,
   ) -> Routed:
     """Routes tokens; in training the price moves."""
-    choice = relu_choice(logits_TE, where_T)
+    choice = relu_choice(logits_TE, where_T, self.least)
     load_E = expert_load(choice.experts, logits_TE.shape[1])
     num_tokens = jnp.sum(where_T, dtype=jnp.float32)
     price = state["coefficient"]
-    assign = {}
-    if train:
-      assign[("coefficient",)] = _everywhere(
-        moved_coefficient(price, load_E, num_tokens, self.sparsity, self.factor)
-      )
+    assign = self._moved(state, load_E, where_T) if train else {}
     penalty_T = relu_penalty(
       choice.gates,
       load_E if self.by_load else None,

@@ -26,6 +26,7 @@ class SlotFeedForward(nn.Module):
     bias: with b_in and b_out.
     activation: name of a flax.linen activation.
     out_scale: of W_out at the start, over what keeps the variance.
+    shared: one for all slots, which then need not differ.
     dtype: of the products; parameters are float32.
   """
 
@@ -34,13 +35,20 @@ class SlotFeedForward(nn.Module):
   bias: bool = True
   activation: str = "gelu"
   out_scale: float = 1.0
+  shared: bool = False
   dtype: str = "float32"
 
-  logical_axes = {
-    "slot_in": (None, "width", "hidden"),
-    "slot_linear": (None, "width", "hidden"),
-    "slot_out": (None, "hidden", "width"),
-  }
+  @property
+  def logical_axes(self) -> dict[str, tuple[str | None, ...]]:
+    """Names of the parameters' dimensions (core/sharding.py)."""
+    slot = None if self.shared else "slot"
+    return {
+      "slot_in": (slot, "width", "hidden"),
+      "slot_linear": (slot, "width", "hidden"),
+      "slot_out": (slot, "hidden", "width"),
+      "slot_in_bias": (slot, "hidden"),
+      "slot_out_bias": (slot, None),
+    }
 
   def __post_init__(self):
     super().__post_init__()
@@ -48,16 +56,24 @@ class SlotFeedForward(nn.Module):
     check_positive(self, "config.system.slots", "out_scale")
 
   @nn.compact
-  def __call__(self, x_SD: Float[Array, "*b S D"]) -> Float[Array, "*b S D"]:
-    """Every slot by its own matrices, width kept."""
+  def __call__(
+    self, x_SD: Float[Array, "*b S D"], deterministic: bool = True
+  ) -> Float[Array, "*b S D"]:
+    """Every slot by its own matrices, width kept; nothing is dropped out."""
+    del deterministic
     slots, width = x_SD.shape[-2:]
+    slots = 1 if self.shared else slots
     x_SD = x_SD.astype(self.dtype)
 
     def product(name, z, features, scale=1.0):
       std = scale * z.shape[-1] ** -0.5
       shape = (slots, z.shape[-1], features)
       weight = self.param(name, nn.initializers.normal(std), shape)
-      y = jnp.einsum("...sd,sdf->...sf", z, weight.astype(self.dtype))
+      weight = weight.astype(self.dtype)
+      if self.shared:
+        y = jnp.einsum("...sd,df->...sf", z, weight[0])
+      else:
+        y = jnp.einsum("...sd,sdf->...sf", z, weight)
       if not self.bias or name == "slot_linear":
         return y
       bias_SF = self.param(

@@ -12,18 +12,30 @@ e' are the users who met the item before, c' the user: a document of users, read
 where audience_columns names what they have (arXiv 2305.15333). By pooling and
 interactions (layers/history_pooling.py, layers/interactions.py) it is DLRM
 (arXiv 1906.00091), DIN (KDD 2018), DCN-v2 (arXiv 2008.13535) or Wukong (arXiv
-2403.02545) over the rows of data/layouts/pointwise.py and audience_rows.py.
-Positions of a row do not see each other.
+2403.02545) over the rows of data/layouts/pointwise.py and audience_rows.py, and
+by a stack that mixes tokens of features (layers/mixing_stack.py) RankMixer
+(arXiv 2507.15551) or TokenMixer-Large (arXiv 2602.06563). Positions of a row do
+not see each other.
+
+Such a stack says more than its vector, and `aux` has what is made of it:
+"routed", of its mixtures of experts; "inner_logits", by a linear head on each
+inner layer (auxiliary_heads); "dense_logits", in training alone, what tower and
+head make of the vector by the routers of training.
 """
+
+from typing import Any
 
 from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from genrec_jax.core import seams
 from genrec_jax.core.seams import NO_LIMIT
 from genrec_jax.core.types import Batch, Outputs
+from genrec_jax.layers.expert_feed_forward import below
 from genrec_jax.layers.feature_embedding import FeatureEmbedding
 from genrec_jax.layers.history_events import action_layer, history_events
+from genrec_jax.layers.mixing_stack import DeepInteraction, Met, meet
 from genrec_jax.layers.mlp import Mlp
 from genrec_jax.ops.precision import SCORES
 
@@ -46,6 +58,7 @@ class FeatureRanker(nn.Module):
     interactions: (..., F + G, D) -> (..., E).
     tower_widths: of the MLP after the interactions.
     dropout: in that MLP.
+    auxiliary_heads: a linear head on each inner layer of the interactions.
     embedding_init_std: of the tables.
     row_multiple: the stacked table is filled up to a multiple of it.
     audience_columns: places of the G' features that users of an item's audience
@@ -65,6 +78,7 @@ class FeatureRanker(nn.Module):
   interactions: nn.Module
   tower_widths: tuple[int, ...] = (128, 64)
   dropout: float = 0.0
+  auxiliary_heads: bool = False
   embedding_init_std: float = 0.02
   row_multiple: int = 1
   audience_columns: tuple[int, ...] = ()
@@ -83,6 +97,12 @@ class FeatureRanker(nn.Module):
         f"config.system.audience_columns={self.audience_columns} and"
         " audience_pooling belong together: name both, or neither."
       )
+    if self.auxiliary_heads and not self._num_heads:
+      raise ValueError(
+        "config.system.auxiliary_heads are of inner layers, and"
+        " config.system.interactions gives vectors of none: set its"
+        " inter_layer."
+      )
 
   def setup(self):
     self.feature_embedding = FeatureEmbedding(
@@ -99,14 +119,35 @@ class FeatureRanker(nn.Module):
     )
     self.tower = Mlp(self.tower_widths, self.dropout, self.dtype)
     self.head = nn.Dense(self.num_tasks, precision=SCORES)
+    self.inner_heads = [
+      nn.Dense(self.num_tasks, precision=SCORES) for _ in range(self._num_heads)
+    ]
 
   @property
   def logical_axes(self) -> dict[str, tuple[str | None, ...]]:
-    """The table is what is large; matrices are small and stay whole."""
+    """The table is what is large, and what interactions say of themselves;
+    other matrices are small and stay whole."""
+    axes = self.interactions.logical_axes if self._is_deep else {}
     return {
       "feature_embedding/embedding": ("rows", "width"),
+      **{f"interactions/{path}": names for path, names in axes.items()},
       "kernel": (None, None),
     }
+
+  @property
+  def vector_names(self) -> tuple[str, ...] | None:
+    """What interactions call the vectors that meet; None = they do not."""
+    return self.interactions.feature_names if self._is_deep else None
+
+  @property
+  def _is_deep(self) -> bool:
+    return seams.offers(self.interactions, DeepInteraction)
+
+  @property
+  def _num_heads(self) -> int:
+    """On inner layers."""
+    wanted = self.auxiliary_heads and self._is_deep
+    return self.interactions.num_inner if wanted else 0
 
   def __call__(self, batch: Batch, *, deterministic: bool) -> Outputs:
     """Logits (B, L, T) in float32; 0 at padding."""
@@ -119,15 +160,39 @@ class FeatureRanker(nn.Module):
       parts = self.audience_columns, self.audience_action, self.audience_pooling
       pooled.append(self._pooled(batch, x_BLFD, "audience", *parts))
     x_BLFD = jnp.concatenate([x_BLFD, *pooled], axis=2)
-    h_BLE = self.interactions(x_BLFD.astype(self.dtype))
-    h_BLE = self.tower(h_BLE, deterministic=deterministic)
-    logits_BLT = self.head(h_BLE.astype(jnp.float32))
-    valid_BL1 = (batch["segment_ids_BL"] > 0)[:, :, None]
-    return Outputs(hidden=h_BLE, logits=jnp.where(valid_BL1, logits_BLT, 0.0))
+    valid_BL = batch["segment_ids_BL"] > 0
+    x_BLFD = x_BLFD.astype(self.dtype)
+    met = meet(self.interactions, x_BLFD, valid_BL, deterministic)
+    h_BLE, logits_BLT = self._judged(met.vector, deterministic)
+    aux = self._aux(met, deterministic)
+    routed = [below("interactions", one) for one in met.routed]
+    return Outputs(
+      hidden=h_BLE,
+      logits=jnp.where(valid_BL[:, :, None], logits_BLT, 0.0),
+      aux=aux or None,
+      assign={p: pair for one in routed for p, pair in one.assign.items()},
+    )
 
   def score(self, batch: Batch) -> Float[Array, "B N T"]:
     """Logits of the candidates of a batch of requests."""
     return self(batch, deterministic=True).logits
+
+  def _judged(self, vector_BLE, deterministic):
+    """What tower and head make of what comes of the features."""
+    h_BLE = self.tower(vector_BLE, deterministic=deterministic)
+    return h_BLE, self.head(h_BLE.astype(jnp.float32))
+
+  def _aux(self, met: Met, deterministic: bool) -> dict[str, Any]:
+    """What else is made of it."""
+    aux = {"routed": met.routed} if met.routed else {}
+    if self.inner_heads:
+      aux["inner_logits"] = tuple(
+        head(vector.astype(jnp.float32))
+        for head, vector in zip(self.inner_heads, met.inner, strict=True)
+      )
+    if met.dense is not None:
+      aux["dense_logits"] = self._judged(met.dense, deterministic)[1]
+    return aux
 
   def _pooled(
     self, batch, x_BLFD, of, columns, action, pooling

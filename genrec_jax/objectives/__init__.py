@@ -6,6 +6,7 @@ arrays and are imported from their modules; sampled_preference and
 sampled_policy make parts of a config of them.
 """
 
+from genrec_jax.objectives.aux_logits import AuxLogits, Distillation
 from genrec_jax.objectives.batch_items import BatchItemSoftmax
 from genrec_jax.objectives.code_alignment import CodeAlignment, CodeDiversity
 from genrec_jax.objectives.combine import WeightedSum
@@ -40,6 +41,7 @@ from genrec_jax.objectives.typed import TypedCrossEntropy
 from genrec_jax.objectives.variable_length import VariableLengthBound
 
 __all__ = [
+  "AuxLogits",
   "BatchItemSoftmax",
   "BinaryCrossEntropy",
   "ByPlace",
@@ -52,6 +54,7 @@ __all__ = [
   "CoverageWeights",
   "DAPO",
   "DPO",
+  "Distillation",
   "ECPO",
   "FromLists",
   "FullSoftmax",

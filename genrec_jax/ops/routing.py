@@ -81,11 +81,28 @@ def check_count(count: int, num_experts: int) -> None:
 
 
 def relu_choice(
-  logits_TE: Float[Array, "T E"], where_T: Bool[Array, "T"]
+  logits_TE: Float[Array, "T E"],
+  where_T: Bool[Array, "T"],
+  least: float = 0.0,
 ) -> Choice:
-  """Every expert whose logit is above 0."""
+  """Every expert whose logit is above 0.
+
+  Args:
+    logits_TE: of the router.
+    where_T: which tokens are real.
+    least: f, where a token must not be left without any: below f the gate of
+      its best expert is f^2 / (2 f - logit), which falls to 0 and never is it.
+      0 lets all of a token's gates be 0.
+  """
   num_experts = logits_TE.shape[1]
-  gates_TE = jnp.where(where_T[:, None], jax.nn.relu(logits_TE), 0.0)
+  gates_TE = jax.nn.relu(logits_TE)
+  if least:
+    best_TE = jax.nn.one_hot(jnp.argmax(logits_TE, axis=1), num_experts) > 0
+    # Value and slope go on where the logit falls below f.
+    tail_TE = least**2 / (2 * least - jnp.minimum(logits_TE, least))
+    low_TE = best_TE & (logits_TE < least)
+    gates_TE = jnp.where(low_TE, tail_TE, gates_TE)
+  gates_TE = jnp.where(where_T[:, None], gates_TE, 0.0)
   experts_TE = jnp.where(gates_TE > 0, jnp.arange(num_experts)[None, :], -1)
   return Choice(jnp.where(experts_TE < 0, num_experts, experts_TE), gates_TE)
 

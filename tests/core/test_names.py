@@ -37,7 +37,11 @@ layers.RotaryPositions
 layers.ExpertFeedForward layers.MixtureOfExperts layers.ReluRouter
 layers.ResidualQuantizer layers.RotaryTime layers.SharedMlp
 layers.SiluAttention layers.SoftmaxAttention layers.SumPooling
-layers.SlotFeedForward
+layers.SlotFeedForward layers.SlotExperts layers.TwoRouterSlotExperts
+layers.FeatureGroups layers.GroupTokens layers.SlicedTokens
+layers.HeadMixing layers.SlotAttention
+layers.MixBlock layers.MixRevertBlock layers.MixingStack
+objectives.AuxLogits objectives.Distillation
 layers.TargetAttention layers.TaskMlp layers.TopKRouter layers.Wukong
 layouts.ActionOriented layouts.AudienceRows layouts.CatalogRows
 layouts.EventGroups layouts.EventLists layouts.Fused layouts.Interleaved

@@ -41,6 +41,23 @@ def test_every_slot_has_its_own(layer):
     np.testing.assert_allclose(found[:, :, slot], y, rtol=1e-4, atol=1e-4)
 
 
+def test_one_may_be_shared_by_all_slots():
+  own, one = (SlotFeedForward(_F, gated=True, shared=s) for s in (False, True))
+  x = jax.random.normal(jax.random.key(0), (2, _S, _D))
+  params = one.init(jax.random.key(1), x)["params"]
+  assert {len(p) for p in params.values()} == {1}
+  repeated = {n: jax.numpy.repeat(p, _S, axis=0) for n, p in params.items()}
+  np.testing.assert_allclose(
+    one.apply({"params": params}, x),
+    own.apply({"params": repeated}, x),
+    rtol=1e-5,
+    atol=1e-6,
+  )
+  # A mesh splits slots, of which there is one here.
+  assert own.logical_axes["slot_in"][0] == "slot"
+  assert one.logical_axes["slot_in"][0] is None
+
+
 def test_out_scale_is_of_the_last_matrix_alone():
   x = jnp.ones((1, _S, 64))
   a, b = (

@@ -113,6 +113,31 @@ def test_relu_takes_what_is_above_0():
   np.testing.assert_array_equal(expert_load(experts, _E), open_.sum(axis=0))
 
 
+def test_a_token_may_keep_its_best_expert_open():
+  logits = jnp.asarray(_LOGITS) - 2.0
+  least = 0.1
+  experts, gates = relu_choice(logits, _REAL, least)
+  shut = (np.asarray(logits) <= 0).all(axis=1) & np.asarray(_REAL)
+  assert shut.sum() > 3
+  for t in np.flatnonzero(shut):
+    best = int(np.argmax(logits[t]))
+    assert [e for e in experts[t].tolist() if e < _E] == [best]
+    assert float(gates[t, best]) == pytest.approx(
+      least**2 / (2 * least - float(logits[t, best])), rel=1e-5
+    )
+  assert not gates[4].any()
+
+  def gate(z):
+    row = jnp.array([[-99.0, 0.0]]).at[0, 1].set(z)
+    return relu_choice(row, jnp.ones(1, bool), least).gates[0, 1]
+
+  # Value and slope go on at the bend, and a gradient opens what is nearly shut.
+  around = [jax.value_and_grad(gate)(z) for z in (0.0999, 0.1001, -50.0)]
+  assert float(around[0][0]) == pytest.approx(float(around[1][0]), abs=3e-4)
+  assert float(around[0][1]) == pytest.approx(float(around[1][1]), rel=1e-2)
+  assert float(around[2][0]) > 0 and float(around[2][1]) > 0
+
+
 @pytest.mark.parametrize("by_load", [False, True])
 @pytest.mark.parametrize("price", [1e-8, 100.0])
 def test_the_price_brings_gates_to_their_sparsity(price, by_load):

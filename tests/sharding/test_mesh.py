@@ -25,6 +25,7 @@ _AXES = {
   "item/embedding": ("rows", "width"),
   "in/kernel": ("width", "hidden"),
   "experts/in": ("expert", "width", None),
+  "slots/in": ("slot", "width", "hidden"),
 }
 
 
@@ -45,18 +46,20 @@ def test_a_preset_splits_what_it_names():
     "layers": {"in": {"kernel": _shape(3, 24, 32)}},
     "second": {"item": {"embedding": _shape(16)}},
     "experts": {"in": _shape(8, 24, 32)},
+    "slots": {"in": _shape(8, 24, 32)},
   }
   everything = ("data", "model")
   expected = {
     "dp": {},
     "fsdp": {"width": ("data",)},
     "tp": {"hidden": ("model",), "expert": ("model",)},
+    "slots": {"slot": ("model",), "expert": ("model",)},
     "rowwise_tables": {"rows": everything},
   }
   assert PRESETS.keys() == expected.keys()
   for preset, by in expected.items():
-    rows, width, hidden, expert = (
-      by.get(x) for x in ("rows", "width", "hidden", "expert")
+    rows, width, hidden, expert, slot = (
+      by.get(x) for x in ("rows", "width", "hidden", "expert", "slot")
     )
     specs = _specs(MeshOptions(preset, {"data": 2, "model": 4}), tree)
     assert specs == {
@@ -65,6 +68,7 @@ def test_a_preset_splits_what_it_names():
       "layers": {"in": {"kernel": P(None, width, hidden)}},
       "second": {"item": {"embedding": P(rows)}},
       "experts": {"in": P(expert, width, None)},
+      "slots": {"in": P(slot, width, hidden)},
     }
 
 

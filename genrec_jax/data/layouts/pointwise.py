@@ -102,6 +102,12 @@ class PointwiseRows(BaseLayout):
     return self.feature_set.history_columns
 
   @property
+  def vector_names(self) -> tuple[str, ...]:
+    """Of the features, and "history.NAME" of those that events have too."""
+    history = (f"history.{name}" for name in self.history_features)
+    return (*(f.of for f in self.features), *history)
+
+  @property
   def item_columns(self) -> tuple[int, ...]:
     """Places of the items' features among all."""
     return self.feature_set.item_columns
@@ -141,6 +147,14 @@ class PointwiseRows(BaseLayout):
         raise ValueError(
           f"config.system.{name}={theirs}, and the features of"
           f" config.pipeline.layout make it {own}: set it to that."
+        )
+    if seams.offers(system, seams.NamedVectorModel):
+      theirs = system.vector_names
+      if theirs is not None and theirs != self.vector_names:
+        raise ValueError(
+          f"config.system.interactions names the features {theirs}, and those"
+          f" of config.pipeline.layout are {self.vector_names}: set them to"
+          " these."
         )
 
   def bind(self, artifacts: LayoutArtifacts) -> "PointwiseRows":
