@@ -45,6 +45,7 @@ _STEPS |= {
   },
   "cobra_amazon": {"train", "items", "decode"},
   "cobra_industrial": {"train", "items", "decode"},
+  "rankmixer_industrial": {"train", "score"},
   "liger_amazon": {"train", "items", "decode"},
   # Retrievers and rankers in one.
   "hstu_joint_movielens": _VECTORS | {"score"},
