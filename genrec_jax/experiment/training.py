@@ -21,6 +21,7 @@ from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.pipeline.pipeline import training_batches
 from genrec_jax.data.pipeline.readers import Readers
 from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.metered import metered_step
 from genrec_jax.experiment.pretrained import (
   identities,
   load_parts,
@@ -311,10 +312,12 @@ def train(
     )
     with contextlib.closing(writer):
       put = functools.partial(_put, placement.by_rows, rows, size)
-      step_fn = program.train_step
       if samples is not None:
         samples.start(int(state.step))
-        put, step_fn = samples.putting(put), samples.step_fn
+        put, step_fn, meter = samples.putting(put), samples.step_fn, None
+      else:
+        dtype = run.config["system"].get("dtype", "float32")
+        step_fn, meter = metered_step(program, dtype)
       loop = Loop(
         options=run.train,
         step_fn=step_fn,
@@ -330,6 +333,7 @@ def train(
         termination=termination,
         check=check,
         guards=run.guards,
+        meter=meter,
       )
       _mend_best(
         run, program, best, state, progress, lambda: loop.save(best, state)

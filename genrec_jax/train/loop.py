@@ -33,6 +33,7 @@ from genrec_jax.train.checkpoints import Checkpoints
 from genrec_jax.train.guards import GuardTripped, first_tripped
 from genrec_jax.train.parameter_source import ParameterSource
 from genrec_jax.train.state import TrainState
+from genrec_jax.train.step_meter import StepMeter
 from genrec_jax.train.termination import Termination
 
 # Losses of a training that learns fall; noise does not make three times of one.
@@ -184,6 +185,8 @@ class Loop:
     termination: says when to save and stop.
     check: called before anything is saved; raises where nothing may be.
     guards: by name.
+    meter: of what steps use of the device, logged as "mfu"; None where that is
+      not known.
   """
 
   options: LoopOptions
@@ -200,6 +203,7 @@ class Loop:
   termination: Termination
   check: Callable[[], None] = lambda: None
   guards: Mapping[str, Guard] = dataclasses.field(default_factory=dict)
+  meter: StepMeter | None = None
 
   def run(self, state: TrainState) -> TrainState:
     """Trains from the state's step to the end; returns the last state.
@@ -218,8 +222,10 @@ class Loop:
     self._warned = False
     self._logged = (self.progress.seconds, self.progress.examples)
     self._users = 0
+    # Seconds of stepping since the last logged row, and steps within them.
+    self._stepping, self._steps = 0.0, 0
     self.progress.finished = self.options.over(step, self.progress.worse)
-    pending = None
+    pending, since = None, time.perf_counter()
     bar = tqdm(
       total=self.options.steps, initial=step, unit="step", desc="train"
     )
@@ -230,6 +236,7 @@ class Loop:
         with jax.transfer_guard("disallow"):
           state, metrics = self.step_fn(state, on_device)
         step += 1
+        self._steps += 1
         if pending is not None:
           self._read(*pending)
         pending = (step, metrics, batch)
@@ -239,7 +246,9 @@ class Loop:
           continue
         self._read(*pending)
         pending = None
+        self._stepping += time.perf_counter() - since
         self._pause(step, state, stop, bar)
+        since = time.perf_counter()
         bar.update()
         if stop:
           why = self.termination.name
@@ -330,6 +339,9 @@ class Loop:
       scalars = {n: float(m.compute()) for n, m in self._window.items()}
       self._window = {}
       self._warn_of_divergence(step)
+      if self.meter is not None:
+        scalars["mfu"] = self.meter.mfu(self._steps, self._stepping)
+      self._stepping, self._steps = 0.0, 0
       seconds, examples = self._logged
       self._logged = (progress.seconds, progress.examples)
       rate = (progress.examples - examples) / (progress.seconds - seconds)

@@ -66,7 +66,7 @@ def _curve(
   rows: Sequence[Mapping[str, Any]], run: RetrievalRun, tasks: Sequence[str]
 ) -> Plot:
   value = f"validation/{_METRIC}"
-  others = {"train/grad_norm", *task_losses(rows, tasks)}
+  others = {"train/grad_norm", "train/mfu", *task_losses(rows, tasks)}
   # An objective logs its first part under its own name.
   loss = next(
     name
