@@ -6,6 +6,7 @@ from genrec_jax.layers.attention import SiluAttention, SoftmaxAttention
 from genrec_jax.layers.content_transformer import ContentTransformer
 from genrec_jax.layers.cross_head import CrossHead
 from genrec_jax.layers.diverse_quantizer import DiverseQuantizer
+from genrec_jax.layers.event_merge import EventMerge
 from genrec_jax.layers.expert_feed_forward import ExpertFeedForward
 from genrec_jax.layers.feature_tokens import (
   FeatureGroups,
@@ -52,6 +53,7 @@ __all__ = [
   "DifferenceProduct",
   "DiverseQuantizer",
   "DotInteraction",
+  "EventMerge",
   "ExpertFeedForward",
   "FactorizationMachine",
   "FeatureGroups",
