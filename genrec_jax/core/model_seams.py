@@ -161,6 +161,23 @@ class RowModel(FeatureModel, Protocol):
 
 
 @runtime_checkable
+class LongHistoryModel(Protocol):
+  """A model that reads a history apart from what is asked behind it.
+
+  Attributes:
+    request_columns: places of the features of user and moment.
+    history_group: what the first event of a window must be a multiple of.
+    history_seconds: how it is told how long ago events were; "" = not.
+    max_history: most events of a history, or NO_LIMIT.
+  """
+
+  request_columns: tuple[int, ...]
+  history_group: int
+  history_seconds: str
+  max_history: int
+
+
+@runtime_checkable
 class RequestModel(FeatureModel, Protocol):
   """A model of the tokens that tell a request.
 

@@ -37,6 +37,7 @@ from genrec_jax.core.model_seams import (
   ListModel,
   ListRewardModel,
   LogicalAxes,
+  LongHistoryModel,
   Model,
   NamedVectorModel,
   QueryModel,
@@ -54,6 +55,7 @@ from genrec_jax.core.offers import is_seam, members, missing, offers, require
 from genrec_jax.core.types import Batch, Mean, Outputs, SequenceInfo
 
 __all__ = [
+  "ApartLayout",
   "AssumingModel",
   "AudienceModel",
   "Backbone",
@@ -75,6 +77,7 @@ __all__ = [
   "ListModel",
   "ListRewardModel",
   "LogicalAxes",
+  "LongHistoryModel",
   "Model",
   "NO_LIMIT",
   "NamedVectorModel",
@@ -170,6 +173,19 @@ class ImpressionLayout(Protocol):
 
   def impression_batch(self, impressions: Any) -> dict[str, np.ndarray]:
     """One row per request: what is known of the user, and the candidates."""
+
+
+@runtime_checkable
+class ApartLayout(Protocol):
+  """A layout that tells histories apart from the candidates behind them."""
+
+  def apart(
+    self, batch: Mapping[str, np.ndarray]
+  ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """An impression_batch as a CandidateModel's start and candidates read it.
+
+    Arrays of the second part are (B, N, ...).
+    """
 
 
 @runtime_checkable

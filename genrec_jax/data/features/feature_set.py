@@ -92,6 +92,13 @@ class FeatureSet:
     return tuple(every.index(name) for name in names)
 
   @property
+  def request_columns(self) -> tuple[int, ...]:
+    """Places of the features of user and moment, whatever the item is."""
+    return tuple(
+      i for i, f in enumerate(self.features) if f.side in ("user", "context")
+    )
+
+  @property
   def num_moment(self) -> int:
     """How many features are of the moment."""
     return len(self._places["moment"])

@@ -21,6 +21,7 @@ from genrec_jax.data.layouts.semantic_id_prefixes import TokenPrefixes
 from genrec_jax.data.layouts.semantic_ids import TokenHistory
 from genrec_jax.data.layouts.shown_together import ShownTogether
 from genrec_jax.data.layouts.stochastic_length import StochasticLength
+from genrec_jax.data.layouts.suffix_length import SuffixLength
 from genrec_jax.data.layouts.token_targets import TokenTargets
 from genrec_jax.data.layouts.told_context import ToldContext
 from genrec_jax.data.layouts.tree_history import TreeHistory
@@ -46,6 +47,7 @@ __all__ = [
   "SegmentWeights",
   "ShownTogether",
   "StochasticLength",
+  "SuffixLength",
   "TokenHistory",
   "TokenPrefixes",
   "TokenTargets",

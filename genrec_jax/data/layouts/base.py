@@ -110,6 +110,19 @@ class BaseLayout:
     """
     return batch
 
+  def apart(
+    self, batch: Mapping[str, np.ndarray]
+  ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Histories, and the candidates behind them, of an impression_batch.
+
+    Here, candidates are the last positions of its rows, as many as
+    candidate_BN has.
+    """
+    rows = {k: v for k, v in batch.items() if k != "candidate_BN"}
+    before = rows["item_BL"].shape[1] - batch["candidate_BN"].shape[1]
+    history = {k: v[:, :before] for k, v in rows.items()}
+    return history, {k: v[:, before:] for k, v in rows.items()}
+
   def names(self, users: Users, catalog: Catalog) -> list[str]:
     """What the numbers of a batch's user_BL are called, in messages."""
     return users.ids

@@ -28,6 +28,17 @@ from genrec_jax.core.option_checks import check_counts
 _WHERE = "config.pipeline.layout.groups"
 
 
+def first_of_groups(count: int, length: int, size: int) -> int:
+  """The first event of the longest window that begins with a group.
+
+  Args:
+    count: events of a history; the window ends with the last of them.
+    length: of the window, at most.
+    size: of a group; 1 = a window begins anywhere.
+  """
+  return -(-max(0, count - length) // size) * size
+
+
 @dataclasses.dataclass(frozen=True)
 class EventGroups:
   """See the module docstring.
@@ -65,8 +76,7 @@ class EventGroups:
     groups = -(-(count - max_length) // (self.size - 1))
     if groups <= self.places:
       return 0, groups * self.size
-    alone = max_length - self.places
-    end = -(-(count - alone) // self.size) * self.size
+    end = first_of_groups(count, max_length - self.places, self.size)
     return end - self.places * self.size, end
 
   def most(self, row_length: int, max_length: int) -> int:

@@ -9,12 +9,18 @@ item, user and moment, and the user's last events before its request:
     features_BLF                   rows of each feature's table
     history_item_BLH  history_action_BLH  history_features_BLHG
                                    oldest first, right padded; action: bit mask
+    history_seconds_BLH            where asked for (history_window.py)
 
 Positions do not see each other: an example is up to max_length of a user's
 labelled events, so that one decoded record serves them all, and a user with
 more makes several examples.
+
+With `one_request` an example is what was shown together, at most max_length of
+it, and a row holds one example: its positions have one history, which is there
+once, (B, 1, H). A model must read it so (core/seams.py: LongHistoryModel).
 """
 
+from collections.abc import Mapping
 import dataclasses
 import functools
 
@@ -34,11 +40,16 @@ from genrec_jax.data.layouts.base import (
   LayoutArtifacts,
   named_columns,
 )
+from genrec_jax.data.layouts.history_window import (
+  HistoryWindow,
+  LengthSampler,
+)
 from genrec_jax.data.layouts.labelled_events import (
   FIRST,
   LabelledEvents,
   labelled,
 )
+from genrec_jax.data.layouts.request_examples import ASKED, RequestExamples
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "user", "time", "query_time", "label", "labelled")
@@ -55,6 +66,12 @@ class PointwiseRows(BaseLayout):
     shown: what is told of history events; None = the same.
     max_length: labelled events of an example at most.
     history_length: H, events before the request that are shown.
+    history_group: what a window's first event is a multiple of.
+    history_seconds: how long ago events were, before the "request" or after
+      the event "before"; "" = not told.
+    stochastic_length: trains on a part of most long histories; requests are
+      always whole. None = always whole.
+    one_request: see the module docstring.
     num_candidates: positions of a request when scoring.
     utc_offset_hours: of the clock of hours and weekdays.
     fitted, bound_shown: set by `bind`.
@@ -67,6 +84,10 @@ class PointwiseRows(BaseLayout):
   history_length: int
   num_candidates: int
   utc_offset_hours: float = 0.0
+  history_group: int = 1
+  history_seconds: str = ""
+  stochastic_length: LengthSampler | None = None
+  one_request: bool = False
   shown: Feedback | None = None
   fitted: FittedFeatures | None = None
   bound_shown: BoundFeedback | None = None
@@ -75,8 +96,8 @@ class PointwiseRows(BaseLayout):
     for name in ("max_length", "history_length", "num_candidates"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
-    # Says what is wrong with the names.
-    _ = self.feature_set
+    # Say what is wrong with the names, and with the history.
+    _ = self.feature_set, self.window
 
   @functools.cached_property
   def feature_set(self) -> FeatureSet:
@@ -85,11 +106,26 @@ class PointwiseRows(BaseLayout):
       self.features, self.history_features, self.utc_offset_hours, self.fitted
     )
 
+  @functools.cached_property
+  def window(self) -> HistoryWindow:
+    """Which events are shown, and what of them."""
+    return HistoryWindow(
+      self.history_length,
+      self.history_group,
+      self.history_seconds,
+      self.stochastic_length,
+    )
+
   @property
   def num_columns(self) -> int:
-    """Columns of an Example: shared ones, history twice, context features."""
+    """Columns of an Example: shared ones, the history, context features."""
     context = self.feature_set.num_moment
-    return len(_COLUMNS) + 2 * self.history_length + context
+    return len(_COLUMNS) + self.window.num_columns + context
+
+  @property
+  def max_segments(self) -> int | None:
+    """Examples that share a row at most."""
+    return 1 if self.one_request else None
 
   @property
   def feature_rows(self) -> tuple[int, ...]:
@@ -118,6 +154,11 @@ class PointwiseRows(BaseLayout):
     return ()
 
   @property
+  def request_columns(self) -> tuple[int, ...]:
+    """Places of the features of user and moment."""
+    return self.feature_set.request_columns
+
+  @property
   def num_actions(self) -> int:
     """Bits of history_action_BLH."""
     return (self.shown or self.feedback).num_tasks
@@ -141,6 +182,21 @@ class PointwiseRows(BaseLayout):
           )
     if seams.offers(system, seams.AudienceModel):
       names += ("audience_columns",)
+    if seams.offers(system, seams.LongHistoryModel):
+      names += ("request_columns", "history_group", "history_seconds")
+      if self.history_length > system.max_history:
+        raise ValueError(
+          f"config.pipeline.layout.history_length={self.history_length} is more"
+          f" than the {system.max_history} events of a history that"
+          " config.system has positions for: set num_positions there."
+        )
+    elif self.one_request:
+      raise ValueError(
+        "config.pipeline.layout.one_request=True gives a history to each row,"
+        f" and config.system ({type(system).__name__}) reads one of each"
+        " position: set it to False, or take a system that reads histories"
+        " apart (models.LongHistoryRanker)."
+      )
     for name in names:
       theirs, own = getattr(system, name), getattr(self, name)
       if theirs != own:
@@ -171,16 +227,28 @@ class PointwiseRows(BaseLayout):
     return self.fitted.items
 
   def source(self, histories: HistorySource) -> HistorySource:
-    """Examples: up to max_length labelled events of a user."""
+    """Examples: up to max_length labelled events of a user or a request."""
+    if self.one_request:
+      return RequestExamples(
+        histories, self.fitted.feedback, num_candidates=self.max_length
+      )
     return LabelledEvents(histories, self.fitted.feedback, self.max_length)
 
   def example(
     self, record: Record, end: int, rng: np.random.Generator | None = None
   ) -> Int[np.ndarray, "n C"]:
-    """Rows of labelled events among the first `end`, from "first" on."""
-    del rng
+    """Rows of labelled events among the first `end`, from "first" on.
+
+    Args:
+      record: of `source`.
+      end: events that may be seen.
+      rng: draws what stochastic_length keeps; None keeps all.
+    """
     feedback = self.fitted.feedback
-    events = labelled(record, feedback, end)[int(record.get(FIRST, 0)) :]
+    if ASKED in record:
+      events = record[ASKED]
+    else:
+      events = labelled(record, feedback, end)[int(record.get(FIRST, 0)) :]
     events = events[: self.max_length]
     rows = np.zeros((len(events), self.num_columns), np.int32)
     moments = Moments.of_events(record, events)
@@ -190,7 +258,7 @@ class PointwiseRows(BaseLayout):
       rows[:, 2] = rows[:, 3] = moments.times
     rows[:, 4] = feedback.bits(record)[events]
     rows[:, 5] = 1
-    self._before(rows[:, len(_COLUMNS) :], moments)
+    self._before(rows[:, len(_COLUMNS) :], moments, rng)
     return rows
 
   def batch(
@@ -202,17 +270,15 @@ class PointwiseRows(BaseLayout):
     """Names the columns of packed rows and looks features up; all int32."""
     batch = named_columns(rows_BLC, segment_ids_BL, _COLUMNS)
     batch["positions_BL"] = positions_BL.astype(np.int32)
-    item, action, context = np.split(
-      rows_BLC[:, :, len(_COLUMNS) :],
-      [self.history_length, 2 * self.history_length],
-      axis=2,
-    )
-    batch["history_item_BLH"] = np.ascontiguousarray(item)
-    batch["history_action_BLH"] = np.ascontiguousarray(action)
-    batch["history_features_BLHG"] = self.feature_set.of_events(item)
+    start = len(_COLUMNS)
+    end = start + self.window.num_columns
+    histories = 1 if self.one_request else rows_BLC.shape[1]
+    told = self.window.split(rows_BLC[:, :histories, start:end])
+    batch |= {f"history_{name}_BLH": x for name, x in told.items()}
+    batch["history_features_BLHG"] = self.feature_set.of_events(told["item"])
     user = np.where(segment_ids_BL > 0, batch["user_BL"], -1)
     batch["features_BLF"] = self.feature_set.asked(
-      batch["item_BL"], user, context
+      batch["item_BL"], user, rows_BLC[:, :, end:]
     )
     return batch
 
@@ -237,6 +303,13 @@ class PointwiseRows(BaseLayout):
     positions = np.arange(shape[1], dtype=np.int32)[None, :] * valid
     return self.batch(rows, valid.astype(np.int32), positions)
 
+  def apart(
+    self, batch: Mapping[str, np.ndarray]
+  ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The first position, whose history is everybody's; and all features."""
+    asked = {k: v for k, v in batch.items() if not k.startswith("history_")}
+    return {k: v[:, :1] for k, v in batch.items()}, asked
+
   def request_batch(self, requests: Requests) -> dict[str, np.ndarray]:
     """One position per request: its user and moment, and no item."""
     count = len(requests)
@@ -251,13 +324,15 @@ class PointwiseRows(BaseLayout):
     ones = np.ones((count, 1), np.int32)
     return self.batch(rows, ones, ones - 1)
 
-  def _before(self, rows: np.ndarray, moments: Moments) -> None:
+  def _before(
+    self,
+    rows: np.ndarray,
+    moments: Moments,
+    rng: np.random.Generator | None = None,
+  ) -> None:
     """Fills in the columns after the shared ones: what came before."""
-    length = self.history_length
-    bits = self.bound_shown.done(moments.record)
-    for row, end in zip(rows, moments.ends, strict=True):
-      last = slice(max(0, end - length), end)
-      count = last.stop - last.start
-      row[:count] = moments.record["item"][last]
-      row[length : length + count] = bits[last]
-    rows[:, 2 * length :] = self.feature_set.of_moments(moments)
+    count = self.window.num_columns
+    # A history that a row has once stands with its first position.
+    histories = rows[:1] if self.one_request else rows
+    self.window.fill(histories[:, :count], moments, self.bound_shown, rng)
+    rows[:, count:] = self.feature_set.of_moments(moments)

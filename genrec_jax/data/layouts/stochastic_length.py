@@ -18,6 +18,7 @@ so recent ones are favoured, most where a few are far older than the others.
 
 import dataclasses
 import math
+from typing import ClassVar
 
 from jaxtyping import Float, Int
 import numpy as np
@@ -32,6 +33,9 @@ class StochasticLength:
   """
 
   alpha: float
+
+  # What stays are no neighbours: see history_window.py.
+  keeps_last: ClassVar[bool] = False
 
   def __post_init__(self):
     if not 0 < self.alpha <= 2:

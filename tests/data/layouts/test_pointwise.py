@@ -226,6 +226,47 @@ def test_training_and_scoring_see_the_same(layout, artifacts):
           np.testing.assert_array_equal(scored[name], batch[name][0, place])
 
 
+def test_one_request_a_row_has_its_history_once(artifacts):
+  one = dataclasses.replace(
+    _LAYOUT, one_request=True, max_length=4, history_seconds="request"
+  ).bind(artifacts)
+  source = one.source(artifacts.histories)
+  each = dataclasses.replace(one, one_request=False)
+  found = []
+  for i in range(len(source)):
+    record = source[i]
+    rows = one.example(record, source.split.train_end(record))
+    ones = np.ones((1, len(rows)), np.int32)
+    batch = one.batch(rows[None], ones, ones)
+    user = artifacts.histories[int(record["user"])]
+    expected = _rows(each, artifacts, "uv"[int(record["user"])])
+    for place, item in enumerate(batch["item_BL"][0]):
+      events = user["item"][each.fitted.feedback.asked(user)]
+      at = events.tolist().index(item)
+      found.append((int(record["user"]), int(item)))
+      for name, values in batch.items():
+        mine = 0 if name.startswith("history_") else place
+        assert values.shape[1] == (1 if mine != place else values.shape[1])
+        np.testing.assert_array_equal(values[0, mine], expected[name][0, at])
+  assert len(found) == len({*found}) == 4
+  assert batch["history_item_BLH"].shape == (1, 1, 3)
+  batches = training_batches(source, one, batch_size=2, row_length=4, seed=0)
+  batch = next(batches)
+  assert batch["segment_ids_BL"].max() == 1
+  assert batch["history_features_BLHG"].shape == (2, 1, 3, 2)
+  # What candidates are asked behind, and themselves.
+  (shown, *_) = iter_impressions(
+    artifacts.histories, "train", _LAYOUT.feedback, 2, 2
+  )
+  history, asked = one.apart(one.impression_batch(shown))
+  theirs, same = each.apart(each.impression_batch(shown))
+  assert asked.keys() == same.keys() and asked["features_BLF"].shape[1] == 2
+  for name, values in history.items():
+    np.testing.assert_array_equal(values, theirs[name])
+  for name, values in asked.items():
+    np.testing.assert_array_equal(values, same[name])
+
+
 def test_nothing_of_the_request_or_after_it_is_read(
   layout, artifacts, tmp_path
 ):
