@@ -158,9 +158,7 @@ def _request(num_items: int, events: int, items: np.ndarray) -> Impressions:
 
 def _history(layout: RequestLayout, request: Impressions) -> dict[str, Any]:
   """Tokens of the history alone."""
-  batch = layout.impression_batch(request)
-  count = batch.pop("candidate_BN").shape[1]
-  return {k: v[:, : v.shape[1] - count] for k, v in batch.items()}
+  return layout.apart(layout.impression_batch(request))[0]
 
 
 def _logits(probabilities: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from genrec_jax.models.liger import Liger
 from genrec_jax.models.liger_seq2seq import LigerSeq2Seq
 from genrec_jax.models.list_reward import ListReward
 from genrec_jax.models.list_seq2seq import ListSeq2Seq
+from genrec_jax.models.long_history_ranker import LongHistoryRanker
 from genrec_jax.models.next_item import NextItem
 from genrec_jax.models.rqvae import RQVAE
 from genrec_jax.models.slot_ranker import SlotRanker
@@ -39,6 +40,7 @@ __all__ = [
   "LigerSeq2Seq",
   "ListReward",
   "ListSeq2Seq",
+  "LongHistoryRanker",
   "NextItem",
   "RQVAE",
   "SlotRanker",

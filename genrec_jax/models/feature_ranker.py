@@ -160,9 +160,17 @@ class FeatureRanker(nn.Module):
       parts = self.audience_columns, self.audience_action, self.audience_pooling
       pooled.append(self._pooled(batch, x_BLFD, "audience", *parts))
     x_BLFD = jnp.concatenate([x_BLFD, *pooled], axis=2)
+    return self._outputs(x_BLFD, batch, deterministic)
+
+  def score(self, batch: Batch) -> Float[Array, "B N T"]:
+    """Logits of the candidates of a batch of requests."""
+    return self(batch, deterministic=True).logits
+
+  def _outputs(self, x_BLVD, batch: Batch, deterministic: bool) -> Outputs:
+    """What the vectors of each position make together."""
     valid_BL = batch["segment_ids_BL"] > 0
-    x_BLFD = x_BLFD.astype(self.dtype)
-    met = meet(self.interactions, x_BLFD, valid_BL, deterministic)
+    x_BLVD = x_BLVD.astype(self.dtype)
+    met = meet(self.interactions, x_BLVD, valid_BL, deterministic)
     h_BLE, logits_BLT = self._judged(met.vector, deterministic)
     aux = self._aux(met, deterministic)
     routed = [below("interactions", one) for one in met.routed]
@@ -172,10 +180,6 @@ class FeatureRanker(nn.Module):
       aux=aux or None,
       assign={p: pair for one in routed for p, pair in one.assign.items()},
     )
-
-  def score(self, batch: Batch) -> Float[Array, "B N T"]:
-    """Logits of the candidates of a batch of requests."""
-    return self(batch, deterministic=True).logits
 
   def _judged(self, vector_BLE, deterministic):
     """What tower and head make of what comes of the features."""

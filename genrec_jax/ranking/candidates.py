@@ -79,7 +79,8 @@ class CandidateScorer:
   """A model behind `score`.
 
   Attributes:
-    layout: makes tokens of impressions (data/layouts/ranking.py).
+    layout: makes batches of impressions (data/layouts/ranking.py,
+      data/layouts/pointwise.py).
     score_fn: batch of whole rows -> logits (1, N, T).
     start_fn: batch of histories -> what is kept; None where nothing can be.
     candidates_fn: (kept, batch of candidates) -> logits (1, b, T).
@@ -127,6 +128,8 @@ class CandidateScorer:
 
     caches = seams.offers(system, seams.CandidateModel)
     caches = caches and system.caches_history
+    if caches:
+      seams.require(layout, seams.ApartLayout, "config.pipeline.layout")
     return cls(
       layout=layout,
       score_fn=method("score"),
@@ -155,14 +158,12 @@ class CandidateScorer:
 
   def _kept(self, request: Impressions) -> list[Any]:
     """Logits of micro-batches behind a history that is computed once."""
-    batch = self.layout.impression_batch(request)
-    count = batch.pop("candidate_BN").shape[1]
-    before = batch["item_BL"].shape[1] - count
-    kept = self.start_fn({k: v[:, :before] for k, v in batch.items()})
-    starts = range(before, before + count, self.micro_batch)
+    history, asked = self.layout.apart(self.layout.impression_batch(request))
+    kept = self.start_fn(history)
+    starts = range(0, request.candidates.shape[1], self.micro_batch)
     return [
       self.candidates_fn(
-        kept, {k: v[:, s : s + self.micro_batch] for k, v in batch.items()}
+        kept, {k: v[:, s : s + self.micro_batch] for k, v in asked.items()}
       )
       for s in starts
     ]
