@@ -34,9 +34,10 @@ _VARIANTS = ("quicktest", "no_history", "affinity", "fm")
 def match_features(c: ConfigDict) -> None:
   """Makes the system's tables those of the layout's features."""
   layout = build(c.pipeline.layout)
+  sides = ("item_columns", "request_columns", "audience_columns")
   for name in (
     *("feature_rows", "history_columns", "num_actions", "num_tasks"),
-    *(n for n in ("item_columns", "audience_columns") if n in c.system),
+    *(n for n in sides if n in c.system),
   ):
     c.system[name] = getattr(layout, name)
 

@@ -17,6 +17,7 @@ backbones.CausalTransformer backbones.EncoderDecoder backbones.HSTU
 backbones.LazyDecoder backbones.PreNormTransformer backbones.ResearchSASRec
 backbones.PreNormDecoder backbones.STU
 content.PercentileWords
+backbones.STU backbones.CrossCausal backbones.MergedHistory
 content.FittedTfidf content.TextEncoder content.TfidfSvd
 data.GlobalTime data.LeaveOneOut data.TokenGrammar
 dataset.Audience dataset.Baskets
@@ -42,6 +43,7 @@ layers.FeatureGroups layers.GroupTokens layers.SlicedTokens
 layers.HeadMixing layers.SlotAttention
 layers.MixBlock layers.MixRevertBlock layers.MixingStack
 objectives.AuxLogits objectives.Distillation
+layers.SlotFeedForward layers.EventMerge
 layers.TargetAttention layers.TaskMlp layers.TopKRouter layers.Wukong
 layouts.ActionOriented layouts.AudienceRows layouts.CatalogRows
 layouts.EventGroups layouts.EventLists layouts.Fused layouts.Interleaved
@@ -51,10 +53,11 @@ layouts.LabelledLists layouts.ListTargets layouts.ShownTogether
 layouts.NextItem layouts.PointwiseRows layouts.StochasticLength
 layouts.TokenHistory layouts.TokenPrefixes layouts.TokenTargets
 layouts.ToldContext layouts.TypedTokens layouts.Watched
+layouts.SuffixLength
 models.ActionRanker models.FeatureRanker models.JointRanker models.NextItem
 models.ListReward models.ListSeq2Seq models.SlotRanker
 models.RQVAE models.TokenDecoder models.TokenSeq2Seq models.TwoTower
-models.ContextSeq2Seq models.WithReference
+models.ContextSeq2Seq models.WithReference models.LongHistoryRanker
 models.TokenBaseline objectives.TypedCrossEntropy retrieval.PrefixBackOff
 objectives.BinaryCrossEntropy objectives.CodeCrossEntropy
 objectives.ByPlace objectives.ByPropensity objectives.ByTime
@@ -79,6 +82,7 @@ rollout.StoredPairs
 semantic_ids.DedupLevel semantic_ids.RandomLastLevel
 semantic_ids.SinkhornLastLevel
 simulator.GrowingCatalog simulator.Synthetic
+simulator.LongMemory simulator.Synthetic
 sources.Amazon2014 sources.Files sources.KuaiRand sources.MovieLens
 sources.OnlineRetail sources.Otto sources.RetailRocket
 train.AtLeast train.FallAtMost train.RiseAtMost

@@ -17,7 +17,9 @@ _SEQUENCES = ("genrank_kuairand",)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["din_kuairand", *_SEQUENCES])
+@pytest.mark.parametrize(
+  "name", ["din_kuairand", "longer_kuairand", *_SEQUENCES]
+)
 def test_a_history_given_scores_like_the_stored_one(tmp_path, name):
   config = importlib.import_module(f"configs.{name}").get_config("quicktest")
   run = Run.start(config, tmp_path)
