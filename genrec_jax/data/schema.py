@@ -10,7 +10,8 @@ data set:
 A Record is one user's history, sorted by (time, order in file): `user` int32
 (), `item` int32 (L,), and where the source has them `time` int32 (L,) seconds
 since Manifest.epoch_seconds, `action` int32 (L,) (0 = none), `value` float32
-(L,) (NaN = none), `request` int32 (L,) (running number within the user).
+(L,) (NaN = none), `request` int32 (L,) (running number within the user),
+`scene` int32 (L,) (where the item was shown, 0 = not known).
 On disk it is a uint32 header, the user, and the arrays end to end, little
 endian, four bytes an element; the length follows from the byte count.
 """
@@ -37,6 +38,7 @@ FIELDS = {
   "action": "int32",
   "value": "float32",
   "request": "int32",
+  "scene": "int32",
 }
 SORT_RULE = "stable by (time, order in file)"
 
@@ -50,8 +52,8 @@ class RawLog:
   Attributes:
     events: columns user and item (text, integers or whole floats); where the
       source has them timestamp (integers or floats in one unit, ISO text, or
-      a date type), action, value, request, and order (a number to sort events
-      of equal time by; the row number where absent).
+      a date type), action, value, request, scene, and order (a number to sort
+      events of equal time by; the row number where absent).
     items: columns item, title (optional) and attributes; may be empty.
     users: column user and attributes; None where the source has no table.
     sources: file name -> sha256 of what was read.
@@ -132,6 +134,7 @@ class Manifest:
       training part).
     split: the resolved split, see data/splits.py.
     actions: vocabulary; index 0 is '' (none).
+    scenes: likewise; empty in data without scenes.
     options: source, split and filter as configured; what fingerprint hashes
       together with the checksums.
     files: name -> size and CRC-32 of every other file (core/crc.py); empty in
@@ -156,6 +159,7 @@ class Manifest:
   sort_rule: str = SORT_RULE
   schema_version: int = SCHEMA_VERSION
   files: dict[str, str] = dataclasses.field(default_factory=dict)
+  scenes: list[str] = dataclasses.field(default_factory=list)
 
   def save(self, directory: str | os.PathLike) -> None:
     """Writes manifest.json atomically, with its own checksum."""
@@ -210,7 +214,8 @@ class Manifest:
       )
     values = sealed.unseal(values, path, fix)
     names = {f.name for f in dataclasses.fields(cls)}
-    if set(values) | {"files"} != names:
+    # What data sets of before lack.
+    if set(values) | {"files", "scenes"} != names:
       raise ValueError(
         f"{path} is damaged: missing {sorted(names - set(values))}, unknown"
         f" {sorted(set(values) - names)}. {fix}"

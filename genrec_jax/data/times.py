@@ -133,6 +133,34 @@ def _naive(text: pl.Expr, format_: str, zone: str) -> pl.Expr:
   )
 
 
+def unix_seconds(text: str, option: str) -> int:
+  """Seconds since 1970 of an ISO date; UTC where it names no zone.
+
+  Args:
+    text: such as "2015-01-31" or "2015-01-31T12:00:00+08:00".
+    option: where it stands, for the error.
+
+  Raises:
+    ValueError: it is no date.
+  """
+  try:
+    moment = datetime.datetime.fromisoformat(text)
+  except (TypeError, ValueError) as e:
+    raise ValueError(
+      f"{option}={text!r} is no date such as '2015-01-31' or"
+      " '2015-01-31T12:00:00+08:00'."
+    ) from e
+  if moment.tzinfo is None:
+    moment = moment.replace(tzinfo=datetime.UTC)
+  return int(moment.timestamp())
+
+
+def iso(seconds: int) -> str:
+  """Seconds since 1970 as a date and a time, UTC."""
+  start = datetime.datetime(1970, 1, 1)
+  return f"{start + datetime.timedelta(seconds=int(seconds))} UTC"
+
+
 def unit_of(values: np.ndarray, rows: np.ndarray) -> str:
   """The unit that all values agree on, by size.
 

@@ -44,7 +44,7 @@ class Sequences:
     items: one row per item 1..V: item_id, title and attributes.
     users: one row per user: user_id and attributes; None where the source has
       no table of them.
-    counts, item_table: see schema.Manifest.
+    counts, item_table, scenes: see schema.Manifest.
   """
 
   offsets: Int[np.ndarray, "rows"]
@@ -56,6 +56,7 @@ class Sequences:
   counts: dict[str, Any]
   item_table: dict[str, int]
   users: pl.DataFrame | None = None
+  scenes: list[str] = dataclasses.field(default_factory=list)
 
   def record(self, user: int) -> schema.Record:
     """The record of a user index."""
@@ -269,6 +270,8 @@ def _sequences(
     fields["value"] = log.value
   if log.request is not None:
     fields["request"] = _request_numbers(user, log.request, offsets)
+  if log.scene is not None:
+    fields["scene"] = log.scene
   table, item_table = attributes.of_items(
     item_ids, raw.items, keep_unseen=keep_unseen_items, null_words=null_words
   )
@@ -287,6 +290,7 @@ def _sequences(
     counts=counts,
     item_table=item_table,
     users=users,
+    scenes=log.scenes,
   )
 
 

@@ -36,7 +36,8 @@ class Events:
   """Columns of a log (E,) in file order; None where the source has none.
 
   `microseconds` since 1970; `order` sorts events of equal time; `action` is
-  an index into `actions`, 0 = none; `request` -1 = none.
+  an index into `actions`, 0 = none; `request` -1 = none; `scene` an index into
+  `scenes`, 0 = not known.
   """
 
   user: Int[np.ndarray, "E"]
@@ -49,6 +50,8 @@ class Events:
   user_ids: list[str]
   item_ids: list[str]
   actions: list[str]
+  scene: Int[np.ndarray, "E"] | None = None
+  scenes: list[str] = dataclasses.field(default_factory=list)
 
   def take(self, index: np.ndarray) -> "Events":
     """The events at positions, or where a mask holds, in that order."""
@@ -114,6 +117,9 @@ def read(
   action, actions = None, [""]
   if "action" in types:
     action, actions = _actions(frame["action"], raw.actions)
+  scene, scenes = None, []
+  if "scene" in types:
+    scene, scenes = _actions(frame["scene"], None)
   microseconds = None
   if reading is not None and keep.any():
     microseconds, unknown = event_times.microseconds(
@@ -138,6 +144,8 @@ def read(
     user_ids=user_ids,
     item_ids=item_ids,
     actions=actions,
+    scene=scene,
+    scenes=scenes,
   )
   return (events if keep.all() else events.take(keep)), len(frame), dropped
 
@@ -147,7 +155,7 @@ def _collect(
 ) -> tuple[pl.DataFrame, times.Reading | None]:
   """The columns as codes and numbers, and how times were read."""
   wanted, marks = [], []
-  for name in ("user", "item", "action", "request"):
+  for name in ("user", "item", "action", "request", "scene"):
     if name in types:
       wanted.append(ids.interned(name, types).alias(name))
       wrong = ids.not_whole(name, types)

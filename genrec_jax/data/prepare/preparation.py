@@ -180,6 +180,7 @@ def _manifest(
     median_gap_seconds=None,
     options=dict(settings),
     fingerprint=_fingerprint(settings, raw.sources),
+    scenes=sequences.scenes,
   )
 
 

@@ -5,7 +5,8 @@
                                  and, with history, history_before*
 
 An impression's action joins those of its signals by "|", "skip" without any;
-value = play time / duration (null at duration 0); request = its milliseconds.
+value = play time / duration (null at duration 0); request = its milliseconds;
+scene, where asked for, the tab of the app.
 
 The lists hold a user's last 50 videos before the log, in order, with no time
 but the last. They become events of one request before the log's, a microsecond
@@ -53,10 +54,12 @@ class KuaiRand:
   Attributes:
     path: folder of the files.
     history: put the lists from before the log first.
+    scene: read in which tab a video was shown; of the lists nobody knows it.
   """
 
   path: str = ""
   history: bool = True
+  scene: bool = schema.later(False)
 
   def read(self) -> schema.RawLog:
     """Reads impressions, lists, users and videos.
@@ -64,8 +67,12 @@ class KuaiRand:
     Raises:
       ValueError: no such folder, a file or column that is missing, or damage.
     """
-    log = _open(self._files("log_standard"), (*_LOG, *SIGNALS))
-    parts, dropped = [_impressions(log)], {}
+    tab = ("tab",) if self.scene else ()
+    log = _open(self._files("log_standard"), (*_LOG, *SIGNALS, *tab))
+    impressions = _impressions(log)
+    if self.scene:
+      impressions = impressions.with_columns(scene=log["tab"].cast(pl.Int64))
+    parts, dropped = [impressions], {}
     if self.history:
       lists = _open(self._files("history_before"), _HISTORY)
       first = log.group_by("user_id").agg(pl.col("time_ms").min())
@@ -74,7 +81,8 @@ class KuaiRand:
     users = _open(self._files("user_features"), ("user_id",))
     videos = _open(self._files("video_features_basic"), ("video_id",))
     return schema.RawLog(
-      events=pl.concat(parts),
+      # Nobody knows where the videos of the lists were shown.
+      events=pl.concat(parts, how="diagonal"),
       items=_typed(videos).rename({"video_id": "item"}),
       users=_typed(users).rename({"user_id": "user"}),
       sources=self.checksums(),

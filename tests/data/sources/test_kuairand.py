@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """KuaiRand's files: signals as actions, lists before the log, side features."""
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -21,7 +22,7 @@ _SPLIT = GlobalTime(
 )
 
 
-def _impression(user, video, time_ms, *signals, play=500, duration=1000):
+def _impression(user, video, time_ms, *signals, play=500, duration=1000, tab=1):
   assert not set(signals) - set(SIGNALS)
   return {
     "user_id": user,
@@ -29,6 +30,7 @@ def _impression(user, video, time_ms, *signals, play=500, duration=1000):
     "time_ms": time_ms,
     "play_time_ms": play,
     "duration_ms": duration,
+    "tab": tab,
     **{name: int(name in signals) for name in SIGNALS},
   }
 
@@ -40,7 +42,7 @@ def folder(tmp_path):
   log = [
     _impression(1, 10, _VALIDATION - 5000, "is_like", "is_click"),
     _impression(1, 11, _VALIDATION - 5000, duration=0),
-    _impression(2, 10, _VALIDATION - 1, "long_view"),
+    _impression(2, 10, _VALIDATION - 1, "long_view", tab=10),
     _impression(1, 12, _VALIDATION, "is_hate", "is_profile_enter", play=2500),
     _impression(2, 11, _TEST, "is_click"),
   ]
@@ -102,6 +104,24 @@ def test_lists_come_first_and_signals_are_actions(folder):
   assert dropped == {"like of a video before the list's first": 1}
   assert record["value"][3:].tolist()[::2] == [0.5, 2.5]
   assert str(record["value"][4]) == "nan"
+
+
+def test_tabs_are_read_where_they_are_asked_for(folder):
+  assert KuaiRand("a") == KuaiRand("a", scene=False)
+  histories, users, _ = _prepared(folder, scene=True)
+  assert histories.manifest.scenes == ["", "1", "10"]
+  # Of the lists from before the log nobody knows it.
+  scenes = [histories[users.index_of(u)]["scene"].tolist() for u in (1, 2, 3)]
+  assert scenes == [[0, 0, 0, 1, 1, 1], [0, 2, 1], [0]]
+  # All else is as it is without them.
+  (folder.parent / "data").rename(folder.parent / "scenes")
+  plain, _, _ = _prepared(folder)
+  assert plain.manifest.fingerprint != histories.manifest.fingerprint
+  scened = Histories(folder.parent / "scenes")
+  for user in range(len(plain)):
+    assert {*scened[user]} == {*plain[user], "scene"}
+    for name, column in plain[user].items():
+      np.testing.assert_array_equal(scened[user][name], column)
 
 
 def test_the_cut_is_in_local_time_and_lists_are_asked_nothing(folder):
