@@ -6,6 +6,7 @@
     context.NAME                            of the moment: moments.py
     affinity.ATTRIBUTE[.TASK]               of user and item: affinity.py
     recent.ATTRIBUTE.DAYS                   of item and moment: recent.py
+    window.ATTRIBUTE.SPAN[.TASK]            likewise: windows.py
     age.ATTRIBUTE                           of item and moment: age.py
 
 Each has an encoder (data/features/encoders.py), fitted on the training part: on
@@ -35,11 +36,12 @@ from genrec_jax.data.features.moments import (
   context_functions,
 )
 from genrec_jax.data.features.recent import recent
+from genrec_jax.data.features.windows import LoggedEvents, window
 from genrec_jax.data.prepare.attributes import scalars
 
-SIDES = ("item", "user", "context", "affinity", "recent", "age")
+SIDES = ("item", "user", "context", "affinity", "recent", "age", "window")
 # What is computed anew at every moment.
-MOMENT = ("context", "affinity", "recent", "age")
+MOMENT = ("context", "affinity", "recent", "age", "window")
 # Whole numbers beyond it are not told apart as float64.
 _EXACT = 2**53
 
@@ -125,6 +127,7 @@ def fit_features(
     catalog.attributes,
     catalog.num_items,
     lambda: timed_events(histories, feedback),
+    lambda: LoggedEvents.of(histories, feedback),
   )
   of_moments = [f for f in features if f.side in MOMENT]
   counts = np.zeros(len(histories), np.int64)
@@ -179,6 +182,7 @@ def moment_functions(
   attributes: pl.DataFrame,
   num_items: int,
   events: Callable[[], tuple[np.ndarray, np.ndarray]],
+  logged: Callable[[], LoggedEvents],
 ) -> list[Callable]:
   """What computes each of the features of moments, in their order.
 
@@ -188,16 +192,18 @@ def moment_functions(
     attributes: of items 1, 2, ... in order.
     num_items: V.
     events: gives `timed_events`; asked once, where a feature counts them.
+    logged: gives the events of all parts of the log; likewise.
 
   Raises:
     ValueError: a feature that the data set does not have.
   """
   functions = context_functions(feedback)
-  timed = functools.cache(events)
+  timed, of_log = functools.cache(events), functools.cache(logged)
   makers = {
     "affinity": lambda *of: affinity(*of, feedback),
     "recent": lambda *of: recent(*of, *timed()),
     "age": lambda *of: age(*of, *timed()),
+    "window": lambda *of: window(*of, of_log()),
   }
   return [
     _named(f, functions)

@@ -8,8 +8,8 @@ that they were fitted on.
 
 Rows of items and users are kept as they were looked up, of features of moments
 the encoders; what computes their values is made anew. `recent` and `age` count
-the training events of all users: of these, times and items are kept, and not
-whose they are.
+the training events of all users, `window` those of the whole log and what was
+done: these are kept, and not whose they are.
 """
 
 from collections.abc import Mapping
@@ -38,9 +38,12 @@ from genrec_jax.data.features.features import (
   timed_events,
 )
 from genrec_jax.data.features.moments import Clock
+from genrec_jax.data.features.windows import LoggedEvents
 
 # Sides whose features count training events of all users.
 _OF_EVENTS = ("recent", "age")
+# Arrays of LoggedEvents, in its order.
+_LOGGED = ("times_E", "items_E", "done_E")
 # Encoders that have nothing but their options.
 _PLAIN = {"Hashed": Hashed, "LogBuckets": LogBuckets, "AtLeast": AtLeast}
 
@@ -118,6 +121,9 @@ class StoredFeatures:
     if any(f.side in _OF_EVENTS for f in features):
       times_E, items_E = timed_events(histories, fitted.feedback)
       arrays |= {"times_E": times_E, "items_E": items_E}
+    if any(f.side == "window" for f in features):
+      logged = LoggedEvents.of(histories, fitted.feedback)
+      arrays |= {f"logged_{name}": getattr(logged, name) for name in _LOGGED}
     return cls(values, arrays)
 
   def fitted(
@@ -134,6 +140,9 @@ class StoredFeatures:
       catalog.attributes,
       catalog.num_items,
       lambda: (self.arrays["times_E"], self.arrays["items_E"]),
+      lambda: LoggedEvents(
+        *(self.arrays[f"logged_{name}"] for name in _LOGGED), feedback.tasks
+      ),
     )
     encoders = [encoder_of(state) for state in self.values["encoders"]]
     return FittedFeatures(
