@@ -192,6 +192,38 @@ class RequestModel(FeatureModel, Protocol):
 
 
 @runtime_checkable
+class ConditionModel(Protocol):
+  """A model of conditions, and of items by their features.
+
+  Attributes:
+    condition_rows: rows of the table of each part of a condition.
+    item_rows: rows of the table of each feature of items.
+  """
+
+  condition_rows: tuple[int, ...]
+  item_rows: tuple[int, ...]
+
+
+@runtime_checkable
+class AnsweringModel(VectorModel, Protocol):
+  """A model that says by vectors what a user would want, query by query."""
+
+  def answers(self, batch: Batch) -> Float[Array, "B Q D"]:
+    """What each query of a user finds, to be compared with items' vectors."""
+
+
+@runtime_checkable
+class VectorReader(Protocol):
+  """A model that may read vectors which others have made.
+
+  Attributes:
+    reads_vectors: which it reads, of data/layouts/vector_columns.py.
+  """
+
+  reads_vectors: tuple[str, ...]
+
+
+@runtime_checkable
 class TowerModel(Protocol):
   """A model that reads the features of items apart from all others."""
 

@@ -24,10 +24,12 @@ from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
 from genrec_jax.core.model_seams import (
+  AnsweringModel,
   AssumingModel,
   AudienceModel,
   CandidateModel,
   CodesModel,
+  ConditionModel,
   ConstantModel,
   DataInitModel,
   DecoderModel,
@@ -50,18 +52,22 @@ from genrec_jax.core.model_seams import (
   TokenizerModel,
   TowerModel,
   VectorModel,
+  VectorReader,
 )
 from genrec_jax.core.offers import is_seam, members, missing, offers, require
 from genrec_jax.core.types import Batch, Mean, Outputs, SequenceInfo
 
 __all__ = [
   "ApartLayout",
+  "AnsweringModel",
+  "AskingLayout",
   "AssumingModel",
   "AudienceModel",
   "Backbone",
   "CandidateModel",
   "CodesModel",
   "CombinedObjective",
+  "ConditionModel",
   "ConstantModel",
   "DataInitLayout",
   "DataInitModel",
@@ -98,6 +104,7 @@ __all__ = [
   "TokenizerModel",
   "TowerModel",
   "VectorModel",
+  "VectorReader",
   "is_seam",
   "members",
   "missing",
@@ -186,6 +193,23 @@ class ApartLayout(Protocol):
 
     Arrays of the second part are (B, N, ...).
     """
+
+
+@runtime_checkable
+class AskingLayout(Protocol):
+  """A layout that can ask a fixed set of queries of any history.
+
+  Attributes:
+    queries: their names.
+  """
+
+  queries: tuple[str, ...]
+
+  def asking_batch(self, requests: Any) -> dict[str, np.ndarray]:
+    """One row per request: what is known of the user, and all queries."""
+
+  def trained_until(self, histories: Any) -> int:
+    """Time of the latest event that it trains on, since the epoch."""
 
 
 @runtime_checkable

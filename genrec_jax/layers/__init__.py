@@ -43,6 +43,7 @@ from genrec_jax.layers.slot_experts import SlotExperts, TwoRouterSlotExperts
 from genrec_jax.layers.slot_feed_forward import SlotFeedForward
 from genrec_jax.layers.soft_quantizer import SoftQuantizer
 from genrec_jax.layers.transformer import FeedForward
+from genrec_jax.layers.vector_features import VectorFeatures
 
 __all__ = [
   "Concat",
@@ -84,5 +85,6 @@ __all__ = [
   "TaskMlp",
   "TopKRouter",
   "TwoRouterSlotExperts",
+  "VectorFeatures",
   "Wukong",
 ]

@@ -3,7 +3,7 @@
 
     x_i = sum of what the token tells: E[item], action, attribute,
           M (action not known yet), P[position], R[request], G[gap],
-          W [F_g[id_g] for features g of the item]
+          W [F_g[id_g] for features g of the item], W_c of its content
     z_i = head([LN(backbone(x)_i), F_f[id_f] for all features f])
 
 a logit per task at every token. Features of user, moment and counts do not go
@@ -57,6 +57,8 @@ class ActionRanker(nn.Module):
     history_columns: places among them of the features that tokens tell of
       their items.
     feature_width: of a feature's vector.
+    content: whether tokens tell of their items' content; the layout must give
+      it (`vectors` there).
     init_std: of all tables.
     row_multiple: of the item table's rows, for meshes that split it.
     dropout: on the embedded input.
@@ -77,6 +79,7 @@ class ActionRanker(nn.Module):
   feature_rows: tuple[int, ...] = ()
   history_columns: tuple[int, ...] = ()
   feature_width: int = 16
+  content: bool = False
   init_std: float = 0.02
   row_multiple: int = 1
   dropout: float = 0.0
@@ -119,6 +122,8 @@ class ActionRanker(nn.Module):
       )
     if self.history_columns:
       self.item_features = nn.Dense(self.width, use_bias=False)
+    if self.content:
+      self.content_in = nn.Dense(self.width, use_bias=False)
     self.input_dropout = Dropout(self.dropout)
 
   @property
@@ -129,6 +134,7 @@ class ActionRanker(nn.Module):
       "item_embedding/embedding": ("rows", "width"),
       "feature_embedding/embedding": ("rows", "width"),
       "item_features/kernel": (None, "width"),
+      "content_in/kernel": (None, "width"),
       **{f"tables_{name}/embedding": (None, "width") for name in small},
       **ActionEmbedding.logical_axes,
       **self.heads.logical_axes,
@@ -139,6 +145,11 @@ class ActionRanker(nn.Module):
   def uses_time(self) -> bool:
     """Whether event times change the output."""
     return self.backbone.uses_time or self.num_gaps > 0
+
+  @property
+  def reads_vectors(self) -> tuple[str, ...]:
+    """Which vectors of others it reads."""
+    return ("content",) if self.content else ()
 
   @property
   def caches_history(self) -> bool:
@@ -211,6 +222,8 @@ class ActionRanker(nn.Module):
         batch["item_features_BLG"], self.history_columns
       )
       parts["item"] += self.item_features(_flat(found_BLGD))
+    if self.content:
+      parts["item"] += self.content_in(batch["content_BLC"])
     for name, table in self.tables.items():
       # What is beyond the last row shares it.
       last = table.num_embeddings - 1

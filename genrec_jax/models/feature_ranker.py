@@ -6,7 +6,9 @@
                                              features, and what the user did
     u   = pooling(e, c)                      c = [x_g for g], the candidate
     w   = pooling'(e', c')                   the same of the item's audience
-    z   = head(MLP(interactions([x, u, w]))) u and w as G and G' more vectors
+    v   = what others have made of user and item, where it is given
+          (layers/vector_features.py)
+    z   = head(MLP(interactions([x, u, w, v])))    u and w as G and G' vectors
 
 e' are the users who met the item before, c' the user: a document of users, read
 where audience_columns names what they have (arXiv 2305.15333). By pooling and
@@ -37,6 +39,7 @@ from genrec_jax.layers.feature_embedding import FeatureEmbedding
 from genrec_jax.layers.history_events import action_layer, history_events
 from genrec_jax.layers.mixing_stack import DeepInteraction, Met, meet
 from genrec_jax.layers.mlp import Mlp
+from genrec_jax.layers.vector_features import VectorFeatures
 from genrec_jax.ops.precision import SCORES
 
 # What says where a list has an event.
@@ -66,6 +69,8 @@ class FeatureRanker(nn.Module):
     audience_pooling: of that list, with parameters of its own.
     dtype: compute dtype of the interactions' input and the MLP; parameters
       and logits are float32.
+    vectors: (batch, D) -> K vectors more, of those that the layout gives
+      (`vectors` there); None = it reads none.
   """
 
   num_items: int
@@ -84,6 +89,7 @@ class FeatureRanker(nn.Module):
   audience_columns: tuple[int, ...] = ()
   audience_pooling: nn.Module | None = None
   dtype: str = "float32"
+  vectors: VectorFeatures | None = None
 
   item_tables = ()
   uses_time = False
@@ -149,6 +155,11 @@ class FeatureRanker(nn.Module):
     wanted = self.auxiliary_heads and self._is_deep
     return self.interactions.num_inner if wanted else 0
 
+  @property
+  def reads_vectors(self) -> tuple[str, ...]:
+    """Which vectors of others it reads."""
+    return () if self.vectors is None else self.vectors.reads
+
   def __call__(self, batch: Batch, *, deterministic: bool) -> Outputs:
     """Logits (B, L, T) in float32; 0 at padding."""
     x_BLFD = self.feature_embedding(batch["features_BLF"])
@@ -168,6 +179,9 @@ class FeatureRanker(nn.Module):
 
   def _outputs(self, x_BLVD, batch: Batch, deterministic: bool) -> Outputs:
     """What the vectors of each position make together."""
+    if self.vectors is not None:
+      told_BLKD = self.vectors(batch, self.width)
+      x_BLVD = jnp.concatenate([x_BLVD, told_BLKD], axis=2)
     valid_BL = batch["segment_ids_BL"] > 0
     x_BLVD = x_BLVD.astype(self.dtype)
     met = meet(self.interactions, x_BLVD, valid_BL, deterministic)

@@ -26,6 +26,7 @@ from genrec_jax.data.layouts.token_targets import TokenTargets
 from genrec_jax.data.layouts.told_context import ToldContext
 from genrec_jax.data.layouts.tree_history import TreeHistory
 from genrec_jax.data.layouts.typed_tokens import TypedTokens
+from genrec_jax.data.layouts.vector_columns import VectorColumns
 from genrec_jax.data.layouts.watched import Watched
 
 __all__ = [
@@ -54,5 +55,6 @@ __all__ = [
   "ToldContext",
   "TreeHistory",
   "TypedTokens",
+  "VectorColumns",
   "Watched",
 ]

@@ -96,10 +96,16 @@ class AudienceRows(PointwiseRows):
     )
     return batch
 
-  def _before(self, rows: np.ndarray, moments: Moments) -> None:
+  def _before(
+    self,
+    rows: np.ndarray,
+    moments: Moments,
+    user: int,
+    rng: np.random.Generator | None = None,
+  ) -> None:
     """Fills in the columns after the shared ones: what came before."""
     others, own = np.split(rows, [-2 * self.audience.length], axis=1)
-    super()._before(others, moments)
+    super()._before(others, moments, user, rng)
     untils = moments.times if moments.untils is None else moments.untils
-    user, action = self.bound_audience.of(moments.items, untils)
-    own[:] = np.concatenate([user, action], axis=1)
+    who, action = self.bound_audience.of(moments.items, untils)
+    own[:] = np.concatenate([who, action], axis=1)

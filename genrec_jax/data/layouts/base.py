@@ -15,9 +15,11 @@ import numpy as np
 from genrec_jax.core.seams import Model
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.core.types import ItemData
+from genrec_jax.data import times
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.data.dataset.retriever_lists import RetrieverLists
+from genrec_jax.data.dataset.user_vectors import UserVectors
 
 
 @runtime_checkable
@@ -53,8 +55,32 @@ class LayoutArtifacts(Protocol):
   def retriever_lists(self) -> RetrieverLists:
     """What other retrievers returned at each request; likewise."""
 
+  def user_vectors(self) -> UserVectors:
+    """What a trained model says of users; likewise."""
+
 
 ITEM_CONTENTS = ("vectors", "text_tokens")
+
+
+def seconds_of(date: str, option: str, epoch_seconds: int | None) -> int:
+  """A date as seconds since a data set's epoch.
+
+  Args:
+    date: ISO text, UTC where it names no zone.
+    option: of the layout, for errors.
+    epoch_seconds: of the data set.
+
+  Raises:
+    ValueError: it is no date, or the data set has no times.
+  """
+  where = f"config.pipeline.layout.{option}"
+  seconds = times.unix_seconds(date, where)
+  if epoch_seconds is None:
+    raise ValueError(
+      f"{where}={date!r}, and the data set has no times: map a timestamp"
+      " column, or leave it out."
+    )
+  return seconds - epoch_seconds
 
 
 def check_item_content(item_content: str) -> None:

@@ -18,24 +18,41 @@ FIRST = "first"
 
 
 def labelled(
-  record: Record, feedback: BoundFeedback, end: int
+  record: Record, feedback: BoundFeedback, end: int, since: int | None = None
 ) -> Int[np.ndarray, "n"]:
-  """Positions of the events before `end` that can be asked about."""
-  return np.flatnonzero(feedback.asked(record)[:end])
+  """Positions of the events before `end` that can be asked about.
+
+  Args:
+    record: a user's.
+    feedback: says which events have labels.
+    end: events of the training part.
+    since: seconds since the data set's epoch; of events before it none is
+      asked about. None = all are.
+  """
+  asked = feedback.asked(record)[:end]
+  if since is not None:
+    asked = asked & (record["time"][:end] >= since)
+  return np.flatnonzero(asked)
 
 
 class LabelledEvents:
   """The labelled events of all training parts, `size` of a user a record."""
 
   def __init__(
-    self, histories: HistorySource, feedback: BoundFeedback, size: int
+    self,
+    histories: HistorySource,
+    feedback: BoundFeedback,
+    size: int,
+    since: int | None = None,
   ):
     """Counts the labelled events of every user; reads all histories once."""
     self._histories, self._size = histories, size
     self._options = (feedback.tasks, feedback.min_value, size)
+    if since is not None:
+      self._options += (since,)
     self.split = histories.split
     counts = [
-      len(labelled(record, feedback, histories.split.train_end(record)))
+      len(labelled(record, feedback, histories.split.train_end(record), since))
       for record in (histories[user] for user in range(len(histories)))
     ]
     self._start = np.cumsum([0, *(-(-count // size) for count in counts)])

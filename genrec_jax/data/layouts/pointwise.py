@@ -10,6 +10,7 @@ item, user and moment, and the user's last events before its request:
     history_item_BLH  history_action_BLH  history_features_BLHG
                                    oldest first, right padded; action: bit mask
     history_seconds_BLH            where asked for (history_window.py)
+    user_vectors_BLQE ...          with `vectors`: vector_columns.py
 
 Positions do not see each other: an example is up to max_length of a user's
 labelled events, so that one decoded record serves them all, and a user with
@@ -39,6 +40,7 @@ from genrec_jax.data.layouts.base import (
   BaseLayout,
   LayoutArtifacts,
   named_columns,
+  seconds_of,
 )
 from genrec_jax.data.layouts.history_window import (
   HistoryWindow,
@@ -50,6 +52,7 @@ from genrec_jax.data.layouts.labelled_events import (
   labelled,
 )
 from genrec_jax.data.layouts.request_examples import ASKED, RequestExamples
+from genrec_jax.data.layouts.vector_columns import VectorColumns, check_reads
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "user", "time", "query_time", "label", "labelled")
@@ -74,7 +77,10 @@ class PointwiseRows(BaseLayout):
     one_request: see the module docstring.
     num_candidates: positions of a request when scoring.
     utc_offset_hours: of the clock of hours and weekdays.
-    fitted, bound_shown: set by `bind`.
+    vectors: that others have made, beside the features; None = nothing.
+    since: ISO date; labelled events before it are history alone. None = all of
+      the training part are asked about.
+    fitted, bound_shown, since_seconds: set by `bind`.
   """
 
   features: tuple[Feature, ...]
@@ -89,8 +95,11 @@ class PointwiseRows(BaseLayout):
   stochastic_length: LengthSampler | None = None
   one_request: bool = False
   shown: Feedback | None = None
+  vectors: VectorColumns | None = None
+  since: str | None = None
   fitted: FittedFeatures | None = None
   bound_shown: BoundFeedback | None = None
+  since_seconds: int | None = None
 
   def __post_init__(self):
     for name in ("max_length", "history_length", "num_candidates"):
@@ -118,9 +127,10 @@ class PointwiseRows(BaseLayout):
 
   @property
   def num_columns(self) -> int:
-    """Columns of an Example: shared ones, the history, context features."""
-    context = self.feature_set.num_moment
-    return len(_COLUMNS) + self.window.num_columns + context
+    """Columns of an Example: shared ones, the history, context features,
+    and which vectors the user has."""
+    vectors = 0 if self.vectors is None else self.vectors.num_columns
+    return self._vectors_start + vectors
 
   @property
   def max_segments(self) -> int | None:
@@ -171,6 +181,7 @@ class PointwiseRows(BaseLayout):
   def check_system(self, system: seams.Model) -> None:
     """Raises a ValueError where a system is built for other features."""
     seams.require(system, seams.RowModel, "config.system")
+    check_reads(system, self.vectors)
     names = seams.members(seams.RowModel)
     if seams.offers(system, seams.TowerModel):
       names += ("item_columns",)
@@ -220,7 +231,17 @@ class PointwiseRows(BaseLayout):
       artifacts.histories, artifacts.catalog, self.feedback.bind(actions)
     ).fitted
     shown = (self.shown or self.feedback).bind(actions)
-    return dataclasses.replace(self, fitted=fitted, bound_shown=shown)
+    since = None
+    if self.since is not None:
+      epoch = artifacts.histories.manifest.epoch_seconds
+      since = seconds_of(self.since, "since", epoch)
+    return dataclasses.replace(
+      self,
+      fitted=fitted,
+      bound_shown=shown,
+      vectors=self.vectors and self.vectors.bind(artifacts),
+      since_seconds=since,
+    )
 
   def init_data(self) -> Int[np.ndarray, "V1 G"]:
     """Table rows of the items' features, by item id."""
@@ -232,7 +253,9 @@ class PointwiseRows(BaseLayout):
       return RequestExamples(
         histories, self.fitted.feedback, num_candidates=self.max_length
       )
-    return LabelledEvents(histories, self.fitted.feedback, self.max_length)
+    return LabelledEvents(
+      histories, self.fitted.feedback, self.max_length, self.since_seconds
+    )
 
   def example(
     self, record: Record, end: int, rng: np.random.Generator | None = None
@@ -248,7 +271,8 @@ class PointwiseRows(BaseLayout):
     if ASKED in record:
       events = record[ASKED]
     else:
-      events = labelled(record, feedback, end)[int(record.get(FIRST, 0)) :]
+      events = labelled(record, feedback, end, self.since_seconds)
+      events = events[int(record.get(FIRST, 0)) :]
     events = events[: self.max_length]
     rows = np.zeros((len(events), self.num_columns), np.int32)
     moments = Moments.of_events(record, events)
@@ -258,7 +282,7 @@ class PointwiseRows(BaseLayout):
       rows[:, 2] = rows[:, 3] = moments.times
     rows[:, 4] = feedback.bits(record)[events]
     rows[:, 5] = 1
-    self._before(rows[:, len(_COLUMNS) :], moments, rng)
+    self._before(rows, moments, int(record["user"]), rng)
     return rows
 
   def batch(
@@ -270,16 +294,17 @@ class PointwiseRows(BaseLayout):
     """Names the columns of packed rows and looks features up; all int32."""
     batch = named_columns(rows_BLC, segment_ids_BL, _COLUMNS)
     batch["positions_BL"] = positions_BL.astype(np.int32)
-    start = len(_COLUMNS)
-    end = start + self.window.num_columns
+    start, end = self._context_start, self._vectors_start
     histories = 1 if self.one_request else rows_BLC.shape[1]
-    told = self.window.split(rows_BLC[:, :histories, start:end])
+    told = self.window.split(rows_BLC[:, :histories, len(_COLUMNS) : start])
     batch |= {f"history_{name}_BLH": x for name, x in told.items()}
     batch["history_features_BLHG"] = self.feature_set.of_events(told["item"])
     user = np.where(segment_ids_BL > 0, batch["user_BL"], -1)
     batch["features_BLF"] = self.feature_set.asked(
-      batch["item_BL"], user, rows_BLC[:, :, end:]
+      batch["item_BL"], user, rows_BLC[:, :, start:end]
     )
+    if self.vectors is not None:
+      batch |= self.vectors.batch(rows_BLC[:, :, end:], batch["item_BL"])
     return batch
 
   def impression_batch(self, impressions: Impressions) -> dict[str, np.ndarray]:
@@ -298,7 +323,9 @@ class PointwiseRows(BaseLayout):
           impressions.candidates[row],
           int(impressions.known_until[row]),
         )
-        self._before(rows[row, :, len(_COLUMNS) :], asked)
+        # A row that asks nothing is nobody's.
+        user = int(impressions.user[row]) if valid[row].any() else -1
+        self._before(rows[row], asked, user)
     rows *= valid[:, :, None]
     positions = np.arange(shape[1], dtype=np.int32)[None, :] * valid
     return self.batch(rows, valid.astype(np.int32), positions)
@@ -320,19 +347,34 @@ class PointwiseRows(BaseLayout):
     for row, record in enumerate(requests.history):
       if self.fitted is not None:
         asked = Moments.after(record, int(requests.query_time[row]), nothing)
-        self._before(rows[row, :, len(_COLUMNS) :], asked)
+        user = int(requests.user[row])
+        self._before(rows[row], asked, user)
     ones = np.ones((count, 1), np.int32)
     return self.batch(rows, ones, ones - 1)
+
+  @property
+  def _context_start(self) -> int:
+    """Column behind those of the history."""
+    return len(_COLUMNS) + self.window.num_columns
+
+  @property
+  def _vectors_start(self) -> int:
+    """Column behind those of the moment's features."""
+    return self._context_start + self.feature_set.num_moment
 
   def _before(
     self,
     rows: np.ndarray,
     moments: Moments,
+    user: int,
     rng: np.random.Generator | None = None,
   ) -> None:
     """Fills in the columns after the shared ones: what came before."""
-    count = self.window.num_columns
+    start, end = self._context_start, self._vectors_start
     # A history that a row has once stands with its first position.
     histories = rows[:1] if self.one_request else rows
-    self.window.fill(histories[:, :count], moments, self.bound_shown, rng)
-    rows[:, count:] = self.feature_set.of_moments(moments)
+    shown = histories[:, len(_COLUMNS) : start]
+    self.window.fill(shown, moments, self.bound_shown, rng)
+    rows[:, start:end] = self.feature_set.of_moments(moments)
+    if self.vectors is not None:
+      rows[:, end:] = self.vectors.rows(user, moments.times, moments.ends)

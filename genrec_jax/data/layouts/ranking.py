@@ -53,6 +53,7 @@ from genrec_jax.data.layouts.request_examples import (
   PIECE,
   RequestExamples,
 )
+from genrec_jax.data.layouts.vector_columns import VectorColumns, check_reads
 from genrec_jax.data.schema import Record
 
 
@@ -72,6 +73,7 @@ class RequestLayout(BaseLayout):
     context_ids: values are hashed to 1 .. context_ids.
     features: what the head is told of an item that is asked about, beside the
       hidden state, and what tokens tell of their items; None = nothing.
+    vectors: likewise what tokens tell of content (vector_columns.py).
     bound_feedback, bound_shown, context_UC: set by `bind`.
   """
 
@@ -85,6 +87,7 @@ class RequestLayout(BaseLayout):
   context: tuple[str, ...] = ()
   context_ids: int = 1000
   features: FeatureSet | None = None
+  vectors: VectorColumns | None = None
   bound_feedback: BoundFeedback | None = None
   bound_shown: BoundFeedback | None = None
   context_UC: Int[np.ndarray, "U C"] | None = None
@@ -128,10 +131,7 @@ class RequestLayout(BaseLayout):
   def bind(self, artifacts: LayoutArtifacts) -> "RequestLayout":
     """The layout with what actions mean and the attributes of users."""
     actions = artifacts.histories.manifest.actions
-    context_UC, features = None, self.features
-    bound = self.feedback.bind(actions)
-    if features is not None:
-      features = features.bind(artifacts.histories, artifacts.catalog, bound)
+    context_UC, bound = None, self.feedback.bind(actions)
     if self.context:
       context_UC = hashed_attributes(
         Users(artifacts.histories.directory).attributes,
@@ -140,7 +140,9 @@ class RequestLayout(BaseLayout):
       )
     return dataclasses.replace(
       self,
-      features=features,
+      features=self.features
+      and self.features.bind(artifacts.histories, artifacts.catalog, bound),
+      vectors=self.vectors and self.vectors.bind(artifacts),
       bound_feedback=bound,
       bound_shown=(self.shown or self.feedback).bind(actions),
       context_UC=context_UC,
@@ -195,11 +197,14 @@ class RequestLayout(BaseLayout):
       moments_BLC = rows_BLC[:, :, len(COLUMNS) :]
       batch["features_BLF"] = self.features.asked(item_BL, user_BL, moments_BLC)
       batch["item_features_BLG"] = self.features.of_events(item_BL)
+    if self.vectors is not None:
+      batch |= self.vectors.batch(rows_BLC, batch["item_BL"])
     return batch
 
   def check_system(self, system: seams.Model) -> None:
     """Raises a ValueError where a system would read less than tokens tell."""
     seams.require(system, seams.RequestModel, "config.system")
+    check_reads(system, self.vectors)
     told = self.features or FeatureSet()
     own = {
       "feature_rows": told.rows,

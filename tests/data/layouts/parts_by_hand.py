@@ -18,6 +18,7 @@ class ArtifactsByHand:
   tokens_V1T: Any = None
   words_WD: Any = None
   lists: Any = None
+  users: Any = None
   directories = {"tokens": pathlib.Path("tokens")}
 
   def vectors(self):
@@ -30,6 +31,11 @@ class ArtifactsByHand:
     if self.lists is None:
       raise ValueError("no lists here")
     return self.lists
+
+  def user_vectors(self):
+    if self.users is None:
+      raise ValueError("no vectors of users here")
+    return self.users
 
   def text_tokens(self):
     return self.tokens_V1T, self.words_WD
