@@ -3,6 +3,7 @@
 
 from genrec_jax.models.action_ranker import ActionRanker
 from genrec_jax.models.cobra import Cobra
+from genrec_jax.models.condition_item import ConditionItem
 from genrec_jax.models.content_next_item import ContentNextItem
 from genrec_jax.models.context_seq2seq import ContextSeq2Seq
 from genrec_jax.models.feature_ranker import FeatureRanker
@@ -29,6 +30,7 @@ from genrec_jax.models.with_reference import WithReference
 __all__ = [
   "ActionRanker",
   "Cobra",
+  "ConditionItem",
   "ContentNextItem",
   "ContextSeq2Seq",
   "FeatureRanker",

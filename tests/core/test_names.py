@@ -48,6 +48,11 @@ layers.TargetAttention layers.TaskMlp layers.TopKRouter layers.Wukong
 layouts.ActionOriented layouts.AudienceRows layouts.CatalogRows
 layouts.EventGroups layouts.EventLists layouts.Fused layouts.Interleaved
 layouts.SegmentWeights
+layers.VectorFeatures
+layouts.ActionOriented layouts.CatalogRows layouts.EventGroups
+layouts.Condition layouts.ConditionItems layouts.Conditions
+layouts.VectorColumns models.ConditionItem
+layouts.EventLists layouts.Fused layouts.Interleaved layouts.SegmentWeights
 layouts.JointActionOriented layouts.JointFused layouts.JointInterleaved
 layouts.LabelledLists layouts.ListTargets layouts.ShownTogether
 layouts.NextItem layouts.PointwiseRows layouts.StochasticLength

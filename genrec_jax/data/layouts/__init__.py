@@ -4,6 +4,8 @@
 from genrec_jax.data.layouts.actions import ActionOriented, Fused, Interleaved
 from genrec_jax.data.layouts.audience_rows import AudienceRows
 from genrec_jax.data.layouts.catalog import CatalogRows
+from genrec_jax.data.layouts.condition_items import ConditionItems
+from genrec_jax.data.layouts.conditions import Condition, Conditions
 from genrec_jax.data.layouts.event_groups import EventGroups
 from genrec_jax.data.layouts.event_lists import EventLists
 from genrec_jax.data.layouts.joint import (
@@ -33,6 +35,9 @@ __all__ = [
   "ActionOriented",
   "AudienceRows",
   "CatalogRows",
+  "Condition",
+  "ConditionItems",
+  "Conditions",
   "EventGroups",
   "EventLists",
   "Fused",
