@@ -9,6 +9,8 @@
                              WORKDIR/lists, or config.lists.directory
     pairs     preference pairs
                              WORKDIR/pairs, or config.rollout.directory
+    user_vectors             WORKDIR/user_vectors, or that of
+                             config.user_vectors.directory
 
 Vectors that another run has trained (config.collaborative, such as
 experiment.TrainedItems; an empty workdir is the run that config.before names)
@@ -39,6 +41,7 @@ from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.preference_pairs import PreferencePairs
 from genrec_jax.data.dataset.retriever_lists import RetrieverLists
+from genrec_jax.data.dataset.user_vectors import UserVectors
 from genrec_jax.experiment.made_lists import ListOptions, make_lists
 from genrec_jax.semantic_ids.item_tokens import ItemTokens
 from genrec_jax.semantic_ids.joined_vectors import OtherVectors
@@ -77,6 +80,9 @@ KINDS: Mapping[str, ArtifactKind] = {
   "text_tokens": ArtifactKind("text_tokens", "text_tokens", TextTokens.load),
   "lists": ArtifactKind("lists", "lists", RetrieverLists.load),
   "pairs": ArtifactKind("rollout", "pairs", PreferencePairs.load),
+  "user_vectors": ArtifactKind(
+    "user_vectors", "user_vectors", UserVectors.load
+  ),
 }
 
 # What models that have no table of items read of them.
@@ -203,6 +209,14 @@ class Artifacts:
     """
     return self._retriever_lists
 
+  def user_vectors(self) -> UserVectors:
+    """What a trained model says of users.
+
+    Raises:
+      ValueError: none there, or of another data set.
+    """
+    return self._user_vectors
+
   def make_lists(self) -> None:
     """Makes the lists of config.lists.retrievers, where they are not there.
 
@@ -248,6 +262,13 @@ class Artifacts:
       found.age(),
       ", ".join(found.names),
     )
+    return found
+
+  @functools.cached_property
+  def _user_vectors(self):
+    found = self.open("user_vectors")
+    directory = self.directories["user_vectors"]
+    found.check(self.histories.manifest.fingerprint, directory)
     return found
 
   @functools.cached_property

@@ -7,6 +7,7 @@
     content, tokens, text_tokens    vectors, codes and words of items
     collaborative                   vectors of a run
     lists                           other retrievers' lists, and where they lie
+    user_vectors                    what a trained model says of users
     before                          what is trained first (genrec run)
     pipeline, system, objective, optimizer, mesh, retrieval
     rollout, guards                 samples to train on, and what ends it
@@ -54,6 +55,7 @@ _SECTIONS = {
   "tokens": dict,
   "text_tokens": dict,
   "lists": dict,
+  "user_vectors": dict,
   "retrieval": dict,
   "before": dict,
   "value": dict,
@@ -69,6 +71,7 @@ _OPTIONAL = (
   "tokens",
   "text_tokens",
   "lists",
+  "user_vectors",
   "retrieval",
   "before",
   "value",
@@ -92,6 +95,7 @@ _FREE = (
   "tokens.directory",
   "text_tokens.directory",
   "lists.",
+  "user_vectors.",
   "tokens.tokenizer.workdir",
   "tokens.join.items.workdir",
 )

@@ -9,6 +9,8 @@
     tokens      genrec tokenize    WORKDIR/tokens     (with config.tokens)
     base        genrec train       WORKDIR/<name>     each of config.before that
                                                       reads item tokens
+    user_vectors genrec users      WORKDIR/user_vectors
+                                   (with config.user_vectors)
     training    genrec train       WORKDIR            (with config.system)
     evaluation  genrec evaluate    WORKDIR/evaluation.json
     report      genrec report      WORKDIR/report.html
@@ -232,6 +234,11 @@ STAGES: tuple[Stage, ...] = (
     "base",
     _has_before(with_tokens=True),
     lambda job: _before(job, with_tokens=True),
+  ),
+  Stage(
+    "user_vectors",
+    _has("user_vectors"),
+    lambda job: [("users", *job.common)],
   ),
   Stage("training", _has("system"), _training),
   Stage(
