@@ -10,8 +10,14 @@ Expected test AUC of click, long_view and like on 6-8 May 2022, three seeds:
 Features and data are configs/dlrm_kuairand.py's, the history summed. Three
 cross layers, and an MLP after them (the paper's stacked form).
 
-Variants: `low_rank` factors the cross layers' matrices by rank 64; `no_history`
-and `affinity` are those of the DLRM config.
+Variants: `low_rank` factors the cross layers' matrices by rank 64;
+`no_history`, `affinity`, `windows`, `content`, `recent` and `lum` are those of
+the DLRM config:
+
+    python scripts/run.py --config=configs/dcn_kuairand.py:lum \
+        --workdir=runs/dcn_lum --config.data.path=kuairand-pure
+
+trains the user model first, has it asked, and trains DCN-v2 on its answers.
 
 Differences from the paper: no mixture of low-rank experts.
 """
@@ -19,9 +25,9 @@ Differences from the paper: no mixture of low-rank experts.
 from ml_collections import ConfigDict
 
 from configs import common
-from configs.dlrm_kuairand import kuairand_features
+from configs.dlrm_kuairand import CHANGES, MORE, kuairand_features
 
-_VARIANTS = ("quicktest", "no_history", "affinity", "low_rank")
+_VARIANTS = ("quicktest", "no_history", "low_rank", *MORE)
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -35,6 +41,6 @@ def get_config(arg: str = "") -> ConfigDict:
   }
   pooling = {"name": "layers.SumPooling"}
   c = kuairand_features("dcn_kuairand", variants, pooling, interactions)
-  changes = {"affinity": "affinity features", "low_rank": "low rank"}
+  changes = {**CHANGES, "low_rank": "low rank"}
   c.title = common.title("DCN-v2", variants, changes)
   return c

@@ -13,8 +13,9 @@ vectors go through an MLP side by side.
 
 Variants: `softmax` takes one over the history, as the authors' public code
 does; `outer` lets the weights read the outer product of event and candidate, as
-the paper draws it (their code: difference and product); `no_history` and
-`affinity` are those of the DLRM config.
+the paper draws it (their code: difference and product); `no_history`,
+`affinity`, `windows`, `content`, `recent` and `lum` are those of the DLRM
+config.
 
 Differences from the paper: ReLU instead of Dice and no regularisation by
 mini-batch; event vectors hold what the user did, too.
@@ -23,9 +24,9 @@ mini-batch; event vectors hold what the user did, too.
 from ml_collections import ConfigDict
 
 from configs import common
-from configs.dlrm_kuairand import kuairand_features
+from configs.dlrm_kuairand import CHANGES, MORE, kuairand_features
 
-_VARIANTS = ("quicktest", "no_history", "affinity", "softmax", "outer")
+_VARIANTS = ("quicktest", "no_history", "softmax", "outer", *MORE)
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -41,10 +42,6 @@ def get_config(arg: str = "") -> ConfigDict:
   }
   interactions = {"name": "layers.Concat"}
   c = kuairand_features("din_kuairand", variants, pooling, interactions)
-  changes = {
-    "affinity": "affinity features",
-    "softmax": "softmax",
-    "outer": "outer products",
-  }
+  changes = {**CHANGES, "softmax": "softmax", "outer": "outer products"}
   c.title = common.title("DIN", variants, changes)
   return c

@@ -14,8 +14,12 @@ towers the system. Data, split and features: configs/kuairand.py.
 
 Variants: `fm` takes the sum of products of pairs in place of their dots
 (Rendle, ICDM 2010); `affinity` adds how often the user met the video, its
-author and its tag before, and what came of it; `no_history` leaves out the
-lists from before the log.
+author and its tag before, and what came of it; `windows` adds how often the
+video, its author and its tag were shown lately, and what came of it; `content`
+adds a vector of the video's texts; `no_history` leaves out the lists from
+before the log. `recent` trains on the impressions since 1 May alone, and `lum`
+on these, with what a user model of before (configs/lum_kuairand.py, trained
+first by scripts/run.py) answers of the user; neither has been trained yet.
 
 Differences from the paper: numbers come as percentile buckets, so that no MLP
 over dense features is needed; AdamW for tables too.
@@ -28,7 +32,17 @@ from ml_collections import ConfigDict
 from configs import common, kuairand
 from genrec_jax.core.build import build
 
-_VARIANTS = ("quicktest", "no_history", "affinity", "fm")
+# What rankers of this log may read beside, or be trained on.
+MORE = ("affinity", "windows", "content", "recent", "lum")
+CHANGES = {
+  "affinity": "affinity features",
+  "windows": "window statistics",
+  "content": "content vectors",
+  "lum": "answers of LUM",
+}
+_VARIANTS = ("quicktest", "no_history", "fm", *MORE)
+# Of the user model's vectors.
+_ANSWER_WIDTH = 64
 
 
 def match_features(c: ConfigDict) -> None:
@@ -60,7 +74,42 @@ def kuairand_features(
   for part in (c.system.pooling, c.system.interactions):
     if "dtype" in part:
       part.dtype = c.system.get_ref("dtype")
+  _give_vectors(c, variants)
   return c
+
+
+def _give_vectors(c: ConfigDict, variants: Set[str]) -> None:
+  """What others have made of users and items, in the variants that read it."""
+  common.exclusive(variants, ("recent", "lum"))
+  quick, given = "quicktest" in variants, {}
+  if variants & {"recent", "lum"}:
+    asked = kuairand.QUICK_ASKED if quick else kuairand.ASKED
+    c.pipeline.layout.since = asked[0]
+    if not quick:
+      # The user model's data, on which the two can be compared in pairs.
+      c.data.scene = True
+      c.train = kuairand.train_options(steps=400, half_epoch=31)
+  if "lum" in variants:
+    c.before = {"lum": "configs/lum_kuairand.py"}
+    c.user_vectors = {
+      "directory": "",
+      "workdir": "",
+      "checkpoint": "latest",
+      "cuts": asked,
+    }
+    given["queries"] = kuairand.QUICK_QUERIES if quick else kuairand.QUERIES
+    given["width"] = _ANSWER_WIDTH
+    if quick:
+      common.quick_before(c)
+  if "content" in variants:
+    given["content_width"] = kuairand.add_content(c, variants)
+  if given:
+    c.pipeline.layout.vectors = {"name": "layouts.VectorColumns", **given}
+    c.system.vectors = {
+      "name": "layers.VectorFeatures",
+      **dict.fromkeys(("answers", "scores", "item"), "lum" in variants),
+      "content": "content" in variants,
+    }
 
 
 def kuairand_rows(name: str, variants: Set[str], system: dict) -> ConfigDict:
@@ -69,7 +118,9 @@ def kuairand_rows(name: str, variants: Set[str], system: dict) -> ConfigDict:
   c.pipeline = {
     "layout": {
       "name": "layouts.PointwiseRows",
-      "features": kuairand.feature_list("affinity" in variants),
+      "features": kuairand.feature_list(
+        "affinity" in variants, "windows" in variants
+      ),
       "history_features": kuairand.HISTORY,
       "feedback": kuairand.feedback(kuairand.TASKS),
       "shown": kuairand.feedback(kuairand.SHOWN),
@@ -85,15 +136,15 @@ def kuairand_rows(name: str, variants: Set[str], system: dict) -> ConfigDict:
   c.system = system
   c.train = kuairand.train_options(steps=1000, half_epoch=80)
   if "quicktest" in variants:
-    _quicktest(c)
+    _quicktest(c, variants)
   match_features(c)
   return c
 
 
-def _quicktest(c: ConfigDict) -> None:
+def _quicktest(c: ConfigDict, variants: Set[str]) -> None:
   kuairand.quicktest(c)
   c.pipeline.layout.update(
-    features=kuairand.quick_feature_list(),
+    features=kuairand.quick_feature_list("windows" in variants),
     history_features=kuairand.QUICK_HISTORY,
     shown=kuairand.feedback(("view", *kuairand.QUICK_TASKS)),
     history_length=8,
@@ -110,6 +161,6 @@ def get_config(arg: str = "") -> ConfigDict:
     {"name": "layers.SumPooling"},
     {"name": f"layers.{kind}"},
   )
-  changes = {"affinity": "affinity features", "fm": "factorization machine"}
+  changes = {**CHANGES, "fm": "factorization machine"}
   c.title = common.title("DLRM", variants, changes)
   return c

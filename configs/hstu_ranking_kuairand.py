@@ -15,13 +15,14 @@ Tokens also tell the author and tag of their video. Features of video, user and
 moment (configs/dlrm_kuairand.py's, which every ranker here has) meet the hidden
 state in the head, late.
 
-Variants: `no_features` leaves them out and `affinity` adds to them (as in the
-DLRM config); `candidates_only` makes an example of every request, with a loss
-on its items alone, and `full_mask` lets histories see all of themselves besides
-(which is better is disputed, see arXiv 2505.04180); `alibi` takes fixed slopes
-for the learned biases and `alibi_too` has them beside these; `linear`, `mmoe`
-and `task_mlp` take other heads; `no_history` leaves out the lists from before
-the log; `context` puts attributes of users in front.
+Variants: `no_features` leaves them out, and `affinity` and `windows` add to
+them (as in the DLRM config); with `content` tokens tell a vector of their
+video's texts, too; `candidates_only` makes an example of every request, with a
+loss on its items alone, and `full_mask` lets histories see all of themselves
+besides (which is better is disputed, see arXiv 2505.04180); `alibi` takes fixed
+slopes for the learned biases and `alibi_too` has them beside these; `linear`,
+`mmoe` and `task_mlp` take other heads; `no_history` leaves out the lists from
+before the log; `context` puts attributes of users in front.
 
 Differences from the paper: atomic ids of 7,600 videos instead of billions, no
 stochastic length, and times of past events that nobody knows in a bucket of
@@ -57,6 +58,8 @@ _VARIANTS = (
   "quicktest",
   "no_features",
   "affinity",
+  "windows",
+  "content",
   "candidates_only",
   "full_mask",
   "alibi",
@@ -91,6 +94,8 @@ def match_features(c: ConfigDict) -> None:
 _CHANGES = {
   "no_features": "no features",
   "affinity": "affinity features",
+  "windows": "window statistics",
+  "content": "content vectors",
   "candidates_only": "on requests",
   "full_mask": "full mask",
   "alibi": "ALiBi",
@@ -121,7 +126,8 @@ def _layout(variants: Set[str]) -> dict:
     "features": None
     if "no_features" in variants
     else _features(
-      kuairand.feature_list("affinity" in variants), kuairand.HISTORY
+      kuairand.feature_list("affinity" in variants, "windows" in variants),
+      kuairand.HISTORY,
     ),
   }
 
@@ -158,14 +164,14 @@ def _system(variants: Set[str]) -> dict:
   }
 
 
-def quicktest(c: ConfigDict) -> None:
+def quicktest(c: ConfigDict, windows: bool = False) -> None:
   """The simulator's actions instead of the videos', and twelve events."""
   kuairand.quicktest(c)
   tasks, layout = kuairand.QUICK_TASKS, c.pipeline.layout
   layout.max_events = 12
   layout.context = ()
   if layout.features is not None:
-    layout.features.features = kuairand.quick_feature_list()
+    layout.features.features = kuairand.quick_feature_list(windows)
     layout.features.history = kuairand.QUICK_HISTORY
   layout.shown.tasks = tasks
   c.system.num_actions = c.system.heads.num_tasks = len(tasks)
@@ -189,5 +195,10 @@ def get_config(arg: str = "") -> ConfigDict:
   common.share_dtype(c)
   match_features(c)
   if "quicktest" in variants:
-    quicktest(c)
+    quicktest(c, "windows" in variants)
+  if "content" in variants:
+    width = kuairand.add_content(c, variants)
+    columns = {"name": "layouts.VectorColumns", "content_width": width}
+    c.pipeline.layout.vectors = columns
+    c.system.content = True
   return c

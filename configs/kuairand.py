@@ -30,6 +30,19 @@ HISTORY = ("item.id", "item.author_id", "item.tag")
 QUICK_HISTORY = ("item.id", "item.category")
 _NUMBERS = ("item.count", "item.video_duration", "context.gap")
 _COUNTS = ("context.events", *(f"context.past_{task}" for task in TASKS))
+# What an item, an author or a tag met with in the last hours and days.
+_WINDOWS = (
+  *("window.id.6h", "window.id.1d.click", "window.id.3d.long_view"),
+  *("window.author_id.3d.click", "window.tag.1d.long_view"),
+)
+# A user model is trained on what was before, asked from then on, every
+# midnight, and read by rankers of later impressions: it knows none of them.
+ASKED_FROM = "2022-05-01T00:00:00+08:00"
+ASKED = tuple(f"2022-05-{day:02}T00:00:00+08:00" for day in range(1, 9))
+# The commonest four of fifteen tabs.
+QUERIES = ("scene=1", "scene=0", "scene=4", "scene=2")
+QUICK_ASKED = ("2023-07-01", "2023-09-01", "2023-11-01")
+QUICK_QUERIES = ("slot=0", "slot=2")
 _AFFINITY = (
   *("affinity.id", "affinity.author_id", "affinity.author_id.long_view"),
   *("affinity.tag", "affinity.tag.long_view", "affinity.tag.like"),
@@ -45,9 +58,13 @@ def feature(of: str, encoder: str, **options) -> dict:
   }
 
 
-def feature_list(affinity: bool = False) -> tuple[dict, ...]:
-  """25 features of video, user and moment, for every ranker; and 6 of both."""
+def feature_list(
+  affinity: bool = False, windows: bool = False
+) -> tuple[dict, ...]:
+  """25 features of video, user and moment, for every ranker; 6 of both, and 5
+  of what became of a video lately."""
   numbers = (*_NUMBERS, *_COUNTS, *(_AFFINITY if affinity else ()))
+  numbers += _WINDOWS if windows else ()
   # A value that training met once teaches the row of the unseen.
   return (
     *(feature(of, "Vocabulary", size=8192, min_count=2) for of in _IDS),
@@ -57,9 +74,11 @@ def feature_list(affinity: bool = False) -> tuple[dict, ...]:
   )
 
 
-def quick_feature_list() -> tuple[dict, ...]:
+def quick_feature_list(windows: bool = False) -> tuple[dict, ...]:
   """The same of the simulator's items, users and actions."""
+  more = ("window.id.7d", "window.category.30d.cart") if windows else ()
   return (
+    *(feature(of, "Percentiles", buckets=20) for of in more),
     feature("item.id", "Vocabulary", size=100),
     feature("item.category", "Vocabulary", size=32),
     feature("item.price", "Percentiles", buckets=20),
@@ -108,6 +127,20 @@ def kuairand(name: str, variants: Set[str]) -> ConfigDict:
   c.value = dict.fromkeys(TASKS, 1.0)
   c.mesh = common.mesh_options()
   return c
+
+
+def add_content(c: ConfigDict, variants: Set[str]) -> int:
+  """Vectors of what videos are, from their texts; returns their width."""
+  c.content = common.item_texts()
+  c.content.template = (
+    "author{author_id} music{music_id} tag{tag} {video_type} {upload_type}"
+  )
+  c.content.encoder = ConfigDict(
+    {"name": "content.TfidfSvd", "width": 64, "pairs": False}
+  )
+  if "quicktest" in variants:
+    common.quick_texts(c)
+  return c.content.encoder.width
 
 
 def train_options(steps: int, half_epoch: int) -> dict:

@@ -49,6 +49,7 @@ _STEPS |= {
   "liger_amazon": {"train", "items", "decode"},
   # Retrievers and rankers in one.
   "hstu_joint_movielens": _VECTORS | {"score"},
+  "lum_kuairand": _VECTORS,
   "two_tower_kuairand": _VECTORS | {"score"},
   "token_baseline_kuairand": {"train", "decode", "score"},
 }
