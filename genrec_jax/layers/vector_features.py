@@ -8,7 +8,7 @@
 
 o_q and e are of one model, whose cosines the scores are; none of it is trained
 here. No W has a bias: a vector of zeros, of nobody or of an item that was not
-known, adds nothing. LUM (arXiv 2502.08309, section 3.3) gives a ranker answers
+known, adds nothing. LUM (arXiv 2502.08309) gives a ranker answers
 and scores; data/layouts/vector_columns.py gives the arrays.
 """
 

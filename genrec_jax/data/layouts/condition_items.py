@@ -40,7 +40,7 @@ from genrec_jax.data.schema import Record
 
 _WHERE = "config.pipeline.layout"
 _COLUMNS = ("item", "label", "time", "query_time", "user")
-_NOBODY = 2**31 - 1
+_NEVER = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ConditionItems(BaseLayout):
   max_events: int
   until: str | None = None
   bound_taken: BoundFeedback | None = None
-  until_seconds: int = _NOBODY
+  until_seconds: int = _NEVER
 
   def __post_init__(self):
     check_counts(self, _WHERE, "max_events")
@@ -217,7 +217,7 @@ class ConditionItems(BaseLayout):
     if self.bound_taken is None:
       return np.zeros(0, np.int64)
     events = np.flatnonzero(self.bound_taken.done(record)[:end])
-    if trains and self.until_seconds < _NOBODY:
+    if trains and self.until_seconds < _NEVER:
       events = events[record["time"][events] < self.until_seconds]
     return events
 
