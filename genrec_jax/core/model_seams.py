@@ -224,6 +224,17 @@ class VectorReader(Protocol):
 
 
 @runtime_checkable
+class AskedModel(Protocol):
+  """A model that reads the content of items, and of what a request looks for.
+
+  Attributes:
+    query_encoder: of the latter.
+  """
+
+  query_encoder: Any
+
+
+@runtime_checkable
 class TowerModel(Protocol):
   """A model that reads the features of items apart from all others."""
 
@@ -375,6 +386,18 @@ class ConstantModel(Protocol):
   """
 
   constants: tuple[str, ...]
+
+
+@runtime_checkable
+class CarryingModel(Protocol):
+  """A model that carries what it has computed from step to step.
+
+  Attributes:
+    carried: paths of the parameters that hold it, such as "bank/vectors".
+      Nothing trains them; Outputs.assign sets them.
+  """
+
+  carried: tuple[str, ...]
 
 
 @runtime_checkable

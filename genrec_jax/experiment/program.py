@@ -379,10 +379,13 @@ class Program:
 
   @property
   def _optimizer(self) -> Any:
-    """The optimizer, which holds still what is data."""
-    if not seams.offers(self.system, seams.ConstantModel):
-      return self.optimizer
-    return holding_still(self.optimizer, self.system.constants)
+    """The optimizer, which holds still what is data, or set by the system."""
+    paths = ()
+    if seams.offers(self.system, seams.ConstantModel):
+      paths += tuple(self.system.constants)
+    if seams.offers(self.system, seams.CarryingModel):
+      paths += tuple(self.system.carried)
+    return holding_still(self.optimizer, paths)
 
   @functools.cached_property
   def _state_shapes(self) -> TrainState:

@@ -11,7 +11,9 @@ Each entry of `paths` is a regular expression that has to match a whole path. A
 frozen parameter is a constant of the step: the loss is not differentiated with
 respect to it, the optimizer holds nothing for it, weight decay and what a
 system assigns itself pass it by, and the gradient's norm leaves it out. It is
-saved with every checkpoint, so a run needs no other file to be read back.
+saved with every checkpoint, so a run needs no other file to be read back. What
+a model carries from step to step (core/model_seams.py: CarryingModel) is frozen
+too, and set by the model alone.
 """
 
 from collections.abc import Sequence

@@ -5,10 +5,12 @@
     params  = optimizer(params, d loss / d params)
     params  = what outputs.assign sets (moving averages), last
 
-What the optimizer freezes (train/frozen.py) is a constant of all three. A pure
-function of (state, batch): randomness comes from the run's key folded with the
-step. What a system or a loss needs beyond this belongs in the system, the
-objective or the layout; there is no second step.
+What the optimizer freezes (train/frozen.py) is a constant of all three, but for
+what a system carries from step to step (core/model_seams.py: CarryingModel),
+which is set and not trained. A pure function of (state, batch): randomness
+comes from the run's key folded with the step. What a system or a loss needs
+beyond this belongs in the system, the objective or the layout; there is no
+second step.
 
 With a rollout (core/rollout_seams.py) the system draws samples first, with the
 parameters of the state, and the loss finds them in outputs.aux["samples"]:
@@ -69,6 +71,8 @@ def make_train_step(
   """
   tables = Tables(system.logical_axes, placement)
   seen = seams.offers(system, seams.SeenModel)
+  carries = seams.offers(system, seams.CarryingModel)
+  carried = frozenset(system.carried) if carries else frozenset()
 
   def ask_of(params):
     variables = {"params": tables.bind(params)}
@@ -135,7 +139,11 @@ def make_train_step(
     )
     params = _assigned(
       join(params, frozen),
-      {path: pair for path, pair in assign.items() if path not in frozen},
+      {
+        path: pair
+        for path, pair in assign.items()
+        if path not in frozen or "/".join(path) in carried
+      },
     )
     metrics = {
       "loss": loss.astype(jnp.float32),
