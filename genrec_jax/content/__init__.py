@@ -9,6 +9,7 @@ from genrec_jax.content.fields import (
 )
 from genrec_jax.content.hashed_words import HashedWords
 from genrec_jax.content.item_vectors import ItemVectors
+from genrec_jax.content.number_list import NumberList
 from genrec_jax.content.percentile_words import PercentileWords
 from genrec_jax.content.text_encoder import TextEncoder
 from genrec_jax.content.text_tokens import TextTokens
@@ -21,6 +22,7 @@ __all__ = [
   "FittedTfidf",
   "HashedWords",
   "ItemVectors",
+  "NumberList",
   "Labels",
   "Numbers",
   "PercentileWords",

@@ -3,6 +3,7 @@
 
 from genrec_jax.layers.action_heads import LinearHead, MMoE, SharedMlp, TaskMlp
 from genrec_jax.layers.attention import SiluAttention, SoftmaxAttention
+from genrec_jax.layers.content_grid import ContentGrid
 from genrec_jax.layers.content_transformer import ContentTransformer
 from genrec_jax.layers.cross_head import CrossHead
 from genrec_jax.layers.diverse_quantizer import DiverseQuantizer
@@ -27,6 +28,7 @@ from genrec_jax.layers.interactions import (
   Wukong,
 )
 from genrec_jax.layers.item_content import ContentMlp
+from genrec_jax.layers.memory_bank import MemoryBank
 from genrec_jax.layers.mixing_blocks import (
   HeadMixing,
   MixBlock,
@@ -39,6 +41,7 @@ from genrec_jax.layers.quantizer import ResidualQuantizer
 from genrec_jax.layers.rotary_positions import RotaryPositions
 from genrec_jax.layers.rotary_time import RotaryTime
 from genrec_jax.layers.routers import ReluRouter, TopKRouter
+from genrec_jax.layers.row_sampling import RowSampling
 from genrec_jax.layers.slot_experts import SlotExperts, TwoRouterSlotExperts
 from genrec_jax.layers.slot_feed_forward import SlotFeedForward
 from genrec_jax.layers.soft_quantizer import SoftQuantizer
@@ -47,6 +50,7 @@ from genrec_jax.layers.vector_features import VectorFeatures
 
 __all__ = [
   "Concat",
+  "ContentGrid",
   "ContentMlp",
   "ContentTransformer",
   "CrossHead",
@@ -66,12 +70,14 @@ __all__ = [
   "MixBlock",
   "MixRevertBlock",
   "MixingStack",
+  "MemoryBank",
   "MixtureOfExperts",
   "OuterProduct",
   "ReluRouter",
   "ResidualQuantizer",
   "RotaryPositions",
   "RotaryTime",
+  "RowSampling",
   "SharedMlp",
   "SiluAttention",
   "SlicedTokens",

@@ -228,6 +228,14 @@ class ItemContent(nn.Module):
     """Which rows are items with an event in the training part."""
     return self.count > 0
 
+  def rows(
+    self, ids: Int[Array, "N"] | None
+  ) -> tuple[Shaped[Array, "N W"], Bool[Array, "N"]]:
+    """Content of ids, or of all rows for None, and which of them has any."""
+    table = self.content
+    rows = whole_table(table) if ids is None else embedding_lookup(table, ids)
+    return jax.lax.stop_gradient(rows), jnp.any(rows != 0, axis=-1)
+
 
 def with_data(params: Mapping[str, Any], data: ItemData) -> dict[str, Any]:
   """Parameters of an ItemContent that hold a catalogue's data.
