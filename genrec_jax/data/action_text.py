@@ -7,6 +7,8 @@ SEPARATOR = "|"
 SKIP = "skip"
 UNTIMED = "untimed"
 UNASKED = "unasked"
+# Of an event whose item is what the user looked for: its text is the query.
+QUERY = "query"
 LATER = "later:"
 # They say something of an event, and nothing that the user did.
 MARKS = frozenset({"", SKIP, UNTIMED, UNASKED})

@@ -10,14 +10,18 @@ history and never candidates. Everything that scores answers the same
 Impressions.
 
     candidates, labels, known, event (B, N)     one row per request
+
+What a user looked for may be an event of the request: one with the action
+"query", of an item whose text is the query, and "unasked".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import dataclasses
 
 from jaxtyping import Bool, Int
 import numpy as np
 
+from genrec_jax.data.action_text import QUERY, words
 from genrec_jax.data.dataset.feedback import BoundFeedback, Feedback
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.requests import cut
@@ -41,6 +45,8 @@ class Impressions:
     event: position of each candidate in the user's record; -1 at padding.
     until: seconds since the epoch before which events are known, those of
       other users as well; None = query_time. Less where histories are frozen.
+    query: item whose text the request looked for; 0 = it has none. None
+      makes zeros.
   """
 
   user: Int[np.ndarray, "B"]
@@ -51,6 +57,11 @@ class Impressions:
   known: Bool[np.ndarray, "B N"]
   event: Int[np.ndarray, "B N"]
   until: Int[np.ndarray, "B"] | None = None
+  query: Int[np.ndarray, "B"] | None = None
+
+  def __post_init__(self):
+    if self.query is None:
+      object.__setattr__(self, "query", np.zeros(len(self.user), np.int32))
 
   @property
   def known_until(self) -> Int[np.ndarray, "B"]:
@@ -93,15 +104,39 @@ def request_numbers(record: Record) -> Int[np.ndarray, "L"]:
   return np.arange(len(record["item"]), dtype=np.int32)
 
 
+def query_actions(actions: Sequence[str]) -> tuple[bool, ...]:
+  """Which actions say that an event's item is what the user looked for."""
+  return tuple(QUERY in words(action) for action in actions)
+
+
+def request_queries(
+  record: Record, asks: Sequence[bool]
+) -> Int[np.ndarray, "L"]:
+  """Of every event, the item of its request's query; 0 = it has none.
+
+  Args:
+    record: a user's events.
+    asks: of query_actions.
+  """
+  if not any(asks) or not len(record["item"]):
+    return np.zeros(len(record["item"]), np.int32)
+  is_query = np.array(asks)[record["action"]]
+  numbers = request_numbers(record)
+  by_number = np.zeros(int(numbers.max()) + 1, np.int32)
+  by_number[numbers[is_query]] = record["item"][is_query]
+  return by_number[numbers]
+
+
 @dataclasses.dataclass(frozen=True)
 class _Request:
-  """One row of Impressions: a record, where it is asked, its candidates, and
-  how many events of the record are known then."""
+  """One row of Impressions: a record, where it is asked, its candidates, how
+  many events of the record are known then, and the item of its query."""
 
   record: Record
   end: int
   events: Int[np.ndarray, "n"]
   known: int
+  query: int
 
 
 def _positions(
@@ -119,6 +154,7 @@ def _requests(
   feedback: BoundFeedback,
   num_candidates: int,
   frozen: bool,
+  asks: Sequence[bool],
 ) -> Iterator[_Request]:
   """The requests of a user in a part, in order of their first event."""
   events = _positions(histories, record, part)
@@ -126,7 +162,7 @@ def _requests(
   events = events[feedback.asked(record)[events]]
   if not len(events):
     return
-  numbers = request_numbers(record)
+  numbers, queries = request_numbers(record), request_queries(record, asks)
   # Of the whole record: what a cut in time leaves of a request has siblings
   # on the other side of it.
   _, first, place = np.unique(numbers, return_index=True, return_inverse=True)
@@ -135,7 +171,7 @@ def _requests(
     known = min(int(end), begin) if frozen else int(end)
     for start in range(0, len(mine), num_candidates):
       shown = mine[start : start + num_candidates]
-      yield _Request(record, int(end), shown, known)
+      yield _Request(record, int(end), shown, known, int(queries[end]))
 
 
 def _side_by_side(
@@ -160,6 +196,7 @@ def _side_by_side(
     event=event,
     # What is not known begins with the first event that the history lacks.
     until=_times([(r.record, r.known) for r in requests]),
+    query=np.array([r.query for r in requests], np.int32),
   )
 
 
@@ -206,6 +243,7 @@ def iter_impressions(
     if value < 1:
       raise ValueError(f"{name} must be at least 1, got {value}.")
   bound = feedback.bind(histories.manifest.actions)
+  asks = query_actions(histories.manifest.actions)
   users = np.arange(len(histories))
   if max_users is not None and max_users < len(users):
     users = _asked_users(histories, part, bound)
@@ -216,7 +254,7 @@ def iter_impressions(
   for user in users:
     record = histories[int(user)]
     for request in _requests(
-      histories, record, part, bound, num_candidates, frozen
+      histories, record, part, bound, num_candidates, frozen, asks
     ):
       rows.append(request)
       if len(rows) == batch_size:

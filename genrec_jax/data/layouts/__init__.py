@@ -18,6 +18,7 @@ from genrec_jax.data.layouts.list_targets import ListTargets
 from genrec_jax.data.layouts.next_item import NextItem
 from genrec_jax.data.layouts.next_item_codes import NextItemCodes
 from genrec_jax.data.layouts.pointwise import PointwiseRows
+from genrec_jax.data.layouts.queries import LastTaken, RequestQuery
 from genrec_jax.data.layouts.segment_weights import SegmentWeights
 from genrec_jax.data.layouts.semantic_id_prefixes import TokenPrefixes
 from genrec_jax.data.layouts.semantic_ids import TokenHistory
@@ -46,10 +47,12 @@ __all__ = [
   "JointFused",
   "JointInterleaved",
   "LabelledLists",
+  "LastTaken",
   "ListTargets",
   "NextItem",
   "NextItemCodes",
   "PointwiseRows",
+  "RequestQuery",
   "SegmentWeights",
   "ShownTogether",
   "StochasticLength",

@@ -12,6 +12,9 @@ item, user and moment, and the user's last events before its request:
     history_seconds_BLH            where asked for (history_window.py)
     user_vectors_BLQE ...          with `vectors`: vector_columns.py
 
+and, where it is asked for, query_BL: the item whose text is what the request
+looked for (queries.py), 0 = none.
+
 Positions do not see each other: an example is up to max_length of a user's
 labelled events, so that one decoded record serves them all, and a user with
 more makes several examples.
@@ -21,7 +24,7 @@ it, and a row holds one example: its positions have one history, which is there
 once, (B, 1, H). A model must read it so (core/seams.py: LongHistoryModel).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 
@@ -29,6 +32,7 @@ from jaxtyping import Int
 import numpy as np
 
 from genrec_jax.core import seams
+from genrec_jax.core.types import ItemData
 from genrec_jax.data.dataset.feedback import BoundFeedback, Feedback
 from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.data.dataset.impressions import Impressions
@@ -39,6 +43,8 @@ from genrec_jax.data.features.moments import Moments
 from genrec_jax.data.layouts.base import (
   BaseLayout,
   LayoutArtifacts,
+  check_item_content,
+  item_data,
   named_columns,
   seconds_of,
 )
@@ -51,11 +57,13 @@ from genrec_jax.data.layouts.labelled_events import (
   LabelledEvents,
   labelled,
 )
+from genrec_jax.data.layouts.queries import QuerySource
 from genrec_jax.data.layouts.request_examples import ASKED, RequestExamples
 from genrec_jax.data.layouts.vector_columns import VectorColumns, check_reads
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "user", "time", "query_time", "label", "labelled")
+_QUERY = "query"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +88,10 @@ class PointwiseRows(BaseLayout):
     vectors: that others have made, beside the features; None = nothing.
     since: ISO date; labelled events before it are history alone. None = all of
       the training part are asked about.
-    fitted, bound_shown, since_seconds: set by `bind`.
+    query: where a request's query comes from; None = there is none.
+    item_content: what models that read what items are are given: "vectors" of
+      texts, or "text_tokens"; None = they read features alone.
+    fitted, bound_shown, since_seconds, item_data: set by `bind`.
   """
 
   features: tuple[Feature, ...]
@@ -97,11 +108,19 @@ class PointwiseRows(BaseLayout):
   shown: Feedback | None = None
   vectors: VectorColumns | None = None
   since: str | None = None
+  query: QuerySource | None = None
+  item_content: str | None = None
   fitted: FittedFeatures | None = None
   bound_shown: BoundFeedback | None = None
   since_seconds: int | None = None
+  item_data: Callable[[], ItemData] | None = None
 
   def __post_init__(self):
+    if self.item_content is not None:
+      check_item_content(self.item_content)
+    if self.query is not None:
+      where = "config.pipeline.layout.query"
+      seams.require(self.query, QuerySource, where)
     for name in ("max_length", "history_length", "num_candidates"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
@@ -136,6 +155,11 @@ class PointwiseRows(BaseLayout):
   def max_segments(self) -> int | None:
     """Examples that share a row at most."""
     return 1 if self.one_request else None
+
+  @property
+  def _shared(self) -> tuple[str, ...]:
+    """Columns of one number, in front."""
+    return _COLUMNS if self.query is None else (*_COLUMNS, _QUERY)
 
   @property
   def feature_rows(self) -> tuple[int, ...]:
@@ -182,6 +206,14 @@ class PointwiseRows(BaseLayout):
     """Raises a ValueError where a system is built for other features."""
     seams.require(system, seams.RowModel, "config.system")
     check_reads(system, self.vectors)
+    if seams.offers(system, seams.AskedModel):
+      for name in ("query", "item_content"):
+        if getattr(self, name) is None:
+          raise ValueError(
+            f"config.system ({type(system).__name__}) encodes items and what"
+            " requests look for, and the layout does not give them: set"
+            f" config.pipeline.layout.{name}."
+          )
     names = seams.members(seams.RowModel)
     if seams.offers(system, seams.TowerModel):
       names += ("item_columns",)
@@ -231,21 +263,28 @@ class PointwiseRows(BaseLayout):
       artifacts.histories, artifacts.catalog, self.feedback.bind(actions)
     ).fitted
     shown = (self.shown or self.feedback).bind(actions)
-    since = None
+    since = data = query = None
     if self.since is not None:
       epoch = artifacts.histories.manifest.epoch_seconds
       since = seconds_of(self.since, "since", epoch)
+    if self.item_content is not None:
+      data = item_data(artifacts, self.item_content)
+    if self.query is not None:
+      query = self.query.bind(actions)
     return dataclasses.replace(
       self,
       fitted=fitted,
       bound_shown=shown,
       vectors=self.vectors and self.vectors.bind(artifacts),
+      query=query,
       since_seconds=since,
+      item_data=data,
     )
 
-  def init_data(self) -> Int[np.ndarray, "V1 G"]:
-    """Table rows of the items' features, by item id."""
-    return self.fitted.items
+  def init_data(self) -> Int[np.ndarray, "V1 G"] | ItemData:
+    """What is known of the items: their content where item_content says so,
+    else table rows of their features, by item id."""
+    return self.fitted.items if self.item_data is None else self.item_data()
 
   def source(self, histories: HistorySource) -> HistorySource:
     """Examples: up to max_length labelled events of a user or a request."""
@@ -282,6 +321,8 @@ class PointwiseRows(BaseLayout):
       rows[:, 2] = rows[:, 3] = moments.times
     rows[:, 4] = feedback.bits(record)[events]
     rows[:, 5] = 1
+    if self.query is not None:
+      rows[:, len(_COLUMNS)] = self.query.of_moments(moments)
     self._before(rows, moments, int(record["user"]), rng)
     return rows
 
@@ -292,11 +333,11 @@ class PointwiseRows(BaseLayout):
     positions_BL: Int[np.ndarray, "B L"],
   ) -> dict[str, np.ndarray]:
     """Names the columns of packed rows and looks features up; all int32."""
-    batch = named_columns(rows_BLC, segment_ids_BL, _COLUMNS)
+    batch = named_columns(rows_BLC, segment_ids_BL, self._shared)
     batch["positions_BL"] = positions_BL.astype(np.int32)
     start, end = self._context_start, self._vectors_start
     histories = 1 if self.one_request else rows_BLC.shape[1]
-    told = self.window.split(rows_BLC[:, :histories, len(_COLUMNS) : start])
+    told = self.window.split(rows_BLC[:, :histories, len(self._shared) : start])
     batch |= {f"history_{name}_BLH": x for name, x in told.items()}
     batch["history_features_BLHG"] = self.feature_set.of_events(told["item"])
     user = np.where(segment_ids_BL > 0, batch["user_BL"], -1)
@@ -326,6 +367,7 @@ class PointwiseRows(BaseLayout):
         # A row that asks nothing is nobody's.
         user = int(impressions.user[row]) if valid[row].any() else -1
         self._before(rows[row], asked, user)
+    self._ask(rows, impressions.history, impressions.query)
     rows *= valid[:, :, None]
     positions = np.arange(shape[1], dtype=np.int32)[None, :] * valid
     return self.batch(rows, valid.astype(np.int32), positions)
@@ -349,18 +391,30 @@ class PointwiseRows(BaseLayout):
         asked = Moments.after(record, int(requests.query_time[row]), nothing)
         user = int(requests.user[row])
         self._before(rows[row], asked, user)
+    self._ask(rows, requests.history, np.zeros(count, np.int32))
     ones = np.ones((count, 1), np.int32)
     return self.batch(rows, ones, ones - 1)
 
   @property
   def _context_start(self) -> int:
     """Column behind those of the history."""
-    return len(_COLUMNS) + self.window.num_columns
+    return len(self._shared) + self.window.num_columns
 
   @property
   def _vectors_start(self) -> int:
     """Column behind those of the moment's features."""
     return self._context_start + self.feature_set.num_moment
+
+  def _ask(
+    self,
+    rows: np.ndarray,
+    history: list[Record],
+    query_B: Int[np.ndarray, "B"],
+  ) -> None:
+    """Fills in what requests look for, of which the query is known or none."""
+    if self.query is not None and self.fitted is not None:
+      asked_B = self.query.asked(history, query_B)
+      rows[:, :, len(_COLUMNS)] = asked_B[:, None]
 
   def _before(
     self,
@@ -373,7 +427,7 @@ class PointwiseRows(BaseLayout):
     start, end = self._context_start, self._vectors_start
     # A history that a row has once stands with its first position.
     histories = rows[:1] if self.one_request else rows
-    shown = histories[:, len(_COLUMNS) : start]
+    shown = histories[:, len(self._shared) : start]
     self.window.fill(shown, moments, self.bound_shown, rng)
     rows[:, start:end] = self.feature_set.of_moments(moments)
     if self.vectors is not None:
