@@ -12,6 +12,7 @@ from genrec_jax.evaluation.search_stages import SearchStages
 from genrec_jax.evaluation.served_list import ServedList
 from genrec_jax.evaluation.shown_items import ShownItems
 from genrec_jax.evaluation.taken_items import TakenItems
+from genrec_jax.evaluation.within_requests import WithinRequests
 
 __all__ = [
   "BeyondAccuracy",
@@ -25,4 +26,5 @@ __all__ = [
   "ServedList",
   "ShownItems",
   "TakenItems",
+  "WithinRequests",
 ]

@@ -20,6 +20,7 @@ from genrec_jax.objectives.hard_negatives import (
 from genrec_jax.objectives.label_weights import ByPlace, ByPropensity, ByTime
 from genrec_jax.objectives.list_labels import ListCrossEntropy
 from genrec_jax.objectives.logged_policy import LoggedPolicy
+from genrec_jax.objectives.memory_figures import MemoryFigures
 from genrec_jax.objectives.negatives import (
   InBatchNegatives,
   Mixed,
@@ -29,6 +30,7 @@ from genrec_jax.objectives.negatives import (
 from genrec_jax.objectives.pointwise import BinaryCrossEntropy
 from genrec_jax.objectives.policy_losses import ECPO, GBPO, PPOClip
 from genrec_jax.objectives.positives import Positives
+from genrec_jax.objectives.query_document import QueryDocumentContrast
 from genrec_jax.objectives.reconstruction import Reconstruction
 from genrec_jax.objectives.routing import RoutingLoss
 from genrec_jax.objectives.sampled_policy import DAPO, GRPO, SampledPolicy
@@ -66,11 +68,13 @@ __all__ = [
   "InBatchNegatives",
   "ListCrossEntropy",
   "LoggedPolicy",
+  "MemoryFigures",
   "Mixed",
   "PPOClip",
   "PositiveAware",
   "Positives",
   "PrefixRanking",
+  "QueryDocumentContrast",
   "Reconstruction",
   "RoutingLoss",
   "SampledPolicy",
