@@ -5,6 +5,7 @@ from genrec_jax.models.action_ranker import ActionRanker
 from genrec_jax.models.cobra import Cobra
 from genrec_jax.models.condition_item import ConditionItem
 from genrec_jax.models.content_next_item import ContentNextItem
+from genrec_jax.models.content_ranker import ContentRanker
 from genrec_jax.models.context_seq2seq import ContextSeq2Seq
 from genrec_jax.models.feature_ranker import FeatureRanker
 from genrec_jax.models.item_code_decoder import ItemCodeDecoder
@@ -32,6 +33,7 @@ __all__ = [
   "Cobra",
   "ConditionItem",
   "ContentNextItem",
+  "ContentRanker",
   "ContextSeq2Seq",
   "FeatureRanker",
   "ItemCodeDecoder",

@@ -50,8 +50,8 @@ class ContentItems:
     return {
       "vector_in/kernel": (None, "width"),
       "vector_out/kernel": ("width", None),
-      **_below("item_content", ItemContent.logical_axes),
-      **_below("item_encoder", self.item_encoder.logical_axes),
+      **axes_below("item_content", ItemContent.logical_axes),
+      **axes_below("item_encoder", self.item_encoder.logical_axes),
     }
 
   def data_init(
@@ -100,6 +100,6 @@ class ContentItems:
     return dataclasses.replace(items, vectors_UD=fixed_UE)
 
 
-def _below(part: str, axes: Mapping[str, Any]) -> dict[str, Any]:
+def axes_below(part: str, axes: Mapping[str, Any]) -> dict[str, Any]:
   """Axes of a part's parameters by their path in the model."""
   return {f"{part}/*{end}": names for end, names in axes.items()}

@@ -13,86 +13,71 @@ from genrec_jax.train.optimizers import adamw
 # Names that configs, workdirs and artifacts hold. One that is gone breaks what
 # people have stored: a new name may be added, none may be changed.
 _STORED = """
-backbones.CausalTransformer backbones.EncoderDecoder backbones.HSTU
-backbones.LazyDecoder backbones.PreNormTransformer backbones.ResearchSASRec
-backbones.PreNormDecoder backbones.STU
-content.PercentileWords
-backbones.STU backbones.CrossCausal backbones.MergedHistory
-content.FittedTfidf content.TextEncoder content.TfidfSvd
-data.GlobalTime data.LeaveOneOut data.TokenGrammar
-dataset.Audience dataset.Baskets
-dataset.Feedback dataset.NextItems dataset.UserPart
-evaluation.CodeQuality evaluation.Decoding evaluation.NextItem
-evaluation.BeyondAccuracy evaluation.IncrementalRecall evaluation.ListAuc
-evaluation.ListRecall evaluation.ServedList evaluation.ShownItems
-evaluation.TakenItems
-experiment.ItemKnnLists experiment.PopularLists experiment.RunLists
-experiment.TableLists experiment.ListRewards experiment.TrainedTokenizer
-features.AtLeast features.Feature features.FeatureSet features.Hashed
-features.LogBuckets features.Percentiles features.Vocabulary
-features.WatchPercentiles
-layers.Concat layers.CrossNetwork layers.DotInteraction
-layers.FactorizationMachine layers.FeedForward layers.LinearHead layers.MMoE
-layers.CrossHead layers.DifferenceProduct layers.OuterProduct
-layers.RotaryPositions
-layers.ExpertFeedForward layers.MixtureOfExperts layers.ReluRouter
-layers.ResidualQuantizer layers.RotaryTime layers.SharedMlp
-layers.SiluAttention layers.SoftmaxAttention layers.SumPooling
-layers.SlotFeedForward layers.SlotExperts layers.TwoRouterSlotExperts
-layers.FeatureGroups layers.GroupTokens layers.SlicedTokens
-layers.HeadMixing layers.SlotAttention
-layers.MixBlock layers.MixRevertBlock layers.MixingStack
-objectives.AuxLogits objectives.Distillation
-layers.SlotFeedForward layers.EventMerge
-layers.TargetAttention layers.TaskMlp layers.TopKRouter layers.Wukong
-layouts.ActionOriented layouts.AudienceRows layouts.CatalogRows
-layouts.EventGroups layouts.EventLists layouts.Fused layouts.Interleaved
-layouts.SegmentWeights
-layers.VectorFeatures
-layouts.ActionOriented layouts.CatalogRows layouts.EventGroups
-layouts.Condition layouts.ConditionItems layouts.Conditions
-layouts.VectorColumns models.ConditionItem
-layouts.EventLists layouts.Fused layouts.Interleaved layouts.SegmentWeights
+backbones.CausalTransformer backbones.CrossCausal backbones.EncoderDecoder
+backbones.HSTU backbones.LazyDecoder backbones.MergedHistory
+backbones.PreNormDecoder backbones.PreNormTransformer backbones.ResearchSASRec
+backbones.STU content.FittedTfidf content.NumberList content.PercentileWords
+content.TextEncoder content.TfidfSvd data.GlobalTime data.LeaveOneOut
+data.TokenGrammar dataset.Audience dataset.Baskets dataset.Feedback
+dataset.NextItems dataset.UserPart evaluation.BeyondAccuracy
+evaluation.CodeQuality evaluation.Decoding evaluation.IncrementalRecall
+evaluation.ListAuc evaluation.ListRecall evaluation.NextItem
+evaluation.ServedList evaluation.ShownItems evaluation.TakenItems
+evaluation.WithinRequests experiment.ItemKnnLists experiment.ListRewards
+experiment.PopularLists experiment.RunLists experiment.TableLists
+experiment.TrainedTokenizer features.AtLeast features.Feature
+features.FeatureSet features.Hashed features.LogBuckets features.Percentiles
+features.Vocabulary features.WatchPercentiles layers.Concat layers.ContentGrid
+layers.CrossHead layers.CrossNetwork layers.DifferenceProduct
+layers.DotInteraction layers.EventMerge layers.ExpertFeedForward
+layers.FactorizationMachine layers.FeatureGroups layers.FeedForward
+layers.GroupTokens layers.HeadMixing layers.LinearHead layers.MMoE
+layers.MemoryBank layers.MixBlock layers.MixRevertBlock layers.MixingStack
+layers.MixtureOfExperts layers.OuterProduct layers.ReluRouter
+layers.ResidualQuantizer layers.RotaryPositions layers.RotaryTime
+layers.RowSampling layers.SharedMlp layers.SiluAttention layers.SlicedTokens
+layers.SlotAttention layers.SlotExperts layers.SlotFeedForward
+layers.SoftmaxAttention layers.SumPooling layers.TargetAttention layers.TaskMlp
+layers.TopKRouter layers.TwoRouterSlotExperts layers.VectorFeatures
+layers.Wukong layouts.ActionOriented layouts.AudienceRows layouts.CatalogRows
+layouts.Condition layouts.ConditionItems layouts.Conditions layouts.EventGroups
+layouts.EventLists layouts.Fused layouts.Interleaved
 layouts.JointActionOriented layouts.JointFused layouts.JointInterleaved
-layouts.LabelledLists layouts.ListTargets layouts.ShownTogether
-layouts.NextItem layouts.PointwiseRows layouts.StochasticLength
+layouts.LabelledLists layouts.LastTaken layouts.ListTargets layouts.NextItem
+layouts.PointwiseRows layouts.RequestQuery layouts.SegmentWeights
+layouts.ShownTogether layouts.StochasticLength layouts.SuffixLength
 layouts.TokenHistory layouts.TokenPrefixes layouts.TokenTargets
-layouts.ToldContext layouts.TypedTokens layouts.Watched
-layouts.SuffixLength
-models.ActionRanker models.FeatureRanker models.JointRanker models.NextItem
-models.ListReward models.ListSeq2Seq models.SlotRanker
-models.RQVAE models.TokenDecoder models.TokenSeq2Seq models.TwoTower
-models.ContextSeq2Seq models.WithReference models.LongHistoryRanker
-models.TokenBaseline objectives.TypedCrossEntropy retrieval.PrefixBackOff
-objectives.BinaryCrossEntropy objectives.CodeCrossEntropy
-objectives.ByPlace objectives.ByPropensity objectives.ByTime
-objectives.FullSoftmax objectives.InBatchContrastive
-objectives.InBatchNegatives objectives.Positives objectives.Reconstruction
-objectives.ListCrossEntropy objectives.RoutingLoss
-objectives.SampledSoftmax objectives.UniformPerPosition
-objectives.UniformShared objectives.WeightedSum
-objectives.CoverageWeights objectives.FromLists objectives.HardBlock
-objectives.Mixed objectives.PositiveAware
-objectives.DAPO objectives.DPO objectives.ECPO objectives.GBPO objectives.GRPO
-objectives.IPO objectives.PPOClip objectives.SampledPolicy
-objectives.SoftmaxDPO objectives.LoggedPolicy objectives.TakenTargets
-quantizers.MlpQuantizer quantizers.ProductCodes quantizers.ProductQuantization
-quantizers.ResidualCodes quantizers.ResidualKMeans
-retrieval.Beam retrieval.BeamLists
-retrieval.BestFirst retrieval.Exact retrieval.PrefixMatch
-retrieval.Quotas retrieval.ReciprocalRank
-rewards.TrainedReward rewards.TrueNext rewards.VectorScore
-rollout.BeamItems rollout.Online rollout.SampledItems rollout.SampleQuality
-rollout.StoredPairs
+layouts.ToldContext layouts.TypedTokens layouts.VectorColumns layouts.Watched
+models.ActionRanker models.ConditionItem models.ContentRanker
+models.ContextSeq2Seq models.FeatureRanker models.JointRanker models.ListReward
+models.ListSeq2Seq models.LongHistoryRanker models.NextItem models.RQVAE
+models.SlotRanker models.TokenBaseline models.TokenDecoder models.TokenSeq2Seq
+models.TwoTower models.WithReference objectives.AuxLogits
+objectives.BinaryCrossEntropy objectives.ByPlace objectives.ByPropensity
+objectives.ByTime objectives.CodeCrossEntropy objectives.CoverageWeights
+objectives.DAPO objectives.DPO objectives.Distillation objectives.ECPO
+objectives.FromLists objectives.FullSoftmax objectives.GBPO objectives.GRPO
+objectives.HardBlock objectives.IPO objectives.InBatchContrastive
+objectives.InBatchNegatives objectives.ListCrossEntropy objectives.LoggedPolicy
+objectives.MemoryFigures objectives.Mixed objectives.PPOClip
+objectives.PositiveAware objectives.Positives objectives.QueryDocumentContrast
+objectives.Reconstruction objectives.RoutingLoss objectives.SampledPolicy
+objectives.SampledSoftmax objectives.SoftmaxDPO objectives.TakenTargets
+objectives.TypedCrossEntropy objectives.UniformPerPosition
+objectives.UniformShared objectives.WeightedSum quantizers.MlpQuantizer
+quantizers.ProductCodes quantizers.ProductQuantization quantizers.ResidualCodes
+quantizers.ResidualKMeans retrieval.Beam retrieval.BeamLists
+retrieval.BestFirst retrieval.Exact retrieval.PrefixBackOff
+retrieval.PrefixMatch retrieval.Quotas retrieval.ReciprocalRank
+rewards.TrainedReward rewards.TrueNext rewards.VectorScore rollout.BeamItems
+rollout.Online rollout.SampleQuality rollout.SampledItems rollout.StoredPairs
 semantic_ids.DedupLevel semantic_ids.RandomLastLevel
-semantic_ids.SinkhornLastLevel
-simulator.GrowingCatalog simulator.Synthetic
-simulator.LongMemory simulator.Synthetic
-sources.Amazon2014 sources.Files sources.KuaiRand sources.MovieLens
-sources.OnlineRetail sources.Otto sources.RetailRocket
-train.AtLeast train.FallAtMost train.RiseAtMost
-train.Constant train.Cosine train.Frozen train.DenseAndRowwise train.Linear
-train.RowwiseAdagrad train.RowwiseAdamW train.adamw
+semantic_ids.SinkhornLastLevel simulator.GrowingCatalog simulator.LongMemory
+simulator.SearchLog simulator.Synthetic sources.Amazon2014 sources.Files
+sources.KuaiRand sources.MovieLens sources.OnlineRetail sources.Otto
+sources.RetailRocket train.AtLeast train.Constant train.Cosine
+train.DenseAndRowwise train.FallAtMost train.Frozen train.Linear
+train.RiseAtMost train.RowwiseAdagrad train.RowwiseAdamW train.adamw
 """.split()
 
 
