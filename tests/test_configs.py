@@ -286,6 +286,18 @@ def test_what_is_trained_first_is_told_of_the_data(tmp_path):
   assert to_plain(train.COMMAND.config.value.data) == to_plain(config.data)
 
 
+def test_what_is_trained_first_reads_the_same_words(tmp_path):
+  config = importlib.import_module("configs.lemur_synthetic")
+  job = StageJob(to_plain(config.get_config("frozen")), (), tmp_path)
+  stages_of = {stage.name: stage for stage in STAGES}
+  (before,) = stages_of["before"].commands(job)
+  assert f"--config.text_tokens.directory={tmp_path / 'text_tokens'}" in before
+  (training,) = stages_of["training"].commands(job)
+  assert f"'path': '{tmp_path / 'contrast'}'" in training[-1]
+  for part in ("item_encoder", "query_encoder"):
+    assert f"'{part}': {{" in training[-1]
+
+
 @pytest.mark.parametrize(
   ("form", "first", "flag"),
   [
@@ -329,7 +341,7 @@ def _smaller(config):
 def test_three_steps_of_training(name, prepared, tmp_path):
   config = importlib.import_module(f"configs.{name}").get_config("quicktest")
   script = ["train.py", *_smaller(config)]
-  if "content" in config:
+  if {"content", "text_tokens"} & {*config}:
     script[:1] = ["run.py", "--stop_after=training"]
   done = commands.run(
     [

@@ -90,13 +90,15 @@ def _reads_tokens(file: str) -> bool:
 
 
 def _before(job: StageJob, with_tokens: bool = False) -> Commands:
-  """Trains what the config builds on, on the same data, vectors and tokens.
+  """Trains what the config builds on, on the same data, vectors, words, tokens.
 
   In the order of the names: a config does not keep another one.
   """
   config = job.config
   data = config["prepared"] or str(job.workdir / "data")
   vectors = config.get("content", {}).get("directory")
+  words = config.get("text_tokens", {}).get("directory")
+  words = words or job.workdir / "text_tokens"
   tokens = config.get("tokens", {}).get("directory") or job.workdir / "tokens"
   return [
     (
@@ -108,6 +110,11 @@ def _before(job: StageJob, with_tokens: bool = False) -> Commands:
       *(
         [f"--config.content.directory={vectors or job.workdir / 'vectors'}"]
         if "content" in _config_of(file)
+        else []
+      ),
+      *(
+        [f"--config.text_tokens.directory={words}"]
+        if "text_tokens" in _config_of(file)
         else []
       ),
       *([f"--config.tokens.directory={tokens}"] if with_tokens else []),
