@@ -103,6 +103,12 @@ class FeatureRanker(nn.Module):
         f"config.system.audience_columns={self.audience_columns} and"
         " audience_pooling belong together: name both, or neither."
       )
+    if self._is_deep and (self.audience_columns or self.vectors is not None):
+      raise ValueError(
+        "config.system.interactions groups vectors by the names of features,"
+        " and what audience_columns and vectors add has none: leave them out,"
+        " or take other interactions."
+      )
     if self.auxiliary_heads and not self._num_heads:
       raise ValueError(
         "config.system.auxiliary_heads are of inner layers, and"

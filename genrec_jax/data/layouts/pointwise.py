@@ -48,6 +48,7 @@ from genrec_jax.data.layouts.base import (
   named_columns,
   seconds_of,
 )
+from genrec_jax.data.layouts.checked_features import check_features
 from genrec_jax.data.layouts.history_window import (
   HistoryWindow,
   LengthSampler,
@@ -59,7 +60,7 @@ from genrec_jax.data.layouts.labelled_events import (
 )
 from genrec_jax.data.layouts.queries import QuerySource
 from genrec_jax.data.layouts.request_examples import ASKED, RequestExamples
-from genrec_jax.data.layouts.vector_columns import VectorColumns, check_reads
+from genrec_jax.data.layouts.vector_columns import VectorColumns
 from genrec_jax.data.schema import Record
 
 _COLUMNS = ("item", "user", "time", "query_time", "label", "labelled")
@@ -204,57 +205,7 @@ class PointwiseRows(BaseLayout):
 
   def check_system(self, system: seams.Model) -> None:
     """Raises a ValueError where a system is built for other features."""
-    seams.require(system, seams.RowModel, "config.system")
-    check_reads(system, self.vectors)
-    if seams.offers(system, seams.AskedModel):
-      for name in ("query", "item_content"):
-        if getattr(self, name) is None:
-          raise ValueError(
-            f"config.system ({type(system).__name__}) encodes items and what"
-            " requests look for, and the layout does not give them: set"
-            f" config.pipeline.layout.{name}."
-          )
-    names = seams.members(seams.RowModel)
-    if seams.offers(system, seams.TowerModel):
-      names += ("item_columns",)
-      for feature in self.features:
-        if feature.side == "affinity":
-          raise ValueError(
-            f"{feature.of} is of user and item together, which config.system"
-            " reads apart: leave it out of config.pipeline.layout.features."
-          )
-    if seams.offers(system, seams.AudienceModel):
-      names += ("audience_columns",)
-    if seams.offers(system, seams.LongHistoryModel):
-      names += ("request_columns", "history_group", "history_seconds")
-      if self.history_length > system.max_history:
-        raise ValueError(
-          f"config.pipeline.layout.history_length={self.history_length} is more"
-          f" than the {system.max_history} events of a history that"
-          " config.system has positions for: set num_positions there."
-        )
-    elif self.one_request:
-      raise ValueError(
-        "config.pipeline.layout.one_request=True gives a history to each row,"
-        f" and config.system ({type(system).__name__}) reads one of each"
-        " position: set it to False, or take a system that reads histories"
-        " apart (models.LongHistoryRanker)."
-      )
-    for name in names:
-      theirs, own = getattr(system, name), getattr(self, name)
-      if theirs != own:
-        raise ValueError(
-          f"config.system.{name}={theirs}, and the features of"
-          f" config.pipeline.layout make it {own}: set it to that."
-        )
-    if seams.offers(system, seams.NamedVectorModel):
-      theirs = system.vector_names
-      if theirs is not None and theirs != self.vector_names:
-        raise ValueError(
-          f"config.system.interactions names the features {theirs}, and those"
-          f" of config.pipeline.layout are {self.vector_names}: set them to"
-          " these."
-        )
+    check_features(self, system)
 
   def bind(self, artifacts: LayoutArtifacts) -> "PointwiseRows":
     """The layout with encoders fitted on the data set's training part."""
