@@ -17,8 +17,12 @@ _FIX = (
 )
 
 
+class NotFinite(ValueError):
+  """What a model gave orders nothing."""
+
+
 def check_vectors(vectors: jax.Array | np.ndarray, what: str) -> None:
-  """Raises a ValueError where any value is NaN or infinite.
+  """Raises a NotFinite where any value is NaN or infinite.
 
   Args:
     vectors: on whatever devices; of an accelerator one number is read.
@@ -35,13 +39,13 @@ def all_finite(vectors: jax.Array | np.ndarray) -> jax.Array | np.bool_:
 
 
 def check(finite: jax.Array | np.ndarray | np.bool_, what: str) -> None:
-  """Raises a ValueError unless it was found that `what` are finite."""
+  """Raises a NotFinite unless it was found that `what` are finite."""
   if not bool(finite):
-    raise ValueError(f"{what} of this model are not finite. {_FIX}")
+    raise NotFinite(f"{what} of this model are not finite. {_FIX}")
 
 
 def check_scores(scores: np.ndarray) -> None:
-  """Raises a ValueError where a score is NaN or +inf.
+  """Raises a NotFinite where a score is NaN or +inf.
 
   -inf is the score of what may not be found.
   """

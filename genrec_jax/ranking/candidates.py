@@ -139,8 +139,19 @@ class CandidateScorer:
       weights_fn=lambda batch: shown(params, batch),
     )
 
-  def score(self, request: Impressions) -> Float[np.ndarray, "N T"]:
-    """Probabilities of the tasks, of the candidates of ONE request."""
+  def score(
+    self, request: Impressions, *, finite_only: bool = True
+  ) -> Float[np.ndarray, "N T"]:
+    """Probabilities of the tasks, of the candidates of ONE request.
+
+    Args:
+      request: whose, behind what, of which items.
+      finite_only: a logit that is no number is an error; else what comes of it
+        is NaN.
+
+    Raises:
+      NotFinite: see finite_only.
+    """
     shown = request.candidates.shape[1]
     # An item of padding is item 0: it sees nothing and is not asked for.
     pad = ((0, 0), (0, -shown % self.micro_batch))
@@ -152,9 +163,14 @@ class CandidateScorer:
       event=np.pad(request.event, pad, constant_values=-1),
     )
     parts = self._kept(request) if self.start_fn else self._whole(request)
-    logits_NT = np.concatenate([np.asarray(p)[0] for p in parts])[:shown]
-    finite.check_scores(np.abs(np.asarray(logits_NT, np.float32)))
-    return np.asarray(jax.nn.sigmoid(jnp.asarray(logits_NT, jnp.float32)))
+    logits = [np.asarray(part, np.float32)[0] for part in parts]
+    logits_NT = np.concatenate(logits)[:shown]
+    if finite_only:
+      finite.check_scores(np.abs(logits_NT))
+    # By micro-batches: one shape, whatever the number of candidates.
+    found = [np.asarray(jax.nn.sigmoid(jnp.asarray(x))) for x in logits]
+    found_NT = np.concatenate(found)[:shown]
+    return np.where(np.isfinite(logits_NT), found_NT, np.float32(np.nan))
 
   def _kept(self, request: Impressions) -> list[Any]:
     """Logits of micro-batches behind a history that is computed once."""

@@ -105,12 +105,13 @@ class TwoStage:
     """Returns ids (B, k) and values (B, k); id 0 where fewer were found.
 
     Beside them {"candidates": ids of the first stage (B, n), "retrieved": what
-    else it said}.
+    else it said, "probabilities": of the tasks (B, k, T)}.
     """
     count = min(max(k, self.num_candidates), self.num_items)
     found_BN, _, said = self.retrieve(requests, count, allowed)
     ids = np.zeros((len(requests), k), np.int32)
     values = np.full((len(requests), k), -np.inf, np.float32)
+    chances = np.zeros((*ids.shape, len(self.value.tasks)), np.float32)
     for row, record in enumerate(requests.history):
       found_N = np.asarray(found_BN[row], np.int32)
       found_N = found_N[found_N > 0]
@@ -118,9 +119,22 @@ class TwoStage:
         continue
       time = int(requests.query_time[row])
       request = asked_about(record, found_N, time, self.num_items)
-      value_N = self.value(self.scorer.score(request))
-      found_N, value_N = (x[value_N > -np.inf] for x in (found_N, value_N))
+      found_NT = self.scorer.score(request)
+      value_N = self.value(found_NT)
+      kept = np.flatnonzero(value_N > -np.inf)
+      found_N, value_N, found_NT = (
+        x[kept] for x in (found_N, value_N, found_NT)
+      )
       best = np.argsort(-value_N, kind="stable")[:k]
       ids[row, : len(best)] = found_N[best]
       values[row, : len(best)] = value_N[best]
-    return ids, values, {"candidates": np.asarray(found_BN), "retrieved": said}
+      chances[row, : len(best)] = found_NT[best]
+    return (
+      ids,
+      values,
+      {
+        "candidates": np.asarray(found_BN),
+        "retrieved": said,
+        "probabilities": chances,
+      },
+    )

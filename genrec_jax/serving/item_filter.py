@@ -23,6 +23,10 @@ from genrec_jax.serving import arguments
 _TRUTH = {"true": 1, "false": 0}
 
 
+class NothingLeft(ValueError):
+  """A filter that no item of the catalogue passes."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ItemFilter:
   """Allowed are items that all of the following allow.
@@ -61,8 +65,8 @@ class ItemFilter:
     """Allowed items by index; False for padding.
 
     Raises:
-      ValueError: an unknown attribute (names those there are), or nothing is
-        left (says after what).
+      ValueError: an unknown attribute (names those there are).
+      NothingLeft: no item passes (says after what).
     """
     allowed_V1 = np.ones(catalog.num_items + 1, bool)
     allowed_V1[0] = False
@@ -84,7 +88,7 @@ class ItemFilter:
 
   def _check(self, allowed_V1: np.ndarray, what: str) -> None:
     if not allowed_V1.any():
-      raise ValueError(
+      raise NothingLeft(
         f"nothing is left to recommend after {what} in the catalogue or left by"
         " the filters before."
       )
