@@ -21,9 +21,8 @@ _ROOMS = (
   *("semantic_ids.quantizers", "semantic_ids", "data.layouts"),
   *("data.pipeline", "layers", "backbones", "models", "objectives"),
   *("decoding", "baselines", "retrieval", "ranking", "train", "experiment"),
-  *("evaluation", "rollout", "serving.export", "serving", "tpu", "report"),
-  *("bench", "golden"),
-  "cli",
+  *("evaluation", "rollout", "serving.export", "serving", "service", "tpu"),
+  *("report", "bench", "golden", "cli"),
 )
 # Rooms that hold pure functions of arrays: no Linen, no configs.
 _PURE = ("ops", "metrics", "objectives", "decoding", "retrieval")
