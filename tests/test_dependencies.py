@@ -39,8 +39,9 @@ def test_every_import_is_declared():
     _normal(line)
     for line in (
       *project["dependencies"],
-      *optional["tensorboard"],
       *optional["export"],
+      *optional["serve"],
+      *optional["tensorboard"],
     )
   }
   providers = importlib.metadata.packages_distributions()

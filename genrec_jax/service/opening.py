@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a trained workdir to what is served of it.
+
+    served, golden = open_source(Source("runs/a", ranker="runs/b"), Shapes())
+
+The model lies on one device, whichever others there are: a batch is small, and
+who has several devices starts a service for each. Golden answers are what the
+offline code says of the same workdir (golden.py).
+"""
+
+from collections.abc import Mapping
+import dataclasses
+
+import jax
+
+from genrec_jax.core import seams
+from genrec_jax.core.seams import Search
+from genrec_jax.core.sharding import MeshOptions
+from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.trained_ranker import ranks
+from genrec_jax.service.golden import Golden, golden_of
+from genrec_jax.service.served import Served
+from genrec_jax.service.shapes import Shapes
+from genrec_jax.serving.loading import load, load_ranker
+from genrec_jax.serving.ranker import Ranker
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Where a version comes from.
+
+  Attributes:
+    workdir: of a trained run.
+    ranker: of a second one that orders what is found; None = nobody does.
+    retriever: "brute_force" or "scann"; None = the config's.
+    checkpoint: "best" on validation, or the "latest".
+    num_candidates: items that are found for the ranker.
+    weights: of the value that it orders by; "" = its own.
+  """
+
+  workdir: str
+  ranker: str | None = None
+  retriever: str | None = None
+  checkpoint: str = "best"
+  num_candidates: int = 100
+  weights: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+  """A version that is not compiled yet.
+
+  Attributes:
+    served: the model.
+    golden: what it must answer.
+  """
+
+  served: Served
+  golden: tuple[Golden, ...]
+
+
+def open_source(
+  source: Source, shapes: Shapes, *, name: str = "model", num_golden: int = 0
+) -> Opened:
+  """Reads a version's parameters and puts its parts together.
+
+  Args:
+    source: where from.
+    shapes: what it is to be compiled for.
+    name: of the version.
+    num_golden: users of whom the offline answer is computed beside.
+
+  Raises:
+    ValueError: no run, no checkpoint, one that is damaged or not finite, a
+      ranker that is none or of other data.
+  """
+  second = None
+  if source.ranker is not None:
+    second = _ranker(source.ranker, source, shapes)
+  run = Run.open(source.workdir)
+  finds = run.retrieval is not None or seams.offers(
+    run.system, seams.QueryModel
+  )
+  if not finds and second is None and ranks(run):
+    second = _ranker(source.workdir, source, shapes)
+    served = Served(
+      second.histories, {}, shapes=shapes, ranker=second, name=name
+    )
+    return Opened(served, ())
+  model = load(
+    source.workdir, retriever=source.retriever, checkpoint=source.checkpoint
+  )
+  run, params = model.trained.run, model.trained.loaded.params
+  codes = None
+  if run.retrieval is not None:
+    codes = run.artifacts.codes()
+    # Longer lists are the work of a wider search, and of its programs.
+    shapes = shapes.bounded(run.retrieval.num_results)
+  orders = second
+  if orders is None and ranks(run):
+    orders = _ranker(source.workdir, source, shapes)
+  served = Served(
+    run.histories,
+    _sized(run, params, source.retriever, shapes),
+    shapes=shapes,
+    filter_history=model.filter_history,
+    ranker=orders,
+    num_candidates=None if second is None else source.num_candidates,
+    weights=source.weights,
+    codes=codes,
+    name=name,
+  )
+  if not num_golden:
+    return Opened(served, ())
+  if second is not None:
+    model = model.ranked_by(second, source.num_candidates, source.weights)
+  return Opened(served, golden_of(model, num_golden, served.shapes.lists[0]))
+
+
+def _ranker(workdir: str, source: Source, shapes: Shapes) -> Ranker:
+  return load_ranker(
+    workdir,
+    checkpoint=source.checkpoint,
+    micro_batch=shapes.micro_batch,
+  )
+
+
+def _sized(
+  run: Run, params: object, retriever: str | None, shapes: Shapes
+) -> Mapping[int, Search]:
+  """The run's search by the size of a batch; they share what they hold."""
+  devices = jax.local_devices()
+  program = run.program()
+  if len(devices) > 1:
+    program = run.program(MeshOptions().place(devices[:1]))
+  index = None
+  if run.retrieval is not None or retriever not in (None, "brute_force"):
+    index = run.index(params, retriever)
+  mine = jax.device_put(params, program.placement.replicated)
+  search = run.search(mine, index, program)
+  return {
+    size: dataclasses.replace(search, batch_size=size)
+    for size in shapes.batches
+  }
