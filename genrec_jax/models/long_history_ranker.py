@@ -54,6 +54,15 @@ class LongHistoryRanker(FeatureRanker):
     self.told = nn.Dense(width, dtype=self.dtype)
 
   @property
+  def logical_axes(self) -> dict[str, tuple[str | None, ...]]:
+    """Places and gaps of events are few, and stay whole too."""
+    return {
+      **super().logical_axes,
+      "position/embedding": (None, None),
+      "gap/embedding": (None, None),
+    }
+
+  @property
   def uses_time(self) -> bool:
     """Whether event times change the output."""
     return bool(self.history_seconds)

@@ -176,6 +176,10 @@ class BundledArtifacts:
     """Not kept: training reads them."""
     self._kept(None, "lists of other retrievers")
 
+  def user_vectors(self) -> NoReturn:
+    """Not kept: who they are of is told by no bundle."""
+    self._kept(None, "vectors of users")
+
   def _kept(self, value, what):
     if value is None:
       raise ValueError(
