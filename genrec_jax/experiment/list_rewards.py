@@ -24,7 +24,7 @@ from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.decoding.lists import Lists
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.restored import load_params
+from genrec_jax.experiment.restored import load_params, opened_beside
 from genrec_jax.retrieval.model_search import padded
 from genrec_jax.retrieval.strategy import BoundModel, Found, SearchItems
 
@@ -66,15 +66,8 @@ class ListRewards:
     Raises:
       ValueError: no checkpoint, no reward model, or one of other data.
     """
-    run = Run.open(self.workdir)
+    run = opened_beside(self.workdir, histories, "the reward model")
     check_rewards(run)
-    theirs = run.histories.manifest.fingerprint
-    if theirs != histories.manifest.fingerprint:
-      raise ValueError(
-        f"the reward model in {self.workdir} is of another data set"
-        f" (fingerprints {theirs} and {histories.manifest.fingerprint}): its"
-        " items are other ones."
-      )
     return rewards_of(run, load_params(run, self.checkpoint).params)
 
 

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from genrec_jax.core import sharding
+from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.train.checkpoints import Checkpoints, DamagedCheckpoint
 
@@ -170,6 +171,31 @@ def check_data(run: Run, fingerprint: str, folder: pathlib.Path) -> None:
       f" {manifest.fingerprint}). Use another --workdir, or bring the old data"
       " back."
     )
+
+
+def opened_beside(
+  workdir: str | pathlib.Path, histories: HistorySource, which: str
+) -> Run:
+  """Another run, which is asked about the items of these histories.
+
+  Args:
+    workdir: of the other run.
+    histories: of the run that asks.
+    which: what the other is, for the error.
+
+  Raises:
+    ValueError: it is none, or of other data: the same numbers are other items.
+  """
+  run = Run.open(workdir)
+  theirs = run.histories.manifest.fingerprint
+  ours = histories.manifest.fingerprint
+  if theirs != ours:
+    raise ValueError(
+      f"{which} in {workdir} is of another data set (fingerprints {theirs} and"
+      f" {ours}): the same numbers are other items there. Train both on one"
+      " source, filter and split (--config.prepared)."
+    )
+  return run
 
 
 def _newest_progress(folder: pathlib.Path) -> Mapping[str, Any]:

@@ -20,12 +20,12 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 
 from genrec_jax.core import seams
-from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.pretrained import identity_of
 from genrec_jax.experiment.restored import (
   CHECKPOINTS,
   check_finished,
   load_params,
+  opened_beside,
 )
 
 
@@ -65,14 +65,11 @@ class _OfRun:
       ValueError: no run, one that is not finished, of other data, or of a
         model that gives no such reward.
     """
-    theirs = Run.open(self.workdir or pathlib.Path(run.workdir) / self.before)
-    ours, there = (r.histories.manifest.fingerprint for r in (run, theirs))
-    if ours != there:
-      raise ValueError(
-        f"config.rollout.reward: the run in {theirs.workdir} was trained on"
-        f" other data than {run.workdir} (fingerprints {there} and {ours}). The"
-        " same numbers are other items there."
-      )
+    theirs = opened_beside(
+      self.workdir or pathlib.Path(run.workdir) / self.before,
+      run.histories,
+      "the run of config.rollout.reward",
+    )
     where = f"config.system of the run in {theirs.workdir}"
     seams.require(theirs.system, self._needs, where)
     layout = theirs.pipeline.layout
