@@ -241,7 +241,10 @@ class PointwiseRows(BaseLayout):
     """Examples: up to max_length labelled events of a user or a request."""
     if self.one_request:
       return RequestExamples(
-        histories, self.fitted.feedback, num_candidates=self.max_length
+        histories,
+        self.fitted.feedback,
+        num_candidates=self.max_length,
+        since=self.since_seconds,
       )
     return LabelledEvents(
       histories, self.fitted.feedback, self.max_length, self.since_seconds

@@ -22,6 +22,7 @@ import numpy as np
 from genrec_jax.data.dataset.feedback import BoundFeedback
 from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.data.dataset.impressions import request_numbers
+from genrec_jax.data.layouts.labelled_events import labelled
 from genrec_jax.data.schema import Record
 
 ASKED, BEGIN, PIECE = "asked", "begin", "piece"
@@ -47,6 +48,7 @@ class RequestExamples:
     feedback: BoundFeedback,
     num_candidates: int,
     last_requests: int = 0,
+    since: int | None = None,
   ):
     """Finds the requests; reads all histories once.
 
@@ -55,6 +57,7 @@ class RequestExamples:
       feedback: says which events have labels.
       num_candidates: a request of more is cut into several examples.
       last_requests: K, requests of a user; 0 = all.
+      since: see `labelled`; None = all are asked about.
     """
     self._histories = histories
     self._options = (
@@ -63,12 +66,15 @@ class RequestExamples:
       num_candidates,
       last_requests,
     )
+    if since is not None:
+      self._options += (since,)
     users, asked, pieces = [], [], []
     for user in range(len(histories)):
       record = histories[user]
       end = histories.split.train_end(record)
       # Of 0 that is all of them.
-      for request in requests_of(record, end, feedback)[-last_requests:]:
+      found = requests_of(record, end, feedback, since)
+      for request in found[-last_requests:]:
         starts = range(0, len(request), num_candidates)
         asked += [request[start : start + num_candidates] for start in starts]
         users += [user] * len(starts)
@@ -102,10 +108,10 @@ class RequestExamples:
 
 
 def requests_of(
-  record: Record, end: int, feedback: BoundFeedback
+  record: Record, end: int, feedback: BoundFeedback, since: int | None = None
 ) -> list[Int[np.ndarray, "n"]]:
   """Labelled events among the first `end`, by request, oldest request first."""
-  asked = np.flatnonzero(feedback.asked(record)[:end]).astype(np.int32)
+  asked = labelled(record, feedback, end, since).astype(np.int32)
   if not len(asked):
     return []
   numbers = request_numbers(record)

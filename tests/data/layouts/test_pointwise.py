@@ -254,6 +254,13 @@ def test_one_request_a_row_has_its_history_once(artifacts):
   batch = next(batches)
   assert batch["segment_ids_BL"].max() == 1
   assert batch["history_features_BLHG"].shape == (2, 1, 3, 2)
+  # Before `since` events are history alone, here as elsewhere.
+  record = _record(artifacts, "u")
+  late = dataclasses.replace(one, since_seconds=int(record["time"][4]))
+  (last,) = late.source(artifacts.histories)
+  rows = late.example(last, source.split.train_end(last))
+  assert rows[:, 0].tolist() == [record["item"][4]]
+  assert rows[0, 6:9].tolist() == record["item"][1:4].tolist()
   # What candidates are asked behind, and themselves.
   (shown, *_) = iter_impressions(
     artifacts.histories, "train", _LAYOUT.feedback, 2, 2
