@@ -58,6 +58,13 @@ class MergedHistory(nn.Module):
         f" {self.merge.token_width} wide: set it to that."
       )
 
+    kept = self.stack.num_recent + self.stack.num_spread
+    if self.pool_tokens and not kept:
+      raise ValueError(
+        f"{_WHERE}.pool_tokens=True, and stack keeps no token (num_recent=0,"
+        " num_spread=0): their mean would be 0."
+      )
+
   @property
   def history_group(self) -> int:
     """What the first event of a window must be a multiple of."""

@@ -47,6 +47,12 @@ class LongHistoryRanker(FeatureRanker):
         "models.LongHistoryRanker reads events, and they have no features:"
         " name some in config.pipeline.layout.history_features."
       )
+    if self.audience_columns:
+      raise ValueError(
+        "models.LongHistoryRanker reads the user's history, and"
+        f" config.system.audience_columns={self.audience_columns} are of the"
+        " item's audience: take models.FeatureRanker."
+      )
 
   def setup(self):
     super().setup()

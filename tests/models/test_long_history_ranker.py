@@ -10,6 +10,7 @@ import pytest
 
 from genrec_jax.backbones import CrossCausal, MergedHistory
 from genrec_jax.layers.event_merge import EventMerge
+from genrec_jax.layers.history_pooling import SumPooling
 from genrec_jax.layers.interactions import Concat
 from genrec_jax.models.long_history_ranker import LongHistoryRanker
 from genrec_jax.objectives.pointwise import BinaryCrossEntropy
@@ -251,3 +252,7 @@ def test_a_ranker_without_events_or_of_other_widths():
     ValueError, match=r"stack\.width=12, and tokens of 2 .* 8"
   ):
     _system(size=2)
+  with pytest.raises(ValueError, match="pool_tokens=True, and stack keeps no"):
+    _system(pool_tokens=True, num_recent=0)
+  with pytest.raises(ValueError, match=r"audience_columns=\(1,\) are of the"):
+    _system().clone(audience_columns=(1,), audience_pooling=SumPooling())
