@@ -64,7 +64,7 @@ class Rows:
       visible = visible.take(query_index_BQ)
       positions = jnp.take_along_axis(positions, index, axis=1)
       times = jnp.take_along_axis(times, index, axis=1)
-    weight = 1.0 / jnp.asarray(normalizer, jnp.float32)
+    weight = 1.0 / lax.stop_gradient(jnp.asarray(normalizer, jnp.float32))
     # What sees nothing is 0 whatever its normalizer, be it 0 too.
     weight = jnp.where(visible.own_BQ >= 0, weight, 0.0)
     return cls(

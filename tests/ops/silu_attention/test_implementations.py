@@ -191,6 +191,26 @@ def test_the_largest_times_and_a_normalizer_of_0_where_nothing_is_seen(
   assert_close({n: x * 7 / 8 for n, x in got.items()}, expected)
 
 
+@pytest.mark.parametrize("implementation", ["reference", "chunked"])
+def test_no_gradient_flows_to_the_normalizer(implementation):
+  """Also of a candidate, whose own key is a product of its own."""
+  (q, k, v, info, bias), _ = make(
+    Case(rows=1, length=6, roles=True, sizes=((0, 4, 2),))
+  )
+
+  def total(normalizer):
+    out = silu_attention(
+      *(q[:, :2], k, v, info),
+      normalizer=normalizer,
+      bias=bias,
+      query_index_BQ=jnp.array([[2, 5]]),
+      implementation=implementation,
+    )
+    return jnp.sum(out)
+
+  assert jax.jit(jax.grad(total))(jnp.float32(3.0)) == 0
+
+
 @pytest.mark.slow
 def test_two_queries_at_one_key_are_nan_not_wrong():
   (q, k, v, info, bias), _ = make(Case())
