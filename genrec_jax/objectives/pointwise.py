@@ -47,13 +47,14 @@ class BinaryCrossEntropy:
     tasks: names of the logits, as in the layout's feedback.
     weights: of the tasks in the sum; None = 1 each.
     label_weights: a LabelWeight each, multiplied; means are over their sum.
-    propensities: chances that labels are divided by; None = 1.
+    propensities: a ByPropensity, of the chances that labels are divided by;
+      None = 1.
   """
 
   tasks: tuple[str, ...]
   weights: tuple[float, ...] | None = None
   label_weights: tuple[Any, ...] = ()
-  propensities: ByPropensity | None = None
+  propensities: Any = None
 
   def __post_init__(self):
     if self.weights is not None and len(self.weights) != len(self.tasks):
@@ -63,6 +64,12 @@ class BinaryCrossEntropy:
       )
     for part in self.label_weights:
       seams.require(part, LabelWeight, "config.objective.label_weights")
+    # What else weighs labels has the same method, and would pass for it.
+    if not isinstance(self.propensities, ByPropensity | None):
+      raise ValueError(
+        f"config.objective.propensities={self.propensities!r} must be an"
+        " objectives.ByPropensity, or None."
+      )
 
   def __call__(
     self,

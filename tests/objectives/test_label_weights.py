@@ -94,6 +94,9 @@ def test_weights_multiply_and_the_loss_divides_by_their_sum():
   np.testing.assert_allclose(found, total / weight.sum(), rtol=1e-5)
   with pytest.raises(ValueError, match="label_weights .* lacks of"):
     BinaryCrossEntropy(("click",), label_weights=(3.0,))
+  # Labels over a recency would be no labels.
+  with pytest.raises(ValueError, match="propensities=ByPlace.*ByPropensity"):
+    BinaryCrossEntropy(("click",), propensities=ByPlace(2.0))
 
 
 _TRUE = np.array([0.25, 0.5, 0.75])
