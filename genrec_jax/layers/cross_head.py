@@ -14,6 +14,7 @@ from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from genrec_jax.core.option_checks import check_counts
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.layers.interactions import CrossNetwork
 from genrec_jax.layers.mlp import Mlp
@@ -56,6 +57,8 @@ class CrossHead(nn.Module):
         f"config.system.heads.form={self.form!r} is no form of a cross head."
         + choices_hint(self.form, _FORMS)
       )
+    options = ("num_layers", *(("rank",) if self.rank is not None else ()))
+    check_counts(self, "config.system.heads", *options)
 
   @nn.compact
   def __call__(

@@ -57,6 +57,8 @@ def test_one_layer_by_hand_reaches_squares():
 def test_an_unknown_form_or_head_names_the_choices():
   with pytest.raises(ValueError, match=r"form='paralel'.*mean 'parallel'"):
     CrossHead(1, 1, (), form="paralel")
+  with pytest.raises(ValueError, match="heads.rank=0 must be at least 1"):
+    CrossHead(1, 1, (), rank=0)
   node = {"name": "layers.CrosHead", "num_tasks": 1}
   with pytest.raises(ValueError, match="no 'CrosHead'.*mean 'CrossHead'"):
     build(node, where="config.system.heads")
