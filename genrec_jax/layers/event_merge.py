@@ -8,9 +8,11 @@
 Events are joined and not averaged, so that a token still tells all of them
 (LONGER, arXiv 2505.04421, section 3.3). Places are counted from the end that
 groups are aligned to (ops/event_groups.py): from the newest event, where groups
-move on with every further event, or from the oldest, where a group that is full
-stays what it is. A history of fewer than K events is one group with room left;
-K need not divide L.
+move on with every further event, or from the oldest of the window, where a
+group that is full keeps its events. Its token is the same until the window
+moves on by a group, and places with it, if times are those between events: how
+long before a request something was is another number at each. A history of
+fewer than K events is one group with room left; K need not divide L.
 
 time_j is how long ago the event was, as the layout tells: its logarithm and
 whether it is known, or a vector of its logarithmic bucket. The paper says

@@ -50,7 +50,8 @@ class SlotLogits(nn.Module):
 
   Attributes:
     num_experts: E.
-    bias: without one, about half of all ReLU gates are open at the start.
+    bias: 0 at the start, where about half of all ReLU gates are open; without
+      one, nothing but the matrix can close them.
   """
 
   num_experts: int

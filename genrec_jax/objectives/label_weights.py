@@ -7,9 +7,9 @@
 
 p_last is the last labelled place of the same example, t_end its last labelled
 time, or a fixed one. Weights are multiplied and not normalised: a loss divides
-by their sum over the batch, so that a constant factor changes nothing, and an
-example whose labels are all old counts little beside one of today. Half lives
-of a full length of tokens and of 60 days: arXiv 2602.12354.
+by their sum over the batch, so that a constant factor changes nothing, and with
+a fixed t_end an example whose labels are all old counts little beside one of
+today. Half lives of a full length of tokens and of 60 days: arXiv 2602.12354.
 """
 
 import dataclasses
