@@ -3,7 +3,7 @@
 
 A record (data/schema.py) is copied, never written to. An event that is added
 is a request of its own, whatever its time: the record then has request numbers,
-those that stood for them where it had none.
+those that stood for them where it had none. Where it was shown nobody knows.
 """
 
 import numpy as np
@@ -30,6 +30,7 @@ def appended(record: Record, item: int, time: int, fields: Fields) -> Record:
     "action": fields.get("action", 0),
     "value": fields.get("value", np.nan),
     "request": int(numbers.max()) + 1 if len(numbers) else 0,
+    "scene": 0,
   }
 
   def longer(name, array):

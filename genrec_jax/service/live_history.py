@@ -8,7 +8,8 @@ by their ids, so that the order in which events arrived does not matter. An
 event of the store that the data set has as well (item, second and action) is
 one event: data that are prepared anew from the same log hold it. What the data
 set cannot say stays unsaid: an action that it has not is action 0, an item that
-the model does not know is left out and counted.
+the model does not know is left out and counted. Nor does the store say in which
+scene an event was.
 """
 
 from collections.abc import Mapping, Sequence
@@ -117,6 +118,7 @@ def merged(
       continue
     fields["value"] = np.nan if event.value is None else event.value
     fields["request"] = first + len(new["item"])
+    fields["scene"] = 0
     for name, values in new.items():
       values.append(fields[name])
   if new["item"]:

@@ -50,6 +50,13 @@ def test_edits_copy_and_undo_each_other():
   _same(record, user_record())
 
 
+def test_nobody_knows_where_what_is_added_was_shown():
+  record = user_record()
+  record["scene"] = np.full(len(record["item"]), 3, np.int32)
+  scenes = appended(record, 9, 50, {})["scene"]
+  assert scenes.tolist() == [3] * len(record["item"]) + [0]
+
+
 @pytest.mark.parametrize("gone", [("request",), ("request", "time")])
 def test_what_is_added_is_a_request_of_its_own(gone):
   record = {n: x for n, x in user_record().items() if n not in gone}

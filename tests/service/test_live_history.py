@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Histories of the data set and of the store as one, against plain lists."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.item_lists import record_of_items
-from genrec_jax.service.live_history import LiveHistories, latest
+from genrec_jax.service.live_history import LiveHistories, latest, merged
 from genrec_jax.service.sqlite_store import SqliteStore
 from genrec_jax.service.store import Event
 from tests.service.fakes import histories
@@ -106,3 +108,18 @@ def test_a_record_has_the_latest_events(store):
   part = _live(store, most_events=3).of(Users(data.directory).ids[2]).record
   assert _rows(part) == _rows(whole)[-3:]
   assert _rows(latest(whole, 10**6)) == _rows(whole)
+
+
+def test_of_what_the_store_has_nobody_knows_the_scene():
+  data = histories()
+  catalog, manifest = Catalog(data.directory), data.manifest
+  fields = {**manifest.fields, "scene": "int32"}
+  manifest = dataclasses.replace(manifest, fields=fields, scenes=["", "0", "1"])
+  count = len(data[0]["item"])
+  known = {**data[0], "scene": np.full(count, 2, np.int32)}
+  seconds = int(known["time"][-1]) + manifest.epoch_seconds + 60
+  event = Event("a", "u", catalog.ids[3], "", seconds * 10**6)
+  for base, before in ((known, [2] * count), (None, [])):
+    record, _ = merged(base, [event], manifest, catalog, {}, 10**6)
+    assert record["scene"].tolist() == [*before, 0]
+    assert set(record) == {*fields, "user"}

@@ -29,6 +29,8 @@ def record_of_items(manifest: Manifest, items: Sequence[int]) -> Record:
     record["value"] = np.full(count, np.nan, np.float32)
   if "request" in manifest.fields:
     record["request"] = np.arange(count, dtype=np.int32)
+  if "scene" in manifest.fields:
+    record["scene"] = np.zeros(count, np.int32)
   if "time" in manifest.fields:
     # Data with too few events to know a gap has events at one time.
     gap = manifest.median_gap_seconds or 0
