@@ -12,6 +12,7 @@ import numpy as np
 
 from genrec_jax.data.dataset.feedback import BoundFeedback
 from genrec_jax.data.dataset.histories import HistorySource
+from genrec_jax.data.dataset.impressions import request_numbers
 from genrec_jax.data.schema import Record
 
 FIRST = "first"
@@ -26,12 +27,14 @@ def labelled(
     record: a user's.
     feedback: says which events have labels.
     end: events of the training part.
-    since: seconds since the data set's epoch; of events before it none is
-      asked about. None = all are.
+    since: seconds since the data set's epoch; of requests that were made
+      before it nothing is asked about. None = of all there is.
   """
   asked = feedback.asked(record)[:end]
   if since is not None:
-    asked = asked & (record["time"][:end] >= since)
+    numbers = request_numbers(record)
+    _, first, place = np.unique(numbers, return_index=True, return_inverse=True)
+    asked = asked & (record["time"][first[place[:end]]] >= since)
   return np.flatnonzero(asked)
 
 

@@ -87,8 +87,8 @@ class PointwiseRows(BaseLayout):
     num_candidates: positions of a request when scoring.
     utc_offset_hours: of the clock of hours and weekdays.
     vectors: that others have made, beside the features; None = nothing.
-    since: ISO date; labelled events before it are history alone. None = all of
-      the training part are asked about.
+    since: ISO date; what requests before it showed is history alone. None =
+      all of the training part is asked about.
     query: where a request's query comes from; None = there is none.
     item_content: what models that read what items are are given: "vectors" of
       texts, or "text_tokens"; None = they read features alone.

@@ -57,7 +57,7 @@ class RequestExamples:
       feedback: says which events have labels.
       num_candidates: a request of more is cut into several examples.
       last_requests: K, requests of a user; 0 = all.
-      since: see `labelled`; None = all are asked about.
+      since: see `labelled`.
     """
     self._histories = histories
     self._options = (

@@ -274,6 +274,22 @@ def test_one_request_a_row_has_its_history_once(artifacts):
     np.testing.assert_array_equal(values, same[name])
 
 
+@pytest.mark.parametrize("one_request", [False, True])
+def test_what_was_shown_before_a_date_is_history_alone(artifacts, one_request):
+  # The hour of v's only event of the training part.
+  layout = dataclasses.replace(
+    _LAYOUT, one_request=one_request, since="1970-01-01T05:00:00"
+  ).bind(artifacts)
+  source, ids, found = layout.source(artifacts.histories), [], []
+  users = Users(artifacts.histories.directory).ids
+  for index in range(len(source)):
+    record = source[index]
+    rows = layout.example(record, source.split.train_end(record))
+    ids += [users[row] for row in rows[:, 1]]
+    found += [artifacts.catalog.ids[row] for row in rows[:, 0]]
+  assert sorted(zip(ids, found, strict=True)) == [("u", "d"), ("v", "a")]
+
+
 def test_nothing_of_the_request_or_after_it_is_read(
   layout, artifacts, tmp_path
 ):
