@@ -41,7 +41,8 @@ class Moments:
     ends: how many of them were over at each moment.
     times: seconds since the data set's epoch; None where it has no times.
     items: what is asked about.
-    untils: seconds before which events of others are known; None = times.
+    untils: seconds before which events of others are known; None = times. Less
+      behind frozen histories.
   """
 
   record: Record
@@ -49,6 +50,11 @@ class Moments:
   times: Int[np.ndarray, "n"] | None
   items: Int[np.ndarray, "n"]
   untils: Int[np.ndarray, "n"] | None = None
+
+  @property
+  def known_until(self) -> Int[np.ndarray, "n"] | None:
+    """`untils`, or when it was asked."""
+    return self.times if self.untils is None else self.untils
 
   @classmethod
   def of_events(cls, record: Record, events: Int[np.ndarray, "n"]) -> "Moments":

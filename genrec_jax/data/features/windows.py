@@ -2,17 +2,20 @@
 """What came of an item, or of all items like it, in the last hours or days.
 
     window.ATTRIBUTE.SPAN        events of items with the same attribute in
-                                 [t - SPAN, t), whoever's they are
+                                 [m - SPAN, m), whoever's they are
     window.ATTRIBUTE.SPAN.TASK   the share of them on which the task was done;
                                  NaN where there is none of them
 
 SPAN is such as "7d" or "6h", ATTRIBUTE "id" is the item. These are statistics
 as a service keeps them, in real time: of events of all parts of the log, joined
-point in time, so that nothing at the moment or later counts, of no user, nor
-anything of the request itself. (recent.py counts the training part alone, and
-who asks behind it is told of its last days.) What is said to have come later of
-an event does not count, for nobody knew it then. Events of unknown times do not
-count. An item whose attribute is missing has none: NaN.
+point in time, so that nothing at the moment m or later counts, of no user, nor
+anything of the request itself. m is the time of the request; behind a frozen
+history it is where that ends. Parts must not overlap in time, or training would
+be told of what others did in the test part: leave-one-out is refused.
+(recent.py counts the training part alone, and who asks behind it is told of its
+last days.) What is said to have come later of an event does not count, for
+nobody knew it then. Events of unknown times do not count. An item whose
+attribute is missing has none: NaN.
 """
 
 from collections.abc import Callable
@@ -24,14 +27,14 @@ import numpy as np
 import polars as pl
 
 from genrec_jax.core.suggest import choices_hint
+from genrec_jax.data.dataset.event_index import EventIndex
 from genrec_jax.data.dataset.feedback import BoundFeedback
 from genrec_jax.data.dataset.histories import HistorySource
 from genrec_jax.data.features.affinity import ID, value_codes
 from genrec_jax.data.features.moments import Clock, Moments
+from genrec_jax.data.splits import LeaveOneOut
 
 _SECONDS = {"h": 3_600, "d": 86_400}
-# A group has as many keys as there are int32 times, and room around them.
-_SPAN = 2**34
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,7 +57,17 @@ class LoggedEvents:
   def of(
     cls, histories: HistorySource, feedback: BoundFeedback
   ) -> "LoggedEvents":
-    """Of a prepared data set; ValueError where it has no times."""
+    """Of a prepared data set.
+
+    Raises:
+      ValueError: it has no times, or parts that overlap in time.
+    """
+    if isinstance(histories.split, LeaveOneOut):
+      raise ValueError(
+        "features window.* tell training of other users' test events, which"
+        " under data.LeaveOneOut may be earlier: split by data.GlobalTime, or"
+        " take recent.ATTRIBUTE.DAYS, of the training part alone."
+      )
     parts = [(np.zeros(0, np.int32),) * 3]
     for user in range(len(histories)):
       record = histories[user]
@@ -102,38 +115,26 @@ def window(
       )
   span = int(count) * _SECONDS[unit]
   codes_V1 = value_codes(name, attributes, num_items)
-  keys_E = _keys(codes_V1[events.items_E], events.times_E)
-  order = np.argsort(keys_E, kind="stable")
-  keys_E = keys_E[order]
-  done_E1 = None
-  if task is not None:
-    bit = events.tasks.index(task)
-    done = events.done_E[order] >> bit & 1
-    done_E1 = np.concatenate([[0], np.cumsum(done)])
+  bit = 0 if task is None else events.tasks.index(task)
+  index = EventIndex.of(
+    codes_V1[events.items_E], events.times_E, done=events.done_E >> bit & 1
+  )
+  # Done before each place; the last entry of a column belongs to no event.
+  done_E1 = np.append(0, np.cumsum(index.columns["done"][:-1]))
 
   def value(moments: Moments, clock: Clock, feedback: BoundFeedback):
     del clock, feedback
     if moments.times is None:
       return np.full(len(moments.ends), np.nan)
     mine_N = codes_V1[moments.items]
-    until_N = moments.times.astype(np.int64)
-    low, high = (
-      np.searchsorted(keys_E, _keys(mine_N, t))
-      for t in (until_N - span, until_N)
-    )
+    until_N = moments.known_until.astype(np.int64)
+    low, high = (index.ends(mine_N, t) for t in (until_N - span, until_N))
     there_N = (high - low).astype(np.float64)
     known_N = mine_N > 0
-    if done_E1 is None:
+    if task is None:
       return np.where(known_N, there_N, np.nan)
     known_N &= there_N > 0
     done_N = done_E1[high] - done_E1[low]
     return np.where(known_N, done_N / np.maximum(there_N, 1), np.nan)
 
   return value
-
-
-def _keys(
-  groups: Int[np.ndarray, "n"], times: Int[np.ndarray, "n"]
-) -> Int[np.ndarray, "n"]:
-  """Numbers that sort by (group, time)."""
-  return groups.astype(np.int64) * _SPAN + times + _SPAN // 2

@@ -106,6 +106,5 @@ class AudienceRows(PointwiseRows):
     """Fills in the columns after the shared ones: what came before."""
     others, own = np.split(rows, [-2 * self.audience.length], axis=1)
     super()._before(others, moments, user, rng)
-    untils = moments.times if moments.untils is None else moments.untils
-    who, action = self.bound_audience.of(moments.items, untils)
+    who, action = self.bound_audience.of(moments.items, moments.known_until)
     own[:] = np.concatenate([who, action], axis=1)

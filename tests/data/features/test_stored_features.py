@@ -88,6 +88,7 @@ def test_features_are_the_same_without_the_histories(tmp_path):
       ("affinity.category", LogBuckets(3)),
       ("recent.id.7", Percentiles(5)),
       ("age.id", LogBuckets(12, unit=3600.0)),
+      ("window.id.30d.cart", Percentiles(4)),
     )
   )
   fitted = fit_features(
@@ -107,7 +108,7 @@ def test_features_are_the_same_without_the_histories(tmp_path):
     np.testing.assert_array_equal(again.context(moments), rows)
     seen |= {(column, row) for x in rows for column, row in enumerate(x)}
   # Each feature takes several values, or nothing was compared.
-  assert {c for c, _ in seen if sum(k == c for k, _ in seen) > 1} == {*range(5)}
+  assert {c for c, _ in seen if sum(k == c for k, _ in seen) > 1} == {*range(6)}
   other = Clock(clock.epoch_seconds, 0.0)
   keys = [key_of(features, feedback, c) for c in (clock, other)]
   assert keys[0] != keys[1] != key_of(features[:2], feedback, other)

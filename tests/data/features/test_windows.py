@@ -8,7 +8,7 @@ import pytest
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.features.moments import Clock, Moments
 from genrec_jax.data.features.windows import LoggedEvents, window
-from genrec_jax.data.splits import TimeCut
+from genrec_jax.data.splits import LeaveOneOut, TimeCut
 
 _HOUR = 3600
 _FEEDBACK = Feedback(("click", "like")).bind(
@@ -99,6 +99,29 @@ def test_what_comes_at_a_moment_or_later_changes_nothing():
   # Behind the training part, whose end is at hour 12, time goes on.
   assert any((r["time"] >= 12 * _HOUR).any() for r in histories)
   assert np.isfinite(found[0]).any()
+
+
+def test_behind_a_frozen_history_nothing_since_is_known():
+  rng = np.random.default_rng(3)
+  events = LoggedEvents.of(_histories(rng), _FEEDBACK)
+  record = {"item": np.zeros(1, np.int32), "time": np.zeros(1, np.int32)}
+  items = np.arange(1, 6, dtype=np.int32)
+  frozen = Moments.after(record, 20 * _HOUR, items, 12 * _HOUR)
+  then, now = (Moments.after(record, h * _HOUR, items) for h in (12, 20))
+  for field in ("id.6h", "id.1d.click"):
+    value = window(field, _ITEMS, 5, events)
+    found, early, late = (
+      value(moments, Clock(0), _FEEDBACK) for moments in (frozen, then, now)
+    )
+    np.testing.assert_array_equal(found, early)
+    assert (found != late).any()
+
+
+def test_parts_that_overlap_in_time_are_refused():
+  histories = _histories(np.random.default_rng(0))
+  histories.split = LeaveOneOut()
+  with pytest.raises(ValueError, match="window.* tell training of other users"):
+    LoggedEvents.of(histories, _FEEDBACK)
 
 
 @pytest.mark.parametrize(
