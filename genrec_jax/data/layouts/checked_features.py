@@ -20,14 +20,7 @@ def check_features(layout: Any, system: seams.Model) -> None:
   """
   seams.require(system, seams.RowModel, "config.system")
   check_reads(system, layout.vectors)
-  if seams.offers(system, seams.AskedModel):
-    for name in ("query", "item_content"):
-      if getattr(layout, name) is None:
-        raise ValueError(
-          f"config.system ({type(system).__name__}) encodes items and what"
-          " requests look for, and the layout does not give them: set"
-          f" config.pipeline.layout.{name}."
-        )
+  _check_content(layout, system)
   names = seams.members(seams.RowModel)
   if seams.offers(system, seams.TowerModel):
     names += ("item_columns",)
@@ -68,4 +61,23 @@ def check_features(layout: Any, system: seams.Model) -> None:
         f"config.system.interactions names the features {theirs}, and those"
         f" of config.pipeline.layout are {layout.vector_names}: set them to"
         " these."
+      )
+
+
+def _check_content(layout: Any, system: seams.Model) -> None:
+  """Content and queries are given where they are read, and nowhere else."""
+  reads = seams.offers(system, seams.AskedModel)
+  for name in ("query", "item_content"):
+    given = getattr(layout, name) is not None
+    if reads and not given:
+      raise ValueError(
+        f"config.system ({type(system).__name__}) encodes items and what"
+        " requests look for, and the layout does not give them: set"
+        f" config.pipeline.layout.{name}."
+      )
+    if given and not reads:
+      raise ValueError(
+        f"config.pipeline.layout.{name} is given, and config.system"
+        f" ({type(system).__name__}) does not read it: leave it out, or take a"
+        " system that encodes what items are (models.ContentRanker)."
       )

@@ -197,6 +197,13 @@ def test_a_model_that_is_asked_needs_queries_and_content():
   for layout, name in ((_ASKED, "item_content"), (_LAYOUT, "query")):
     with pytest.raises(ValueError, match=f"set config.pipeline.layout.{name}"):
       layout.check_system(system)
+  # What nobody reads is said, too.
+  del system.query_encoder
+  _LAYOUT.check_system(system)
+  content = dataclasses.replace(_LAYOUT, item_content="vectors")
+  for layout, name in ((_ASKED, "query"), (content, "item_content")):
+    with pytest.raises(ValueError, match=f"layout.{name} is given, and .* not"):
+      layout.check_system(system)
 
 
 def test_what_cannot_be_asked_is_refused(artifacts):
