@@ -160,7 +160,8 @@ class BankedItems(nn.Module):
   def _remembered(self, ids_U, there_U):
     """The bank, what it has of the ids, and of which it has something."""
     if self.memory is None:
-      nothing_UD = jnp.zeros((len(ids_U), self.encoder.width), jnp.float32)
+      shape = (*ids_U.shape, self.encoder.width)
+      nothing_UD = jnp.zeros(shape, jnp.float32)
       return None, nothing_UD, jnp.zeros(ids_U.shape, bool)
     bank = self.bank()
     stored_UD, known_U = read(bank, ids_U, self.memory.max_age)

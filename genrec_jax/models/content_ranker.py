@@ -15,7 +15,8 @@ pooling and interactions are those of models/feature_ranker.py; encoder, bank
 and sampling those of layers/banked_items.py, with any ContentEncoder
 (layers/item_content.py). A request's query is the content of an item
 (data/layouts/queries.py). The published one pools by cross-attention and mixes
-by RankMixer; here both are parts of the config.
+by RankMixer; here pooling and interactions are parts of the config, of those
+that know no features by name.
 """
 
 from collections.abc import Mapping
@@ -95,11 +96,34 @@ class ContentRanker(FeatureRanker, kw_only=True):
         f" from a memory then: set {where}.memory, or forward=1 and"
         " popular_count=None."
       )
+    if self.memory is None and not self.live_candidates:
+      raise ValueError(
+        f"{where}.live_candidates=False reads candidates from a memory: set"
+        f" {where}.memory, or live_candidates=True."
+      )
     if self.num_cosines and not self._history_has_content:
       raise ValueError(
         f"{where}.num_cosines={self.num_cosines} are of a history's content,"
         " and nothing gives it: set memory or reencode_history, or"
         " num_cosines=0."
+      )
+    if not self.history_columns:
+      for name in ("num_cosines", "reencode_history"):
+        if vars(self)[name]:
+          raise ValueError(
+            f"{where}.{name}={vars(self)[name]} is of a history, and none is"
+            " read: name features in config.pipeline.layout.history_features,"
+            f" or set {name} to 0 or False."
+          )
+    if self.audience_columns:
+      raise ValueError(
+        f"{where}.audience_columns: models.ContentRanker reads no audience of"
+        " items; leave it out, or take models.FeatureRanker."
+      )
+    if self._is_deep:
+      raise ValueError(
+        f"{where}.interactions groups vectors by the names of features, and"
+        " what is made of content has none: take other interactions."
       )
     if self.memory is not None:
       rows = count_rows(self.num_items, self.row_multiple)

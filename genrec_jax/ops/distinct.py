@@ -29,9 +29,11 @@ def distinct_ids(
   size = count + 1 if size is None else size
   # Padding is always there, so that a place of it exists.
   flat = jnp.concatenate([jnp.zeros(1, ids.dtype), ids.reshape(-1)])
-  order = jnp.sort(flat)
-  new = jnp.concatenate([jnp.ones(1, bool), order[1:] != order[:-1]])
-  rank = jnp.cumsum(new) - 1
-  found = jnp.zeros(size, ids.dtype).at[rank].set(order, mode="drop")
-  places = rank[jnp.searchsorted(order, ids.reshape(-1))]
-  return found, places.reshape(ids.shape).astype(jnp.int32)
+  order = jnp.argsort(flat)
+  ascending = flat[order]
+  new = jnp.concatenate([jnp.ones(1, bool), ascending[1:] != ascending[:-1]])
+  rank = jnp.cumsum(new, dtype=jnp.int32) - 1
+  found = jnp.zeros(size, ids.dtype).at[rank].set(ascending, mode="drop")
+  # No binary search: it needs to know how many there are (jax.export).
+  places = jnp.zeros(flat.shape, jnp.int32).at[order].set(rank)
+  return found, places[1:].reshape(ids.shape)

@@ -4,6 +4,7 @@
 import functools
 
 import jax
+from jax import export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -209,6 +210,35 @@ def test_an_impression_is_what_it_is_alone_whatever_the_order_of_its_history():
   )
 
 
+@pytest.mark.parametrize(
+  "options",
+  [
+    {},
+    pytest.param(
+      {"memory": None, "reencode_history": True, "num_cosines": 2},
+      marks=pytest.mark.slow,
+    ),
+  ],
+)
+def test_a_program_may_be_for_any_number_of_requests(options):
+  system, batch = _system(**options), _batch()
+  params = _params(system)
+
+  def score(batch):
+    return system.apply({"params": params}, batch, method="score")
+
+  (rows,) = export.symbolic_shape("requests")
+  shapes = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch
+  )
+  program = export.export(jax.jit(score))(shapes)
+  expected = _apply(system, params, batch, deterministic=True)[0]
+  some = {k: v[1:] for k, v in batch.items()}
+  np.testing.assert_allclose(
+    program.call(some), expected[1:], rtol=1e-4, atol=1e-6
+  )
+
+
 def test_what_has_no_text_is_ranked_and_answers_no_query():
   system, batch = _system(), _batch()
   params = _params(system)
@@ -230,6 +260,17 @@ def test_what_has_no_text_is_ranked_and_answers_no_query():
     system.data_init(params, nothing, jax.random.key(0))
 
 
+class _Named(Concat):
+  """Interactions that know what they are given."""
+
+  logical_axes = {}
+  feature_names = ("item.id", "user.id")
+  num_inner = 0
+
+  def meet(self, x_FD, where, deterministic):
+    raise NotImplementedError
+
+
 @pytest.mark.parametrize(
   ("options", "message"),
   [
@@ -241,6 +282,16 @@ def test_what_has_no_text_is_ranked_and_answers_no_query():
     ({"memory": MemoryBank(limit_mib=1e-4)}, "takes 0.0 MiB, 0.0 MiB more"),
     ({"memory": None, "num_cosines": 3}, "num_cosines=3 are of a history's"),
     ({"num_queries": 0}, "num_queries=0 must be at least 1"),
+    (
+      {"memory": None, "num_cosines": 0, "live_candidates": False},
+      "live_candidates=False reads candidates from a memory",
+    ),
+    ({"history_columns": ()}, "num_cosines=2 is of a history, and none is"),
+    (
+      {"audience_columns": (1,), "audience_pooling": SumPooling()},
+      "models.ContentRanker reads no audience",
+    ),
+    ({"interactions": _Named()}, "what is made of content has none"),
     (
       {"query_encoder": ContentMlp(_W, 5)},
       r"item_encoder\.width=4 and .*query_encoder\.width=5",
