@@ -17,7 +17,9 @@ configs/din_kuairand.py. What differs is of what the ids and the list are:
     `content`  no id of either; the user's last 50 videos by author, music, tag
 
 Events of a list have three features each, the id or what stands for it first;
-arms are compared at equal width, not at an equal number of parameters.
+arms are compared at equal width, not at an equal number of parameters. All arms
+are told the video's author, and of 7,583 videos there are 6,510 authors: none
+is without what an id would tell.
 
 Variants: these; `counts` adds how often the video was shown in the 30 days
 before, which a sum over its viewers knows as well; `sum` adds lists up instead
