@@ -11,8 +11,8 @@ Users. Two or three topics that they ask about, and a taste u: a unit vector
 near these topics.
 Requests. A query of a topic (three of its words, latent z_q, few enough that
 many ask the same), and documents shown for it: those like z_q, drawn by
-likeness and popularity, and `strays` that have nothing to do with it. Each is
-clicked with the probability
+likeness and popularity, and `strays`, of other topics. Each is clicked with the
+probability
 
     p = sigmoid(bias + taste <u, z_d> + relevance <z_q, z_d> + quality_d)
 
@@ -59,7 +59,7 @@ class SearchLog:
     topic_queries: queries of each topic.
     requests: mean number of a user's, at least 2.
     shown: documents of a request.
-    strays: how many of these have nothing to do with the query.
+    strays: how many of these are of other topics than the query.
     late: share of documents that are published after the log begins.
     bias, taste, relevance: see the module docstring.
     quality: standard deviation of a document's.
@@ -275,7 +275,10 @@ class _Texts:
     time: int,
     rng: np.random.Generator,
   ) -> Int[np.ndarray, "n"]:
-    """Different documents, all published: like the query, and strays."""
+    """Different documents, all published: like the query, and strays.
+
+    Of every topic there are enough from the beginning.
+    """
     first, end = self.first_K[topic : topic + 2]
     pool = np.arange(first, end)
     pool = pool[self.birth_I[pool] <= time]
@@ -284,9 +287,9 @@ class _Texts:
     score = 6 * self.latent_IZ[pool] @ self.query_QZ[query]
     score += self.popularity_I[pool] + rng.gumbel(size=len(pool))
     alike = pool[np.argsort(-score)[: log.shown - log.strays]]
-    others = rng.integers(log.num_documents, size=4 * log.strays)
-    others = others[(self.birth_I[others] <= time)]
-    others = rng.permutation(np.setdiff1d(others, alike))[: log.strays]
+    others = np.r_[:first, end : log.num_documents]
+    others = others[self.birth_I[others] <= time]
+    others = rng.choice(others, log.strays, replace=False)
     return rng.permutation(np.concatenate([alike, others]))
 
 

@@ -41,6 +41,9 @@ def test_a_request_is_its_query_and_then_what_is_shown(raw):
     assert kind[events["item"][0]] == "query"
     shown = events["item"][1:].to_list()
     assert {kind[i] for i in shown} == {"document"} and len(set(shown)) == 8
+    # Sixty documents and six queries a topic; two of what is shown are strays.
+    topic = int(events["item"][0][1:]) // 6
+    assert sum(int(i[1:]) // 60 == topic for i in shown) == 6
     assert set(events["action"][1:]) <= {"skip", "click"}
     (time,) = events["timestamp"].unique()
     assert time > times.get(user, 0)
