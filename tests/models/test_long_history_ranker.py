@@ -248,8 +248,6 @@ def test_it_recalls_what_was_done_with_an_item_in_any_group():
 def test_a_ranker_without_events_or_of_other_widths():
   with pytest.raises(ValueError, match="they have no features: name some"):
     _system().clone(history_columns=())
-  with pytest.raises(ValueError, match="LongHistoryRanker reads no audience"):
-    _system().clone(audience_columns=(1,), audience_pooling=Concat())
   with pytest.raises(
     ValueError, match=r"stack\.width=12, and tokens of 2 .* 8"
   ):
