@@ -8,6 +8,7 @@
     shapes.py, served.py            a model, compiled for a few sizes
     opening.py, golden.py           from a workdir to one that may be promoted
     ladder.py, engine.py            queue, batches, one thread for the model
+    workers.py                      threads that read and write for requests
     versions.py                     which model answers whom
     history_cache.py                where a cache of histories goes
     service.py                      all of it, without HTTP

@@ -11,7 +11,6 @@
 starting or ending, 504 too late, 507 nothing can be stored.
 """
 
-import asyncio
 from collections.abc import Sequence
 import logging
 from typing import Annotated, Any
@@ -32,6 +31,7 @@ from genrec_jax.service.quota import Quota
 from genrec_jax.service.refused import Refused
 from genrec_jax.service.service import Service
 from genrec_jax.service.store import NotStored
+from genrec_jax.service.workers import apart
 
 _LOG = logging.getLogger("genrec_jax.service")
 _SHOWN_ERRORS, _SHOWN_CHARACTERS = 5, 300
@@ -139,7 +139,7 @@ def _admin(service: Service) -> APIRouter:
     """Loads, compiles and compares a version; answers when that is done."""
     source = Source(**body.model_dump())
     try:
-      version = await asyncio.to_thread(service.load, name, source)
+      version = await apart("load", service.load, name, source)
     except Refused:
       raise
     except Exception as error:

@@ -29,7 +29,7 @@ from genrec_jax.core.finite import NotFinite
 from genrec_jax.service import ladder
 from genrec_jax.service.ladder import Ladder
 from genrec_jax.service.metrics import Metrics
-from genrec_jax.service.refused import Refused
+from genrec_jax.service.refused import Refused, late
 
 THREAD = "model"
 LOAD, NOT_FINITE, MODEL_ERROR = "load", "not_finite", "model_error"
@@ -187,9 +187,11 @@ class Engine:
     left = 0.0
     if since is not None:
       left = max(0.0, since + self._batch_seconds - now)
+    # The thread may put another queue in its place.
+    queue = self._queue
     # Of one kind and model they share batches; of several they wait longer.
-    size = self._queue[0].model.max_batch if self._queue else 1
-    return left + len(self._queue) // size * self._batch_seconds
+    size = queue[0].model.max_batch if queue else 1
+    return left + len(queue) // size * self._batch_seconds
 
   def _refusal(self, deadline: float) -> Refused | None:
     if self._closing:
@@ -297,6 +299,9 @@ class Engine:
     """The answer of one request by itself, and why it took its step."""
     why, last = None, None
     for step in steps:
+      # Others may have taken the time that there was.
+      if time.monotonic() >= ticket.deadline:
+        return late()
       try:
         (answer,) = ticket.model.answer([ticket.ask], step)
         return answer, step, why
@@ -320,11 +325,6 @@ class Engine:
 def below(step: str, steps: Sequence[str]) -> list[str]:
   """Of the steps those from this one on."""
   return [*steps[list(steps).index(step) :]]
-
-
-def late() -> Refused:
-  """What is said of a request whose deadline has passed."""
-  return Refused(504, "deadline", "the deadline passed before an answer.")
 
 
 def _draining() -> Refused:

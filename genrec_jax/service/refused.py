@@ -25,3 +25,8 @@ class Refused(Exception):
     self.retry_after_seconds = None
     if retry_after_seconds is not None:
       self.retry_after_seconds = max(1, math.ceil(retry_after_seconds))
+
+
+def late() -> Refused:
+  """What is said of a request whose deadline has passed."""
+  return Refused(504, "deadline", "the deadline passed before an answer.")

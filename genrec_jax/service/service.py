@@ -23,17 +23,20 @@ from genrec_jax.data.schema import Record
 from genrec_jax.service import answers, golden
 from genrec_jax.service.asker import Asked, Asker
 from genrec_jax.service.compilations import Compilations
-from genrec_jax.service.engine import Done, Engine, EngineOptions, late
+from genrec_jax.service.engine import Done, Engine, EngineOptions
 from genrec_jax.service.history_cache import HistoryCache, NoCache
 from genrec_jax.service.live_items import LiveItems
 from genrec_jax.service.metrics import Metrics
 from genrec_jax.service.opening import Opened, Source, open_source
-from genrec_jax.service.refused import Refused
+from genrec_jax.service.refused import Refused, late
 from genrec_jax.service.shapes import Shapes
 from genrec_jax.service.store import Event, EventStore, ItemState
 from genrec_jax.service.versions import Version, Versions
+from genrec_jax.service.workers import Workers
 
 _MICROSECONDS = 10**6
+# Threads that read for requests, and as many that write.
+_THREADS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +98,13 @@ class Service:
     self._shapes = shapes or Shapes()
     self._open = opener
     self.metrics = Metrics()
-    self.engine = Engine(engine or EngineOptions(), self.metrics)
+    queue = engine or EngineOptions()
+    self.engine = Engine(queue, self.metrics)
+    # Writes wait for the disk, and are to keep nobody from reading.
+    self._readers, self._writers = (
+      Workers(name, threads=_THREADS, most_waiting=queue.max_queue)
+      for name in ("reader", "writer")
+    )
     self.metrics.watch_queue(self.engine.__len__)
     self.versions = Versions(self._options.most_versions)
     self.compilations = Compilations(self.metrics.compiled)
@@ -112,6 +121,8 @@ class Service:
   def close(self, timeout_seconds: float = 30.0) -> None:
     """Answers what waits, and ends."""
     self.engine.close(timeout_seconds)
+    self._readers.close()
+    self._writers.close()
     self.store.close()
     self._stack.close()
 
@@ -223,7 +234,10 @@ class Service:
     version = self._version(body)
     self.engine.admit(deadline)
     items = self._items[version.name]
-    asked = await asyncio.to_thread(asked_of, version.asker, body, items)
+    left = deadline - time.monotonic()
+    asked = await self._readers.do(
+      asked_of, version.asker, body, items, seconds=left
+    )
     self.metrics.history(len(asked.record["item"]), asked.unknown_items)
     done = await self._done(version, asked, deadline)
     told = told_of(version, body, asked, items, done)
@@ -268,7 +282,7 @@ class Service:
     """
     if self.engine.closing:
       raise Refused(503, "draining", "the service is ending: ask another.", 1.0)
-    return await asyncio.to_thread(self._add_events, sent)
+    return await self._writers.do(self._add_events, sent)
 
   def _add_events(self, sent: Sequence[Any]) -> list[str]:
     for place, event in enumerate(sent):
@@ -305,7 +319,7 @@ class Service:
 
   async def forget(self, user: str) -> int:
     """Deletes a user; how many events there were."""
-    return await asyncio.to_thread(self._forget, user)
+    return await self._writers.do(self._forget, user)
 
   def _forget(self, user: str) -> int:
     count = self.store.forget(user)
@@ -317,7 +331,7 @@ class Service:
     states = {
       item.id: ItemState(item.dead, dict(item.attributes)) for item in items
     }
-    return await asyncio.to_thread(self._put_items, states)
+    return await self._writers.do(self._put_items, states)
 
   def _put_items(self, states: dict[str, ItemState]) -> list[str]:
     with self._items_lock:

@@ -173,6 +173,34 @@ def test_one_bad_row_fails_alone(make, caplog):
   assert engine.submit(model, _Ask(5), _later()).result(5).step == FULL
 
 
+def test_who_is_late_while_others_are_asked_alone_is_not_computed(make, caplog):
+  engine, model = make(), _Model()
+  until, asked = _later(0.3), []
+
+  def answer(asks, step):
+    asked.append([ask.name for ask in asks])
+    if asks[0].name < 0:
+      return _Model.answer(model, asks, step)
+    if len(asks) > 1:
+      raise ValueError("a bad row")
+    time.sleep(max(0.0, until - time.monotonic()))
+    return [(asks[0].name,)]
+
+  model.answer = answer
+  _hold(engine, model)
+  futures = [
+    engine.submit(model, _Ask(0), _later()),
+    engine.submit(model, _Ask(1), until),
+  ]
+  model.go.set()
+  with caplog.at_level(logging.CRITICAL):
+    assert futures[0].result(5).answer == (0,)
+    with pytest.raises(Refused) as refused:
+      futures[1].result(5)
+  assert refused.value.status == 504
+  assert asked == [[-1], [0, 1], [0]]
+
+
 def test_a_model_that_answers_too_few_leaves_nobody_waiting(make, caplog):
   engine, model = make(), _Model()
   model.answer = lambda asks, step: []
