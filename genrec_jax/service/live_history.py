@@ -110,7 +110,7 @@ def merged(
     if not len(item):
       unknown += 1
       continue
-    if not _INT32.min <= second <= _INT32.max:
+    if "time" in base and not _INT32.min <= second <= _INT32.max:
       continue
     action = action_places.get(words(event.action), 0)
     fields = {"item": int(item[0]), "time": second, "action": action}
@@ -118,6 +118,7 @@ def merged(
       continue
     fields["value"] = np.nan if event.value is None else event.value
     fields["request"] = first + len(new["item"])
+    # Nobody says where an item was shown.
     fields["scene"] = 0
     for name, values in new.items():
       values.append(fields[name])

@@ -102,6 +102,29 @@ def test_who_is_forgotten_starts_anew(store):
   assert live.of(user).record["item"].tolist() == [5]
 
 
+def test_events_have_what_the_data_have_scenes_and_no_times(store):
+  data = histories()
+  catalog, base = Catalog(data.directory), data[1]
+  count = len(base["item"])
+  # Behind the last second that int32 holds, where nobody reads it.
+  events = [Event("a", "u", catalog.ids[3], "", 2**31 * 10**6)]
+  untimed = dataclasses.replace(
+    data.manifest,
+    fields={"item": "int32", "scene": "int32"},
+    epoch_seconds=None,
+    scenes=["", "1"],
+  )
+  scene = np.ones(count, np.int32)
+  record = {"user": base["user"], "item": base["item"], "scene": scene}
+  for before in (None, record):
+    found, unknown = merged(before, events, untimed, catalog, {}, 5000)
+    assert found.keys() == record.keys() and unknown == 0
+    assert found["item"][-1] == 3
+    shown = [] if before is None else [1] * count
+    assert found["scene"].tolist() == [*shown, 0]
+    assert found["scene"].dtype == np.int32
+
+
 def test_a_record_has_the_latest_events(store):
   data = histories()
   whole = _live(store).of(Users(data.directory).ids[2]).record

@@ -22,7 +22,7 @@ def record_of_items(manifest: Manifest, items: Sequence[int]) -> Record:
   """
   count = len(items)
   record = {"user": np.array(-1, np.int32), "item": np.array(items, np.int32)}
-  # What came of them is not known, and they were shown one by one.
+  # What came of them is not known, nor where; they were shown one by one.
   if "action" in manifest.fields:
     record["action"] = np.zeros(count, np.int32)
   if "value" in manifest.fields:
