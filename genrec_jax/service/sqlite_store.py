@@ -14,7 +14,9 @@ as some network ones are, keep them apart yourself).
 Who is deleted is deleted: rows are overwritten (secure_delete) and the log is
 cut. What stays of a user is a digest under the store's own key, by which the
 history that the model was trained on is known to be hidden, and digests of the
-events' ids, so that one that is sent again is a duplicate.
+events' ids, so that one that is sent again is a duplicate. Of who had as many
+events as are kept there is also the time of the oldest: older ones were there
+once, whose ids nobody has any more, and they are duplicates too.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +51,9 @@ CREATE TABLE IF NOT EXISTS events (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS by_user ON events (user, microseconds, event_id);
 CREATE TABLE IF NOT EXISTS gone (digest BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS forgotten (digest BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS forgotten (
+  digest BLOB PRIMARY KEY, until INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS items (
   item TEXT PRIMARY KEY, dead INTEGER NOT NULL, attributes TEXT NOT NULL
 ) WITHOUT ROWID;
@@ -61,8 +65,11 @@ _REFUSED = (
   "SQLITE_IOERR",
   "SQLITE_READONLY",
   "SQLITE_CANTOPEN",
+  "SQLITE_BUSY",
 )
 _PAGE_BYTES = 4096
+# Before all times.
+_NEVER = -(2**63)
 _BUSY_SECONDS = 10.0
 
 
@@ -161,16 +168,21 @@ class SqliteStore:
     """See EventStore."""
     with self._transaction() as rows:
       found = rows.execute(
-        "SELECT event_id FROM events WHERE user = ?", (user,)
+        "SELECT event_id, microseconds FROM events WHERE user = ?"
+        " ORDER BY microseconds",
+        (user,),
       ).fetchall()
+      until = found[0][1] if len(found) >= self._most_events else _NEVER
       # First, so that there is room for the rest on a full disk.
       rows.execute("DELETE FROM events WHERE user = ?", (user,))
       rows.executemany(
         "INSERT OR IGNORE INTO gone VALUES (?)",
-        [(self._digest(event_id),) for (event_id,) in found],
+        [(self._digest(event_id),) for event_id, _ in found],
       )
       rows.execute(
-        "INSERT OR IGNORE INTO forgotten VALUES (?)", (self._digest(user),)
+        "INSERT INTO forgotten VALUES (?, ?) ON CONFLICT (digest) DO UPDATE"
+        " SET until = max(until, excluded.until)",
+        (self._digest(user), until),
       )
     # The log still has what was deleted.
     with self._writing, contextlib.suppress(sqlite3.Error):
@@ -246,7 +258,13 @@ class SqliteStore:
 
   def _insert(self, rows: sqlite3.Connection, event: Event) -> str:
     gone = rows.execute(
-      "SELECT 1 FROM gone WHERE digest = ?", (self._digest(event.event_id),)
+      "SELECT 1 FROM gone WHERE digest = ? UNION ALL"
+      " SELECT 1 FROM forgotten WHERE digest = ? AND until >= ?",
+      (
+        self._digest(event.event_id),
+        self._digest(event.user),
+        event.microseconds,
+      ),
     ).fetchone()
     if gone is not None:
       return DUPLICATE

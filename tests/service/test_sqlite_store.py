@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The store against a dict, a full disk, a second service and SIGKILL."""
 
-import itertools
 import os
 import pathlib
 import random
@@ -38,12 +37,13 @@ class _Model:
   """What the store should be, as a dict by id; `most` events of a user."""
 
   def __init__(self, most):
-    self.most, self.events, self.gone, self.hidden = most, {}, set(), set()
+    self.most, self.events, self.gone, self.hidden = most, {}, set(), {}
 
   def append(self, events):
     first = {}
     for event in events:
-      if event.event_id in self.gone:
+      hidden = self.hidden.get(event.user, -1)
+      if event.event_id in self.gone or event.microseconds <= hidden:
         first[len(first)] = DUPLICATE
       elif event.event_id in self.events:
         same = self.events[event.event_id] == event
@@ -68,7 +68,9 @@ class _Model:
   def forget(self, user):
     mine = self.history(user)
     self.gone |= {event.event_id for event in mine}
-    self.hidden.add(user)
+    # Older ones may have been there, and nobody knows which.
+    until = mine[0].microseconds if len(mine) == self.most else -1
+    self.hidden[user] = max(until, self.hidden.get(user, -1))
     for event in mine:
       del self.events[event.event_id]
     return len(mine)
@@ -87,13 +89,12 @@ _STEPS = st.lists(
   st.one_of(st.lists(_EVENTS, min_size=1, max_size=6), st.sampled_from("uv")),
   max_size=8,
 )
-_numbers = itertools.count()
 
 
 @settings(max_examples=40)
 @given(steps=_STEPS)
 def test_it_is_a_dict_whatever_is_done(tmp_path_factory, steps):
-  path = tmp_path_factory.getbasetemp() / f"store{next(_numbers)}"
+  path = tmp_path_factory.mktemp("dict") / "store"
   model = _Model(most=4)
   with SqliteStore(path, most_events=4) as store:
     for step in steps:
@@ -120,6 +121,22 @@ def test_the_order_of_arrival_and_repetitions_do_not_matter(tmp_path):
       found.append(store.history("u").events)
   assert found[0] == tuple(sorted(events, key=_key)[-7:])
   assert found.count(found[0]) == 4
+
+
+def test_a_log_that_is_sent_again_does_not_bring_the_deleted_back(tmp_path):
+  events = [_event(n, second=n) for n in range(20)]
+  with SqliteStore(tmp_path / "store", most_events=7) as store:
+    store.append(events)
+    assert store.append([_event(99)]) == [TOO_OLD]
+    assert store.forget("u") == 7
+    assert store.append([*events, _event(99)]) == [DUPLICATE] * 21
+    assert store.history("u").events == ()
+    # What is new counts, and so do others' events of any time.
+    assert store.append([_event(100, second=15)]) == [ACCEPTED]
+    assert store.append([_event(101, user="v")]) == [ACCEPTED]
+    # Few are there now, and it stays as it was.
+    assert store.forget("u") == 1
+    assert store.append([*events, _event(100, second=15)]) == [DUPLICATE] * 21
 
 
 def test_what_was_kept_is_there_after_a_restart(tmp_path):
