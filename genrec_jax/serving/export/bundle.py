@@ -115,6 +115,11 @@ class Bundle:
     layout = catalog = None
     if manifest["encoders"]:
       layout, catalog = encoders.load_layout(directory, config, codes)
+      if catalog.num_items != manifest["num_items"]:
+        raise ValueError(
+          f"{directory} says that it has {manifest['num_items']:,} items, and"
+          f" its catalogue has {catalog.num_items:,}: export the run again."
+        )
     kept = tensors.load(directory / GOLDEN)
     found = cls(
       directory=directory,

@@ -41,8 +41,8 @@ def read_manifest(directory: str | os.PathLike) -> dict[str, Any]:
   """What a bundle says of itself, once every file of it was compared.
 
   Raises:
-    ValueError: no bundle, one of another version, or a damaged file (says
-      which).
+    ValueError: no bundle, one of another version, a damaged file, or one that
+      is to be read and has no checksum (says which).
   """
   directory = pathlib.Path(directory)
   path = directory / MANIFEST
@@ -61,4 +61,11 @@ def read_manifest(directory: str | os.PathLike) -> dict[str, Any]:
       f" genrec_jax reads {FORMAT}: export the run again, or open it with the"
       f" version that wrote it ({values.get('genrec_jax')})."
     )
-  return artifact.load_manifest(directory, _KIND)
+  values = artifact.load_manifest(directory, _KIND)
+  programs = [
+    n for files in values["programs"].values() for n in files.values()
+  ]
+  for name in (CONFIG, PARAMETERS, GOLDEN, *programs):
+    if name not in values["files"]:
+      raise ValueError(f"{path} has no checksum of {name}. {_MEND}")
+  return values

@@ -58,6 +58,11 @@ def _rewritten(bundle, **changes):
     ({"kind": "item_tokens"}, "describes 'item_tokens' of schema version 1"),
     ({"schema_version": 9}, "schema version 9"),
     ({"platforms": ["tpu"]}, "programs for tpu, and this process runs on cpu"),
+    ({"num_items": 2**62}, "says that it has 4,611,.* its catalogue has 38"),
+    (
+      {"programs": {"query": {"any": "../elsewhere"}}},
+      r"no checksum of \.\./elsewhere",
+    ),
     ({"sizes": ["4"]}, "has no programs for any requests; it has them for 4"),
   ],
 )
