@@ -6,7 +6,8 @@ import logging
 import sys
 import time
 
-_NAME = "genrec_jax.service"
+# And from where on: a server's own lines are of errors alone.
+_LEVELS = {"genrec_jax.service": logging.INFO, "uvicorn": logging.WARNING}
 
 
 class JsonLines(logging.Formatter):
@@ -27,9 +28,10 @@ class JsonLines(logging.Formatter):
 
 
 def to_stderr() -> None:
-  """Writes what services log to stderr, from now on."""
+  """Writes what services and their server log to stderr, from now on."""
   handler = logging.StreamHandler(sys.stderr)
   handler.setFormatter(JsonLines())
-  logger = logging.getLogger(_NAME)
-  logger.handlers, logger.propagate = [handler], False
-  logger.setLevel(logging.INFO)
+  for name, level in _LEVELS.items():
+    logger = logging.getLogger(name)
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(level)

@@ -119,11 +119,12 @@ async def _serve(
     ended = asyncio.create_task(end.wait())
     await asyncio.wait({ended, *tasks}, return_when=asyncio.FIRST_COMPLETED)
     service.engine.drain()
+    until = loop.time() + listening.drain_seconds
     for server, _ in servers:
       server.should_exit = True
     await asyncio.gather(*tasks)
     ended.cancel()
-    await asyncio.to_thread(service.close, listening.drain_seconds)
+    await asyncio.to_thread(service.close, max(0.0, until - loop.time()))
   if failed:
     error = failed[0]
     raise ValueError(str(error)) if isinstance(error, Refused) else error
@@ -148,7 +149,10 @@ def _servers(
     ports.append(listening.admin_port)
   found = []
   for (app, host), port in zip(apps, ports, strict=True):
-    bound = stack.enter_context(socket.create_server((host, port)))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = stack.enter_context(
+      socket.create_server((host, port), family=family)
+    )
     config = uvicorn.Config(
       app,
       access_log=False,
@@ -157,7 +161,8 @@ def _servers(
       timeout_keep_alive=_KEEP_ALIVE_SECONDS,
       timeout_graceful_shutdown=max(1, round(listening.drain_seconds)),
     )
-    shown = "{}:{}".format(*bound.getsockname()[:2])
+    address, number = bound.getsockname()[:2]
+    shown = f"[{address}]:{number}" if ":" in address else f"{address}:{number}"
     kind = "admin" if found else "listening"
     print(f"{kind}: http://{shown}", flush=True)
     found.append((_Server(config), bound))
