@@ -16,7 +16,15 @@ import logging
 from typing import Annotated, Any
 from urllib.parse import parse_qs, quote
 
-from fastapi import APIRouter, Body, FastAPI, Path, Request, Response
+from fastapi import (
+  APIRouter,
+  Body,
+  Depends,
+  FastAPI,
+  Path,
+  Request,
+  Response,
+)
 from fastapi.exceptions import RequestValidationError, StarletteHTTPException
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from pydantic import ValidationError
@@ -68,6 +76,7 @@ def create_app(
   if admin:
     app.include_router(_admin(service))
     app.include_router(_look(service))
+  app.include_router(_models(service, sources=admin))
   _handle_errors(app, service)
   app.add_middleware(
     Edge, metrics=service.metrics, most_bytes=most_bytes, quota=quota
@@ -118,16 +127,32 @@ def _public(service: Service) -> APIRouter:
       ]
     }
 
+  return router
+
+
+def _models(service: Service, *, sources: bool) -> APIRouter:
+  router = APIRouter(prefix="/v1", tags=["answers"])
+
   @router.get("/models")
   async def models() -> dict[str, Any]:
     """Versions that are loaded, and the share of users that each answers."""
-    return {"models": service.models()}
+    return {"models": service.versions.told(sources=sources)}
 
   return router
 
 
+async def _of_no_other_site(request: Request) -> None:
+  """A page of somebody else's, open in a browser here, could send it too."""
+  site = request.headers.get("sec-fetch-site", "none")
+  if request.method != "GET" and site not in ("same-origin", "none"):
+    raise Refused(403, "cross_site", "another site's page sends this.")
+
+
+_OUR_PAGES = [Depends(_of_no_other_site)]
+
+
 def _admin(service: Service) -> APIRouter:
-  router = APIRouter(tags=["admin"])
+  router = APIRouter(tags=["admin"], dependencies=_OUR_PAGES)
 
   @router.get("/metrics")
   async def metrics() -> Response:
@@ -186,7 +211,7 @@ def _admin(service: Service) -> APIRouter:
 
 
 def _look(service: Service) -> APIRouter:
-  router = APIRouter(include_in_schema=False)
+  router = APIRouter(include_in_schema=False, dependencies=_OUR_PAGES)
 
   @router.get("/", response_class=HTMLResponse)
   async def look(user: str = "", k: int = 10, note: str = "") -> str:
@@ -196,12 +221,6 @@ def _look(service: Service) -> APIRouter:
   @router.post("/")
   async def add(request: Request) -> Response:
     """An event from the page's form."""
-    # A page of somebody else's could send the form as well.
-    if request.headers.get("sec-fetch-site", "same-origin") not in (
-      "same-origin",
-      "none",
-    ):
-      raise Refused(403, "cross_site", "this form is of this page alone.")
     sent = parse_qs((await request.body()).decode(errors="replace"))
     form = {name: values[0] for name, values in sent.items()}
     user = form.get("user_id", "")
@@ -256,6 +275,12 @@ def _handle_errors(app: FastAPI, service: Service) -> None:
     return answer(
       request, Refused(error.status_code, "http", str(error.detail))
     )
+
+  @app.exception_handler(Exception)
+  async def broken(request: Request, error: Exception) -> JSONResponse:
+    # What it is stands in the log, and is nobody else's.
+    text = "the service fails on this request."
+    return answer(request, Refused(500, "internal", text))
 
   @app.exception_handler(404)
   async def missing(request: Request, error: Exception) -> JSONResponse:

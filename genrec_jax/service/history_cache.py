@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a cache of what models have computed of histories goes.
 
-A service tells it what changes, and its models are to ask it before they
-compute. `NoCache` keeps nothing: all is computed anew, which is right by
-itself, and what a cache must equal to 1e-5.
+A service tells it what changes, from several threads, and its models are to
+ask it before they compute. `NoCache` keeps nothing: all is computed anew, which
+is right by itself, and what a cache must equal to 1e-5.
 
     append a late event    changed(user, first)    what lies behind is void
     delete a user          forget(user)
@@ -28,7 +28,8 @@ class HistoryCache(Protocol):
     """A user was deleted."""
 
   def retire(self, model: str) -> None:
-    """A model answers no more."""
+    """A model answers no more, but for what it has been asked by now; another
+    one may take its name."""
 
   def reused(
     self, model: str, asks: Sequence[ListAsk | RankAsk]

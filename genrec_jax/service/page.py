@@ -52,7 +52,9 @@ async def look_html(service: Service, user: str, k: int, note: str) -> str:
 
 
 async def _user(service: Service, user: str, k: int) -> str:
-  answer = await service.recommend(wire.Recommend(user_id=user, k=k))
+  body = wire.Recommend(user_id=user, k=k)
+  user = body.user_id
+  answer = await service.recommend(body)
   version, record, _ = service.look(user)
   served = version.served
   rows = [

@@ -30,11 +30,10 @@ from genrec_jax.service.metrics import Metrics
 from genrec_jax.service.opening import Opened, Source, open_source
 from genrec_jax.service.refused import Refused, late
 from genrec_jax.service.shapes import Shapes
-from genrec_jax.service.store import Event, EventStore, ItemState
+from genrec_jax.service.store import EventStore, ItemState
 from genrec_jax.service.versions import Version, Versions
 from genrec_jax.service.workers import Workers
 
-_MICROSECONDS = 10**6
 # Threads that read for requests, and as many that write.
 _THREADS = 4
 
@@ -152,22 +151,31 @@ class Service:
     if not self._loading.acquire(blocking=False):
       raise Refused(409, "loading", "another version is being loaded.", 5.0)
     try:
-      if any(name == other.name for other in self.versions.loaded()):
-        raise Refused(409, "loaded", f"version {name!r} is loaded.")
+      # Before all the work.
+      self.versions.gone_for(name)
       opened = self._open(
         source, self._shapes, name=name, num_golden=self._options.num_golden
       )
       served = opened.served
       served.name, served.cache = name, self._cache
       served.warm()
-      parity = golden.check(served, opened.golden)
+      parity = None
+      if opened.golden:
+        parity = golden.check(served, opened.golden)
       asker = Asker(served, self.store, self._options.most_events)
       asker.warm()
       version = Version(name, served, asker, source, parity)
       with self._items_lock:
+        # There before anybody can name the version.
         self._items[name] = LiveItems.of(served.catalog, self.store.items())
-        for gone in self.versions.add(version):
-          self._cache.retire(gone)
+        try:
+          gone = self.versions.add(version)
+        except Refused:
+          del self._items[name]
+          raise
+        for other in gone:
+          self._cache.retire(other)
+          del self._items[other]
     finally:
       self._loading.release()
     if promote:
@@ -180,25 +188,9 @@ class Service:
     self._tell_shares()
 
   def rollback(self, name: str) -> None:
-    """Back to the shares before this version was promoted."""
-    if name not in self.versions.shares():
-      raise Refused(409, "not_promoted", f"version {name!r} answers nobody.")
-    self.versions.rollback()
+    """See Versions."""
+    self.versions.rollback(name)
     self._tell_shares()
-
-  def models(self) -> list[dict[str, Any]]:
-    """What is loaded, and whom it answers."""
-    shares = self.versions.shares()
-    return [
-      {
-        "name": version.name,
-        "catalogue": version.served.catalogue,
-        "share": shares.get(version.name, 0.0),
-        "parity": version.parity,
-        **dataclasses.asdict(version.source),
-      }
-      for version in self.versions.loaded()
-    ]
 
   def _tell_shares(self) -> None:
     self.metrics.shares(
@@ -233,7 +225,7 @@ class Service:
     deadline = started + seconds
     version = self._version(body)
     self.engine.admit(deadline)
-    items = self._items[version.name]
+    items = self._items_of(version)
     left = deadline - time.monotonic()
     asked = await self._readers.do(
       asked_of, version.asker, body, items, seconds=left
@@ -256,6 +248,14 @@ class Service:
     if body.model is not None:
       return self.versions.get(body.model)
     return self.versions.of(body.user_id or body.request_id or "")
+
+  def _items_of(self, version: Version) -> LiveItems:
+    """Its catalogue now; a Refused where it has just gone."""
+    found = self._items.get(version.name)
+    if found is None:
+      text = f"version {version.name!r} is not loaded any more."
+      raise Refused(404, "unknown_model", text)
+    return found
 
   async def _done(
     self, version: Version, asked: Asked, deadline: float
@@ -287,21 +287,11 @@ class Service:
   def _add_events(self, sent: Sequence[Any]) -> list[str]:
     for place, event in enumerate(sent):
       self._check(place, event)
-    events = [
-      Event(
-        event.event_id,
-        event.user_id,
-        event.item,
-        event.action,
-        round(event.time * _MICROSECONDS),
-        event.value,
-      )
-      for event in sent
-    ]
+    events = [event.kept() for event in sent]
     outcomes = self.store.append(events)
     now = time.time()
     for event, outcome in zip(events, outcomes, strict=True):
-      self.metrics.event(outcome, now - event.microseconds / _MICROSECONDS)
+      self.metrics.event(outcome, now - event.microseconds / 1e6)
       self._cache.changed(event.user, event.microseconds)
     return outcomes
 
@@ -351,4 +341,4 @@ class Service:
   def look(self, user: str) -> tuple[Version, Record, LiveItems]:
     """Who answers a user, and the history behind that."""
     version = self.versions.of(user)
-    return version, version.asker.history(user), self._items[version.name]
+    return version, version.asker.history(user), self._items_of(version)

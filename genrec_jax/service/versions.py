@@ -4,7 +4,7 @@
     versions.add(Version("v2", ...))         loaded: who names it is answered
     versions.promote("v2", share=0.1)        a tenth of all users
     versions.promote("v2")                   everybody
-    versions.rollback()                      as before the last promotion
+    versions.rollback("v2")                  as before that promotion
 
 A user's version follows from a hash of the id, so that it is the same at every
 request as long as shares stay. The versions of the shares before stay loaded:
@@ -14,12 +14,17 @@ to roll back loads nothing.
 from collections.abc import Mapping
 import dataclasses
 import hashlib
+import math
 import threading
+from typing import Any
 
 from genrec_jax.service.asker import Asker
 from genrec_jax.service.opening import Source
 from genrec_jax.service.refused import Refused
 from genrec_jax.service.served import Served
+
+# Promotions that can be taken back, one after the other.
+_REMEMBERED = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,14 +36,15 @@ class Version:
     served: the model.
     asker: makes its asks.
     source: where it comes from.
-    parity: largest difference of a golden score.
+    parity: largest difference of a golden score; None where there was nothing
+      to compare.
   """
 
   name: str
   served: Served
   asker: Asker
   source: Source
-  parity: float
+  parity: float | None
 
 
 class Versions:
@@ -50,7 +56,8 @@ class Versions:
     self._lock = threading.RLock()
     self._loaded: dict[str, Version] = {}
     self._shares: dict[str, float] = {}
-    self._before: list[dict[str, float]] = []
+    # Who was promoted, and the shares before that.
+    self._before: list[tuple[str, dict[str, float]]] = []
 
   def add(self, version: Version) -> list[str]:
     """Takes a version; names of those that are gone for it.
@@ -59,23 +66,28 @@ class Versions:
       Refused: its name is taken, or all that are loaded are needed.
     """
     with self._lock:
-      if version.name in self._loaded:
-        raise Refused(409, "loaded", f"version {version.name!r} is loaded.")
-      gone = []
-      while len(self._loaded) >= self._most:
-        kept = {*self._shares, *(self._before[-1] if self._before else ())}
-        free = [name for name in self._loaded if name not in kept]
-        if not free:
-          raise Refused(
-            409,
-            "too_many",
-            f"{len(self._loaded)} versions are loaded and in use, as many as"
-            " may be.",
-          )
-        del self._loaded[free[0]]
-        gone.append(free[0])
+      gone = self.gone_for(version.name)
+      for name in gone:
+        del self._loaded[name]
       self._loaded[version.name] = version
     return gone
+
+  def gone_for(self, name: str) -> list[str]:
+    """Who would go if a version of this name were added; raises as `add`."""
+    with self._lock:
+      if name in self._loaded:
+        raise Refused(409, "loaded", f"version {name!r} is loaded.")
+      kept = {*self._shares, *(self._before[-1][1] if self._before else ())}
+      free = [other for other in self._loaded if other not in kept]
+      over = max(0, len(self._loaded) + 1 - self._most)
+      if over > len(free):
+        raise Refused(
+          409,
+          "too_many",
+          f"{len(self._loaded)} versions are loaded and in use, as many as may"
+          " be.",
+        )
+      return free[:over]
 
   def get(self, name: str) -> Version:
     """A loaded version; a Refused of 404 where there is none."""
@@ -104,6 +116,8 @@ class Versions:
   def promote(self, name: str, share: float = 1.0) -> None:
     """Gives a version a share of the users; the others keep their proportions.
 
+    What is said again is no promotion: there is nothing of it to take back.
+
     Raises:
       Refused: it is not loaded, or nobody has the rest.
     """
@@ -120,22 +134,33 @@ class Versions:
       shares = {}
       if share < 1.0:
         shares = {n: s / rest * (1.0 - share) for n, s in others.items()}
-      self._before.append(self._shares)
-      self._shares = {**shares, name: share}
+      shares[name] = share
+      if _equal(shares, self._shares):
+        return
+      self._before = [*self._before, (name, self._shares)][-_REMEMBERED:]
+      self._shares = shares
 
-  def rollback(self) -> None:
-    """The shares before the last promotion.
+  def rollback(self, name: str) -> None:
+    """The shares before the last promotion, which was of this version.
 
     Raises:
-      Refused: there were none.
+      Refused: it was of another one, or there were no shares before.
     """
     with self._lock:
-      if not self._before or not self._before[-1]:
+      if not self._before or not self._before[-1][1]:
         raise Refused(409, "no_before", "there is nothing to roll back to.")
-      gone = [n for n in self._before[-1] if n not in self._loaded]
+      last, shares = self._before[-1]
+      if name != last:
+        raise Refused(
+          409,
+          "not_last",
+          f"the last promotion is of {last!r}, not of {name!r}.",
+        )
+      gone = [n for n in shares if n not in self._loaded]
       if gone:
         raise Refused(409, "gone", f"{', '.join(gone)}: not loaded any more.")
-      self._shares = self._before.pop()
+      self._before.pop()
+      self._shares = shares
 
   def shares(self) -> Mapping[str, float]:
     """Versions that answer, and whom."""
@@ -146,6 +171,30 @@ class Versions:
     """All that may be asked by name."""
     with self._lock:
       return [*self._loaded.values()]
+
+  def told(self, *, sources: bool) -> list[dict[str, Any]]:
+    """What is loaded and whom it answers, for JSON.
+
+    Args:
+      sources: say where versions come from, which are paths of this machine.
+    """
+    with self._lock:
+      return [
+        {
+          "name": version.name,
+          "catalogue": version.served.catalogue,
+          "share": self._shares.get(version.name, 0.0),
+          "parity": version.parity,
+          **(dataclasses.asdict(version.source) if sources else {}),
+        }
+        for version in self._loaded.values()
+      ]
+
+
+def _equal(one: Mapping[str, float], two: Mapping[str, float]) -> bool:
+  return one.keys() == two.keys() and all(
+    math.isclose(share, two[name]) for name, share in one.items()
+  )
 
 
 def _point(user: str) -> float:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from genrec_jax.data import ids
+from genrec_jax.service.store import Event
 
 LONGEST = 512
 _WIDEST = 2**63 - 1
@@ -48,6 +49,8 @@ Scalar = (
   | Annotated[float, Field(allow_inf_nan=False, strict=True)]
   | Text
 )
+# What float32 holds, which models read.
+Value = Annotated[float, Field(ge=-3e38, le=3e38, allow_inf_nan=False)]
 # Unix seconds; larger ones are of another unit.
 Seconds = Annotated[float, Field(ge=-1e11, le=1e11, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
@@ -62,7 +65,7 @@ class PastEvent(_Body):
 
   item: Id
   action: Text | None = None
-  value: Annotated[float, Field(allow_inf_nan=False)] | None = None
+  value: Value | None = None
   time: Seconds | None = None
 
 
@@ -114,7 +117,18 @@ class SentEvent(_Body):
   item: Id
   action: Text = ""
   time: Seconds
-  value: Annotated[float, Field(allow_inf_nan=False)] | None = None
+  value: Value | None = None
+
+  def kept(self) -> Event:
+    """As a store keeps it."""
+    return Event(
+      self.event_id,
+      self.user_id,
+      self.item,
+      self.action,
+      round(self.time * 10**6),
+      self.value,
+    )
 
 
 class Item(_Body):

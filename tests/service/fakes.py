@@ -87,14 +87,14 @@ def make_service(path, before=None, *, engine=None, store=None, **options):
 class Client:
   """Asks an application without a socket."""
 
-  def __init__(self, app):
-    self.app = app
+  def __init__(self, app, raises=True):
+    self.app, self.raises = app, raises
 
   def together(self, *calls):
     """Answers of (method, path, options), sent at once."""
 
     async def send():
-      transport = httpx.ASGITransport(self.app)
+      transport = httpx.ASGITransport(self.app, self.raises)
       async with httpx.AsyncClient(
         transport=transport, base_url="http://test", timeout=60
       ) as client:

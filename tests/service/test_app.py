@@ -268,8 +268,7 @@ def test_metrics_are_the_counted_truth(make, known):
   assert reasons["unknown_user"] > 0
   assert of("batch_size_sum") == codes["200"] == of("history_length_count")
   assert (
-    of("model_share", model="v1", catalogue=(service.models()[0]["catalogue"]))
-    == 1
+    of("model_share", model="v1", catalogue=known[2].manifest.fingerprint) == 1
   )
   assert "somebody" not in text and users[1] not in text
 
@@ -346,7 +345,7 @@ def test_a_version_that_fails_to_load_leaves_the_others(make, known):
   assert answer.status_code == 422
   assert "damaged" in answer.json()["detail"]
   assert client.recommend(user_id=users[0])["model"] == "v1"
-  assert [m["name"] for m in service.models()] == ["v1"]
+  assert [v.name for v in service.versions.loaded()] == ["v1"]
 
 
 def test_public_and_admin_routes_are_apart(service):
@@ -364,6 +363,41 @@ def test_public_and_admin_routes_are_apart(service):
   assert {"/v1/recommend", "/v1/rank", "/v1/events"} <= paths.keys()
   assert not any("load" in path for path in paths)
   assert public("GET", "/docs").status_code == 200
+  # Where a version lies on this machine is said to operators alone.
+  (told,) = public("GET", "/v1/models").json()["models"]
+  assert told.keys() == {"name", "catalogue", "share", "parity"}
+  (told,) = admin("GET", "/v1/models").json()["models"]
+  assert told["workdir"] == "formula"
+
+
+def test_no_page_of_others_sends_what_operators_send(make):
+  _, client = make()
+  other = {"sec-fetch-site": "cross-site"}
+  for method, path in (
+    *(("POST", "/"), ("POST", "/v1/models/v1/promote")),
+    *(("POST", "/v1/models/v1/rollback"), ("DELETE", "/v1/users/u")),
+  ):
+    answer = client(method, path, headers=other)
+    assert (answer.status_code, answer.json()["error"]) == (403, "cross_site")
+  # A link to the page is none.
+  assert client("GET", "/", headers=other).status_code == 200
+
+
+def test_an_error_of_ours_is_json_and_tells_nothing(make, known, monkeypatch):
+  users, *_ = known
+  service, client = make()
+
+  def fail(*args):
+    raise RuntimeError("a secret at /home/somebody")
+
+  monkeypatch.setattr(service, "_version", fail)
+  client = fakes.Client(client.app, raises=False)
+  answer = client("POST", "/v1/recommend", {"user_id": users[0]})
+  assert answer.status_code == 500 and "somebody" not in answer.text
+  assert answer.json()["error"] == "internal" and answer.json()["request_id"]
+  value = service.metrics.registry.get_sample_value
+  labels = {"route": "/v1/recommend", "code": "500"}
+  assert value("genrec_requests_total", labels) == 1
 
 
 def test_the_page_shows_a_user_and_takes_an_event(make, known):
@@ -386,11 +420,35 @@ def test_the_page_shows_a_user_and_takes_an_event(make, known):
     assert item in cell
   other = {"sec-fetch-site": "cross-site"}
   assert client("POST", "/", data=sent, headers=other).status_code == 403
+  # 7 and 7.0 are one user, on both halves of the page.
+  event = {"event_id": "of 7", "user_id": 7, "item": ids[5], "time": 1.7e9}
+  client("POST", "/v1/events", [event])
+  page = client("GET", "/", params={"user": "7.0"}).text
+  assert "the last of 1 events" in page and "unknown_user" not in page
   hostile = "<script>alert(1)</script>"
   page = client("GET", "/", params={"user": hostile, "note": hostile}).text
   assert "<script" not in page and "unknown_user" in page
   wrong = client("POST", "/", data={**form, "item": "", "event_id": "z"})
   assert "item" in client("GET", wrong.headers["location"]).text
+
+
+def test_an_event_that_no_version_can_read_keeps_all_of_them_out(make, known):
+  service, client = make()
+  good = {"event_id": 1, "user_id": "u", "item": known[1][1], "time": 1.7e9}
+  for wrong, said in (
+    ({"action": "dance"}, "event 1: the data set has no action"),
+    ({"time": 9e10}, "event 1: time=90000000000 must be unix SECONDS"),
+    ({"value": 1e39}, "value"),
+  ):
+    bad = {**good, "event_id": 2, **wrong}
+    answer = client("POST", "/v1/events", [good, bad])
+    assert answer.status_code == 422 and said in answer.json()["detail"]
+  assert service.store.history("u").events == ()
+  # An item that none knows is kept for one that will.
+  other = {**good, "event_id": 2, "item": "of tomorrow"}
+  answer = client("POST", "/v1/events", [good, other])
+  assert answer.status_code == 200
+  assert len(service.store.history("u").events) == 2
 
 
 def test_a_store_of_ones_own_is_checked_where_it_enters():

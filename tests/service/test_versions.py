@@ -48,13 +48,41 @@ def test_shares_are_kept_and_users_stay(make):
   versions.promote("c", 0.5)
   second, shares = _counts(versions)
   assert shares == pytest.approx({"a": 0.4, "b": 0.1, "c": 0.5}, abs=0.03)
-  versions.rollback()
+  for other in "ab":
+    with pytest.raises(Refused, match="last promotion is of 'c'"):
+      versions.rollback(other)
+  # Said again it is no promotion, and hides none.
+  versions.promote("c", 0.5)
+  versions.rollback("c")
   assert _counts(versions)[0] == first
-  versions.rollback()
+  versions.rollback("b")
   assert _counts(versions)[1] == {"a": 1.0}
   with pytest.raises(Refused) as refused:
-    versions.rollback()
+    versions.rollback("a")
   assert refused.value.status == 409
+
+
+def test_a_user_has_one_version_in_every_process(make):
+  versions = Versions()
+  for name in "ab":
+    versions.add(make(name))
+  versions.promote("a")
+  versions.promote("b", 0.5)
+  found = "".join(versions.of(user).name for user in _USERS[:24])
+  # Another text here means that users change versions at an update.
+  assert found == "bbabaabababaabbbbabbbaaa"
+
+
+def test_a_promotion_that_is_said_again_keeps_the_one_before_loaded(make):
+  versions = Versions(most_loaded=2)
+  for name in "ab":
+    versions.add(make(name))
+    versions.promote(name)
+  versions.promote("b")
+  with pytest.raises(Refused, match="in use"):
+    versions.gone_for("c")
+  versions.rollback("b")
+  assert versions.shares() == {"a": 1.0}
 
 
 def test_what_is_needed_stays_loaded(make):
