@@ -36,6 +36,8 @@ from genrec_jax.service.workers import Workers
 
 # Threads that read for requests, and as many that write.
 _THREADS = 4
+# Seconds by which an event may be ahead of this machine's clock.
+MOST_AHEAD = 86_400
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,11 +287,17 @@ class Service:
     return await self._writers.do(self._add_events, sent)
 
   def _add_events(self, sent: Sequence[Any]) -> list[str]:
+    now = time.time()
     for place, event in enumerate(sent):
       self._check(place, event)
+      # Behind one of next year nothing could be asked until then.
+      if event.time > now + MOST_AHEAD:
+        raise ValueError(
+          f"event {place}: time={event.time:.0f} is {event.time - now:.0f} s"
+          f" from now, and clocks may differ by {MOST_AHEAD} s."
+        )
     events = [event.kept() for event in sent]
     outcomes = self.store.append(events)
-    now = time.time()
     for event, outcome in zip(events, outcomes, strict=True):
       self.metrics.event(outcome, now - event.microseconds / 1e6)
       self._cache.changed(event.user, event.microseconds)
