@@ -22,7 +22,7 @@ _FEEDBACK = Feedback(("click",))
 def histories(tmp_path_factory):
   directory = tmp_path_factory.mktemp("search") / "data"
   source = SearchLog(
-    num_users=25, num_documents=60, num_topics=3, topic_queries=4, shown=6
+    num_users=25, num_documents=60, num_topics=3, topic_queries=4, shown=4
   )
   prepare(source, GlobalTime(), directory)
   return Histories(directory)
@@ -47,7 +47,7 @@ def _by_hand(histories, table, part):
   return found
 
 
-@pytest.mark.parametrize(("candidates", "batch"), [(6, 4), (4, 3)])
+@pytest.mark.parametrize(("candidates", "batch"), [(4, 4), (3, 3)])
 def test_it_is_the_mean_of_each_requests_own(histories, candidates, batch):
   """However many of a request are scored at a time."""
   run = toy.toy_run(

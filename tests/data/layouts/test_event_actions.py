@@ -59,7 +59,8 @@ class _Artifacts(types.SimpleNamespace):
   def vectors(self):
     raise AssertionError("not asked for")
 
-  collaborative = text_tokens = codes = retriever_lists = vectors
+  collaborative = text_tokens = codes = vectors
+  retriever_lists = user_vectors = vectors
 
 
 def _bound(histories, layout):
