@@ -24,7 +24,7 @@ from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.decoding.lists import Lists
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.restored import load_params, opened_beside
+from genrec_jax.experiment.restored import check_same_items, load_params
 from genrec_jax.retrieval.model_search import padded
 from genrec_jax.retrieval.strategy import BoundModel, Found, SearchItems
 
@@ -66,8 +66,9 @@ class ListRewards:
     Raises:
       ValueError: no checkpoint, no reward model, or one of other data.
     """
-    run = opened_beside(self.workdir, histories, "the reward model")
+    run = Run.open(self.workdir)
     check_rewards(run)
+    check_same_items(run, histories, "the reward model")
     return rewards_of(run, load_params(run, self.checkpoint).params)
 
 

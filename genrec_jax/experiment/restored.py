@@ -173,29 +173,22 @@ def check_data(run: Run, fingerprint: str, folder: pathlib.Path) -> None:
     )
 
 
-def opened_beside(
-  workdir: str | pathlib.Path, histories: HistorySource, which: str
-) -> Run:
-  """Another run, which is asked about the items of these histories.
+def check_same_items(other: Run, histories: HistorySource, which: str) -> None:
+  """Raises a ValueError where another run is of other data.
 
   Args:
-    workdir: of the other run.
+    other: what is asked about the items of these histories.
     histories: of the run that asks.
     which: what the other is, for the error.
-
-  Raises:
-    ValueError: it is none, or of other data: the same numbers are other items.
   """
-  run = Run.open(workdir)
-  theirs = run.histories.manifest.fingerprint
+  theirs = other.histories.manifest.fingerprint
   ours = histories.manifest.fingerprint
   if theirs != ours:
     raise ValueError(
-      f"{which} in {workdir} is of another data set (fingerprints {theirs} and"
-      f" {ours}): the same numbers are other items there. Train both on one"
-      " source, filter and split (--config.prepared)."
+      f"{which} in {other.workdir} is of another data set (fingerprints"
+      f" {theirs} and {ours}): the same numbers are other items there. Train"
+      " both on one source, filter and split (--config.prepared)."
     )
-  return run
 
 
 def _newest_progress(folder: pathlib.Path) -> Mapping[str, Any]:

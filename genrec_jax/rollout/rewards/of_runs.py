@@ -20,12 +20,13 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 
 from genrec_jax.core import seams
+from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.pretrained import identity_of
 from genrec_jax.experiment.restored import (
   CHECKPOINTS,
   check_finished,
+  check_same_items,
   load_params,
-  opened_beside,
 )
 
 
@@ -65,11 +66,9 @@ class _OfRun:
       ValueError: no run, one that is not finished, of other data, or of a
         model that gives no such reward.
     """
-    theirs = opened_beside(
-      self.workdir or pathlib.Path(run.workdir) / self.before,
-      run.histories,
-      "the run of config.rollout.reward",
-    )
+    theirs = Run.open(self.workdir or pathlib.Path(run.workdir) / self.before)
+    what = "the run of config.rollout.reward"
+    check_same_items(theirs, run.histories, what)
     where = f"config.system of the run in {theirs.workdir}"
     seams.require(theirs.system, self._needs, where)
     layout = theirs.pipeline.layout
