@@ -16,7 +16,16 @@ import pytest
 _ROOT = pathlib.Path(__file__).resolve().parents[2] / "genrec_jax"
 # A room may import itself and those before it.
 _ROOMS = (
-  *("core", "hlo", "ops", "metrics", "data", "data.dataset", "data.prepare"),
+  *(
+    "core",
+    "hlo",
+    "ops",
+    "metrics",
+    "paging",
+    "data",
+    "data.dataset",
+    "data.prepare",
+  ),
   *("data.simulator", "data.sources", "data.features", "content"),
   *("semantic_ids.quantizers", "semantic_ids", "data.layouts"),
   *("data.pipeline", "layers", "backbones", "models", "objectives"),
