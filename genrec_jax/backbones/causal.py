@@ -3,10 +3,11 @@
 
     h = h + Attention(RMSNorm(h)),  h = h + FFN(RMSNorm(h)),  RMSNorm at the end
 
-Three ways through the same parameters, equal to each other:
+Four ways through the same parameters, equal to each other:
 
     __call__   packed rows, all positions at once            training
     start      one history per row; keeps keys and values    decoding, once
+    extend     N more tokens of each history                 decoding, again
     step       one more token per beam, K beams a request    decoding
 
 The cache (layers/cache.py) holds a history's keys and values once, whatever the
@@ -20,6 +21,7 @@ from genrec_jax.core.seams import NO_LIMIT
 from genrec_jax.core.types import Dim, SequenceInfo
 from genrec_jax.layers.cache import Cache
 from genrec_jax.layers.dropout import Dropout
+from genrec_jax.layers.further_tokens import seen_in_run, with_run
 from genrec_jax.layers.transformer import (
   LOGICAL_AXES,
   FeedForward,
@@ -59,6 +61,7 @@ class CausalTransformer(nn.Module):
   dtype: str = "float32"
 
   uses_time = False
+  extends = True
   max_length = NO_LIMIT
   logical_axes = LOGICAL_AXES
 
@@ -113,21 +116,30 @@ class CausalTransformer(nn.Module):
   ) -> tuple[Float[Array, "B K D"], Cache]:
     """Hidden states of one more token of each beam, and the cache with it."""
     cache = cache.follow(parents_BK, y_BKD.shape[1])
-    keys = cache.seen(info)
+    before = [cache.layer(i) for i in range(self.num_layers)]
+    h, new = self._behind(y_BKD, before, cache.seen(info))
+    return cache.then(h, new, info)
+
+  def extend(
+    self, x_BND: Float[Array, "B N D"], cache: Cache, info: SequenceInfo
+  ) -> tuple[Float[Array, "B N D"], Cache]:
+    """Hidden states of N more tokens of each row, and the cache with them."""
+    before = [(cache.layer(i)[0], None) for i in range(self.num_layers)]
+    h, new = self._behind(x_BND, before, seen_in_run(cache, info))
+    return with_run(h, cache, new, info)
+
+  def _behind(self, y_BKD, before, keys):
+    """Hidden states of new tokens, and their keys and values."""
     h, new = y_BKD, []
     for i in range(self.num_layers):
       z = self.attention_norm[i](h)
       new.append(self.attention[i].keys_values(z))
       y = softmax_beam_attention(
-        self.attention[i].queries(z),
-        *cache.layer(i),
-        new[i],
-        keys,
-        bias=self.bias,
+        self.attention[i].queries(z), *before[i], new[i], keys, bias=self.bias
       )
       h = h + self.attention[i].merge(y)
       h = h + self.ffn[i](self.ffn_norm[i](h), True)
-    return cache.then(self.final_norm(h), new, info)
+    return self.final_norm(h), new
 
   def _rows(self, x_BLD, info, deterministic):
     h, shared = x_BLD, []

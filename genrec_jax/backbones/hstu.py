@@ -101,7 +101,7 @@ class HSTULayer(nn.Module):
     x_BLD: Float[Array, "B L D"],
     info: SequenceInfo | BeamKeys,
     deterministic: bool,
-    before: tuple[KeysValues | None, KeysValues] | None = None,
+    before: tuple[KeysValues | None, KeysValues | None] | None = None,
     turns: BothTurns | None = None,
   ) -> tuple[Float[Array, "B L D"], KeysValues]:
     """x -> x + output(u * LN(attention(q, k, v))), and k and v.

@@ -54,7 +54,7 @@ class PreNormDecoderLayer(nn.Module):
     x_BLD: Float[Array, "B L D"],
     info: SequenceInfo | BeamKeys,
     deterministic: bool,
-    before: tuple[KeysValues | None, KeysValues] | None = None,
+    before: tuple[KeysValues | None, KeysValues | None] | None = None,
     turns: BothTurns | None = None,
   ) -> tuple[Float[Array, "B L D"], KeysValues]:
     """Both sublayers, and keys and values.

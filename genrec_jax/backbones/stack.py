@@ -18,7 +18,7 @@ what new tokens see and `before` holds the layer's part of the cache. What a
 stack computes once for all of its layers (`common`) is given to each by name.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flax import linen as nn
@@ -28,6 +28,7 @@ from jaxtyping import Array, Float, Int
 
 from genrec_jax.core.types import Dim, SequenceInfo
 from genrec_jax.layers.cache import Cache
+from genrec_jax.layers.further_tokens import seen_in_run, with_run
 from genrec_jax.ops.beam_attention import BeamKeys, KeysValues
 
 
@@ -98,10 +99,28 @@ class LayerStack(nn.Module):
     cache = cache.follow(parents_BK, y_BKD.shape[1])
     full = self.attention.full
     keys = cache.seen(info, self.attention.window, full)
+    before = [cache.layer(i) for i in range(self.num_layers)]
     h_BKD, new = self._layers(
-      step_layers, y_BKD, cache, keys, self.common(info)
+      step_layers, y_BKD, before, keys, self.common(info)
     )
     return cache.then(h_BKD, new, info, causal=not full)
+
+  @property
+  def extends(self) -> bool:
+    """Whether `extend` can be called: events that a window spares as long as
+    they are the last ones are not kept as they were read."""
+    return not self.attention.full
+
+  def extend(
+    self, x_BND: Float[Array, "B N D"], cache: Cache, info: SequenceInfo
+  ) -> tuple[Float[Array, "B N D"], Cache]:
+    """Hidden states of N more tokens of each row, and the cache with them."""
+    keys = seen_in_run(cache, info, self.attention.window)
+    before = [(cache.layer(i)[0], None) for i in range(self.num_layers)]
+    h_BND, new = self._layers(
+      step_layers, x_BND, before, keys, self.common(info)
+    )
+    return with_run(h_BND, cache, new, info)
 
   @nn.compact
   def _layers(self, run, *args, **kwargs):
@@ -156,19 +175,19 @@ def step_layers(
   make: Callable[..., nn.Module],
   num_layers: int,
   y_BKD: Float[Array, "B K D"],
-  cache: Cache,
+  before: Sequence[tuple[KeysValues | None, KeysValues | None]],
   keys: BeamKeys,
   common: Mapping[str, Any],
   *,
   scan: bool,
 ) -> tuple[Float[Array, "B K D"], list[KeysValues]]:
-  """Runs layers over one token per beam; a scan copies the cache together.
+  """Runs layers over new tokens; a scan copies the cache together.
 
   Args:
     make: name -> layer.
     num_layers: n.
     y_BKD: input of the first layer.
-    cache: of all layers.
+    before: shared and own keys and values of each layer.
     keys: what the new tokens see.
     common: given to every layer by name.
     scan: one scanned layer instead of n unrolled ones.
@@ -176,7 +195,6 @@ def step_layers(
   Returns:
     Hidden states, and keys and values of the new tokens in each layer.
   """
-  before = [cache.layer(i) for i in range(num_layers)]
   if scan:
 
     def body(layer, y_BKD, before, keys, common):

@@ -48,7 +48,7 @@ class STULayer(nn.Module):
     x_BLD: Float[Array, "B L D"],
     info: SequenceInfo | BeamKeys,
     deterministic: bool,
-    before: tuple[KeysValues | None, KeysValues] | None = None,
+    before: tuple[KeysValues | None, KeysValues | None] | None = None,
   ) -> tuple[Float[Array, "B L D"], KeysValues]:
     """x -> x + output([u, y, u * LN(y)]), and keys and values.
 

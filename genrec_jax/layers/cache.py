@@ -12,7 +12,7 @@ A backbone with these three methods (Caching) gives token by token what it gives
 for whole rows. One sequence per row is a beam of its own. No shape depends on
 how far a row is, so `step` may be the body of lax.scan or lax.while_loop with
 the cache as carry; rows and beams that are done pass tokens of segment 0, which
-leave no trace.
+leave no trace. Of many tokens of a row at once see layers/further_tokens.py.
 
 A new token is an EVENT, which later ones see, or a TARGET, which sees the same
 and is kept nowhere: candidates behind a history are K beams of one token.
@@ -148,8 +148,8 @@ class Cache:
       full: see ops/visible_keys.py.
     """
     history = self.info
-    start_B1, count_B1, context_B1, _ = self._history()
-    role_BK, limit_BK = _of(info)
+    start_B1, count_B1, context_B1, _ = self.history()
+    role_BK, limit_BK = roles_limits(info)
     # Indices count a row's tokens: its history, then what was generated.
     before_BK = count_B1 + self.end_BK
     end_BK = jnp.where(limit_BK >= 0, limit_BK, before_BK)
@@ -194,10 +194,10 @@ class Cache:
       causal: whether what an event sees is the same whatever follows.
     """
     length = self.positions_BKT.shape[2]
-    role_BK, limit_BK = _of(info)
+    role_BK, limit_BK = roles_limits(info)
     there_BK = jnp.broadcast_to(info.valid_BL, self.end_BK.shape)
     event_BK = there_BK & (role_BK == EVENT)
-    _, count_B1, _, ahead_B1 = self._history()
+    _, count_B1, _, ahead_B1 = self.history()
     wrong_BK = (self.end_BK > length) | (role_BK == CONTEXT)
     wrong_BK = wrong_BK | (limit_BK > count_B1 + self.end_BK)
     wrong_BK = wrong_BK | (event_BK & (ahead_B1 if causal else True))
@@ -220,13 +220,13 @@ class Cache:
       end_BK=self.end_BK + event_BK,
     )
 
-  def _history(self) -> tuple[Array, Array, Array, Array]:
+  def history(self) -> tuple[Array, Array, Array, Array]:
     """Of each row's history where it starts, its tokens, how many of them are
     context, and whether one of them would see an event that follows."""
     if self.info is None:
       none_B1 = jnp.zeros_like(self.end_BK[:, :1])
       return none_B1, none_B1, none_B1, none_B1 > 0
-    role_BL, limit_BL = _of(self.info)
+    role_BL, limit_BL = roles_limits(self.info)
     kept_BL = self.info.valid_BL & (role_BL != TARGET)
 
     def count(where_BL):
@@ -273,7 +273,7 @@ class Caching(Protocol):
     """
 
 
-def _of(info: SequenceInfo) -> tuple[Array, Array]:
+def roles_limits(info: SequenceInfo) -> tuple[Array, Array]:
   """Roles and limits, which may be left out."""
   segments = info.segment_ids_BL
   roles, limits = info.roles_BL, info.limits_BL

@@ -9,6 +9,9 @@ a time; what a beam has generated is kept per beam, in T places of which the
 first few are in use. The new token's own key is no part of either yet. Shapes
 do not depend on how much was generated, so a step can be the body of a loop.
 
+New tokens may be a run instead, K that follow each other in one row: then each
+sees an interval of them besides.
+
 Weights are softmax over all three parts, or SiLU, where the parts add up. With
 softmax, keys and values may have fewer heads than queries (G serve H, as in
 ops/target_attention.py).
@@ -63,6 +66,9 @@ class BeamKeys:
     shared_times_BL: likewise.
     own_positions_BKT: of own keys.
     own_times_BKT: likewise.
+    run_first_BK: start of the interval of the run's keys; None where new tokens
+      are no run.
+    run_end_BK: its end (exclusive).
   """
 
   shared_first_BK: Any
@@ -77,6 +83,8 @@ class BeamKeys:
   shared_times_BL: Any
   own_positions_BKT: Any
   own_times_BKT: Any
+  run_first_BK: Any = None
+  run_end_BK: Any = None
 
   def of_shared(self) -> tuple[Bool[Array, "B K L"], Array, Array]:
     """Mask, p_j - p_i and t_i - t_j of the shared keys."""
@@ -96,13 +104,23 @@ class BeamKeys:
       self.query_times_BK[:, :, None] - times,
     )
 
-  def of_new(self) -> tuple[Bool[Array, "B K 1"], Array, Array]:
-    """The same of each new token's own key."""
-    seconds_BK = self.query_times_BK - self.key_times_BK
+  def of_new(self) -> tuple[Bool[Array, "B K M"], Array, Array]:
+    """The same of each new token's own key (M = 1), or of a run's (M = K)."""
+    if self.run_end_BK is None:
+      seconds_BK = self.query_times_BK - self.key_times_BK
+      return (
+        self.there_BK[:, :, None],
+        jnp.zeros_like(self.positions_BK)[:, :, None],
+        seconds_BK[:, :, None],
+      )
+    count, positions = self.there_BK.shape[1], self.positions_BK
+    seen_BKK = _within(self.run_first_BK, self.run_end_BK, count)
+    seen_BKK = seen_BKK | jnp.eye(count, dtype=bool)[None]
+    there_BKK = self.there_BK[:, :, None] & self.there_BK[:, None, :]
     return (
-      self.there_BK[:, :, None],
-      jnp.zeros_like(self.positions_BK)[:, :, None],
-      seconds_BK[:, :, None],
+      seen_BKK & there_BKK,
+      positions[:, None, :] - positions[:, :, None],
+      self.query_times_BK[:, :, None] - self.key_times_BK[:, None, :],
     )
 
   def rows(self, normalizer: float) -> Rows:
@@ -178,7 +196,7 @@ def softmax_beam_attention(
 def silu_beam_attention(
   q_BKHE: Float[Array, "B K H E"],
   shared: KeysValues | None,
-  own: KeysValues,
+  own: KeysValues | None,
   new: KeysValues,
   keys: BeamKeys,
   *,
@@ -204,13 +222,15 @@ def silu_beam_attention(
 
 
 def _dense_parts(own, new, keys: BeamKeys):
-  """Own keys and the new one: ((keys, values), mask, offset, seconds)."""
+  """Own keys and new ones: ((keys, values), mask, offset, seconds)."""
   parts = []
   if own is not None:
     parts.append((own, *keys.of_own()))
   if new is not None:
-    k, v = (x[:, :, None] for x in new)
-    parts.append(((k, v), *keys.of_new()))
+    # A run's keys are all of its row's, like shared ones.
+    if keys.run_end_BK is None:
+      new = tuple(x[:, :, None] for x in new)
+    parts.append((new, *keys.of_new()))
   return parts
 
 
