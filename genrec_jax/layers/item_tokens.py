@@ -22,14 +22,25 @@ def token_rows(
     batch: segments and positions of the items.
   """
   rows, length, per_item, width = x_BLND.shape
+  info = token_info(batch, per_item)
+  x_BTD = x_BLND.reshape(rows, length * per_item, width)
+  return jnp.where(info.valid_BL[:, :, None], x_BTD, 0), info
+
+
+def token_info(batch: Batch, per_item: int) -> SequenceInfo:
+  """What attention needs to know of the tokens of rows of items.
+
+  Args:
+    batch: segments and positions of the items.
+    per_item: tokens of each.
+  """
   segments = jnp.repeat(batch["segment_ids_BL"], per_item, axis=1)
   positions = batch["positions_BL"][:, :, None] * per_item
   positions = positions + jnp.arange(per_item)[None, None, :]
-  positions = jnp.where(segments > 0, positions.reshape(rows, -1), 0)
-  x_BTD = x_BLND.reshape(rows, length * per_item, width)
-  x_BTD = jnp.where(segments[:, :, None] > 0, x_BTD, 0)
+  positions = positions.reshape(segments.shape)
+  positions = jnp.where(segments > 0, positions, 0)
   none = jnp.zeros_like(segments)
-  return x_BTD, SequenceInfo(segments, positions, none, none)
+  return SequenceInfo(segments, positions, none, none)
 
 
 def before(

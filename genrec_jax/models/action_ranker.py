@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from genrec_jax.core import seams
+from genrec_jax.core.resuming_seams import Kept
 from genrec_jax.core.roles import ACTION, ATTRIBUTE, BOTH, CANDIDATE
 from genrec_jax.core.seams import NO_LIMIT, Backbone
 from genrec_jax.core.types import Batch, Outputs, SequenceInfo
@@ -32,6 +33,7 @@ from genrec_jax.layers.cache import Cache, Caching
 from genrec_jax.layers.dropout import Dropout
 from genrec_jax.layers.embeddings import ItemEmbedding, count_rows
 from genrec_jax.layers.feature_embedding import FeatureEmbedding
+from genrec_jax.layers.further_tokens import can_extend, read_on
 from genrec_jax.ops.norm import layer_norm
 from genrec_jax.ops.time_buckets import BUCKET_WIDTH, time_buckets
 
@@ -177,10 +179,23 @@ class ActionRanker(nn.Module):
 
   def start(self, batch: Batch) -> Cache:
     """What candidates need of rows of histories: their keys and values."""
+    return self.resume_history((), None, batch)[0]
+
+  @property
+  def resumes(self) -> bool:
+    """Whether `resume_history` can be called with what was read before."""
+    return can_extend(self.backbone)
+
+  def resume_history(
+    self, kept: Kept, before: Batch | None, batch: Batch
+  ) -> tuple[Cache, Kept]:
+    """See core/resuming_seams.py."""
     info = SequenceInfo.from_batch(batch)
+    behind = None if before is None else SequenceInfo.from_batch(before)
     # Nothing sees a candidate, so none needs a place.
-    _, cache = self.backbone.start(self._embed(batch, True), info, length=0)
-    return cache
+    x_BND = self._embed(batch, True)
+    _, cache = read_on(self.backbone, x_BND, info, kept, behind)
+    return cache, cache.shared
 
   def candidates(self, cache: Cache, batch: Batch) -> Float[Array, "B N T"]:
     """Logits of N candidates behind each history; see none of each other.

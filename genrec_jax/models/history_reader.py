@@ -112,6 +112,12 @@ class HistoryReader(nn.Module):
 
   def _hidden(self, x_BLD, batch, deterministic):
     """Hidden states (B, L, D) of embedded events; 0 at padding."""
+    x_BLD, info = self._placed(x_BLD, batch, deterministic)
+    h_BLD = self.backbone(x_BLD, info, deterministic=deterministic)
+    return h_BLD[:, 1::2] if self.calendar_as == _TOKEN else h_BLD
+
+  def _placed(self, x_BLD, batch, deterministic):
+    """Embedded events with their positions, and what attention needs."""
     info = SequenceInfo.from_batch(batch)
     as_token = self.calendar_as == _TOKEN
     place_BLD = self.position_embedding(info.positions_BL)
@@ -125,10 +131,7 @@ class HistoryReader(nn.Module):
         x_BLD = x_BLD + c_BLD
     x_BLD = self.input_dropout(x_BLD, deterministic=deterministic)
     x_BLD = jnp.where(info.valid_BL[:, :, None], x_BLD, 0)
-    h_BLD = self.backbone(
-      x_BLD.astype(self.dtype), info, deterministic=deterministic
-    )
-    return h_BLD[:, 1::2] if as_token else h_BLD
+    return x_BLD.astype(self.dtype), info
 
   def _queries(self, h_BLD, batch):
     """Queries in float32; 0 at padding."""

@@ -48,6 +48,9 @@ class ItemCodeDecoder(NextItem, kw_only=True):
   head_dropout: float = 0.0
   normalize: bool = False
 
+  # What it says of a history is no query.
+  resumes = False
+
   def __post_init__(self):
     super().__post_init__()
     if not (self.item_inputs or self.code_inputs):

@@ -16,11 +16,14 @@ histories are read is in history_reader.py.
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from genrec_jax.core.types import Batch, Outputs
+from genrec_jax.core.resuming_seams import Kept
+from genrec_jax.core.types import Batch, Outputs, SequenceInfo
 from genrec_jax.layers.action_embedding import ActionEmbedding
 from genrec_jax.layers.embeddings import ItemEmbedding, count_rows
+from genrec_jax.layers.further_tokens import can_extend, read_on
 from genrec_jax.models.history_reader import HistoryReader
 from genrec_jax.ops.norm import l2_normalize
+from genrec_jax.ops.packed_rows import last_of_rows
 
 
 class NextItem(HistoryReader):
@@ -78,6 +81,22 @@ class NextItem(HistoryReader):
       x_BLD = self._with_groups(x_BLD, batch)
     h_BLD = self._hidden(x_BLD, batch, deterministic)
     return Outputs(hidden=h_BLD, query=self._queries(h_BLD, batch))
+
+  @property
+  def resumes(self) -> bool:
+    """Whether `resume_query` can be called: every place is one event."""
+    as_added = not self.calendar or self.calendar_as == "added"
+    return not self.groups and as_added and can_extend(self.backbone)
+
+  def resume_query(
+    self, kept: Kept, before: Batch | None, batch: Batch
+  ) -> tuple[Float[Array, "B D"], Kept]:
+    """See core/resuming_seams.py."""
+    x_BND, info = self._placed(self._events(batch), batch, True)
+    behind = None if before is None else SequenceInfo.from_batch(before)
+    h_BND, cache = read_on(self.backbone, x_BND, info, kept, behind)
+    query_BND = self._queries(h_BND, batch)
+    return last_of_rows(query_BND, info.segment_ids_BL), cache.shared
 
   def embed(self, batch: Batch) -> Float[Array, "B L D"]:
     """Vectors of the inputs, without their positions."""

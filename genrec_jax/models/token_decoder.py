@@ -20,12 +20,19 @@ from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from genrec_jax.core.resuming_seams import Kept
 from genrec_jax.core.types import Batch, Outputs
 from genrec_jax.layers.cache import Caching
 from genrec_jax.layers.code_embedding import CodeEmbedding
 from genrec_jax.layers.dropout import Dropout
 from genrec_jax.layers.embeddings import PositionEmbedding
-from genrec_jax.layers.item_tokens import before, next_token, token_rows
+from genrec_jax.layers.further_tokens import can_extend, read_on
+from genrec_jax.layers.item_tokens import (
+  before as before_each,
+  next_token,
+  token_info,
+  token_rows,
+)
 from genrec_jax.ops.packed_rows import last_of_rows
 
 
@@ -108,14 +115,31 @@ class TokenDecoder(nn.Module):
     """
     x_BLMD = self.codes.all_levels(batch["codes_BLM"])
     h_BTD = self._states(x_BLMD, batch, deterministic)
-    logits_BLMC = self.codes.all_logits(before(h_BTD, self.num_levels))
+    logits_BLMC = self.codes.all_logits(before_each(h_BTD, self.num_levels))
     return Outputs(hidden=h_BTD, logits=logits_BLMC)
 
   def start(self, batch: Batch) -> tuple[dict[str, Any], Float[Array, "B C"]]:
     """Cache of the histories, one per row, and logits of the first level."""
+    return self._read_on((), None, batch)
+
+  @property
+  def resumes(self) -> bool:
+    """Whether `resume_start` can be called."""
+    return can_extend(self.backbone)
+
+  def resume_start(
+    self, kept: Kept, before: Batch | None, batch: Batch
+  ) -> tuple[tuple[dict[str, Any], Float[Array, "B C"]], Kept]:
+    """See core/resuming_seams.py."""
+    cache, logits_BC = self._read_on(kept, before, batch)
+    return (cache, logits_BC), cache["backbone"].shared
+
+  def _read_on(self, kept, before, batch):
+    """What `start` says, behind tokens that were read before."""
     x_BLMD = self.codes.all_levels(batch["codes_BLM"])
     # The last level's code is followed by nothing.
-    cache, h_BD = self._started(x_BLMD, batch, self.num_levels - 1)
+    room = self.num_levels - 1
+    cache, h_BD = self._started(x_BLMD, batch, room, kept, before)
     return cache, self.first_logits(h_BD)
 
   def step(
@@ -137,11 +161,17 @@ class TokenDecoder(nn.Module):
       x_BTD.astype(self.dtype), info, deterministic=deterministic
     )
 
-  def _started(self, x_BLND, batch, room):
+  def _started(self, x_BLND, batch, room, kept=(), before=None):
     """Cache of the histories, with room for tokens, and their last states."""
     x_BTD, info = self._tokens(x_BLND, batch)
-    h_BTD, cache = self.backbone.start(x_BTD.astype(self.dtype), info, room)
     items_B = jnp.sum(batch["segment_ids_BL"] > 0, axis=1)
+    behind = None
+    if before is not None:
+      behind = token_info(before, self.tokens_per_item)
+      items_B = items_B + jnp.sum(before["segment_ids_BL"] > 0, axis=1)
+    h_BTD, cache = read_on(
+      self.backbone, x_BTD.astype(self.dtype), info, kept, behind, room
+    )
     # The longest history leaves no position of its own to the next item.
     place_B = jnp.minimum(items_B, self.num_positions - 1)
     position_BD = self.position_embedding(place_B[:, None])[:, 0]

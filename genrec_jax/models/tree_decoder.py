@@ -23,8 +23,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from genrec_jax.core.resuming_seams import Kept
 from genrec_jax.core.types import Batch, Outputs
-from genrec_jax.layers.item_tokens import before
+from genrec_jax.layers.item_tokens import before as before_each
 from genrec_jax.layers.node_embedding import NodeEmbedding
 from genrec_jax.models.token_decoder import TokenDecoder
 
@@ -59,7 +60,7 @@ class TreeDecoder(TokenDecoder):
     codes_BLM = batch["codes_BLM"]
     node_BLMD = self.codes.all_levels(codes_BLM)
     h_BTD = self._states(node_BLMD, batch, deterministic)
-    h_BLMD = before(h_BTD, self.num_levels)
+    h_BLMD = before_each(h_BTD, self.num_levels)
     aux = {"node_BSM": self.codes.nodes(codes_BLM), "node_BSMD": node_BLMD}
     if "ranked_codes_BSKM" in batch:
       nodes_BSKMD = self.codes.all_levels(batch["ranked_codes_BSKM"])
@@ -76,9 +77,14 @@ class TreeDecoder(TokenDecoder):
 
   def start(self, batch: Batch) -> tuple[dict[str, Any], Float[Array, "B C"]]:
     """Cache of the histories, one per row, and logits of the first level."""
-    cache, logits_BC = super().start(batch)
-    root_B1 = jnp.zeros((logits_BC.shape[0], 1), jnp.int32)
-    return {**cache, "path": root_B1}, logits_BC
+    return _at_the_root(*super().start(batch))
+
+  def resume_start(
+    self, kept: Kept, before: Batch | None, batch: Batch
+  ) -> tuple[tuple[dict[str, Any], Float[Array, "B C"]], Kept]:
+    """See core/resuming_seams.py."""
+    started, kept = super().resume_start(kept, before, batch)
+    return _at_the_root(*started), kept
 
   def step(
     self,
@@ -94,3 +100,8 @@ class TreeDecoder(TokenDecoder):
     cache, h_BKD = self._read(cache, level, path_BK, parents_BK)
     cache = {**cache, "path": path_BK}
     return cache, self.codes.logits(h_BKD, level, path_BK)
+
+
+def _at_the_root(cache, logits_BC):
+  root_B1 = jnp.zeros((logits_BC.shape[0], 1), jnp.int32)
+  return {**cache, "path": root_B1}, logits_BC

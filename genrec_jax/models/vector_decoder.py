@@ -33,6 +33,9 @@ class VectorDecoder(ContentItems, TokenDecoder, kw_only=True):
   position_init_std: float = 0.05
   row_multiple: int = 1
 
+  # Tokens have vectors of items as well, which resume_start does not read.
+  resumes = False
+
   def setup(self):
     super().setup()
     self._set_up_items()
