@@ -12,6 +12,7 @@ number of candidates. A system that keeps no history scores whole rows.
 
 from collections.abc import Callable
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from jaxtyping import Float, Int
 import numpy as np
 
 from genrec_jax.core import finite, seams
+from genrec_jax.core.loaded_model import LoadedModel
 from genrec_jax.data.dataset.impressions import Impressions
 from genrec_jax.data.schema import Record
 
@@ -87,6 +89,9 @@ class CandidateScorer:
     micro_batch: b, candidates at a time.
     weights_fn: batch of whole rows -> what modules show of the computation of
       `score`, such as attention weights.
+    kept_fn: (batch of histories, whose it is) -> what is kept, in place of
+      start_fn where something of it may be there already.
+    loaded: the model, for whoever makes a kept_fn; None = there is none.
   """
 
   layout: Any
@@ -95,6 +100,8 @@ class CandidateScorer:
   candidates_fn: Callable[[Any, Any], Any] | None
   micro_batch: int
   weights_fn: Callable[[Any], Any] = _shows_nothing
+  kept_fn: Callable[[Any, str | None], Any] | None = None
+  loaded: LoadedModel | None = None
 
   def __post_init__(self):
     if self.micro_batch < 1:
@@ -111,11 +118,12 @@ class CandidateScorer:
     """
     seams.require(system, seams.ScoreModel, "config.system")
 
+    def ask_of(params):
+      return functools.partial(system.apply, {"params": params})
+
     def method(name):
       applied = jax.jit(
-        lambda params, *args: system.apply(
-          {"params": params}, *args, method=name
-        )
+        lambda params, *args: ask_of(params)(*args, method=name)
       )
       return lambda *args: applied(params, *args)
 
@@ -137,10 +145,15 @@ class CandidateScorer:
       candidates_fn=method("candidates") if caches else None,
       micro_batch=micro_batch,
       weights_fn=lambda batch: shown(params, batch),
+      loaded=LoadedModel(system, params, ask_of),
     )
 
   def score(
-    self, request: Impressions, *, finite_only: bool = True
+    self,
+    request: Impressions,
+    *,
+    finite_only: bool = True,
+    key: str | None = None,
   ) -> Float[np.ndarray, "N T"]:
     """Probabilities of the tasks, of the candidates of ONE request.
 
@@ -148,21 +161,14 @@ class CandidateScorer:
       request: whose, behind what, of which items.
       finite_only: a logit that is no number is an error; else what comes of it
         is NaN.
+      key: whose history it is, for a kept_fn; None = nobody's.
 
     Raises:
       NotFinite: see finite_only.
     """
     shown = request.candidates.shape[1]
-    # An item of padding is item 0: it sees nothing and is not asked for.
-    pad = ((0, 0), (0, -shown % self.micro_batch))
-    request = dataclasses.replace(
-      request,
-      candidates=np.pad(request.candidates, pad),
-      labels=np.pad(request.labels, pad),
-      known=np.pad(request.known, pad),
-      event=np.pad(request.event, pad, constant_values=-1),
-    )
-    parts = self._kept(request) if self.start_fn else self._whole(request)
+    request = self.padded(request)
+    parts = self._kept(request, key) if self.start_fn else self._whole(request)
     logits = [np.asarray(part, np.float32)[0] for part in parts]
     logits_NT = np.concatenate(logits)[:shown]
     if finite_only:
@@ -172,10 +178,27 @@ class CandidateScorer:
     found_NT = np.concatenate(found)[:shown]
     return np.where(np.isfinite(logits_NT), found_NT, np.float32(np.nan))
 
-  def _kept(self, request: Impressions) -> list[Any]:
+  def padded(self, request: Impressions) -> Impressions:
+    """The request with whole micro-batches.
+
+    An item of padding is item 0: it sees nothing and is not asked for.
+    """
+    pad = ((0, 0), (0, -request.candidates.shape[1] % self.micro_batch))
+    return dataclasses.replace(
+      request,
+      candidates=np.pad(request.candidates, pad),
+      labels=np.pad(request.labels, pad),
+      known=np.pad(request.known, pad),
+      event=np.pad(request.event, pad, constant_values=-1),
+    )
+
+  def _kept(self, request: Impressions, key: str | None) -> list[Any]:
     """Logits of micro-batches behind a history that is computed once."""
     history, asked = self.layout.apart(self.layout.impression_batch(request))
-    kept = self.start_fn(history)
+    if self.kept_fn is None:
+      kept = self.start_fn(history)
+    else:
+      kept = self.kept_fn(history, key)
     starts = range(0, request.candidates.shape[1], self.micro_batch)
     return [
       self.candidates_fn(

@@ -119,7 +119,8 @@ class TwoStage:
         continue
       time = int(requests.query_time[row])
       request = asked_about(record, found_N, time, self.num_items)
-      found_NT = self.scorer.score(request)
+      whose = {} if requests.key is None else {"key": requests.key[row]}
+      found_NT = self.scorer.score(request, **whose)
       value_N = self.value(found_NT)
       kept = np.flatnonzero(value_N > -np.inf)
       found_N, value_N, found_NT = (

@@ -87,4 +87,6 @@ def padded(
     for name in ("user", "target", "query_time", "event")
   }
   history = list(requests.history) + [requests.history[-1]] * missing
-  return dataclasses.replace(requests, history=history, **arrays), allowed
+  key = requests.key and (*requests.key, *[None] * missing)
+  requests = dataclasses.replace(requests, history=history, key=key, **arrays)
+  return requests, allowed

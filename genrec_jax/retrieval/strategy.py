@@ -85,6 +85,21 @@ class BoundModel:
 
 
 @dataclasses.dataclass(frozen=True)
+class StartedModel(BoundModel):
+  """A BoundModel whose requests somebody else has had read.
+
+  Attributes:
+    started: what `start` gave.
+  """
+
+  started: Any = None
+
+  def start(self) -> tuple[Any, Float[Array, "B C"]]:
+    """See decoding/decoder.py."""
+    return self.started
+
+
+@dataclasses.dataclass(frozen=True)
 class CachedDecoder:
   """A decoder that reads histories with the vectors of a search.
 

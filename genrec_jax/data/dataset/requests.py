@@ -28,6 +28,8 @@ class Requests:
     query_time: seconds since the manifest's epoch at which is asked: the
       target's own time in an evaluation; 0 where the source has no times.
     event: position of the target in the user's record.
+    key: by which a cache knows whose history each is, None = nobody's; None
+      for all of them where there is no cache.
   """
 
   user: Int[np.ndarray, "B"]
@@ -35,6 +37,7 @@ class Requests:
   history: list[Record]
   query_time: Int[np.ndarray, "B"]
   event: Int[np.ndarray, "B"]
+  key: tuple[str | None, ...] | None = None
 
   def __len__(self) -> int:
     return len(self.user)
@@ -72,6 +75,7 @@ def requests_at(requests: Requests, rows: Int[np.ndarray, "n"]) -> Requests:
     history=[requests.history[row] for row in rows],
     query_time=requests.query_time[rows],
     event=requests.event[rows],
+    key=requests.key and tuple(requests.key[row] for row in rows),
   )
 
 
