@@ -77,6 +77,12 @@ _GOLDEN = COMMAND.integer(
 _QUOTA = COMMAND.float(
   "quota", 0.0, "Requests of a caller a second; 0 = any.", lower_bound=0.0
 )
+_CACHE = COMMAND.float(
+  "cache_mb",
+  0.0,
+  "Device memory for what each version has computed of histories; 0 = none.",
+  lower_bound=0.0,
+)
 _DRAIN = COMMAND.float(
   "drain_seconds", 30.0, "For what was accepted before the end."
 )
@@ -111,6 +117,8 @@ def main() -> None:
   # They need the extra.
   from genrec_jax.service.engine import EngineOptions
   from genrec_jax.service.opening import Source
+  from genrec_jax.service.paged_cache import PagedCache
+  from genrec_jax.service.paged_reader import PagedOptions
   from genrec_jax.service.process import Listening, serve
   from genrec_jax.service.service import Service, ServiceOptions
   from genrec_jax.service.shapes import Shapes
@@ -136,6 +144,9 @@ def main() -> None:
     num_candidates=_CANDIDATES.value,
     weights=_WEIGHTS.value,
   )
+  cache = None
+  if _CACHE.value:
+    cache = PagedCache(PagedOptions(_CACHE.value), shapes)
   store = _STORE.value or pathlib.Path(_RUN.workdir) / "events.sqlite"
   service = Service(
     SqliteStore(store),
@@ -146,6 +157,7 @@ def main() -> None:
       max_queue=_QUEUE.value, max_wait_seconds=_WAIT.value / 1000
     ),
     shapes=shapes,
+    cache=cache,
   )
   number = serve(service, _NAME.value, source, listening)
   if number == signal.SIGINT:

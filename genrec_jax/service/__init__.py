@@ -10,7 +10,10 @@
     ladder.py, engine.py            queue, batches, one thread for the model
     workers.py                      threads that read and write for requests
     versions.py                     which model answers whom
-    history_cache.py                where a cache of histories goes
+    history_cache.py                the seam of a cache of histories
+    resumption.py                   how a model goes on with a history
+    paged_cache.py, paged_search.py, paged_reader.py, paged_plan.py
+                                    such a cache, in pages on the device
     service.py                      all of it, without HTTP
     wire.py, app.py, edge.py, page.py, logs.py, process.py    HTTP
 

@@ -140,7 +140,7 @@ class Asker:
     most = served.shapes.lists[-1]
     wanted = body.k if policy is None else _SPREAD * body.k
     ask = ListAsk(
-      user=body.user_id,
+      user=None if body.what_if else body.user_id,
       record=record,
       query_time=whom.query_time,
       allowed=allowed,

@@ -24,7 +24,8 @@ class ListAsk:
   """A list of items.
 
   Attributes:
-    user: id, by which a cache may know them; None = nobody.
+    user: id, by which a cache may know the history; None = it is nobody's,
+      such as that of a what-if.
     record: the history, whole.
     query_time: seconds since the data set's epoch at which is asked.
     allowed: what the list may hold, one row.
@@ -77,10 +78,12 @@ class Reused:
   Attributes:
     hit: events whose computation was there.
     new: events that were computed.
+    why: why nothing was there; "" where something was (history_cache.py).
   """
 
   hit: int = 0
   new: int = 0
+  why: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,10 @@ Names begin with genrec_. Every service has a registry of its own.
 from collections.abc import Callable, Mapping
 
 import prometheus_client as prometheus
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from genrec_jax.service.asks import Reused
 
 _SECONDS = (
   *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
@@ -15,6 +19,20 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64)
 _LENGTHS = (0, 1, 4, 16, 64, 256, 1024, 4096)
 _LAGS = (1, 10, 60, 600, 3600, 86_400, 604_800)
 CONTENT_TYPE = prometheus.CONTENT_TYPE_LATEST
+
+
+class _CacheFigures(Collector):
+  """Of a HistoryCache; pages are there or not, all else only grows."""
+
+  def __init__(self, figures: Callable[[], Mapping[str, float]]):
+    self._figures = figures
+
+  def collect(self):
+    for name, value in self._figures().items():
+      kind = GaugeMetricFamily
+      if not name.startswith("pages"):
+        kind = CounterMetricFamily
+      yield kind(f"genrec_cache_{name}", "See docs/serving.md.", value=value)
 
 
 class Metrics:
@@ -73,6 +91,14 @@ class Metrics:
       ["model", "catalogue"],
       registry=self.registry,
     )
+    self._cache_requests = self._counter(
+      "cache_requests",
+      "Requests of which something was reused (hit), or why nothing.",
+      "outcome",
+    )
+    self._cache_events = self._counter(
+      "cache_events", "Events that were reused, or computed.", "kind"
+    )
     self._queue_length = prometheus.Gauge(
       "genrec_queue_length", "Requests that wait.", registry=self.registry
     )
@@ -92,6 +118,16 @@ class Metrics:
   def watch_queue(self, length: Callable[[], int]) -> None:
     """Reads the length of the queue whenever it is asked for."""
     self._queue_length.set_function(length)
+
+  def watch_cache(self, figures: Callable[[], Mapping[str, float]]) -> None:
+    """Reads a cache's figures whenever it is asked for them."""
+    self.registry.register(_CacheFigures(figures))
+
+  def reused(self, reused: Reused) -> None:
+    """What there was of the history behind an answer."""
+    self._cache_requests.labels(reused.why or "hit").inc()
+    self._cache_events.labels("hit").inc(reused.hit)
+    self._cache_events.labels("new").inc(reused.new)
 
   def answered(self, route: str, code: int, seconds: float) -> None:
     """A request has its answer, whatever it is."""

@@ -14,11 +14,14 @@ import dataclasses
 import jax
 
 from genrec_jax.core import seams
+from genrec_jax.core.loaded_model import LoadedModel
 from genrec_jax.core.seams import Search
 from genrec_jax.core.sharding import MeshOptions
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.trained_ranker import ranks
+from genrec_jax.service import resumption
 from genrec_jax.service.golden import Golden, golden_of
+from genrec_jax.service.resumption import Resumption
 from genrec_jax.service.served import Served
 from genrec_jax.service.shapes import Shapes
 from genrec_jax.serving.loading import load, load_ranker
@@ -84,7 +87,12 @@ def open_source(
   if not finds and second is None and ranks(run):
     second = _ranker(source.workdir, source, shapes)
     served = Served(
-      second.histories, {}, shapes=shapes, ranker=second, name=name
+      second.histories,
+      {},
+      shapes=shapes,
+      ranker=second,
+      scores=resumption.of_ranker(second),
+      name=name,
     )
     return Opened(served, ())
   model = load(
@@ -99,15 +107,18 @@ def open_source(
   orders = second
   if orders is None and ranks(run):
     orders = _ranker(source.workdir, source, shapes)
+  searches, lists = _sized(run, params, source.retriever, shapes)
   served = Served(
     run.histories,
-    _sized(run, params, source.retriever, shapes),
+    searches,
     shapes=shapes,
     filter_history=model.filter_history,
     ranker=orders,
     num_candidates=None if second is None else source.num_candidates,
     weights=source.weights,
     codes=codes,
+    lists=lists,
+    scores=resumption.of_ranker(orders),
     name=name,
   )
   if not num_golden:
@@ -127,8 +138,9 @@ def _ranker(workdir: str, source: Source, shapes: Shapes) -> Ranker:
 
 def _sized(
   run: Run, params: object, retriever: str | None, shapes: Shapes
-) -> Mapping[int, Search]:
-  """The run's search by the size of a batch; they share what they hold."""
+) -> tuple[Mapping[int, Search], Resumption | None]:
+  """The run's search by the size of a batch, which share what they hold, and
+  how its model goes on with a history."""
   devices = jax.local_devices()
   program = run.program()
   if len(devices) > 1:
@@ -138,7 +150,14 @@ def _sized(
     index = run.index(params, retriever)
   mine = jax.device_put(params, program.placement.replicated)
   search = run.search(mine, index, program)
-  return {
+  sized = {
     size: dataclasses.replace(search, batch_size=size)
     for size in shapes.batches
   }
+  loaded = LoadedModel(run.system, mine, program.ask_of, program.in_force)
+  epoch = run.histories.manifest.epoch_seconds
+  layout = program.pipeline.layout
+  if program.retrieval is None or index is not None:
+    return sized, resumption.of_vectors(loaded, layout, epoch)
+  strategy = program.retrieval
+  return sized, resumption.of_codes(loaded, layout, strategy, epoch)

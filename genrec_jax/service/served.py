@@ -24,7 +24,6 @@ from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.schema import Record
 from genrec_jax.ranking.candidates import asked_about
 from genrec_jax.ranking.two_stage import TwoStage
-from genrec_jax.retrieval.generative import Generative
 from genrec_jax.service import ladder
 from genrec_jax.service.asks import (
   ListAsk,
@@ -34,8 +33,14 @@ from genrec_jax.service.asks import (
   Reused,
   Scores,
 )
-from genrec_jax.service.history_cache import HistoryCache, NoCache
+from genrec_jax.service.history_cache import (
+  NO_MODEL,
+  HistoryCache,
+  Reading,
+)
 from genrec_jax.service.live_history import latest
+from genrec_jax.service.paged_search import warm_wider
+from genrec_jax.service.resumption import Resumption
 from genrec_jax.service.shapes import Shapes, at_least
 from genrec_jax.serving.ranker import Ranker
 
@@ -54,12 +59,10 @@ class Served:
     users: its users.
     filter_history: whether items of the history are left out, where a request
       does not say.
-    ranker: who ranks given items; None = the first stage does.
-    two_stage: whether it also orders what is found.
+    two_stage: whether the ranker also orders what is found.
     codes: of items, by index, of a model that generates; None of others.
     popularity_V1: share of the items that are less popular, by index.
     shapes: sizes; the longest list is bounded by what the model can find.
-    cache: of histories.
     name: of the version.
   """
 
@@ -74,7 +77,8 @@ class Served:
     num_candidates: int | None = None,
     weights: str = "",
     codes: Int[np.ndarray, "V1 M"] | None = None,
-    cache: HistoryCache | None = None,
+    lists: Resumption | None = None,
+    scores: Resumption | None = None,
     name: str = "model",
   ):
     """Puts the parts together; opening.py does it for a workdir.
@@ -87,7 +91,9 @@ class Served:
       ranker: as above.
       num_candidates: items found for the ranker; None = it orders none.
       weights: of the value that it orders by; "" = its own.
-      codes, cache, name: as above.
+      codes, name: as above.
+      lists: how a cache may have the searches' model go on; None = not at all.
+      scores: likewise the ranker's.
 
     Raises:
       ValueError: a ranker of other data, or weights that it cannot have.
@@ -97,29 +103,36 @@ class Served:
     self.catalog = Catalog(histories.directory)
     self.users = Users(histories.directory)
     self.filter_history = filter_history
-    self.ranker = ranker
     self.two_stage = ranker is not None and num_candidates is not None
     self.codes = codes
     # A longer list would be made of more candidates than one offline.
     most = num_candidates if self.two_stage else self._num_items
     self.shapes = shapes.bounded(min(most, self._num_items))
-    self.cache = NoCache() if cache is None else cache
     self.name = name
     count = self.catalog.count
     self.popularity_V1 = (
       np.searchsorted(np.sort(count[1:]), count) / self._num_items
     )
-    self._searches = dict(searches)
+    self._reading = Reading(dict(searches), ranker, lists, scores)
     self._popular = MostPopular(self.catalog.count).search
     self._num_candidates, self._weights = num_candidates or 0, weights
     if self.two_stage:
       # Refuses a ranker that does not fit.
       self._second(self._popular, self._num_candidates)
 
+  def keep(self, cache: HistoryCache) -> None:
+    """Has what is computed of histories kept from now on."""
+    self._reading = cache.open(self.name, self._reading)
+
+  @property
+  def ranker(self) -> Ranker | None:
+    """Who ranks given items; None = the first stage does."""
+    return self._reading.ranker
+
   @property
   def finds(self) -> bool:
     """Whether it finds items, or ranks given ones alone."""
-    return len(self._searches) > 0
+    return len(self._reading.searches) > 0
 
   @property
   def catalogue(self) -> str:
@@ -147,13 +160,9 @@ class Served:
     Raises:
       NotFinite: a model whose queries or scores are no numbers.
     """
-    reused = self.cache.reused(self.name, asks)
     if isinstance(asks[0], RankAsk):
-      return [
-        self._rank(ask, step, one)
-        for ask, one in zip(asks, reused, strict=True)
-      ]
-    return self._list(asks, step, reused)
+      return [self._rank(ask, step) for ask in asks]
+    return self._list(asks, step)
 
   def warm(self) -> None:
     """Compiles every program, by asking all that can be asked of shapes."""
@@ -166,11 +175,13 @@ class Served:
       for ask in asks:
         for step in self.steps(ask):
           self.answer([ask], step)
-      for size, search in self._searches.items():
+      for size, search in self._reading.searches.items():
         requests = self._requests(asks[:1] * size)
         for count in self._counts():
           search(requests, count, self._everything(size))
-        _warm_wider(search, requests, self._everything(size))
+        warm_wider(search, requests, self._everything(size))
+    two = record_of_items(manifest, [1, 1 + 1 % manifest.num_items])
+    self._reading.warm(self._requests(self._asks_like(two)[:1]))
 
   def _counts(self) -> list[int]:
     """How many items the first stage is asked for."""
@@ -213,11 +224,10 @@ class Served:
       history=records,
       query_time=np.array([ask.query_time for ask in asks], np.int32),
       event=np.array([len(r["item"]) for r in records], np.int32),
+      key=tuple(_whose(ask, step) for ask in asks),
     )
 
-  def _list(
-    self, asks: Sequence[ListAsk], step: str, reused: Sequence[Reused]
-  ) -> list[Listed]:
+  def _list(self, asks: Sequence[ListAsk], step: str) -> list[Listed]:
     requests = self._requests(asks, step)
     words = np.concatenate([ask.allowed.words_BW for ask in asks])
     allowed = ItemMask(words, self._num_items)
@@ -225,7 +235,12 @@ class Served:
     ids_BK, scores_BK, said = search(requests, asks[0].places, allowed)
     chances = None
     if self.two_stage and step not in (ladder.RETRIEVAL_ONLY, ladder.POPULAR):
-      chances = said["probabilities"]
+      chances, said = said["probabilities"], said["retrieved"]
+    reused = said.get("reused")
+    if reused is None:
+      asked = asks[0].by_model and step != ladder.POPULAR
+      why = self._reading.why if asked else NO_MODEL
+      reused = [Reused(0, len(ask.record["item"]), why) for ask in asks]
     found = []
     for row, one in enumerate(reused):
       there_K = ids_BK[row] > 0
@@ -247,7 +262,7 @@ class Served:
       return self._popular
     first = self._popular
     if by_model:
-      first = self._searches[at_least(self.shapes.batches, count)]
+      first = self._reading.searches[at_least(self.shapes.batches, count)]
     if not self.two_stage or step == ladder.RETRIEVAL_ONLY:
       return first
     fewer = step == ladder.FEW_CANDIDATES
@@ -259,9 +274,14 @@ class Served:
       first, self.histories, self.ranker, num_candidates, self._weights
     )
 
-  def _rank(self, ask: RankAsk, step: str, reused: Reused) -> Ranked:
-    behind = [ask.record] + ([] if ask.changed is None else [ask.changed])
-    scores = [self._scores(ask, _read(record, step)) for record in behind]
+  def _rank(self, ask: RankAsk, step: str) -> Ranked:
+    score, reused = self._scores(
+      ask, _read(ask.record, step), _whose(ask, step)
+    )
+    scores = [score]
+    if ask.changed is not None:
+      # What would be is nobody's history.
+      scores += self._scores(ask, _read(ask.changed, step), None)[:1]
     lost = sum(int((~np.isfinite(s.values_N)).sum()) for s in scores)
     return Ranked(
       scores[0],
@@ -270,29 +290,35 @@ class Served:
       reused,
     )
 
-  def _scores(self, ask: RankAsk, record: Record) -> Scores:
-    """By the ranker, or else by the search among the candidates alone."""
+  def _scores(
+    self, ask: RankAsk, record: Record, key: str | None
+  ) -> tuple[Scores, Reused]:
+    """By the ranker, or else by the search among the candidates alone; and what
+    was reused of the history, which is `key`'s."""
     if self.ranker is not None:
       request = asked_about(
         record, ask.candidates_N, ask.query_time, self._num_items
       )
-      found_NT = self.ranker.scorer.score(request, finite_only=False)
-      return Scores(ask.value(found_NT), found_NT)
+      found_NT = self.ranker.scorer.score(request, finite_only=False, key=key)
+      reused = Reused(0, len(record["item"]), self._reading.why)
+      if self._reading.scored is not None:
+        reused = self._reading.scored()
+      return Scores(ask.value(found_NT), found_NT), reused
     allowed_V1 = np.zeros(self._num_items + 1, bool)
     allowed_V1[ask.candidates_N] = True
     places = at_least(self.shapes.lists, len(ask.candidates_N))
     mine = ListAsk(
-      ask.user,
+      key,
       record,
       ask.query_time,
       ItemMask.of(allowed_V1[None]),
       places,
       ask.by_model,
     )
-    (listed,) = self._list([mine], ladder.FULL, [Reused()])
+    (listed,) = self._list([mine], ladder.FULL)
     score_V1 = np.full(self._num_items + 1, np.nan, np.float32)
     score_V1[listed.ids_K] = listed.scores_K
-    return Scores(score_V1[ask.candidates_N])
+    return Scores(score_V1[ask.candidates_N]), listed.reused
 
 
 def _read(record: Record, step: str) -> Record:
@@ -300,9 +326,7 @@ def _read(record: Record, step: str) -> Record:
   return record if step == ladder.FULL else latest(record, _FEW_EVENTS)
 
 
-def _warm_wider(search: Search, requests: Requests, allowed: ItemMask) -> None:
-  """Compiles what a search by codes falls back on where a list is short."""
-  if not isinstance(search, Generative) or search.widened is None:
-    return
-  wider = search.widened(search.num_results)
-  wider(search.request_batch(requests), search.items, allowed.words_BW)
+def _whose(ask: ListAsk | RankAsk, step: str) -> str | None:
+  """Whose history is read; a part of one is nobody's, so that it takes no
+  pages from the whole."""
+  return ask.user if step == ladder.FULL else None

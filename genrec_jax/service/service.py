@@ -107,6 +107,7 @@ class Service:
       for name in ("reader", "writer")
     )
     self.metrics.watch_queue(self.engine.__len__)
+    self.metrics.watch_cache(self._cache.figures)
     self.versions = Versions(self._options.most_versions)
     self.compilations = Compilations(self.metrics.compiled)
     self._stack = contextlib.ExitStack()
@@ -159,30 +160,40 @@ class Service:
         source, self._shapes, name=name, num_golden=self._options.num_golden
       )
       served = opened.served
-      served.name, served.cache = name, self._cache
-      served.warm()
-      parity = None
-      if opened.golden:
-        parity = golden.check(served, opened.golden)
-      asker = Asker(served, self.store, self._options.most_events)
-      asker.warm()
-      version = Version(name, served, asker, source, parity)
-      with self._items_lock:
-        # There before anybody can name the version.
-        self._items[name] = LiveItems.of(served.catalog, self.store.items())
-        try:
-          gone = self.versions.add(version)
-        except Refused:
-          del self._items[name]
-          raise
-        for other in gone:
-          self._cache.retire(other)
-          del self._items[other]
+      served.name = name
+      try:
+        served.keep(self._cache)
+        version = self._compiled(opened, source)
+        with self._items_lock:
+          # There before anybody can name the version.
+          self._items[name] = LiveItems.of(served.catalog, self.store.items())
+          try:
+            gone = self.versions.add(version)
+          except Refused:
+            del self._items[name]
+            raise
+          for other in gone:
+            self._cache.retire(other)
+            del self._items[other]
+      except BaseException:
+        self._cache.retire(name)
+        raise
     finally:
       self._loading.release()
     if promote:
       self.promote(name)
     return version
+
+  def _compiled(self, opened: Opened, source: Source) -> Version:
+    """A version that has given its golden answers."""
+    served = opened.served
+    served.warm()
+    parity = None
+    if opened.golden:
+      parity = golden.check(served, opened.golden)
+    asker = Asker(served, self.store, self._options.most_events)
+    asker.warm()
+    return Version(served.name, served, asker, source, parity)
 
   def promote(self, name: str, share: float = 1.0) -> None:
     """See Versions."""
@@ -239,6 +250,7 @@ class Service:
       self.metrics.degraded(told["reason"])
     if done is not None:
       self.metrics.nan(done.answer.dropped)
+      self.metrics.reused(done.answer.reused)
       answers.count(self.metrics, version, done)
     told["timings_ms"]["total"] = (time.monotonic() - started) * 1000
     return told
@@ -344,9 +356,7 @@ class Service:
       for item in states
     ]
 
-  # For the page.
-
   def look(self, user: str) -> tuple[Version, Record, LiveItems]:
-    """Who answers a user, and the history behind that."""
+    """For the page: who answers a user, and the history behind that."""
     version = self.versions.of(user)
     return version, version.asker.history(user), self._items_of(version)
