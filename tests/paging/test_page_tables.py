@@ -209,12 +209,14 @@ def test_who_was_asked_for_longest_ago_makes_room_and_never_who_is_read():
   assert tables.keys == ("d", "a", "b", "e")
   memory.serve("f", [6] * 8)
   assert tables.keys == ("b", "e", "f")
+  memory.serve("h", [8])
+  assert tables.keys == ("b", "f", "h")
   memory.read(read, [ord("b")] * 3)
   # Three pages are there for others, and no more.
   too_long = tables.lease("g", _chain([7] * 13))
   assert too_long.pages is None and too_long.write == ()
   tables.commit(too_long)
-  assert tables.keys == ("b", "e", "f") and tables.evictions == 3
+  assert tables.keys == ("b", "f", "h") and tables.evictions == 4
   tables.abandon(read)
   assert memory.serve("g", [7] * 13) == 0
   assert tables.keys == ("g",) and tables.num_free == 0
