@@ -4,7 +4,6 @@
 import pytest
 
 from genrec_jax.service.app import create_app
-from genrec_jax.service.asks import Reused
 from genrec_jax.service.engine import EngineOptions
 from genrec_jax.service.golden import Golden
 from genrec_jax.service.ladder import Ladder
@@ -41,7 +40,7 @@ def test_a_version_that_answers_otherwise_is_not_taken(make, known):
 
 
 class _Cache:
-  """Notes what it is told, and says that two events were there."""
+  """Notes what it is told, and keeps nothing."""
 
   def __init__(self):
     self.told = []
@@ -55,9 +54,12 @@ class _Cache:
   def retire(self, model):
     self.told.append(("retire", model))
 
-  def reused(self, model, asks):
-    self.told += [("reused", model, ask.user) for ask in asks if ask.user]
-    return [Reused(2, len(ask.record["item"]) - 2) for ask in asks]
+  def open(self, model, reading):
+    self.told.append(("open", model))
+    return reading
+
+  def figures(self):
+    return {}
 
 
 def test_a_cache_is_told_of_all_that_changes(tmp_path, known):
@@ -80,7 +82,7 @@ def test_a_cache_is_told_of_all_that_changes(tmp_path, known):
     client = fakes.Client(create_app(service))
     answer = client.recommend(user_id=users[0])
     count = len(data[0]["item"])
-    assert answer["cache"] == {"hit": 2, "new": count - 2}
+    assert answer["cache"] == {"hit": 0, "new": count}
     event = {"event_id": 1, "user_id": "u", "item": ids[1], "time": 1.7e9}
     client("POST", "/v1/events", [event])
     client("DELETE", "/v1/users/u")
@@ -89,9 +91,11 @@ def test_a_cache_is_told_of_all_that_changes(tmp_path, known):
   finally:
     service.close(5.0)
   assert cache.told == [
-    ("reused", "v1", users[0]),
+    ("open", "v1"),
     ("changed", "u", 1_700_000_000 * 10**6),
     ("forget", "u"),
+    ("open", "v2"),
+    ("open", "v3"),
     ("retire", "v2"),
   ]
 
