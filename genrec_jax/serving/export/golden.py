@@ -103,11 +103,11 @@ class Golden:
 
   def arrays(self) -> dict[str, np.ndarray]:
     """All of it by name."""
-    fields = dataclasses.fields(self.asked)
+    names = [f.name for f in dataclasses.fields(self.asked)]
     found = {
-      f"asked/{f.name}": getattr(self.asked, f.name)
-      for f in fields
-      if f.name != "history"
+      f"asked/{name}": value
+      for name in names
+      if name != "history" and (value := getattr(self.asked, name)) is not None
     }
     found |= tensors.under(_end_to_end(self.asked.history), "history")
     found |= tensors.under(self.batch, "batch")
