@@ -48,6 +48,7 @@ _STEPS |= {
   "rankmixer_industrial": {"train", "score"},
   "liger_amazon": {"train", "items", "decode"},
   "lemur_synthetic": {"train", "score"},
+  "longer_synthetic": {"train", "score"},
   # Retrievers and rankers in one.
   "hstu_joint_movielens": _VECTORS | {"score"},
   "lum_kuairand": _VECTORS,
