@@ -168,7 +168,9 @@ def _spread(
   items: LiveItems,
   k: int,
 ) -> np.ndarray:
-  groups: Sequence[Any] = items.groups(policy.attribute, index_N)
+  groups: Sequence[Any] = items.catalog.attribute_texts(
+    policy.attribute, index_N
+  )
   return diverse(values_N, groups, policy.limit, policy.within, k)
 
 

@@ -223,7 +223,7 @@ class Asker:
     """The same, of an attribute that there is."""
     found = self.policy(text)
     if found is not None:
-      items.groups(found.attribute, np.ones(1, np.int32))
+      items.catalog.attribute_texts(found.attribute, np.ones(1, np.int32))
     return found
 
   def check_event(self, event: Any) -> None:

@@ -13,11 +13,11 @@ import copy
 import dataclasses
 from typing import Any
 
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 import numpy as np
 import polars as pl
 
-from genrec_jax.core.suggest import choices_hint, short
+from genrec_jax.core.suggest import short
 from genrec_jax.data.dataset.catalog import Catalog
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.service.store import ItemState
@@ -75,21 +75,6 @@ class LiveItems:
     if wanted:
       allowed_V1 = allowed_V1 & wanted.of(self.catalog)
     return ItemMask.of(allowed_V1[None])
-
-  def groups(self, attribute: str, index_N: Int[np.ndarray, "N"]) -> list[Any]:
-    """An attribute of items, as text; None where it is not known.
-
-    Raises:
-      ValueError: there is no such attribute.
-    """
-    table = self.catalog.known_attributes
-    if attribute not in table.columns:
-      raise ValueError(
-        f"items have no attribute {short(attribute)}."
-        + choices_hint(attribute, table.columns)
-      )
-    found = table[attribute].gather(index_N - 1).to_list()
-    return [None if x in (None, "") else str(x) for x in found]
 
 
 def _changed(catalog: Catalog, name: str, new: Mapping[int, Any]) -> pl.Series:

@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 import numpy as np
 import polars as pl
 
-from genrec_jax.core.suggest import choices_hint, short
+from genrec_jax.core.suggest import short
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.schema import Record
@@ -130,7 +130,7 @@ class Ranker:
     choices = Choices(
       probabilities_NT=self._score(record, index_N, time),
       value=value,
-      groups=lambda name: self._groups(name, index_N),
+      groups=lambda name: self.catalog.attribute_texts(name, index_N),
       actions=self.actions,
       after=after,
     )
@@ -297,16 +297,6 @@ class Ranker:
   ) -> Float[np.ndarray, "N T"]:
     request = asked_about(record, index_N, time, self.catalog.num_items)
     return self.scorer.score(request)
-
-  def _groups(self, name: str, index_N: Int[np.ndarray, "N"]) -> list[Any]:
-    """An attribute of items, as text; None where it is not known."""
-    table = self.catalog.known_attributes
-    if name not in table.columns:
-      raise ValueError(
-        f"items have no attribute {name!r}.{choices_hint(name, table.columns)}"
-      )
-    found = table[name][index_N - 1].to_list()
-    return [None if x in (None, "") else str(x) for x in found]
 
   def _asked(
     self,

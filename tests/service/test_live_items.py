@@ -28,7 +28,11 @@ def test_dead_items_and_attributes_of_now():
   assert np.flatnonzero(allowed).tolist() == [2]
   allowed = items.mask(ids[1:4], [ids[3]], {"stock": [0, 3]}).dense()[0]
   assert np.flatnonzero(allowed).tolist() == [2]
-  assert items.groups("stock", np.array([2, 3, 4])) == ["3", "0", None]
+  assert items.catalog.attribute_texts("stock", np.array([2, 3, 4])) == [
+    "3",
+    "0",
+    None,
+  ]
   # The catalogue that others use is as it was.
   assert catalog.attributes.equals(before)
   with pytest.raises(NothingLeft):
@@ -36,7 +40,7 @@ def test_dead_items_and_attributes_of_now():
   with pytest.raises(ValueError, match="no attribute"):
     items.mask(None, [], {"colour": "red"})
   with pytest.raises(ValueError, match="no attribute"):
-    items.groups("colour", np.array([1]))
+    items.catalog.attribute_texts("colour", np.array([1]))
 
 
 def test_a_value_that_an_attribute_cannot_have_is_refused():

@@ -20,7 +20,7 @@ from jaxtyping import Int
 import numpy as np
 import polars as pl
 
-from genrec_jax.core.suggest import short
+from genrec_jax.core.suggest import choices_hint, short
 from genrec_jax.data import ids, schema
 
 
@@ -70,6 +70,23 @@ class Catalog:
     """Item indices of those ids that the catalogue has, in their order."""
     found = (self._index.get(ids.text_of(name)) for name in item_ids)
     return np.array([i for i in found if i is not None], np.int64)
+
+  def attribute_texts(
+    self, name: str, index_N: Int[np.ndarray, "N"]
+  ) -> list[str | None]:
+    """An attribute of items, as text; None where it is not known.
+
+    Raises:
+      ValueError: there is no such attribute.
+    """
+    table = self.known_attributes
+    if name not in table.columns:
+      raise ValueError(
+        f"items have no attribute {short(name)}."
+        + choices_hint(name, table.columns)
+      )
+    found = table[name].gather(index_N - 1).to_list()
+    return [None if x in (None, "") else str(x) for x in found]
 
 
 class Users:
