@@ -14,9 +14,9 @@ from genrec_jax.baselines.oracle import TrueModel
 from genrec_jax.data.dataset.catalog import Catalog, Users
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.requests import (
-  Requests,
   iter_requests,
   make_requests,
+  requests_at,
 )
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.prepare.preparation import prepare
@@ -68,15 +68,6 @@ def requests(directory):
 @pytest.fixture(scope="module")
 def p_BV(model, requests):
   return model.probability(requests)
-
-
-def _take(requests: Requests, rows) -> Requests:
-  columns = dataclasses.asdict(requests)
-  columns.pop("history")
-  return Requests(
-    history=[requests.history[row] for row in rows],
-    **{name: column[rows] for name, column in columns.items()},
-  )
 
 
 def _by_hand(world: World, history, user: int, now: int, gap: int) -> dict:
@@ -275,7 +266,9 @@ def test_items_that_are_not_alive_have_no_probability(
   assert 0.05 < dead_BV.mean() < 0.5
   assert (p_BV[:, 1:][dead_BV] == 0).all()
   rows = np.arange(0, len(requests), 50)
-  ids_BK, scores_BK, _ = model.search(_take(requests, rows), catalog.num_items)
+  ids_BK, scores_BK, _ = model.search(
+    requests_at(requests, rows), catalog.num_items
+  )
   for row, ids_K, scores_K in zip(rows, ids_BK, scores_BK, strict=True):
     found_K = ids_K[ids_K > 0]
     assert not dead_BV[row][found_K - 1].any()
@@ -314,7 +307,7 @@ def test_masked_items_are_never_returned(model, requests, p_BV):
   rng = np.random.default_rng(1)
   allowed = rng.random((len(rows), p_BV.shape[1])) < 0.5
   ids_BK, scores_BK, aux = model.search(
-    _take(requests, rows), 10, ItemMask.of(allowed)
+    requests_at(requests, rows), 10, ItemMask.of(allowed)
   )
   assert aux == {}
   for row, ids_K, scores_K, allowed_V in zip(
@@ -327,7 +320,7 @@ def test_masked_items_are_never_returned(model, requests, p_BV):
 
 
 def test_what_it_cannot_answer_is_said(directory, tmp_path, requests, model):
-  batch = _take(requests, [3, 4])
+  batch = requests_at(requests, np.array([3, 4]))
   stranger = dataclasses.replace(batch, user=np.array([1, -1], np.int32))
   with pytest.raises(ValueError, match="request 1 has no known user"):
     model.search(stranger, 10)
