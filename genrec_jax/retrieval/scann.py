@@ -9,9 +9,10 @@ exact; above `tree_above` only a share of the item clusters is looked at.
 retrieval/tuning.py finds the setting that reaches a recall.
 
 The index knows no masks. With `allowed`, more places are fetched (k + the most
-items that any query hides, at most `max_fetch`) and hidden items are dropped;
-a query whose list then comes out short of min(k, items it allows) is scored
-against all items. `aux["exact_rows"]` counts those queries.
+items that any query hides, but for those that allow none; at most `max_fetch`)
+and hidden items are dropped; a query whose list then comes out short of min(k,
+items it allows) is scored against all items. `aux["exact_rows"]` counts those
+queries.
 
 Published for Linux on x86-64 alone; retrieval/brute_force.py needs no package.
 """
@@ -145,7 +146,9 @@ class Scann:
     if allowed is not None:
       allowed.check(len(query), self.num_items)
       possible = allowed.count()
-    hidden = self.num_items - int(possible.min(initial=self.num_items))
+    # Rows that allow nothing, such as those that fill a batch up, need none.
+    fewest = int(possible[possible > 0].min(initial=self.num_items))
+    hidden = self.num_items - fewest
     fetch = min(self.num_items, max(k, min(k + hidden, self._max_fetch)))
     ids, scores = self._fetch(query, fetch, allowed)
     ids, scores = _best(ids, scores, k)

@@ -79,6 +79,27 @@ def test_short_lists_are_completed_exactly(count):
   assert aux["exact_rows"] == (count > 1_000)
 
 
+def test_rows_that_allow_nothing_have_no_further_places_fetched():
+  items = _vectors("random", 501)
+  asked = []
+
+  class Searcher:
+    def search_batched_parallel(self, query, final_num_neighbors, **options):
+      asked.append(final_num_neighbors)
+      scores = query @ items[1:].T
+      rows = np.argsort(-scores, axis=1)[:, :final_num_neighbors]
+      return rows, np.take_along_axis(scores, rows, axis=1)
+
+  query = _vectors("random", 3, seed=1)
+  # One request of a batch of three, with a history of five.
+  mask = ItemMask.all_but([np.arange(1, 6)], 500).padded(3)
+  ids, scores, aux = Scann(Searcher(), items[1:], 400).search(query, 10, mask)
+  assert asked == [15] and aux == {"exact_rows": 0}
+  expected = BruteForce.build(items).search(query, 10, mask)[0]
+  np.testing.assert_array_equal(ids, expected)
+  assert not ids[1:].any() and (scores[1:] == -np.inf).all()
+
+
 def test_small_catalogue_is_exact_with_ties_in_index_order():
   items = _vectors("random", 301)
   items[100:200] = items[1:101]
