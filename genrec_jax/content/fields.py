@@ -206,8 +206,10 @@ class FittedFields:
     """Vectors of texts, each encoded once; zeros of what is empty."""
     distinct = sorted(set(texts) - {""})
     place = {text: i for i, text in enumerate(distinct)}
-    encoded = self.text.encode(distinct)
-    encoded = np.concatenate([encoded, np.zeros_like(encoded[:1])])
+    # No encoder is asked about no text at all, which some refuse.
+    encoded = self.text.encode(distinct or [""])
+    zeros = np.zeros_like(encoded[:1])
+    encoded = np.concatenate([encoded[: len(distinct)], zeros])
     return encoded[[place.get(text, len(distinct)) for text in texts]]
 
   def save(self, directory: str | os.PathLike) -> None:

@@ -54,6 +54,15 @@ def test_vectors_are_blocks_of_the_classes_and_the_text():
     fitted.encode(["red¦a"])
 
 
+def test_items_without_a_text_have_their_fields_alone():
+  words = ["aab cd", "bba ef", "abc gh", "cde ab", "def cd", "fgh ij"]
+  encoder = FieldEncoder({"kind": Labels(3)}, TfidfSvd(3, min_texts=1))
+  fitted = encoder.fit([f"red¦{text}" for text in words])
+  alone, beside = fitted.encode(["red¦"]), fitted.encode(["red¦", "¦aab"])
+  np.testing.assert_array_equal(alone[0], [0, 0.5, 0, 0, 0, 0])
+  np.testing.assert_array_equal(beside[0], alone[0])
+
+
 def _vectors(count=60, seed=0):
   """Of three kinds, far apart in text too."""
   rng = np.random.default_rng(seed)
