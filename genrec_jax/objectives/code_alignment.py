@@ -90,7 +90,7 @@ class CodeDiversity:
       ValueError: a quantiser without such a loss.
     """
     del rng, items
-    if "diversity_BL" not in outputs.aux:
+    if "diversity_BL" not in (outputs.aux or {}):
       raise ValueError(
         "objectives.CodeDiversity is the loss of layers.DiverseQuantizer: make"
         " that config.system.quantizer."

@@ -59,8 +59,18 @@ class CodeCrossEntropy:
     where: Bool[Array, "B S"] | None = None,
     weights: Float[Array, "B S"] | None = None,
   ) -> tuple[Float[Array, ""], Parts]:
-    """Mean over targets; parts: the sum, and each level's own mean."""
+    """Mean over targets; parts: the sum, and each level's own mean.
+
+    Raises:
+      ValueError: a system or a layout without codes.
+    """
     del rng, items
+    if outputs.logits is None or "target_codes_BSM" not in batch:
+      raise ValueError(
+        "objectives.CodeCrossEntropy reads logits and codes of items: use a"
+        " system that generates, such as models.TokenDecoder, and a layout of"
+        " codes, such as layouts.TokenHistory."
+      )
     labels_BSM = batch["target_codes_BSM"]
     keep_BS = batch["target_item_BS"] > 0
     if where is not None:

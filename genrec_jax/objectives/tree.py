@@ -57,8 +57,17 @@ class ChildAlignment:
     where: Bool[Array, "B S"] | None = None,
     weights: Float[Array, "B S"] | None = None,
   ) -> tuple[Float[Array, ""], dict[str, Mean]]:
-    """Mean over distinct nodes below the first depth; weights say nothing."""
+    """Mean over distinct nodes below the first depth; weights say nothing.
+
+    Raises:
+      ValueError: a system whose items are no paths of nodes.
+    """
     del items, weights
+    if "node_BSM" not in (outputs.aux or {}):
+      raise ValueError(
+        "objectives.ChildAlignment is a loss of models.TreeDecoder: make that"
+        " config.system."
+      )
     node_BSM, node_BSMD = outputs.aux["node_BSM"], outputs.aux["node_BSMD"]
     levels, width = node_BSMD.shape[2:]
     keep_T = (batch["segment_ids_BL"] > 0).reshape(-1)
@@ -126,10 +135,10 @@ class PrefixRanking:
       ValueError: a batch without drawn items.
     """
     del rng, items
-    if "ranked_score_BSK" not in outputs.aux:
+    if "ranked_score_BSK" not in (outputs.aux or {}):
       raise ValueError(
-        "objectives.PrefixRanking compares items that the layout draws: use"
-        " layouts.TreeHistory."
+        "objectives.PrefixRanking compares items that the layout draws and"
+        " models.TreeDecoder scores: use layouts.TreeHistory and that system."
       )
     score_BSK = outputs.aux["ranked_score_BSK"].astype(jnp.float32)
     equal_BSKM = (

@@ -56,8 +56,17 @@ class VariableLengthBound:
     where: Bool[Array, "B L"] | None = None,
     weights: Float[Array, "B L"] | None = None,
   ) -> tuple[Float[Array, ""], dict[str, Mean]]:
-    """Mean over real items."""
+    """Mean over real items.
+
+    Raises:
+      ValueError: a system whose codes are all of one length.
+    """
     del rng, items
+    if "length_BLS" not in (outputs.aux or {}):
+      raise ValueError(
+        "objectives.VariableLengthBound is the loss of models.VariableLength:"
+        " make that config.system."
+      )
     keep_BL = batch["segment_ids_BL"] > 0
     keep_BL = keep_BL if where is None else keep_BL & where
     p_BLS, aux = outputs.aux["length_BLS"], outputs.aux

@@ -155,8 +155,9 @@ def test_diversity_is_the_mean_over_real_items_and_needs_the_quantizer():
   np.testing.assert_allclose(
     loss, np.array(outputs.aux["diversity_BL"])[1:].mean(), rtol=1e-6
   )
-  with pytest.raises(ValueError, match=r"layers\.DiverseQuantizer"):
-    CodeDiversity()(Outputs(aux={}), batch, rng=key, items=_ITEMS)
+  for aux in ({}, None):
+    with pytest.raises(ValueError, match=r"layers\.DiverseQuantizer"):
+      CodeDiversity()(Outputs(aux=aux), batch, rng=key, items=_ITEMS)
 
 
 def test_what_the_gradient_reaches_is_named():

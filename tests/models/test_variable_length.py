@@ -206,3 +206,11 @@ def test_sizes_of_levels_are_checked():
       SoftQuantizer((8,), 4, **{name: value})
   with pytest.raises(ValueError, match="between 0 and 1"):
     VariableLengthBound(even=2.0)
+
+
+def test_the_loss_is_of_lengths():
+  for aux in ({"error_BL": 0}, None):
+    with pytest.raises(ValueError, match=r"models\.VariableLength"):
+      VariableLengthBound()(
+        Outputs(aux=aux), _batch(), rng=jax.random.key(0), items=_ITEMS
+      )

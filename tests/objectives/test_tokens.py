@@ -76,3 +76,11 @@ def test_weights_count():
     CodeCrossEntropy(), logits, batch, where=jnp.asarray(one > 0)
   )
   np.testing.assert_allclose(weighted, alone, rtol=1e-6)
+
+
+def test_what_system_or_layout_lack_is_said():
+  logits, batch = _case()
+  no_codes = {"target_item_BS": batch["target_item_BS"]}
+  for given, of in ((None, batch), (logits, no_codes)):
+    with pytest.raises(ValueError, match=r"models\.TokenDecoder.*TokenHistory"):
+      _loss(CodeCrossEntropy(), given, of)

@@ -125,8 +125,12 @@ def test_ranking_without_pairs_is_0_and_needs_drawn_items():
   batch, score = _rank_case()
   none, _ = _rank({**batch, "ranked_item_BSK": 0 * score.astype(int)}, score)
   assert float(none) == 0
-  with pytest.raises(ValueError, match=r"layouts\.TreeHistory"):
-    PrefixRanking()(Outputs(aux={}), batch, rng=_KEY, items=_ITEMS)
+  # Models of codes that are no paths say nothing in aux.
+  for aux in ({}, None):
+    with pytest.raises(ValueError, match=r"layouts\.TreeHistory"):
+      PrefixRanking()(Outputs(aux=aux), batch, rng=_KEY, items=_ITEMS)
+    with pytest.raises(ValueError, match=r"models\.TreeDecoder"):
+      ChildAlignment()(Outputs(aux=aux), batch, rng=_KEY, items=_ITEMS)
 
 
 def test_codes_over_children_equal_a_softmax_over_those():
