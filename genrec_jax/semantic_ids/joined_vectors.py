@@ -17,6 +17,7 @@ import numpy as np
 
 from genrec_jax.content.item_vectors import ItemVectors
 from genrec_jax.core import artifact
+from genrec_jax.core.option_checks import check_positive
 
 
 @runtime_checkable
@@ -50,10 +51,7 @@ class JoinedVectors:
   ridge: float = 0.1
 
   def __post_init__(self):
-    for name in ("weight", "ridge"):
-      value = getattr(self, name)
-      if not 0 < value < float("inf"):
-        raise ValueError(f"config.tokens.join.{name}={value} must be above 0.")
+    check_positive(self, "config.tokens.join", "weight", "ridge")
 
   def join(self, content: ItemVectors) -> ItemVectors:
     """Vectors in a space of their own, of the items that content is of.

@@ -97,7 +97,9 @@ def test_items_keep_the_leaves_of_the_fit_and_new_ones_get_free_ones(
 
 
 def test_options_and_vectors_are_checked():
-  with pytest.raises(ValueError, match="branch=1 must be at least 2"):
-    BalancedTree(1)
+  for change in ({"branch": 1}, {"iterations": 0}):
+    ((name, value),) = change.items()
+    with pytest.raises(ValueError, match=f"{name}={value} must be at least"):
+      BalancedTree(**change)
   with pytest.raises(ValueError, match="no vectors"):
     BalancedTree(2).fit(np.zeros((0, 3), np.float32))

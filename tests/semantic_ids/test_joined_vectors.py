@@ -79,5 +79,6 @@ def test_bad_options_and_another_catalogue_are_refused():
   other = _Other({"elsewhere": np.ones(2)})
   with pytest.raises(ValueError, match="know none of 40 items"):
     JoinedVectors(other).join(_content(np.random.default_rng(0)))
-  with pytest.raises(ValueError, match="join.weight=0"):
-    JoinedVectors(other, weight=0.0)
+  for weight in (0.0, float("inf")):
+    with pytest.raises(ValueError, match=f"join.weight={weight!r} must"):
+      JoinedVectors(other, weight=weight)

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
+from genrec_jax.core.option_checks import check_counts
 from genrec_jax.ops.equal_parts import equal_parts
 from genrec_jax.semantic_ids.quantizers.base import (
   Fitted,
@@ -46,8 +47,9 @@ class BalancedTree:
   iterations: int = 10
 
   def __post_init__(self):
-    if self.branch < 2:
-      raise ValueError(f"branch={self.branch} must be at least 2.")
+    where = "config.tokens.tokenizer"
+    check_counts(self, where, "branch", least=2)
+    check_counts(self, where, "iterations")
 
   def fit(
     self, vectors_ND: Float[np.ndarray, "N D"], *, seed: int = 0
