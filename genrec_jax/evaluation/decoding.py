@@ -23,6 +23,7 @@ import jax
 import numpy as np
 
 from genrec_jax.core import seams
+from genrec_jax.core.option_checks import check_counts
 from genrec_jax.data.dataset.requests import (
   count_requests,
   iter_requests,
@@ -97,6 +98,11 @@ class Decoding(Unwatched):
   few_beams: int = 10
   ks: tuple[int, ...] = (1, 5, 10, 20, 50)
   filter_history: bool = True
+
+  def __post_init__(self):
+    named = () if self.num_beams is None else ("num_beams",)
+    where = "evaluation.Decoding"
+    check_counts(self, where, "users", "few_beams", *named)
 
   def check(self, run: Run, watched: tuple[str, ...] = ()) -> None:
     """Raises a ValueError where a model generates nothing."""

@@ -32,6 +32,7 @@ import numpy as np
 from tqdm import tqdm
 
 from genrec_jax.core import seams
+from genrec_jax.core.option_checks import check_counts
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.requests import (
   Requests,
@@ -107,6 +108,10 @@ class SearchStages(Unwatched):
   filter_history: bool = True
   grid: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   grid_users: int = 1000
+
+  def __post_init__(self):
+    asked = () if self.users is None else ("users",)
+    check_counts(self, "evaluation.SearchStages", *asked, "grid_users")
 
   def check(self, run: Run, watched: tuple[str, ...] = ()) -> None:
     """Raises a ValueError where a search has no stages, or no such option."""

@@ -56,6 +56,8 @@ def fits(value: Any, kind: Any) -> bool:
   if typing.get_origin(kind) is tuple and typing.get_args(kind)[1:] == (...,):
     of = typing.get_args(kind)[0]
     return isinstance(value, tuple) and all(fits(x, of) for x in value)
+  if typing.get_origin(kind) is Mapping:
+    return isinstance(value, Mapping)
   if kind in (int, float):
     number = numbers.Integral if kind is int else numbers.Real
     return isinstance(value, number) and not isinstance(value, bool)
@@ -69,6 +71,8 @@ def _said(kind: Any) -> str:
     return " or ".join(map(_said, typing.get_args(kind)))
   if typing.get_origin(kind) is tuple:
     return "a list, such as [1, 10]"
+  if typing.get_origin(kind) is Mapping:
+    return 'values by name, such as {"a": 1}'
   name = kind.__name__ if isinstance(kind, type) else str(kind)
   return _SAID.get(kind, f"a {name}")
 

@@ -20,6 +20,7 @@ from jaxtyping import Array, UInt32
 import numpy as np
 
 from genrec_jax.core import finite, seams
+from genrec_jax.core.option_checks import check_counts
 from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.decoding.beam import beam_search
@@ -31,6 +32,8 @@ from genrec_jax.decoding.prefix_back_off import prefix_back_off
 from genrec_jax.decoding.prefix_match import prefix_match
 from genrec_jax.retrieval.model_search import padded
 from genrec_jax.retrieval.strategy import Found, SearchItems
+
+_WHERE = "config.retrieval"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +82,9 @@ class Exact:
 
   needs: ClassVar[tuple[type, ...]] = (seams.DecoderModel,)
 
+  def __post_init__(self):
+    check_counts(self, _WHERE, "num_results", "chunk")
+
   def __call__(
     self,
     decoder: Decoder,
@@ -114,6 +120,9 @@ class BestFirst:
   width: int = 16
 
   needs: ClassVar[tuple[type, ...]] = (seams.DecoderModel,)
+
+  def __post_init__(self):
+    check_counts(self, _WHERE, "num_results", "budget", "width")
 
   def __call__(
     self,
@@ -153,6 +162,11 @@ class PrefixMatch:
   share: float = 0.1
 
   needs: ClassVar[tuple[type, ...]] = (seams.DecoderModel,)
+
+  def __post_init__(self):
+    check_counts(self, _WHERE, "num_beams", "depth")
+    if not 0 <= self.share <= 1:
+      raise ValueError(f"{_WHERE}.share={self.share} must lie between 0 and 1.")
 
   @property
   def num_results(self) -> int:
@@ -205,6 +219,9 @@ class PrefixBackOff:
   num_results: int = 64
 
   needs: ClassVar[tuple[type, ...]] = (seams.DecoderModel,)
+
+  def __post_init__(self):
+    check_counts(self, _WHERE, "num_beams", "num_results")
 
   def __call__(
     self,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from configs import cobra_amazon, liger_amazon
+from genrec_jax.cli.evaluate import with_options
 from genrec_jax.core import sharding
 from genrec_jax.data.dataset.requests import iter_requests
 from genrec_jax.decoding.trie import Trie
@@ -262,6 +263,19 @@ def test_a_grid_is_every_combination_of_known_options():
   ):
     with pytest.raises(ValueError, match=said):
       searches(BeamFusion(), grid)
+
+
+def test_options_of_a_command_that_cannot_be_are_refused():
+  evals = {"stages": SearchStages()}
+  for option, said in (
+    ("users=0", "users=0 must be at least 1"),
+    ("grid_users=-1", "grid_users=-1 must be at least 1"),
+    ("grid=[10]", r"stages\.grid must be values by name.* got \(10,\)"),
+    ("grid=num_beams", "stages.grid must be values by name.*'num_beams'"),
+    ("ks=[]", "must be cut-offs"),
+  ):
+    with pytest.raises(ValueError, match=said):
+      with_options(evals, [f"stages.{option}"])
 
 
 def test_a_run_without_stages_is_refused(cobra):

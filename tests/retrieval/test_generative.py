@@ -186,3 +186,18 @@ def test_a_back_off_says_how_deep_each_item_matched():
     there = depth[row][ids[row] > 0]
     assert (np.diff(there) <= 0).all() and (there[:1] == 3).all()
   assert (ids[:, 0] > 0).any()
+
+
+def test_what_cannot_be_is_refused_before_anything_is_searched():
+  for kind, name, value in (
+    (Exact, "chunk", 0),
+    (BestFirst, "budget", 0),
+    (BestFirst, "width", 0),
+    (PrefixMatch, "depth", 0),
+    (PrefixMatch, "share", 1.5),
+    (PrefixMatch, "share", float("nan")),
+    (PrefixBackOff, "num_results", 0),
+    (PrefixBackOff, "num_beams", -1),
+  ):
+    with pytest.raises(ValueError, match=f"config.retrieval.{name}={value!r} "):
+      kind(**{name: value})
