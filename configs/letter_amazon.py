@@ -36,6 +36,7 @@ _CHANGES = {
 def get_config(arg: str = "") -> ConfigDict:
   """Four levels of 256 codes, 32 wide."""
   variants = common.variants(arg, _VARIANTS)
+  common.exclusive(variants, ("codes", "no_alignment"))
   c = rqvae_amazon.get_config("seen_items")
   c.name = "-".join(["letter_amazon", *sorted(variants - {"quicktest"})])
   c.title = common.title("LETTER", variants, _CHANGES)

@@ -373,6 +373,7 @@ def test_three_steps_of_training(name, prepared, tmp_path):
     ("varlen_amazon", "long-short"),
     ("tiger_varlen_amazon", "long-short"),
     ("dense_amazon", "full-negatives"),
+    ("letter_amazon", "codes-no_alignment"),
   ],
 )
 def test_variants_of_which_one_would_be_ignored_exclude_each_other(name, form):
