@@ -10,8 +10,9 @@ their codes, and the codes of the next item come from one state, one after the
 other. Lists are ordered by the probability of codes alone. Expected on Beauty,
 three seeds: test HR@10 .0815 to .0826, NDCG@10 .0484 to .0497 (item-kNN .0716
 and .0427, TIGER's decoder-only form here .0635 and .0350) at steps 5,100 to
-6,600, 30 to 45 minutes on one CPU core behind the SASRec's 40. Of `fused`, one
-seed: .0791 and .0462 at step 3,000, half an hour. Variants:
+6,600 of 8,100 to 8,400, 40 minutes on one CPU core behind the SASRec's 40 (93
+and 130 beside other work). Of `fused`, one seed: .0791 and .0462 at step 3,000,
+half an hour. Variants:
 
     text_codes  codes of texts alone, without a SASRec
     no_items    inputs are codes alone, without a vector per item

@@ -8,9 +8,9 @@ Pre-norm blocks and the cross-entropy over all items, instead of the published
 post-norm with sampled negatives. Expected on Beauty (5-core, 22,363 users,
 12,101 items): HR@10 .090, NDCG@10 .054, the mean of three seeds (item-kNN
 .072, .043); one was stopped at step 4,500 with .087 and .052, the best of the
-others came at steps 6,300 and 7,200. Some 25 minutes on a CPU core; validation
-is above .060 after 6 epochs. With batches of 32, vectors of .05 and a scale of
-1 it was .089 and .054 at step 3,900, one seed.
+others came at steps 6,300 and 7,200. 40 to 46 minutes on a CPU core that other
+work shared; validation is above .060 after 6 epochs. With batches of 32,
+vectors of .05 and a scale of 1 it was .089 and .054 at step 3,900, one seed.
 
 Variants: `sampled`, 1,024 uniform negatives a step in place of all items;
 `cold_start`, 5 % of the items have no training events, as for the models of
