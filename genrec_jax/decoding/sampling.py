@@ -12,6 +12,7 @@ Randomness is one typed key per request; its draws do not depend on the batch.
 """
 
 from collections.abc import Sequence
+import math
 
 import jax
 import jax.numpy as jnp
@@ -97,15 +98,15 @@ def sample_items(
 def temperatures_of(
   temperature: float | Sequence[float], levels: int
 ) -> tuple[float, ...]:
-  """One for each level, above 0; ValueError where they are not."""
+  """One for each level, above 0 and finite; ValueError where not."""
   each = (
     tuple(temperature)
     if isinstance(temperature, Sequence)
     else (temperature,) * levels
   )
-  if len(each) != levels or min(each) <= 0:
+  if len(each) != levels or not all(0 < t < math.inf for t in each):
     raise ValueError(
-      f"temperature is {temperature}; it needs one positive number, or"
+      f"temperature is {temperature}; it needs one finite number above 0, or"
       f" {levels}, one for each level. For the best item use a beam."
     )
   return each

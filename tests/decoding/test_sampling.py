@@ -151,6 +151,8 @@ def test_draws_belong_to_the_request_and_its_key():
   "options",
   [
     {"temperature": 0.0},
+    {"temperature": float("nan")},
+    {"temperature": (1.0, 1.0, float("inf"))},
     {"temperature": (1.0, 2.0)},
     {"top_p": 0.0},
     {"top_p": 1.1},
