@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from genrec_jax.evaluation.next_item_results import of_the_rest
 from genrec_jax.metrics.slices import COLD
 from studies.verdicts import Result, compared, correct, over_seeds
 
@@ -33,8 +34,17 @@ ORDERS = {
   "109 codes find unseen items, ids do not": (
     *("tiger_cold", "sasrec_cold", "unseen_by_prefix/hr@50", "unseen/hr@50"),
   ),
+  "LIGER: unseen items at twice chance": (
+    *("liger_cold", "liger_cold", "unseen/hr@10", "unseen/twice_chance@10"),
+  ),
+  "LIGER: seen items within .003 of its host": (
+    *("liger_cold", "tiger_cold", "seen/hr@10+.003", "seen/hr@10"),
+  ),
   "117 rare items": ("tiger", "sasrec", "rare/hr@10"),
   "117 codes of fields": ("field_codes", "text_codes", "ndcg@10"),
+  "118 codes are searched slower than vectors": (
+    *("tiger", "sasrec", "seconds_a_request"),
+  ),
   "119 above SASRec over all items": ("tiger", "sasrec", "hr@10"),
   "133 codes tuned on engagement": ("tuned_codes", "text_codes", "ndcg@10"),
   "149 prefixes find unseen items, codes do not": (
@@ -49,6 +59,7 @@ ROLES = (
   *("full", "no_ids", "no_vectors", "no_vectors_unique", "one_beam"),
   *("history", "liger", "tiger", "random_codes", "text_codes", "joint_codes"),
   *("field_codes", "tuned_codes", "sasrec", "sasrec_cold", "tiger_cold"),
+  "liger_cold",
 )
 
 
@@ -82,22 +93,33 @@ def metrics_of(document: Mapping[str, Any]) -> dict[str, float]:
   """What the claims are about, of one evaluated run.
 
   Of test: the metrics of all, "rare/..." of targets among the quarter of the
-  items with the fewest training events, "unseen/..." of those with none; and of
-  the evaluator that compares searches "unseen_by_prefix/...",
-  "unseen_by_beam/..." and "filled/...".
+  items with the fewest training events, "unseen/..." of those with none,
+  "seen/..." of all others; and of the evaluators that compare searches
+  "unseen_by_prefix/...", "unseen_by_beam/..." and "filled/...".
+  "unseen/twice_chance@10" is of an order drawn at random of what LIGER ranks,
+  beams and new items.
   """
   sections = document["sections"]
   section = sections["next_item"]
   found = dict(section["metrics"]["test"])
   by_count = dict(section["slices"]["test"]["item_popularity"])
-  unseen = by_count.pop(COLD, {})
+  unseen = dict(by_count.pop(COLD, {}))
   rare = next(iter(by_count.values()), {})
   parts = {"rare": rare, "unseen": unseen}
+  if unseen:
+    seen = of_the_rest(found, unseen)
+    parts["seen"] = {**seen, "hr@10+.003": seen["hr@10"] + 0.003}
+  search = sections.get("search_stages")
+  if unseen and search:
+    candidates = search["num_beams"] + unseen["items"]
+    unseen["twice_chance@10"] = 2 * 10 / candidates
   decoding = sections.get("decoding", {})
   cold = decoding.get("cold", {}).get("metrics", {})
   parts["unseen_by_prefix"] = cold.get("prefix_match", {})
   parts["unseen_by_beam"] = cold.get("beam", {})
   parts["filled"] = decoding.get("filled", {})
+  seconds, requests = section["evaluate_seconds"], section["num_requests"]
+  found["seconds_a_request"] = seconds["test"] / requests["test"]
   for part, values in parts.items():
     found |= {f"{part}/{name}": value for name, value in values.items()}
   return found

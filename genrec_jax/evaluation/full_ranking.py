@@ -77,19 +77,22 @@ class Evaluation:
     """Returns {KIND: {slice: metrics}}.
 
     A kind is "history_length", "item_popularity", "since_last_event" or
-    "action". Each slice also has "requests" and "share" (of all requests).
+    "action". Each slice also has "requests" and "share" (of all requests);
+    those by popularity have "items", how many of the catalogue they are about.
 
     Args:
       item_counts: training events of every item index (catalog.count).
       actions: of the targets; None where the data have none.
     """
+    items_V = np.arange(1, len(item_counts))
+    of_items = slices.by_popularity(items_V, item_counts)
     kinds = {
       "action": slices.by_action(*actions) if actions else {},
       "history_length": slices.by_history_length(self.lengths_R),
       "item_popularity": slices.by_popularity(self.targets_R, item_counts),
       "since_last_event": slices.by_last_event(self.gaps_R),
     }
-    return {
+    found = {
       kind: {
         name: {
           "requests": int(mask.sum()),
@@ -101,6 +104,9 @@ class Evaluation:
       for kind, masks in kinds.items()
       if masks
     }
+    for name, values in found["item_popularity"].items():
+      values["items"] = int(of_items[name].sum())
+    return found
 
 
 def history_mask(requests: Requests, num_items: int) -> ItemMask:

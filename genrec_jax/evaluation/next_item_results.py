@@ -26,7 +26,8 @@ from genrec_jax.evaluation.next_item_measurement import MODEL, Measurement
 from genrec_jax.evaluation.ranks import Ranks, compare
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.metrics import bootstrap
-from genrec_jax.metrics.ranking import per_request
+from genrec_jax.metrics.ranking import by_chance, per_request
+from genrec_jax.metrics.slices import COLD
 
 _SHOWN = ("hr@10", "ndcg@10", "mrr@10", "hr@50", "hr@200")
 
@@ -128,7 +129,7 @@ def table(result: Mapping[str, Any]) -> str:
     f"{'':{width}}" + "".join(f"{name:>10}" for name in names),
   ]
 
-  def line(label: str, values: Mapping[str, float]) -> str:
+  def line(label: str, values: Mapping[str, int | float]) -> str:
     cells = "".join(f"{values[name]:>10.4f}" for name in names)
     return f"{label:{width}}{cells}"
 
@@ -140,12 +141,39 @@ def table(result: Mapping[str, Any]) -> str:
     low = {n: result["intervals"][part][n][0] for n in names}
     high = {n: result["intervals"][part][n][1] for n in names}
     lines += [line("      95 % over users, from", low), line("      to", high)]
+    by_count = result["slices"][part]["item_popularity"]
+    if COLD in by_count:
+      unseen, seen = by_count[COLD], of_the_rest(values, by_count[COLD])
+      lines.append(line(f"    {unseen['requests']:,} of new items", unseen))
+      if seen:
+        lines.append(line("    all others", seen))
+      chance = by_chance(unseen["items"], [int(n.split("@")[1]) for n in names])
+      label = f"    by chance, of {unseen['items']:,} new items alone"
+      lines.append(line(label, chance))
     if part in result["baselines"].get("oracle", {}):
       lines.append(
         line(f"  {part}: oracle", result["baselines"]["oracle"][part])
       )
   lines += [f"note: {note}" for note in result["notes"]]
   return "\n".join(lines)
+
+
+def of_the_rest(
+  values: Mapping[str, int | float], part: Mapping[str, int | float]
+) -> dict[str, float]:
+  """Means over the requests that a slice leaves; {} where it leaves none.
+
+  Args:
+    values: means over all requests.
+    part: the slice, with its share of them.
+  """
+  rest = 1 - part["share"]
+  if not rest:
+    return {}
+  return {
+    name: (value - part["share"] * part[name]) / rest
+    for name, value in values.items()
+  }
 
 
 def comparison_table(against: Mapping[str, Any]) -> str:

@@ -65,6 +65,20 @@ def per_request(
   }
 
 
+def by_chance(num_candidates: int, ks: Sequence[int] = KS) -> dict[str, float]:
+  """Returns the expectation of every metric over orders drawn at random.
+
+  Args:
+    num_candidates: how many are ordered, the target among them; at least 1.
+    ks: cut-offs.
+  """
+  ranks = np.arange(1, num_candidates + 1)
+  return {
+    name: float(values.mean())
+    for name, values in per_request(ranks, ks).items()
+  }
+
+
 @dataclasses.dataclass(frozen=True)
 class RankingMetrics:
   """Sums over requests of every metric, and the sum of their weights."""

@@ -18,6 +18,7 @@ from genrec_jax.evaluation import (
   next_item_results,
 )
 from genrec_jax.experiment.experiment import Run
+from genrec_jax.metrics.slices import COLD
 
 
 def _manifest(checksums: dict, **source) -> Manifest:
@@ -171,6 +172,19 @@ def test_tables_show_every_ranker_and_say_what_intervals_are_over():
     "intervals": {"test": intervals},
     "baselines": {"most_popular": {"test": values}, "oracle": {"test": values}},
     "notes": ["one note"],
+    "slices": {
+      "test": {
+        "item_popularity": {
+          COLD: {
+            "requests": 7,
+            "share": 0.2,
+            "items": 40,
+            "hr@10": 0.05,
+            "ndcg@10": 0.025,
+          }
+        }
+      }
+    },
   }
   text = next_item_results.table(result)
   rows = [line.split("  ")[0].strip() for line in text.splitlines()]
@@ -178,6 +192,11 @@ def test_tables_show_every_ranker_and_say_what_intervals_are_over():
     assert label in rows
   assert "test: most_popular" in text and "test: oracle" in text
   assert "0.2500" in text
+  cells = {line[:40].strip(): line[40:].split() for line in text.splitlines()}
+  assert cells["7 of new items"] == ["0.0500", "0.0250"]
+  # (.25 - .2 * .05) / .8 and (.125 - .2 * .025) / .8
+  assert cells["all others"] == ["0.3000", "0.1500"]
+  assert cells["by chance, of 40 new items alone"][0] == "0.2500"
   differences = {"hr@10": [0.1, 0.05, 0.2], "ndcg@10": [0.1, -0.05, 0.2]}
   against = {"config": "o", "seed": 1, "differences": {"test": differences}}
   head, *lines = next_item_results.comparison_table(against).splitlines()

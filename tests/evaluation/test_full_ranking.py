@@ -144,6 +144,9 @@ def test_slices_partition_the_requests():
     assert mean == pytest.approx(result.metrics["hr@5"])
   cold = slices["item_popularity"][COLD]
   assert cold["requests"] == (requests.target == 1).sum()
+  # Indices 1 to 7 have 0, 1, 1, 3, 9, 50 and 400 events; 0 is the pad.
+  assert cold["items"] == 1
+  assert sum(p["items"] for p in slices["item_popularity"].values()) == 7
   top = slices["item_popularity"]["10-400 training events"]
   assert top["requests"] == (requests.target >= 6).sum()
   # Without an earlier event there is nothing to be later than.

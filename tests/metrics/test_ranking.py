@@ -5,6 +5,7 @@ The reference ranks a target by counting, over the whole catalogue, the allowed
 items whose score is at least the target's; it never makes a list.
 """
 
+import itertools
 import math
 
 from hypothesis import given, settings, strategies as st
@@ -14,6 +15,7 @@ import pytest
 from genrec_jax.metrics.ranking import (
   MISS,
   RankingMetrics,
+  by_chance,
   per_request,
   rank_of_target,
 )
@@ -133,3 +135,12 @@ def test_per_request_values_average_to_the_metrics():
 def test_merge_refuses_other_cut_offs():
   with pytest.raises(ValueError, match="same ks"):
     RankingMetrics.empty((1,)).merge(RankingMetrics.empty((2,)))
+
+
+def test_chance_is_the_mean_over_all_orders():
+  found = by_chance(4, (2, 10))
+  orders = list(itertools.permutations(range(4)))
+  ranks = np.array([order.index(2) + 1 for order in orders])
+  for name, values in per_request(ranks, (2, 10)).items():
+    assert found[name] == pytest.approx(values.mean())
+  assert found["hr@2"] == 0.5 and found["hr@10"] == 1

@@ -82,16 +82,19 @@ def test_a_trade_needs_a_fall_and_a_peak():
 
 def _document(hr, rare, unseen, by_prefix):
   slices = {
-    COLD: {"hr@50": unseen},
+    COLD: {"hr@10": unseen, "hr@50": unseen, "share": 0.1, "items": 80},
     "1-5 training events": {"hr@10": rare},
     "6-400 training events": {"hr@10": 9.0},
   }
   return {
     "sections": {
       "next_item": {
-        "metrics": {"test": {"hr@10": hr}},
+        "metrics": {"test": {"hr@10": hr, "hr@50": hr}},
         "slices": {"test": {"item_popularity": slices}},
+        "evaluate_seconds": {"test": 3.0},
+        "num_requests": {"test": 2},
       },
+      "search_stages": {"num_beams": 20},
       "decoding": {
         "cold": {
           "metrics": {
@@ -133,3 +136,29 @@ def test_claims_about_rare_and_unseen_items_have_metrics_of_their_own():
   assert found["109 codes find unseen items, ids do not"]["verdict"] == (
     "not run: not measured: tiger_cold unseen_by_prefix/hr@50"
   )
+
+
+def test_a_union_is_held_against_chance_and_its_host():
+  def seeds(*pairs):
+    documents = [_document(hr, 0, unseen, 0) for hr, unseen in pairs]
+    return {i: fusion_verdicts.metrics_of(d) for i, d in enumerate(documents)}
+
+  # 20 beams and 80 new items: a tenth by chance.
+  metrics = {
+    "liger_cold": seeds((0.05, 0.25), (0.051, 0.26), (0.049, 0.24)),
+    "tiger_cold": seeds((0.025, 0), (0.0251, 0), (0.0249, 0)),
+  }
+  found = fusion_verdicts.claims(metrics, {}, {})
+  chance = found["LIGER: unseen items at twice chance"]
+  assert chance["verdict"] == "holds"
+  assert list(chance["figures"].values()) == [0.25, 0.2]
+  # (.05 - .1 * .25) / .9 = .0278 and .025 / .9 = .0278.
+  host = found["LIGER: seen items within .003 of its host"]
+  assert host["verdict"] == "holds"
+  assert list(host["figures"].values()) == [0.0308, 0.0278]
+  metrics["liger_cold"] = seeds((0.05, 0.19), (0.051, 0.2), (0.049, 0.21))
+  found = fusion_verdicts.claims(metrics, {}, {})
+  assert (
+    found["LIGER: unseen items at twice chance"]["verdict"] == "not supported"
+  )
+  assert metrics["tiger_cold"][0]["seconds_a_request"] == 1.5
