@@ -21,18 +21,20 @@ Variants, any of which go together: `bias`, `rotary`, `year`, `calendar` or
 `calendar_token` switch ways to read times on (configs/commerce.py), `no_time`
 all off; none named means bias and calendar. `june` tests on June and July 2011,
 and validates on May. `events` takes every event behind the one before it, the
-basket's own too. Levers of negatives (1,024 shared without one) and of an
-ensemble are those of configs/commerce.py.
+basket's own too. `returns` keeps cancelled lines in histories, told apart from
+purchases, and asks for none. Levers of negatives (1,024 shared without one) and
+of an ensemble are those of configs/commerce.py.
 """
 
 from ml_collections import ConfigDict
 
 from configs import commerce, common, hstu_movielens
 
-_VARIANTS = ("quicktest", *commerce.ALL, "june", "events")
+_VARIANTS = ("quicktest", *commerce.ALL, "june", "events", "returns")
 _MAX_LENGTH = 128
 _WIDTH = 64
 _NEGATIVES = 1024
+_ACTIONS = ("purchase", "return")
 # Validation from, test from, test until.
 _OCTOBER = ("2011-09-01", "2011-10-01", None)
 _JUNE = ("2011-05-01", "2011-06-01", "2011-08-01")
@@ -64,6 +66,11 @@ def get_config(arg: str = "") -> ConfigDict:
   c.system.backbone.attention.normalizer = float(_MAX_LENGTH)
   commerce.read_times(c, "HSTU", variants)
   commerce.both_ways(c)
+  if "returns" in variants:
+    c.data.returns = True
+    _tell_apart(c, *_ACTIONS)
+    head, _, tail = c.title.partition(" (")
+    c.title = f"{head} ({tail.removesuffix(')')}, returns)"
   c.objective.negatives = {
     "name": "objectives.UniformShared",
     "count": _NEGATIVES,
@@ -77,4 +84,14 @@ def get_config(arg: str = "") -> ConfigDict:
     # The simulated log has moments of its own.
     c.split = common.global_time()
     c.split.once_a_moment = "events" not in variants
+    if "returns" in variants:
+      _tell_apart(c, "purchase", "view")
   return c
+
+
+def _tell_apart(c: ConfigDict, wanted: str, other: str) -> None:
+  """Reads two actions, and asks for the one alone."""
+  c.pipeline.layout.actions = (wanted, other)
+  c.pipeline.layout.target_actions = (wanted,)
+  c.system.num_actions = 2
+  c.split.skip_actions = (other,)

@@ -74,6 +74,7 @@ def global_time() -> dict:
     "test_start": placeholder(str),
     "test_end": placeholder(str),
     "once_a_moment": False,
+    "skip_actions": placeholder(tuple),
   }
 
 

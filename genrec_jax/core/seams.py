@@ -286,7 +286,9 @@ class Source(Protocol):
 class Split(Protocol):
   """Which events train, validate and test."""
 
-  def resolve(self, times: Any, epoch_seconds: int | None) -> dict[str, Any]:
+  def resolve(
+    self, times: Any, epoch_seconds: int | None, actions: Any = ()
+  ) -> dict[str, Any]:
     """The split of a data set as a JSON-able description."""
 
 

@@ -11,13 +11,16 @@ train; all in [validation_start, test_start) and [test_start, test_end) are
 targets, each with the history before it, which may be empty. Events of one
 moment, such as a basket, have an order that says nothing: `once_a_moment` asks
 for the first of them alone, whose history then ends before the basket.
+`skip_actions` leaves out what nobody is to be asked for, such as returns: the
+first event of a basket that is something else stands for it, and its history
+still ends before the basket.
 
 A split is resolved once, when the data is prepared; the manifest keeps the
 result, and `load` makes of it the split that is used from then on: LeaveOneOut
 as it is, GlobalTime as a TimeCut.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import datetime
 from typing import Any
@@ -25,7 +28,8 @@ from typing import Any
 from jaxtyping import Int
 import numpy as np
 
-from genrec_jax.data import schema
+from genrec_jax.core.suggest import choices_hint
+from genrec_jax.data import action_text, schema
 
 PARTS = ("validation", "test")
 
@@ -40,10 +44,13 @@ class LeaveOneOut:
   """Last event tests, second-last validates, the others train."""
 
   def resolve(
-    self, times: Int[np.ndarray, "E"] | None, epoch_seconds: int | None
+    self,
+    times: Int[np.ndarray, "E"] | None,
+    epoch_seconds: int | None,
+    actions: Sequence[str] = (),
   ) -> dict[str, Any]:
     """Nothing to resolve: the JSON-able description."""
-    del times, epoch_seconds
+    del times, epoch_seconds, actions
     return {"name": "data.LeaveOneOut"}
 
   def train_end(self, record: schema.Record) -> int:
@@ -59,6 +66,11 @@ class LeaveOneOut:
       return np.zeros(0, np.int32)
     return np.array([length - 2 if part == "validation" else length - 1], "i4")
 
+  def known(self, record: schema.Record, target: int) -> int:
+    """Events [0, known) are the history of the request for a target."""
+    del record
+    return target
+
 
 @dataclasses.dataclass(frozen=True)
 class GlobalTime:
@@ -72,6 +84,8 @@ class GlobalTime:
       too), or ISO text read as UTC.
     test_end: likewise; what comes from then on is in no part. None = nothing.
     once_a_moment: only the first of a user's events of one time is a target.
+    skip_actions: events with none but these actions are no targets; None = all
+      events may be.
   """
 
   validation_fraction: float = 0.1
@@ -80,8 +94,12 @@ class GlobalTime:
   test_start: int | str | None = None
   test_end: int | str | None = schema.later(None)
   once_a_moment: bool = schema.later(False)
+  skip_actions: Sequence[str] | None = schema.later(None)
 
   def __post_init__(self):
+    # JSON has lists, and what it has is compared with a config's.
+    skipped = tuple(self.skip_actions or ()) or None
+    object.__setattr__(self, "skip_actions", skipped)
     if (self.validation_start is None) != (self.test_start is None):
       raise ValueError(
         "GlobalTime needs both validation_start and test_start, or neither;"
@@ -100,16 +118,21 @@ class GlobalTime:
       )
 
   def resolve(
-    self, times: Int[np.ndarray, "E"] | None, epoch_seconds: int | None
+    self,
+    times: Int[np.ndarray, "E"] | None,
+    epoch_seconds: int | None,
+    actions: Sequence[str] = (),
   ) -> dict[str, Any]:
     """Turns fractions or dates into seconds since the epoch.
 
     Args:
       times: times of all events in seconds since the epoch, in any order.
       epoch_seconds: unix seconds of the epoch.
+      actions: texts of the events' actions, by index.
 
     Raises:
-      ValueError: no times, or a part of the data that would be empty.
+      ValueError: no times, a part of the data that would be empty, or an
+        action to be skipped that no event has.
     """
     if times is None or epoch_seconds is None:
       raise ValueError(
@@ -157,17 +180,27 @@ class GlobalTime:
     if end is not None:
       resolved["test_end_seconds"] = end
       resolved["test_end"] = _iso(end + epoch_seconds)
-    return resolved | ({"once_a_moment": True} if self.once_a_moment else {})
+    if self.once_a_moment:
+      resolved["once_a_moment"] = True
+    if self.skip_actions:
+      resolved["skip_actions"] = list(self.skip_actions)
+      resolved["skipped_actions"] = _skipped(self.skip_actions, actions)
+    return resolved
 
 
 @dataclasses.dataclass(frozen=True)
 class TimeCut:
-  """GlobalTime in seconds since the epoch of the data set."""
+  """GlobalTime in seconds since the epoch of the data set.
+
+  Attributes:
+    skipped_actions: indices of the actions whose events are no targets.
+  """
 
   validation_start_seconds: int
   test_start_seconds: int
   test_end_seconds: int | None = None
   once_a_moment: bool = False
+  skipped_actions: Sequence[int] = ()
 
   def train_end(self, record: schema.Record) -> int:
     """Events [0, train_end) are for training."""
@@ -185,11 +218,23 @@ class TimeCut:
       if self.test_end_seconds is not None:
         end = np.searchsorted(times, self.test_end_seconds)
     targets = np.arange(start, end, dtype=np.int32)
+    if len(self.skipped_actions):
+      skipped = np.isin(record["action"][targets], self.skipped_actions)
+      targets = targets[~skipped]
     if not self.once_a_moment:
       return targets
     # Both borders are moments: a basket lies in one part.
-    begins = np.diff(times[start:end], prepend=np.int64(-(2**40))) > 0
+    begins = np.diff(times[targets], prepend=np.int64(-(2**40))) > 0
     return targets[begins]
+
+  def known(self, record: schema.Record, target: int) -> int:
+    """Events [0, known) are the history of the request for a target.
+
+    Those of its moment are none where a moment is asked for once.
+    """
+    if not self.once_a_moment:
+      return target
+    return int(np.searchsorted(record["time"], record["time"][target]))
 
 
 def load(resolved: Mapping[str, Any]) -> LeaveOneOut | TimeCut:
@@ -203,11 +248,32 @@ def load(resolved: Mapping[str, Any]) -> LeaveOneOut | TimeCut:
       resolved["test_start_seconds"],
       resolved.get("test_end_seconds"),
       resolved.get("once_a_moment", False),
+      tuple(resolved.get("skipped_actions", ())),
     )
   raise ValueError(
     f"the manifest names an unknown split {name!r}; known are"
     " data.LeaveOneOut and data.GlobalTime."
   )
+
+
+def _skipped(names: Sequence[str], vocabulary: Sequence[str]) -> list[int]:
+  """Indices of the texts that say of an event nothing but these actions."""
+  done = [
+    {
+      word
+      for word in action_text.words(text) - action_text.MARKS
+      if not word.startswith(action_text.LATER)
+    }
+    for text in vocabulary
+  ]
+  known = set().union(*done)
+  for name in names:
+    if name not in known:
+      raise ValueError(
+        f"GlobalTime's skip_actions names {name!r}, an action that no event"
+        f" has.{choices_hint(name, known)}"
+      )
+  return [i for i, words in enumerate(done) if words and words <= {*names}]
 
 
 def _unix_seconds(moment: int | str) -> int:

@@ -27,7 +27,7 @@ from genrec_jax.core.option_checks import check_counts
 from genrec_jax.data.dataset.requests import (
   count_requests,
   iter_requests,
-  make_requests,
+  requests_for,
 )
 from genrec_jax.decoding.decoder import Decoder
 from genrec_jax.decoding.unconstrained import unconstrained_search
@@ -230,7 +230,8 @@ def _cold(
   if not rows:
     return found
   batches = [
-    make_requests(rows[i : i + size]) for i in range(0, len(rows), size)
+    requests_for(histories.split, rows[i : i + size])
+    for i in range(0, len(rows), size)
   ]
   for name, kind in (("beam", Beam), ("prefix_match", PrefixMatch)):
     search, label = _search(run, params, kind(num_beams)), f"{name}, unseen"

@@ -93,6 +93,8 @@ def split_rule(split: Mapping[str, Any]) -> str:
   ]
   if split.get("once_a_moment"):
     bounds.append("one target a moment")
+  for action in split.get("skip_actions", ()):
+    bounds.append(f"no {action} a target")
   return ", ".join([split["name"].rsplit(".", 1)[-1], *bounds])
 
 

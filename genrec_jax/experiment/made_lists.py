@@ -20,7 +20,6 @@ out anyway, and the artifact says of which they are.
 
 from collections.abc import Callable, Iterator, Mapping
 import dataclasses
-import datetime
 import functools
 import os
 import time
@@ -30,15 +29,12 @@ from jaxtyping import Bool, Int
 import numpy as np
 
 from genrec_jax.core import artifact, seams
-from genrec_jax.data.dataset.catalog import Users
 from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.requests import Requests, make_requests
-from genrec_jax.data.dataset.retriever_lists import (
-  UNKNOWN,
-  Arrays,
-  RetrieverLists,
-)
+from genrec_jax.data.dataset.retriever_lists import Arrays, RetrieverLists
+from genrec_jax.data.schema import Manifest, Record
 from genrec_jax.data.splits import PARTS
+from genrec_jax.experiment.asked_moments import AskedMoments, train_until
 
 TRAIN = "train"
 
@@ -171,7 +167,8 @@ def make_lists(
   user_E, time_E, train_E = (
     np.concatenate(x) for x in zip(*moments, strict=True)
   )
-  asked_at = _Moments(histories, events_E, user_E, time_E, train_E)
+  known = functools.cache(functools.partial(train_until, histories))
+  asked_at = AskedMoments(histories, events_E, user_E, time_E, train_E, known)
   for r, name in enumerate(opened):
     asked_at.check_complete(name, lacks_ER[:, r])
   late = {
@@ -189,7 +186,9 @@ def make_lists(
   return RetrieverLists.make(arrays, tuple(opened), facts, directory)
 
 
-def _check(opened: Mapping[str, Retriever], manifest, count: int) -> None:
+def _check(
+  opened: Mapping[str, Retriever], manifest: Manifest, count: int
+) -> None:
   if not opened:
     raise ValueError("there is no retriever to ask: name at least one.")
   if not 0 < count <= manifest.num_items:
@@ -198,14 +197,19 @@ def _check(opened: Mapping[str, Retriever], manifest, count: int) -> None:
       f" {manifest.num_items:,} items of the catalogue."
     )
   for name, retriever in opened.items():
-    theirs = retriever.facts.get("fingerprint", manifest.fingerprint)
-    if theirs != manifest.fingerprint:
-      raise ValueError(
-        f"the retriever {name!r} is of another data set (fingerprints {theirs}"
-        f" and {manifest.fingerprint}).\nIts numbers are other items, and it"
-        " may have seen what is held out here: give its lists as a table of"
-        " ids (experiment.TableLists)."
-      )
+    check_same_data(name, retriever, manifest)
+
+
+def check_same_data(name: str, retriever: Retriever, manifest: Manifest):
+  """Raises a ValueError for a retriever of another data set."""
+  theirs = retriever.facts.get("fingerprint", manifest.fingerprint)
+  if theirs != manifest.fingerprint:
+    raise ValueError(
+      f"the retriever {name!r} is of another data set (fingerprints {theirs}"
+      f" and {manifest.fingerprint}).\nIts numbers are other items, and it"
+      " may have seen what is held out here: give its lists as a table of"
+      " ids (experiment.TableLists)."
+    )
 
 
 def _answer(
@@ -248,36 +252,45 @@ def _requests(
   Raises:
     ValueError: moments of data without times.
   """
-  rows, train = [], []
+  split = histories.split
+  rows, ends, train = [], [], []
   for user in range(len(histories)):
     record = histories[user]
-    end = histories.split.train_end(record)
+    end = split.train_end(record)
     events = [*range(1, end)] if TRAIN in parts else []
     for part in PARTS:
       if part in parts:
-        events += histories.split.targets(record, part).tolist()
+        events += split.targets(record, part).tolist()
     if moments:
-      events = _firsts(record, events)
+      events = _firsts(record, events, end, split)
     first.append(first[-1] + len(events))
     for event in events:
       rows.append((record, event))
       train.append(event < end)
+      ends.append(event if train[-1] else split.known(record, event))
       if len(rows) == batch_size:
-        yield make_requests(rows), np.array(train)
-        rows, train = [], []
+        yield make_requests(rows, ends), np.array(train)
+        rows, ends, train = [], [], []
   if rows:
-    yield make_requests(rows), np.array(train)
+    yield make_requests(rows, ends), np.array(train)
 
 
-def _firsts(record: Mapping[str, Any], events: list[int]) -> list[int]:
-  """Those events that no other of their time comes before."""
+def _firsts(
+  record: Record, events: list[int], end: int, split: Any
+) -> list[int]:
+  """Those events that no other of their time comes before, and held-out ones
+  that a split asks for in place of all others of their time."""
   if "time" not in record:
     raise ValueError(
       "config.lists.moments=True reads times, and the data set has none: map a"
       " timestamp column, or set it to False."
     )
   new = np.diff(record["time"], prepend=np.int64(-(2**40))) > 0
-  return [event for event in events if new[event]]
+  return [
+    event
+    for event in events
+    if new[event] or (event >= end and split.known(record, event) < event)
+  ]
 
 
 def _first_of(
@@ -288,78 +301,3 @@ def _first_of(
   ids = ids[np.sort(places)]
   ids = ids[(ids > 0) & ~np.isin(ids, out)][:count]
   return np.pad(ids, (0, count - len(ids))).astype(np.int32)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Moments:
-  """When each request is asked, to be compared with what lists know."""
-
-  histories: Histories
-  event_E: Int[np.ndarray, "E"]
-  user_E: Int[np.ndarray, "E"]
-  time_E: Int[np.ndarray, "E"]
-  train_E: Bool[np.ndarray, "E"]
-
-  def check_complete(self, name: str, lacks_E: Bool[np.ndarray, "E"]) -> None:
-    """Raises a ValueError where requests are lacking."""
-    if not lacks_E.any():
-      return
-    raise ValueError(
-      f"the lists of {name!r} lack {int(lacks_E.sum()):,} of"
-      f" {len(lacks_E):,} requests, the first {self._request(lacks_E)}.\nAdd"
-      " them, an empty list where nothing was returned, or leave the retriever"
-      " out."
-    )
-
-  def hindsight(
-    self, name: str, until_E: Int[np.ndarray, "E"], *, allowed: bool
-  ) -> str:
-    """Why training lists are made of later events; "" = they are not.
-
-    Raises:
-      ValueError: they are and may not be, or those of held-out requests are.
-    """
-    known_E = np.where(self.train_E, self.time_E, self._train_until)
-    late_E = until_E > np.maximum(self.time_E, known_E)
-    if not late_E.any():
-      return ""
-    at = int(np.argmax(late_E))
-    asked, until = (self._date(int(x[at])) for x in (self.time_E, until_E))
-    said = (
-      f"{int(late_E.sum()):,} of {len(late_E):,} lists of {name!r} are made of"
-      " events after the one that they are asked for: the first, for"
-      f" {self._request(late_E)} of {asked}, of events until {until}."
-    )
-    if allowed and not (late_E & ~self.train_E).any():
-      return said
-    raise ValueError(
-      f"{said}\nAsk what knew no more then (experiment.ItemKnnLists is made"
-      " anew over time); config.lists.hindsight=True takes such lists of"
-      " training events, for negatives alone."
-    )
-
-  @functools.cached_property
-  def _train_until(self) -> int:
-    """Time of the latest training event; of data without times, for ever."""
-    last = [0]
-    for user in range(len(self.histories)):
-      record = self.histories[user]
-      if "time" not in record:
-        return UNKNOWN
-      end = self.histories.split.train_end(record)
-      if end:
-        last.append(int(record["time"][end - 1]))
-    return max(last)
-
-  def _request(self, which_E: Bool[np.ndarray, "E"]) -> str:
-    at = int(np.argmax(which_E))
-    users = Users(self.histories.directory).ids
-    return f"event {self.event_E[at]} of user {users[self.user_E[at]]!r}"
-
-  def _date(self, seconds: int) -> str:
-    epoch = self.histories.manifest.epoch_seconds
-    if epoch is None or seconds == UNKNOWN:
-      return "a time that nobody knows"
-    start = datetime.datetime(1970, 1, 1)
-    moment = start + datetime.timedelta(seconds=seconds + epoch)
-    return moment.isoformat(sep=" ")

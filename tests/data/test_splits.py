@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Splits: targets follow the training part, and nothing is in two parts."""
 
+import dataclasses
+
 from hypothesis import given, strategies as st
 import numpy as np
 import pytest
 
 from genrec_jax.data import splits
+from genrec_jax.data.dataset.histories import Histories
+from genrec_jax.data.dataset.requests import iter_requests
+from genrec_jax.data.prepare import prepare
+from genrec_jax.data.sources import Files
+from genrec_jax.experiment.made_lists import Retriever, Returned, make_lists
 
 
 def _record(times):
@@ -92,6 +99,109 @@ def test_of_a_basket_the_first_is_a_target_and_nothing_from_the_end_on():
   assert not len(split.targets(_record([]), "test"))
   with pytest.raises(ValueError, match="0 to test.* until 1970-01-01T00:00:20"):
     splits.GlobalTime(**cuts | {"test_end": 20}).resolve(of_all, 0)
+
+
+_ACTIONS = ["", "buy", "return", "buy|return", "return|later:buy", "skip"]
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_what_is_skipped_is_no_target_and_a_basket_is_still_one(once):
+  rng = np.random.default_rng(0)
+  times = np.sort(rng.integers(0, 30, 90)).astype(np.int32)
+  action = rng.integers(0, len(_ACTIONS), 90).astype(np.int32)
+  cut = splits.GlobalTime(
+    validation_start=10,
+    test_start=20,
+    once_a_moment=once,
+    skip_actions=["return"],
+  )
+  split = splits.load(cut.resolve(times, 0, _ACTIONS))
+  record = {"item": np.ones(90, np.int32), "time": times, "action": action}
+  asked = set()
+  for part, start, end in (("validation", 10, 20), ("test", 20, 99)):
+    wanted = []
+    for place, (time, did) in enumerate(zip(times, action, strict=True)):
+      # Of these texts two say of an event that it was returned, and no more.
+      if not start <= time < end or int(did) in (2, 4):
+        continue
+      if once and wanted and times[wanted[-1]] == time:
+        continue
+      wanted.append(place)
+    assert split.targets(record, part).tolist() == wanted
+    for target in wanted:
+      before = int((times[:target] < times[target]).sum()) if once else target
+      assert split.known(record, target) == before
+      asked.add(target - before)
+  # Some basket began with what is skipped.
+  assert len(asked) > 1 if once else asked == {0}
+
+
+def test_an_action_that_is_skipped_must_occur():
+  times = np.arange(10, dtype=np.int32)
+  cut = splits.GlobalTime(skip_actions=("returns",))
+  with pytest.raises(ValueError, match="'returns', .* mean 'return'"):
+    cut.resolve(times, 0, _ACTIONS)
+  with pytest.raises(ValueError, match="no event has. There is none"):
+    cut.resolve(times, 0)
+  assert splits.GlobalTime(skip_actions=[]) == splits.GlobalTime()
+
+
+def test_a_request_knows_nothing_of_a_basket_that_begins_with_a_return(
+  tmp_path,
+):
+  """From a log to requests and to the lists that others made for them."""
+  lines = ["user,item,timestamp,action"]
+  for user in range(3):
+    for basket in range(10):
+      did = ["return", "buy", "buy"] if basket % 2 else ["buy", "buy", "return"]
+      did = ["return"] * 3 if basket == 8 else did
+      lines += [
+        f"{user},{3 * basket + place},{1_300_000_000 + 1_000 * basket},{action}"
+        for place, action in enumerate(did)
+      ]
+  path = tmp_path / "log.csv"
+  path.write_text("\n".join(lines) + "\n")
+  cut = splits.GlobalTime(
+    validation_start=1_300_005_000,
+    test_start=1_300_007_000,
+    once_a_moment=True,
+    skip_actions=("return",),
+  )
+  prepare(Files(str(path), action="action"), cut, tmp_path / "data")
+  histories = Histories(tmp_path / "data")
+  found = {}
+  for part in ("validation", "test"):
+    (requests,) = iter_requests(histories, part, 100)
+    found[part] = requests
+    assert len(requests) == 6
+    for history, event, time in zip(
+      requests.history, requests.event, requests.query_time, strict=True
+    ):
+      assert len(history["item"]) == 3 * (event // 3)
+      assert history["time"][-1] < time
+  # Baskets 5 and 6, then 7 and 9: the one between is of returns alone.
+  assert found["validation"].event.tolist() == [16, 18] * 3
+  assert found["test"].event.tolist() == [22, 28] * 3
+
+  @dataclasses.dataclass(frozen=True)
+  class Lengths:
+    def open(self, histories):
+      def ask(requests, k):
+        ids = [[len(r["item"])] * k for r in requests.history]
+        return Returned(np.array(ids), np.zeros(len(ids), np.int32))
+
+      return Retriever(ask)
+
+  for moments in (False, True):
+    made = make_lists(
+      histories,
+      {"a": Lengths()},
+      directory=tmp_path / f"lists{moments}",
+      count=1,
+      moments=moments,
+    )
+    of_test = made.of(0, np.array([22, 28]))
+    assert of_test[:, 0, 0].tolist() == [21, 27]
 
 
 def test_without_them_a_split_says_what_it_said():

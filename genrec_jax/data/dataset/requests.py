@@ -7,8 +7,9 @@ Requests: a trained model through its layout, a baseline or the simulator's true
 model from the history itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import dataclasses
+from typing import Any
 
 from jaxtyping import Int
 import numpy as np
@@ -24,7 +25,8 @@ class Requests:
   Attributes:
     user: user index; -1 for a history that belongs to no known user.
     target: item index of what came next; 0 where unknown.
-    history: events before the target, whole, oldest first.
+    history: events before the target, whole, oldest first; where a split asks
+      once for what is of one time, those before that time.
     query_time: seconds since the manifest's epoch at which is asked: the
       target's own time in an evaluation; 0 where the source has no times.
     event: position of the target in the user's record.
@@ -51,20 +53,33 @@ def cut(record: Record, end: int) -> Record:
   }
 
 
-def make_requests(rows: list[tuple[Record, int]]) -> Requests:
-  """Requests whose targets are event `position` of each record."""
+def make_requests(
+  rows: list[tuple[Record, int]], ends: Sequence[int] | None = None
+) -> Requests:
+  """Requests whose targets are event `position` of each record.
+
+  Args:
+    rows: (record, position).
+    ends: events that each of them knows; None = those before its target.
+  """
   records = [record for record, _ in rows]
   events = [int(position) for _, position in rows]
   pairs = list(zip(records, events, strict=True))
+  ends = events if ends is None else ends
   return Requests(
     user=np.array([r["user"] for r in records], np.int32),
     target=np.array([r["item"][e] for r, e in pairs], np.int32),
-    history=[cut(r, e) for r, e in pairs],
+    history=[cut(r, end) for r, end in zip(records, ends, strict=True)],
     query_time=np.array(
       [r["time"][e] if "time" in r else 0 for r, e in pairs], np.int32
     ),
     event=np.array(events, np.int32),
   )
+
+
+def requests_for(split: Any, rows: list[tuple[Record, int]]) -> Requests:
+  """Requests for targets of a split, each with the history that it says."""
+  return make_requests(rows, [split.known(*row) for row in rows])
 
 
 def requests_at(requests: Requests, rows: Int[np.ndarray, "n"]) -> Requests:
@@ -118,10 +133,10 @@ def iter_requests(
     for position in histories.split.targets(record, part):
       rows.append((record, int(position)))
       if len(rows) == batch_size:
-        yield make_requests(rows)
+        yield requests_for(histories.split, rows)
         rows = []
   if rows:
-    yield make_requests(rows)
+    yield requests_for(histories.split, rows)
 
 
 def count_requests(histories: HistorySource, part: str) -> int:

@@ -175,7 +175,9 @@ def _manifest(
     num_items=len(sequences.items),
     num_events=int(sequences.offsets[-1]),
     num_shards=num_shards,
-    split=split.resolve(sequences.fields.get("time"), sequences.epoch_seconds),
+    split=split.resolve(
+      sequences.fields.get("time"), sequences.epoch_seconds, sequences.actions
+    ),
     actions=sequences.actions,
     median_gap_seconds=None,
     options=dict(settings),
