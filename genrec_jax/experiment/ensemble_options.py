@@ -7,7 +7,11 @@
      "num_results": 100}
 
 A member is the run that is asked, the workdir of another on the same data set,
-a baseline of its training part, or in Python any search(requests, k, allowed).
+a baseline of its training part, a source of lists such as
+
+    {"name": "experiment.TableLists", "path": "lists.csv", "time": "made_at"}
+
+or in Python any search(requests, k, allowed).
 """
 
 from collections.abc import Callable, Mapping
@@ -24,11 +28,14 @@ from genrec_jax.baselines.most_popular import MostPopular
 from genrec_jax.baselines.recently_popular import RecentlyPopular
 from genrec_jax.core import seams
 from genrec_jax.core.build import build_options
+from genrec_jax.core.names import public_name
 from genrec_jax.core.seams import Search
 from genrec_jax.core.suggest import choices_hint, short
 from genrec_jax.data.dataset.requests import Requests, requests_at
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.list_member import list_search
+from genrec_jax.experiment.made_lists import ListSource
 from genrec_jax.experiment.restored import load_params
 from genrec_jax.retrieval.ensemble import (
   Ensemble,
@@ -69,7 +76,8 @@ class EnsembleOptions:
   """See the module docstring.
 
   Attributes:
-    members: name -> "this run", a baseline of BASELINES, a workdir or a search.
+    members: name -> "this run", a baseline of BASELINES, a workdir, a source of
+      lists or a search.
     rule: retrieval.ReciprocalRank or retrieval.Quotas.
     num_results: items of the joined list, and of each member's.
   """
@@ -85,10 +93,12 @@ class EnsembleOptions:
         f" {THIS_RUN!r}, a workdir or a baseline ({', '.join(BASELINES)})."
       )
     for name, member in self.members.items():
-      if not callable(member) and not (isinstance(member, str) and member):
+      named = isinstance(member, str) and member
+      if not (named or callable(member) or _has_lists(member)):
         raise ValueError(
           f"members[{name!r}]={short(member)} must be {THIS_RUN!r}, a workdir,"
-          f" a baseline ({', '.join(BASELINES)}) or a search."
+          f" a baseline ({', '.join(BASELINES)}), a source of lists such as"
+          " experiment.TableLists, or a search."
         )
     check_results(self.num_results)
     seams.require(self.rule, ListRule, "rule")
@@ -125,10 +135,15 @@ class EnsembleOptions:
 
   def described(self) -> dict[str, str]:
     """What each member is, for readers."""
-    return {
-      name: member if isinstance(member, str) else "a search"
-      for name, member in self.members.items()
-    }
+    said = {}
+    for name, member in self.members.items():
+      if isinstance(member, str):
+        said[name] = member
+      elif _has_lists(member):
+        said[name] = public_name(type(member))
+      else:
+        said[name] = "a search"
+    return said
 
   def ensemble(
     self,
@@ -149,11 +164,13 @@ class EnsembleOptions:
 
     Raises:
       ValueError: a member that is neither a workdir nor a baseline, is of
-        another data set, or finds no items.
+        another data set, finds no items, or has lists that cannot be read.
     """
     searches = {}
     for name, member in self.members.items():
-      if callable(member):
+      if _has_lists(member):
+        searches[name] = list_search(name, member, run.histories)
+      elif callable(member):
         searches[name] = member
       elif member == THIS_RUN:
         searches[name] = own
@@ -168,6 +185,12 @@ class EnsembleOptions:
       run.histories.manifest.num_items,
       MostPopular(run.catalog.count).search,
     )
+
+
+def _has_lists(member: Any) -> bool:
+  """Whether a member is a source of lists; a path opens too, and is none."""
+  path = isinstance(member, os.PathLike)
+  return not path and seams.offers(member, ListSource)
 
 
 def in_batches(search: Search, batch_size: int) -> Search:

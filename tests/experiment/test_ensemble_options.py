@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Members of an ensemble by name: runs, baselines, searches; and wrong ones."""
 
+import dataclasses
 import json
 
 import jax
@@ -17,6 +18,7 @@ from genrec_jax.evaluation.full_ranking import history_mask
 from genrec_jax.experiment import ensemble_options
 from genrec_jax.experiment.ensemble_options import EnsembleOptions, in_batches
 from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.made_lists import Retriever
 from genrec_jax.experiment.restored import Loaded
 from genrec_jax.retrieval.ensemble import Quotas, ReciprocalRank
 from tests.evaluation.toy_ranker import toy_run
@@ -143,6 +145,102 @@ def test_an_unknown_member_is_told_the_choices(toy):
   said = "is neither a folder nor a baseline. Did you mean 'item_knn'"
   with pytest.raises(ValueError, match=said):
     options.ensemble(toy, None)
+
+
+def _table_of(run, path, late=False, gaps=False):
+  """A list of eight items for every user, made when the test part begins."""
+  histories, num_items = run.histories, run.histories.manifest.num_items
+  start = histories.split.test_start_seconds + histories.manifest.epoch_seconds
+  lines = ["who,what,place,made"]
+  for user, name in enumerate(run.users.ids):
+    if gaps and user % 3 == 0:
+      continue
+    for place, item in enumerate(_eight(user, num_items)):
+      what = run.catalog.ids[item]
+      lines.append(f"{name},{what},{place},{start + 10**8 * late - 1}")
+  path.write_text("\n".join(lines) + "\n")
+  return {
+    "name": "experiment.TableLists",
+    "path": str(path),
+    **{"user": "who", "item": "what", "rank": "place", "time": "made"},
+  }
+
+
+def _eight(user, num_items):
+  return [1 + (5 * user + place) % num_items for place in range(8)]
+
+
+@pytest.mark.parametrize("hide", [True, False])
+def test_a_table_of_lists_is_a_member(toy, tmp_path, hide):
+  requests, mask = _requests(toy)
+  mask = mask if hide else None
+  node = _table_of(toy, tmp_path / "lists.csv")
+  options = EnsembleOptions.of(
+    {"members": {"in_use": node, "popular": "most_popular"}, "num_results": 8}
+  )
+  assert options.described()["in_use"] == "experiment.TableLists"
+  num_items = toy.histories.manifest.num_items
+  ids, _, said = options.ensemble(toy, None)(requests, 8, mask)
+  left = num_items if mask is None else mask.count()
+  np.testing.assert_array_equal((ids > 0).sum(axis=1), np.minimum(left, 8))
+  short = 0
+  for row, user in enumerate(requests.user.tolist()):
+    seen = {*requests.history[row]["item"].tolist()} if hide else set()
+    wanted = [i for i in _eight(user, num_items) if i not in seen]
+    short += len(wanted) < 8
+    wanted += [0] * (8 - len(wanted))
+    assert said["lists"]["in_use"][row].tolist() == wanted
+  assert not hide or short
+  search = options.ensemble(toy, None).members["in_use"]
+  found, scores, _ = search(requests, 12, None)
+  assert found.shape == (len(requests), 12) and not found[:, 8:].any()
+  assert (scores[:, 8:] == -np.inf).all() and (np.diff(scores[0, :8]) < 0).all()
+
+
+def test_a_table_that_lacks_what_is_measured_or_knows_it_is_refused(
+  toy, tmp_path
+):
+  requests, _ = _requests(toy)
+  served = dataclasses.replace(requests, target=0 * requests.target)
+  for options, said in (
+    ({"gaps": True}, "lists of 'in_use' lack .* requests, the first event"),
+    ({"late": True}, "'in_use' are made of events after the one .* until 20"),
+  ):
+    node = _table_of(toy, tmp_path / "lists.csv", **options)
+    ensemble = EnsembleOptions.of({"members": {"in_use": node}})
+    search = ensemble.ensemble(toy, None)
+    with pytest.raises(ValueError, match=said) as error:
+      search(requests, 5, None)
+    assert "hindsight" not in str(error.value)
+    # Nobody measures what is served.
+    ids, _, found = search(served, 5, None)
+    assert (ids > 0).all()
+    if "gaps" in options:
+      lacking = requests.user % 3 == 0
+      assert 0 < lacking.sum() < len(requests)
+      lists = found["lists"]["in_use"]
+      np.testing.assert_array_equal((lists > 0).any(axis=1), ~lacking)
+
+
+def test_lists_of_baselines_are_members_and_another_data_set_s_are_not(
+  toy, tmp_path
+):
+  requests, mask = _requests(toy)
+  node = {"name": "experiment.PopularLists", "window_days": 30}
+  options = EnsembleOptions.of({"members": {"then": node}, "num_results": 6})
+  found = options.ensemble(toy, None)(requests, 6, mask)[2]["lists"]["then"]
+  recent = RecentlyPopular.build(toy.histories, window_seconds=30 * 86_400)
+  _equal(found, recent.search, requests, 6, mask)
+
+  class Others:
+    def open(self, histories):
+      return Retriever(lambda requests, k: None, {"fingerprint": "other"})
+
+  options = EnsembleOptions.of({"members": {"a": Others()}})
+  with pytest.raises(ValueError, match="'a' is of another data set"):
+    options.ensemble(toy, None)
+  with pytest.raises(ValueError, match="must be 'this run', a workdir"):
+    EnsembleOptions.of({"members": {"a": tmp_path}})
 
 
 def _run(folder, seed=0, **changes):
