@@ -17,10 +17,8 @@ import sys
 import numpy as np
 import pytest
 
+from genrec_jax.cli.report import summary_of, tables_of
 from genrec_jax.report import tables
-from genrec_jax.report.ranking.runs import read_ranker_runs
-from genrec_jax.report.runs import read_runs
-from genrec_jax.report.summary import summary_markdown
 from tests import commands
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -55,12 +53,12 @@ def _commands() -> list[list[str]]:
 @pytest.mark.parametrize(
   ("page", "body"),
   [
-    ("README.md", summary_markdown),
-    ("docs/results.md", tables.results_markdown),
+    ("README.md", summary_of),
+    ("docs/results.md", tables_of),
   ],
 )
 def test_tables_are_those_of_the_results(page, body):
-  made = body(read_runs(ROOT / "results"), read_ranker_runs(ROOT / "results"))
+  made = body(ROOT / "results")
   assert PAGES[page] == tables.splice(PAGES[page], made), (
     f"{page} differs from results/: run python scripts/report.py"
     " --results=results --readme=README.md --tables=docs/results.md"

@@ -23,6 +23,7 @@ from genrec_jax.core.atomic import write_text
 from genrec_jax.report import tables
 from genrec_jax.report.overview import overview_svg
 from genrec_jax.report.ranking.runs import read_ranker_runs
+from genrec_jax.report.retrieval.added import read_adding_runs
 from genrec_jax.report.runs import read_runs
 from genrec_jax.report.summary import summary_markdown
 
@@ -44,17 +45,29 @@ _CHECK = COMMAND.bool(
 )
 
 
+def summary_of(results: pathlib.Path) -> str:
+  """What the README says of a folder of results."""
+  return summary_markdown(read_runs(results), read_ranker_runs(results))
+
+
+def tables_of(results: pathlib.Path) -> str:
+  """What docs/results.md says of it."""
+  return tables.results_markdown(
+    read_runs(results), read_ranker_runs(results), read_adding_runs(results)
+  )
+
+
 def update_pages(
   results: pathlib.Path,
-  pages: Mapping[pathlib.Path, Callable[..., str]],
+  pages: Mapping[pathlib.Path, Callable[[], str]],
   check: bool,
 ) -> list[pathlib.Path]:
   """Brings pages and picture up to date; returns the pages that were not."""
-  runs, rankers = read_runs(results), read_ranker_runs(results)
+  runs = read_runs(results)
   stale = []
   for path, body in pages.items():
     old = path.read_text(encoding="utf-8")
-    new = tables.splice(old, body(runs, rankers))
+    new = tables.splice(old, body())
     if old != new:
       stale.append(path)
     if not check:
@@ -79,8 +92,8 @@ def report_run(workdir: pathlib.Path) -> int:
 def report_results(results: pathlib.Path) -> int:
   """Writes the pages of finished runs, or compares them; the exit status."""
   made = {
-    _README.value: summary_markdown,
-    _TABLES.value: tables.results_markdown,
+    _README.value: lambda: summary_of(results),
+    _TABLES.value: lambda: tables_of(results),
   }
   pages = {pathlib.Path(path): body for path, body in made.items() if path}
   stale = update_pages(results, pages, _CHECK.value)

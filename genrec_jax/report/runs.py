@@ -34,6 +34,7 @@ DATASET_TITLES = {
   "amazon2014-toys_and_games": "Amazon Toys (2014), order only",
   "synthetic": "Simulated shoppers",
   "kuairand": "KuaiRand-Pure",
+  "onlineretail-europe-london": "Online Retail I and II",
 }
 VARIANTS = {
   "test_unfiltered": "history among the candidates",

@@ -4,8 +4,9 @@
 One table per data set: baselines first, then our runs by config (mean and t
 interval over seeds; with one seed the 95 % interval over users), then the
 oracle where the true model is known, then what others published. Below it
-stand the deviations of the published rows and how each run was made. A page
-holds the text between two markers, and `splice` puts it there.
+stand the deviations of the published rows and how each run was made. What runs
+add to other retrievers has tables of its own (report/retrieval/added.py). A
+page holds the text between two markers, and `splice` puts it there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from genrec_jax.report.command import command
 from genrec_jax.report.published import our_deviation, published_for
 from genrec_jax.report.ranking.runs import RankerRun
 from genrec_jax.report.ranking.tables import ranker_tables
+from genrec_jax.report.retrieval.added import AddingRun, adding_tables
 from genrec_jax.report.runs import (
   BASELINE_LABELS,
   LATER_NDCG,
@@ -169,10 +171,12 @@ def runs_table(runs: Sequence[Finished]) -> str:
 
 
 def results_markdown(
-  runs: Sequence[RetrievalRun], rankers: Sequence[RankerRun] = ()
+  runs: Sequence[RetrievalRun],
+  rankers: Sequence[RankerRun] = (),
+  adding: Sequence[AddingRun] = (),
 ) -> str:
   """Everything that stands between the markers of docs/results.md."""
-  if not runs and not rankers:
+  if not (runs or rankers or adding):
     return NO_RESULTS
   tables = [
     dataset_table(heading, group) for heading, group in by_dataset(runs).items()
@@ -181,11 +185,15 @@ def results_markdown(
     "Full ranking of the whole catalogue, the history hidden from the"
     f" candidates, ties counted against the model. {OVER}"
   )
-  # A system that does both has a row in either table, and was made once.
-  known = {run.config for run in runs}
-  alone = [run for run in rankers if run.config not in known]
-  made = ["### How they were made", runs_table([*runs, *alone])]
+  # A run that was measured in several ways has a row in each table, and was
+  # made once.
+  once: list[Finished] = []
+  for kind in (runs, rankers, adding):
+    known = {run.config for run in once}
+    once += [run for run in kind if run.config not in known]
+  made = ["### How they were made", runs_table(once)]
   shown = [legend, *tables] if runs else []
+  shown += adding_tables(adding)
   return "\n\n".join([*shown, *ranker_tables(rankers), *made])
 
 

@@ -12,7 +12,8 @@ from genrec_jax.core.build import to_plain
 from genrec_jax.metrics.slices import LATER
 from genrec_jax.report import cells, tables
 from genrec_jax.report.published import PUBLISHED, published_for
-from genrec_jax.report.runs import Summary
+from genrec_jax.report.retrieval.added import AddingRun, adding_tables
+from genrec_jax.report.runs import Finished, Summary
 
 
 def _rows(markdown: str) -> list[list[str]]:
@@ -132,6 +133,23 @@ def _values(**changed):
   config = hstu_synthetic.get_config()
   config.update_from_flattened_dict(changed)
   return json.loads(json.dumps(to_plain(config)))
+
+
+def test_runs_that_were_measured_in_several_ways_were_made_once(make_run):
+  run = make_run()
+  values = {f.name: getattr(run, f.name) for f in dataclasses.fields(Finished)}
+  beside = AddingRun(
+    **values | {"config": "other"}, ks=(), metrics={"test": {}},
+    intervals={"test": {}}, retrievers={},
+  )  # fmt: skip
+  both = tables.results_markdown([run], [], [beside])
+  assert tables.results_markdown([run]) in both.replace(
+    "\n\n".join(adding_tables([beside])) + "\n\n", ""
+  )
+  assert both.count("| `--config=") == 2
+  same = dataclasses.replace(beside, config=run.config)
+  again = tables.results_markdown([run], [], [same])
+  assert again.count("| `--config=") == 1
 
 
 def test_splice_changes_nothing_outside_the_markers():
