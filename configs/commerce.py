@@ -29,6 +29,12 @@ those before:
     misses          a quarter of the negatives, 64 at most, is what they return
     segments        slices in which they find little count more
 
+A control, of configs that name it:
+
+    shuffled        the gaps between a user's events change places, in training
+                    and where it is asked (data/layouts/shuffled_gaps.py); of a
+                    time bias where nothing else is named
+
 A title says what is on.
 """
 
@@ -66,6 +72,7 @@ ENSEMBLE = {
   "misses": "negatives of an ensemble",
   "segments": "weights of segments",
 }
+CONTROLS = {"shuffled": "shuffled gaps"}
 # What sets negatives.
 COMPARES = frozenset({*NEGATIVES, *COUNTS, "misses"})
 ALL = (*LEVERS, *NEGATIVES, *COUNTS, *ENSEMBLE)
@@ -83,6 +90,8 @@ def check_levers(variants: Set[str]) -> None:
   common.exclusive(variants, ("in_batch", "mixed", "misses"))
   common.exclusive(variants, ("k1", "mixed"), ("k1", "misses"))
   common.exclusive(variants, ("k4096", "hard", "aware"))
+  for timeless in (*calendars, "no_time"):
+    common.exclusive(variants, ("shuffled", timeless))
   for none, group in (("no_time", LEVERS), ("listed", ENSEMBLE)):
     for lever in group:
       if lever != none:
@@ -103,8 +112,9 @@ def read_times(
     variants: those asked for.
     default: levers that are on where none is named.
   """
-  levers = variants & {*LEVERS} or {*default}
-  said = {**LEVERS, **NEGATIVES, **_COUNTED, **ENSEMBLE}
+  usual = ("bias",) if "shuffled" in variants else default
+  levers = variants & {*LEVERS} or {*usual}
+  said = {**LEVERS, **NEGATIVES, **_COUNTED, **ENSEMBLE, **CONTROLS}
   c.title = common.title(name, levers | variants & {*said}, said)
   c.system.backbone.time_bias = "bias" in levers
   exact = tuple(_YEAR // part for part in (1, 2, 3, 4))
@@ -118,6 +128,8 @@ def read_times(
     c.system.calendar = c.pipeline.layout.calendar = True
   if "calendar_token" in levers:
     c.system.calendar_as = "token"
+  if "shuffled" in variants:
+    c.pipeline.layout.shuffled_gaps = 0
 
 
 def both_ways(c: ConfigDict) -> None:

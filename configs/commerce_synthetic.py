@@ -18,8 +18,9 @@ all off; none named means bias and calendar. `gap` has histories of 60 days and
 asks 90 to 270 days later. `sessions` has the whole simulator instead of the
 season: categories, ranges, and sessions that break. `hidden5`, `hidden20` and
 `hidden50` leave so many percent of the events out of the log, false negatives
-that the simulator knows. Levers of negatives and of an ensemble are those of
-configs/commerce.py; without one the loss is over all items.
+that the simulator knows. `shuffled` is the control of times. Levers of
+negatives and of an ensemble are those of configs/commerce.py; without one the
+loss is over all items.
 """
 
 from ml_collections import ConfigDict
@@ -28,7 +29,8 @@ from configs import commerce, common, hstu_synthetic
 
 # Percent of the events that the log lacks.
 _HIDDEN = {f"hidden{percent}": percent / 100 for percent in (5, 20, 50)}
-_VARIANTS = ("quicktest", *commerce.ALL, "gap", "sessions", *_HIDDEN)
+_EXTRAS = (*commerce.CONTROLS, "gap", "sessions", *_HIDDEN)
+_VARIANTS = ("quicktest", *commerce.ALL, *_EXTRAS)
 _SEASON = {
   "name": "simulator.Synthetic",
   "num_users": 2_000,

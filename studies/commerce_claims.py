@@ -13,15 +13,19 @@
 20   training beside an ensemble raises what is added to it
 21   what an ensemble returns in vain is the best negative
 27e  what the ensemble finds can be given up
+27f  a bias of time buckets learns when users paused: by films, whose gaps
+     change places (the control)
 
 A role is what a run stands for: k1, k16, k128 and k1024 (so many shared
 negatives); per_position, shared, in_batch, hard and aware (kinds, one number);
 shared_hidden0 to aware_hidden50 (of a simulated log that lacks so many percent
 of its events); none, weights, misses and both (arms of one ensemble), and the
-same with _retail; served_with and served_without (evaluate --only=served). Its
+same with _retail; served_with and served_without (evaluate --only=served);
+timed and shuffled (configs/commerce_movielens.py, `bias` and `shuffled`). Its
 runs are the seeds of one config, evaluated. A verdict rests on the t interval
 over seeds, paired, corrected for all claims (Holm). Arms that are not given are
-said. studies/seasons.py measures the claims about time.
+said. studies/seasons.py and studies/retail_seasons.py measure the claims about
+time.
 """
 
 import json

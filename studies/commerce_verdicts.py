@@ -23,6 +23,7 @@ ROLES = (
   *("none", "weights", "misses", "both"),
   *("none_retail", "weights_retail", "misses_retail", "both_retail"),
   *("served_with", "served_without"),
+  *("timed", "shuffled"),
 )
 # By which shared negatives may be below those of each position.
 MARGIN = 0.005
@@ -37,6 +38,7 @@ ORDERS = {
   "3 a new source lifts what is served": (
     *("served_with", "served_without", "served/recall@2"),
   ),
+  "27f gaps in their order": ("timed", "shuffled", "ndcg@10"),
 }
 # Claim -> (better arm, metric); each against "none".
 ENSEMBLE = {

@@ -44,8 +44,10 @@ ARMS = (
   *("no_time", "bias", "rotary", "year", "calendar", "calendar_token"),
   *("bias-rotary", "bias-year", "bias-calendar", "year-calendar"),
 )
+# The gaps of a history in another order: what a bias has besides times.
+SHUFFLED = "bias-shuffled"
 # What more season, and what sessions, are asked of.
-_PAIR, _TIMED = ("bias", "bias-calendar"), ("no_time", "bias")
+_PAIR, _TIMED = ("bias", "bias-calendar"), ("no_time", "bias", SHUFFLED)
 _KS = (1, 5, 10)
 
 

@@ -11,7 +11,8 @@
 10   half a year apart slow pairs are opposite, a year apart they are the same
 11   frequencies 1, 1/10, 1/100, ... 1e-7 over 64 pairs
 27a  where the season is weak, a relative bias is enough
-27f  a bias of time buckets learns recency and breaks of sessions
+27f  a bias of time buckets learns recency and breaks of sessions: above none,
+     and above itself where the gaps of a history change places
 
 5, 6, 10 and 11 are computed (studies/season_identities.py), the others rest on
 trainings of a tiny HSTU on simulated shoppers (studies/season_arms.py), by t
@@ -19,7 +20,7 @@ intervals over seeds, of new parameters and new data, corrected for all claims
 together (Holm). A table of all arms stands beside the true model's.
 
 A finished arm is kept in WORKDIR/arms and skipped by the next call; SIGTERM
-saves the one that trains. With five seeds 140 trainings and 30 true models,
+saves the one that trains. With five seeds 145 trainings and 30 true models,
 each training under a minute on one free CPU core. --quick has one step of
 everything, and figures that mean nothing.
 """

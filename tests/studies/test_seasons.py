@@ -20,11 +20,11 @@ from studies.season_arms import ORACLE, Arm
 
 def test_every_seed_has_every_arm_once():
   arms = season_arms.arms(2)
-  assert len({a.name for a in arms}) == len(arms) == 2 * 34
-  assert [a.seed for a in arms] == [0] * 34 + [1] * 34
-  assert len([a for a in arms if a.arm != ORACLE]) == 2 * 28
-  of_first = [dataclasses.replace(a, seed=1) for a in arms[:34]]
-  assert of_first == arms[34:]
+  assert len({a.name for a in arms}) == len(arms) == 2 * 35
+  assert [a.seed for a in arms] == [0] * 35 + [1] * 35
+  assert len([a for a in arms if a.arm != ORACLE]) == 2 * 29
+  of_first = [dataclasses.replace(a, seed=1) for a in arms[:35]]
+  assert of_first == arms[35:]
   with pytest.raises(ValueError, match="--seeds=0"):
     season_arms.arms(0)
 
@@ -47,6 +47,12 @@ def test_an_arm_is_a_config_with_its_share_and_seed():
   assert "rotary" not in low["system"]["backbone"]
   whole = season_arms.config_of(Arm("sessions", 0.0, 0, "bias"), quick=False)
   assert "season" not in whole["data"]
+  moved = season_arms.config_of(
+    Arm("sessions", 0.0, 0, season_arms.SHUFFLED), quick=False
+  )
+  assert moved["pipeline"]["layout"].pop("shuffled_gaps") == 0
+  assert moved["system"] == whole["system"]
+  assert moved["pipeline"] == whole["pipeline"]
 
 
 def test_nothing_but_the_month_tells_the_next_item(tmp_path):
@@ -89,7 +95,7 @@ _BY_ARM = {
   **{"no_time": 0.09, "bias": 0.11, "rotary": 0.12, "year": 0.125},
   **{"calendar": 0.18, "bias-rotary": 0.13, "bias-year": 0.131},
   **{"bias-calendar": 0.181, "year-calendar": 0.18, "calendar_token": 0.18},
-  ORACLE: 0.19,
+  **{ORACLE: 0.19, season_arms.SHUFFLED: 0.1},
 }
 
 
@@ -98,7 +104,7 @@ def _bucket(seconds):
   return int(np.log(seconds) / 0.301)
 
 
-def _found(by_arm=None, *, seeds=4, added=None, weight=0.5):
+def _found(by_arm=None, *, seeds=4, added=None, weight=0.5, shuffled=0.105):
   """Arms of made-up metrics with a little noise."""
   rng = np.random.default_rng(0)
   by_arm = _BY_ARM | (by_arm or {})
@@ -109,7 +115,7 @@ def _found(by_arm=None, *, seeds=4, added=None, weight=0.5):
     hr = by_arm[arm.arm]
     if arm.kind == "long" and arm.share < 0.7:
       hr = 0.11 + added[arm.share] * (arm.arm == "bias-calendar")
-    ndcg = 0.1 + 0.02 * (arm.arm == "bias")
+    ndcg = {"bias": 0.12, season_arms.SHUFFLED: shuffled}.get(arm.arm, 0.1)
     one = _one(hr + 1e-4 * rng.normal(), ndcg + 1e-4 * rng.normal(), bias)
     found.setdefault((arm.kind, arm.share, arm.arm), {})[arm.seed] = one
   return found
@@ -136,6 +142,7 @@ def test_verdicts_need_the_sign_in_both_kinds_and_several_seeds():
     ("7 the season itself", {"by_arm": {"year": 0.2}}),
     ("27a", {"added": {0.0: 0.08, 0.2: 0.08, 0.45: 0.08}}),
     ("27f", {"weight": -0.5}),
+    ("27f", {"shuffled": 0.12}),
   ):
     assert _verdicts(_found(**changes))[name] == "not supported", name
 

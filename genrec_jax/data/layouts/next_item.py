@@ -11,13 +11,14 @@ packs examples into rows and `batch` splits them into the arrays of a Batch:
 query_time is the time of the label (HSTU's t_{i+1}); label 0 = no loss. Where
 `next_moment`, the label is an event of the next time instead, and inputs are
 the events that have one: what is bought together has no order, and none of it
-is asked for by the rest of the basket. With `lists` also what other retrievers
-returned there (event_lists.py); with `calendar` calendar_BLC, what clock and
-calendar show at query_time where the data's people live (data/local_time.py);
-what else it may say of events, by actions, weights and groups, is in
-event_columns.py. Where training takes a part of a long history
-(data/layouts/stochastic_length.py), an input keeps its own label: the event
-that followed it, kept or not.
+is asked for by the rest of the basket. `shuffled_gaps` is a control, by which
+times say nothing of when users paused (shuffled_gaps.py). With `lists` also
+what other retrievers returned there (event_lists.py); with `calendar`
+calendar_BLC, what clock and calendar show at query_time where the data's people
+live (data/local_time.py); what else it may say of events, by actions, weights
+and groups, is in event_columns.py. Where training takes a part of a long
+history (data/layouts/stochastic_length.py), an input keeps its own label: the
+event that followed it, kept or not.
 """
 
 from collections.abc import Callable
@@ -37,6 +38,7 @@ from genrec_jax.data.layouts.base import (
 )
 from genrec_jax.data.layouts.event_columns import EventColumns
 from genrec_jax.data.layouts.event_lists import EventLists
+from genrec_jax.data.layouts.shuffled_gaps import shuffled_gaps
 from genrec_jax.data.layouts.stochastic_length import StochasticLength
 from genrec_jax.data.local_time import LocalTime
 from genrec_jax.data.schema import Record
@@ -63,6 +65,8 @@ class NextItem(EventColumns):
     next_moment: label events by one of those at the next time, drawn anew in
       every epoch, and not by the event behind them, which may share theirs.
     local_time: of the data set; likewise.
+    shuffled_gaps: seed by which the gaps between a user's events, and that
+      before what is asked for, change places; None = they stay.
   """
 
   max_length: int
@@ -73,6 +77,7 @@ class NextItem(EventColumns):
   item_data: Callable[[], ItemData] | None = None
   next_moment: bool = False
   local_time: LocalTime = LocalTime(0)
+  shuffled_gaps: int | None = None
 
   def __post_init__(self):
     check_item_content(self.item_content)
@@ -81,6 +86,14 @@ class NextItem(EventColumns):
       raise ValueError(
         "config.pipeline.layout has groups and stochastic_length, which would"
         " leave groups out by chance: choose one."
+      )
+    if self.shuffled_gaps is None:
+      return
+    if self.shuffled_gaps < 0 or self.calendar or self.next_moment:
+      raise ValueError(
+        f"config.pipeline.layout.shuffled_gaps={self.shuffled_gaps} must be a"
+        " seed of 0 or more, and moves times: calendar and next_moment, which"
+        " ask for those that were, must be off."
       )
 
   @property
@@ -152,12 +165,13 @@ class NextItem(EventColumns):
         an event without an action or a value that its label would need; next
         moments of data without times.
     """
+    told = self._told(record, end)
     first, label = self._following(record, end, rng)
     at, grouped = self._window(len(label))
     rows = np.zeros((len(at), self.num_columns), np.int32)
     if len(at):
-      columns = self._inputs(record, at, grouped)
-      columns |= self._labels(record, label[at])
+      columns = self._inputs(told, at, grouped)
+      columns |= self._labels(told, label[at])
       columns["label"][: self._groups_in(grouped)] = 0
       if not columns["label"].any():
         return rows[:0]
@@ -174,6 +188,15 @@ class NextItem(EventColumns):
     order = order.astype(np.float64)
     ages = order.max(initial=0) - order
     return rows[self.stochastic_length.select(ages, self.max_length, rng)]
+
+  def _told(self, record: Record, end: int) -> Record:
+    """What is told of the first `end` events of a record."""
+    if self.shuffled_gaps is None or "time" not in record or not end:
+      return record
+    times = shuffled_gaps(
+      record["time"][:end], self.shuffled_gaps, int(record["user"])
+    )
+    return {**record, "time": times}
 
   def _following(
     self, record: Record, end: int, rng: np.random.Generator | None
@@ -230,7 +253,7 @@ class NextItem(EventColumns):
     batch = {f"{name}_BL": np.zeros(shape, np.int32) for name in _COLUMNS}
     batch["segment_ids_BL"] = np.zeros(shape, np.int32)
     widths = self._widths
-    told = {
+    further = {
       name: np.zeros((*shape, widths[name]), np.int32)
       for name in ("action", "group_item", "group_action")
       if widths[name]
@@ -240,22 +263,25 @@ class NextItem(EventColumns):
       n = len(at)
       if not n:
         continue
+      if "time" in record:
+        times = np.append(record["time"], requests.query_time[row])
+        asked = self._told({**record, "time": times}, len(times))["time"]
+        record = {**record, "time": asked[:-1]}
       batch["segment_ids_BL"][row, :n] = 1
       batch["user_BL"][row, :n] = requests.user[row]
       for name, column in self._inputs(record, at, grouped).items():
-        if name in told:
-          told[name][row, :n] = column.reshape(n, -1)
+        if name in further:
+          further[name][row, :n] = column.reshape(n, -1)
         else:
           batch[f"{name}_BL"][row, :n] = column
       if "time" in record:
         times, behind = record["time"], at + 1
         if self.next_moment:
           behind = _behind(times, times[at])
-        asked = np.append(times, requests.query_time[row])
         batch["query_time_BL"][row, :n] = asked[behind]
     if self.actions:
-      batch["action_BL"] = told["action"][:, :, 0]
-    batch |= self._gathered(told, self.max_length)
+      batch["action_BL"] = further["action"][:, :, 0]
+    batch |= self._gathered(further, self.max_length)
     positions = np.arange(self.max_length, dtype=np.int32)
     batch["positions_BL"] = np.where(
       batch["segment_ids_BL"] > 0, positions[None, :], 0
