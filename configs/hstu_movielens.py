@@ -14,7 +14,9 @@ Variants: `no_time` and `no_bias` switch biases off, `softmax` the SiLU;
 `production` takes the layer that the authors run in production, which has no
 bias (backbones/stu.py); `rotary` turns queries and keys with time, beside the
 biases that are on (layers/rotary_time.py); `calendar` reads hour, weekday,
-month and day of the year of the request; `100k` and `20m` take the other sizes;
+month and day of the year of the request; `own_future` leaves out of a
+position's negatives the right item alone, as the published code does, and not
+what the user takes later; `100k` and `20m` take the other sizes;
 `global_time` splits at two moments instead of leaving one out; `order_only`
 reads a Parquet file with columns user_id, item_id, position instead (implies
 no_time).
@@ -44,6 +46,7 @@ _VARIANTS = (
   "production",
   "rotary",
   "calendar",
+  "own_future",
   "100k",
   "20m",
 )
@@ -56,6 +59,7 @@ _CHANGES = {
   "production": "production layer",
   "rotary": "rotary time",
   "calendar": "calendar",
+  "own_future": "own future as negatives",
   "20m": "4 layers",
 }
 
@@ -139,6 +143,8 @@ def get_config(arg: str = "") -> ConfigDict:
       "count": 128,
     },
   }
+  if "own_future" in variants:
+    c.objective.own_future = True
   c.optimizer = {
     "name": "train.adamw",
     "learning_rate": 1e-3,

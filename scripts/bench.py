@@ -47,7 +47,8 @@ the same program and from an index on the host.
 item_encoding: a train step that encodes the batch's items beside one that finds
 their vectors ready, with the FLOPs of both.
 negatives: train steps with --k (1,024) hard negatives of a block of 8 K, and
-with as many uniform ones; --per_position times those of each position too.
+with as many uniform ones; --per_position times those of each position too, with
+and without the mask of what their user takes later.
 scann: ScaNN tuned to --recall of its first --k against exact search, on
 --num_items (1,000,000) vectors made of a trained run's.
 clusters: nearest items within the clusters of --beams IDs, from the table and

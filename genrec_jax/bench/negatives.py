@@ -4,6 +4,8 @@
     shared      the config's step with K uniform negatives for the batch
     hard        the K best of a block of 8 K, ranked by probes
     position    K uniform negatives of each position, on demand
+    right_alone the same, of which only the right item is left out and not what
+                the user takes later; likewise
 
 Steps take turns on the same full rows of random events; a ratio is the median
 within turns. Beside it stand the temporaries of the compiled programs.
@@ -68,7 +70,7 @@ def time_negatives(
     "hard": HardBlock(count, UniformShared(_BLOCK * count, cap=False)),
   }
   if per_position:
-    kinds["position"] = UniformPerPosition(count)
+    kinds["position"] = kinds["right_alone"] = UniformPerPosition(count)
   host = full_batch(program.pipeline, events, num_items)
   batch = sharding.put(host, program.placement.by_rows)
   steps = {
@@ -76,7 +78,10 @@ def time_negatives(
       dataclasses.replace(
         program,
         objective=dataclasses.replace(
-          objective, negatives=kind, correct_log_q=False
+          objective,
+          negatives=kind,
+          correct_log_q=False,
+          own_future=name == "right_alone",
         ),
       ),
       batch,

@@ -57,7 +57,7 @@ class SampledSoftmax:
   """Sampled softmax: InfoNCE, where negatives are uniform and uncorrected.
 
   No item that the user of a position takes there or later in the row is a
-  negative of it, whatever draws it.
+  negative of it, whatever draws it; see `own_future`.
 
   Attributes:
     negatives: how negatives are drawn (objectives/negatives.py).
@@ -67,6 +67,9 @@ class SampledSoftmax:
       recipe; the positive is not sampled, so the default is not to).
     label: name of the items to find in a batch; 0 there = no loss.
     own_history: whether what the user took before may be a negative.
+    own_future: whether what the user takes later in the row may be, as in
+      HSTU's public code: left out is then the right item alone, by one
+      comparison with each negative.
   """
 
   negatives: Negatives
@@ -75,9 +78,15 @@ class SampledSoftmax:
   correct_positive: bool = False
   label: str = "label_BL"
   own_history: bool = True
+  own_future: bool = False
 
   def __post_init__(self):
     check_positive(self, "config.objective", "temperature")
+    if self.own_future and not self.own_history:
+      raise ValueError(
+        "config.objective.own_future=True leaves out the right item alone, and"
+        " own_history=False what the user took before: choose one."
+      )
 
   def __call__(
     self,
@@ -93,7 +102,9 @@ class SampledSoftmax:
     query_TD, labels_T, where_T, weights_T = _tokens(
       outputs, batch, self.label, where, weights
     )
-    own = OwnEvents.of(batch, self.label, past=not self.own_history)
+    own = OwnEvents(batch[self.label])
+    if not self.own_future:
+      own = OwnEvents.of(batch, self.label, past=not self.own_history)
     positions = Positions(query_TD, labels_T, where_T, items, own, batch)
     drawn = self.negatives.draw(rng, positions)
     shifts, positive_shift = None, 0.0

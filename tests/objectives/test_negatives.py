@@ -291,6 +291,25 @@ def test_own_history_leaves_out_what_came_before():
     np.testing.assert_allclose(got, np.mean(losses), rtol=1e-5)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_own_future_leaves_out_the_right_item_alone(shared):
+  query, table, batch = _case(1, num_items=6)
+  every = np.arange(1, 7)
+  drawn = _Listed(every if shared else np.tile(every, (_B * _L, 1)))
+  got = _GRAD(SampledSoftmax(drawn, 0.7, own_future=True), query, table, batch)
+  # With every item drawn once that is the full softmax, users or not.
+  wanted = _GRAD(FullSoftmax(0.7), query, table, batch)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+    got,
+    wanted,
+  )
+  masked = _loss(SampledSoftmax(drawn, 0.7), query, table, batch)
+  assert masked < got[0] - 0.01
+  with pytest.raises(ValueError, match="own_future=True .* choose one"):
+    SampledSoftmax(drawn, own_history=False, own_future=True)
+
+
 @pytest.mark.parametrize(
   "kind",
   [
