@@ -4,8 +4,10 @@
     warm-up from 0, then constant, cosine or linear decay to `final_ratio`
 
 AdamW with decoupled weight decay (Loshchilov and Hutter, ICLR 2019); gradients
-are clipped by their global norm first. Decay spares tables of embeddings and
-everything of one dimension (biases, norms, bias tables).
+are clipped by their global norm first. Decay spares tables of embeddings,
+everything of one dimension (biases, norms, bias tables), and biases and scales
+of more: those that each slot, task or expert has of its own lie in one array,
+whose name ends as theirs do ("bias", "slot_in_bias", "final_scale").
 """
 
 from collections.abc import Callable
@@ -16,6 +18,8 @@ import jax
 import optax
 
 Schedule = Callable[[Any], Any]
+# Last words of the names of what decay spares.
+_SPARED = ("embedding", "bias", "scale")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +68,12 @@ def warm_schedule(
   return optax.join_schedules([warmup, after], [warmup_steps])
 
 
-def _decays(params: Any) -> Any:
+def decays(params: Any) -> Any:
   """True for the arrays that weight decay acts on."""
 
   def decide(path, array) -> bool:
-    return array.ndim > 1 and path[-1].key != "embedding"
+    kind = path[-1].key.rpartition("_")[2]
+    return array.ndim > 1 and kind not in _SPARED
 
   return jax.tree_util.tree_map_with_path(decide, params)
 
@@ -90,7 +95,7 @@ def adamw(
     b1: decay of the first moment.
     b2: decay of the second moment.
     eps: added to the root of the second moment.
-    weight_decay: decoupled, on matrices only.
+    weight_decay: decoupled, on matrices only; see `decays`.
     clip_norm: largest global norm of a gradient; None does not clip.
     warmup_steps: linear from 0 to the peak.
     schedule: what follows (Constant, Cosine, Linear); None = Constant.
@@ -102,7 +107,7 @@ def adamw(
       b2=b2,
       eps=eps,
       weight_decay=weight_decay,
-      mask=_decays,
+      mask=decays,
     )
   ]
   if clip_norm is not None:

@@ -12,7 +12,10 @@ from configs import hstu_movielens
 from genrec_jax.core import sharding
 from genrec_jax.core.build import build
 from genrec_jax.core.types import Outputs
-from genrec_jax.train.optimizers import Cosine, adamw
+from genrec_jax.layers.action_heads import TaskMlp
+from genrec_jax.layers.slot_experts import SlotLogits
+from genrec_jax.layers.slot_feed_forward import SlotFeedForward
+from genrec_jax.train.optimizers import Cosine, adamw, decays
 from genrec_jax.train.state import init_params, init_state
 from genrec_jax.train.step import _assigned, make_train_step
 
@@ -105,6 +108,48 @@ def test_decay_spares_embeddings_and_vectors():
   np.testing.assert_allclose(updates["dense"]["kernel"], -0.05)
   assert not np.any(updates["dense"]["bias"])
   assert not np.any(updates["item_embedding"]["embedding"])
+
+
+def _paths(tree, keep):
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {"/".join(k.key for k in p) for p, one in leaves if keep(p, one)}
+
+
+def _wide(path, array):
+  """What decayed before: no vectors, and no tables."""
+  return array.ndim > 1 and path[-1].key != "embedding"
+
+
+def _decayed(params):
+  return _paths(decays(params), lambda _, decayed: decayed)
+
+
+@pytest.mark.parametrize(
+  ("module", "inputs", "spared"),
+  [
+    (SlotFeedForward(8, gated=True), (), {"slot_in_bias", "slot_out_bias"}),
+    (SlotLogits(5), (), {"logits_bias"}),
+    (TaskMlp(3, hidden_width=8), (True,), {"towers/hidden_bias"}),
+  ],
+)
+def test_decay_spares_biases_of_every_slot_or_task(module, inputs, spared):
+  x_BSD = jnp.zeros((2, 3, 4))
+  params = jax.eval_shape(
+    lambda key: module.init(key, x_BSD, *inputs)["params"], jax.random.key(0)
+  )
+  assert _paths(params, _wide) - _decayed(params) == spared
+
+
+def test_other_parameters_decay_as_they_did():
+  matrix, vector = (jax.ShapeDtypeStruct((3,) * n, jnp.float32) for n in (2, 1))
+  names = ("kernel", "in", "out", "slot_in", "project", "summary", "rows")
+  names += ("logits", "position", "time", "users", "scales", "biased")
+  params = dict.fromkeys((*names, "embedding"), matrix)
+  params |= {"dense": {"kernel": matrix, "bias": vector, "scale": vector}}
+  assert _decayed(params) == _paths(params, _wide) == {*names, "dense/kernel"}
+  # Of more than one dimension they are spared now.
+  own = dict.fromkeys(("bias", "final_scale", "hidden_bias", "w"), matrix)
+  assert _decayed(own) == {"w"}
 
 
 def test_warm_up_and_schedule():
