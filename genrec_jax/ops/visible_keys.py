@@ -17,6 +17,10 @@ per query say it all, so no (L, L) mask exists outside a block.
 A position with a limit of its own (SequenceInfo.limits_BL) sees that many of
 its segment's first positions, whatever its role: an item that is asked about
 in the middle of a history must not see what came of the items beside it.
+
+Where there are roles or limits, padding among a segment's targets is a part of
+it: a candidate that is left out of a request leaves such a hole, and those
+behind it see what the others do.
 """
 
 import dataclasses
@@ -90,7 +94,7 @@ def visible_keys(
       f"window={window}, full={full}: a window is 0 (none) or positive, and"
       " full needs a window."
     )
-  segment = info.segment_ids_BL
+  real, segment = info.segment_ids_BL > 0, whole_segments(info)
   length = segment.shape[-1]
   index = jnp.broadcast_to(jnp.arange(length), segment.shape)
   roles = jnp.zeros_like(segment) if info.roles_BL is None else info.roles_BL
@@ -105,13 +109,17 @@ def visible_keys(
   targets_start = target & (starts | (before[1] != TARGET))
   first_event = latest(~context & (starts | (before[1] == CONTEXT)))
   # Where a segment's events end: its first target, or the next segment.
+  hole = (segment > 0) & ~real
   ahead = lax.cummin(
-    jnp.where(starts | targets_start, index, length),
+    jnp.where(starts | targets_start | hole, index, length),
     axis=segment.ndim - 1,
     reverse=True,
   )
   ahead = _shift(ahead, by=-1, fill=length)
-  events_end = jnp.where(target, latest(targets_start), ahead)
+  # Behind a hole there is another first target.
+  past = jnp.where(real & ~target, index + 1, 0)
+  ended = jnp.maximum(start, lax.cummax(past, axis=segment.ndim - 1))
+  events_end = jnp.where(target, ended, ahead)
 
   first, end = start, jnp.where(context | target, events_end, index + 1)
   # A target looks back from where the events end, like the next event.
@@ -125,12 +133,27 @@ def visible_keys(
     if full:
       near = near & (place < events_end - full)
     first = jnp.where(near, place - window, start)
-  real = segment > 0
   return VisibleKeys(
     first_BQ=jnp.where(real, first, 0),
     end_BQ=jnp.where(real, end, 0),
     own_BQ=jnp.where(real, index, -1),
   )
+
+
+def whole_segments(info: SequenceInfo) -> Int[Array, "*B L"]:
+  """Segment ids, holes included where a row has roles or limits."""
+  segment = info.segment_ids_BL
+  if info.roles_BL is None and info.limits_BL is None:
+    return segment
+
+  def nearest(reverse):
+    def last(before, here):
+      return jnp.where(here > 0, here, before)
+
+    return lax.associative_scan(last, segment, reverse, axis=segment.ndim - 1)
+
+  before, after = nearest(reverse=False), nearest(reverse=True)
+  return jnp.where(before == after, before, segment)
 
 
 def _shift(x, by=1, fill=-1):

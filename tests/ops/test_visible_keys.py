@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An interval and oneself say the same as the published rules, pair by pair."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -59,6 +60,43 @@ def test_masks_are_the_published_ones(seed, window, full):
   got = visible_keys(info, window, full).mask(segments.shape[1])[0]
   expected = _published(segments[0], roles[0], window, full)
   np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(
+  ("seed", "window", "limited"), [(0, 0, False), (1, 3, True), (2, 3, False)]
+)
+def test_a_hole_among_targets_changes_nothing_for_the_others(
+  seed, window, limited
+):
+  """As if the candidates that were left out had never had a place."""
+  segments, roles = (x[0] for x in _rows(seed))
+  # A segment of nothing but targets comes first.
+  segments = np.concatenate([[9, 9, 9], segments])
+  roles = np.concatenate([[TARGET] * 3, roles])
+  rng = np.random.default_rng(seed)
+  targets = np.flatnonzero(roles == TARGET)
+  last = np.append(segments[targets][1:] != segments[targets][:-1], True)
+  left_out = targets[~last & (rng.random(len(targets)) < 0.5)]
+  assert len(left_out)
+  limits = np.where(roles == TARGET, np.where(segments == 9, 0, 1), -1)
+
+  def mask(keep, fill):
+    arrays = (segments, roles, limits)
+    segment, role, limit = (
+      jnp.asarray(np.where(fill, 0, x)[keep])[None] for x in arrays
+    )
+    zeros = jnp.zeros_like(segment)
+    info = SequenceInfo(
+      *(segment, zeros, zeros, zeros, role), limit if limited else None
+    )
+    seen = jax.jit(lambda info: visible_keys(info, window).mask(len(keep)))
+    return np.asarray(seen(info)[0])[:, : segment.shape[1]]
+
+  hole = np.isin(np.arange(len(segments)), left_out)
+  compact = mask(~hole, False)
+  whole = mask(np.ones_like(hole), hole)
+  np.testing.assert_array_equal(whole[~hole][:, ~hole], compact)
+  assert not whole[hole].any() and not whole[:, hole].any()
 
 
 def test_without_roles_all_are_events():

@@ -10,7 +10,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from genrec_jax.core.types import SequenceInfo
-from genrec_jax.ops.visible_keys import VisibleKeys, visible_keys
+from genrec_jax.ops.visible_keys import (
+  VisibleKeys,
+  visible_keys,
+  whole_segments,
+)
 
 
 @jax.tree_util.register_dataclass
@@ -25,7 +29,7 @@ class Rows:
     key_positions_BM: likewise.
     query_times_BQ: seconds that each query asks about.
     key_times_BM: seconds of each event.
-    segments_BM: segment of each key, 0 = padding.
+    segments_BM: segment of each key, 0 = padding outside of any.
     aligned: query i is key i and in its own interval, and positions count a
       segment's keys, so that p_j - p_i = j - i wherever i sees j. Static.
   """
@@ -74,7 +78,7 @@ class Rows:
       key_positions_BM=info.positions_BL,
       query_times_BQ=times,
       key_times_BM=info.key_times_BL,
-      segments_BM=info.segment_ids_BL,
+      segments_BM=whole_segments(info),
       aligned=all(
         x is None for x in (info.roles_BL, info.limits_BL, query_index_BQ)
       ),

@@ -37,6 +37,8 @@ class Case:
   whole: bool = False
   # With requests: how many of the events begin one.
   share: float = 0.2
+  # Every third target is left out of its row.
+  holes: bool = False
   # Context tokens, events and targets of every segment of a row; None = any.
   sizes: tuple[tuple[int, int, int], ...] | None = None
   dtype: str = "float32"
@@ -125,6 +127,10 @@ def make(case: Case):
         arrays["position"][here], arrays["limit"][here] = told[:2]
         arrays["key_time"][here] = arrays["query_time"][here] = told[2]
       at += size
+  if case.holes:
+    places = np.flatnonzero(arrays["role"].ravel() == TARGET)
+    for x in arrays.values():
+      x.ravel()[places[1::3]] = 0
   segment, position, key_time, query_time, role, limit = (
     jnp.asarray(x) for x in arrays.values()
   )

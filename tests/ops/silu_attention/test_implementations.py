@@ -33,6 +33,12 @@ _CASES = {
   "wide_values": Case(width=16, value_width=40, heads=1),
   "one_event": Case(rows=1, length=1),
   "requests": Case(requests=True, rows=1, length=300),
+  "holes": Case(
+    *(1, 300),
+    requests=True,
+    holes=True,
+    sizes=((2, 40, 9), (0, 100, 60), (1, 30, 1), (0, 20, 7)),
+  ),
   # One request of 330 events, and targets of all times beside its last ones.
   "far_places": Case(
     *(1, 400),
@@ -50,7 +56,9 @@ _CASES = {
   [(name, "chunked") for name in _CASES]
   + [
     (name, "pallas_tpu_interpret")
-    for name in ("packed", "one_segment", "no_bias", "position", "requests")
+    for name in (
+      *("packed", "one_segment", "no_bias", "position", "requests", "holes"),
+    )
   ]
   + [
     pytest.param(name, "pallas_tpu_interpret", marks=pytest.mark.slow)
