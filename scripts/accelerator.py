@@ -5,8 +5,10 @@
         [--data=amazon2014]
     python scripts/accelerator.py --quicktest --output=/tmp/quick
 
-Attention by implementation and length, train steps with MFU, decoding, and
-with --data the training of TIGER's encoder-decoder for the rest of the time.
+Attention by implementation and length, train steps with MFU, decoding, rankers
+behind what is kept of a history, the MFU of mixed tokens and of small towers,
+and with --data the training of TIGER's encoder-decoder for the rest of the
+time.
 Each result is a line of OUTPUT/results.jsonl as soon as it is there; the table
 at the end is OUTPUT/table.txt. --parts=attention,decoding runs some of it;
 --quicktest all of it in small form, on a CPU too. --workdir is the training's,

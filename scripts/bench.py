@@ -9,6 +9,8 @@
     python scripts/bench.py rollouts \
         --config=configs/tiger_amazon.py:decoder_only-policy
     python scripts/bench.py candidates [--layout=interleaved]
+    python scripts/bench.py served_rankers [--events=512] [--json]
+    python scripts/bench.py utilisation [--token_width=768] [--json]
     python scripts/bench.py layouts
     python scripts/bench.py recommend --workdir=... [--peer_python=... \
         --peer_model=...]
@@ -35,6 +37,12 @@ and log-probabilities (--beams items by beams, 0 = as the config draws;
 --batch_size requests, --events items of a history).
 candidates: --candidates items behind a history of --events (1,024), in one pass
 against the kept history and each alone.
+served_rankers: candidates per second behind one user of --events (512), by what
+is kept of the history, by the history anew, and one by one: three rankers, or
+that of --config, 64 and 512 --candidates; a table, or with --json one line.
+utilisation: FLOPs per second and MFU of RankMixer's tokens (--token_width 256,
+--batch_size 256 rows, --dtype) beside a DLRM of 40 small --towers, forward and
+with gradients; a table, or with --json one line.
 layouts: training steps and requests of one and of two tokens an event, with
 learned biases and with slopes, histories of --events (512), --batch_size rows.
 recommend: users per second of whole processes that write lists of --k (200) for
@@ -56,6 +64,7 @@ from the index, beside search of the whole catalogue, on the same vectors.
 """
 
 from collections.abc import Mapping
+import importlib
 import json
 import pathlib
 from typing import Any
@@ -114,7 +123,18 @@ _PEER_PYTHON = flags.DEFINE_string(
 )
 # decoding: requests at a time, and items of their histories.
 _DECODED, _HISTORY = 64, 20
-_CANDIDATES = flags.DEFINE_integer("candidates", 2048, "candidates: how many.")
+_CANDIDATES = flags.DEFINE_integer(
+  "candidates",
+  None,
+  "How many: candidates 2,048, served_rankers 64 and then 512.",
+)
+_TOKEN_WIDTH = flags.DEFINE_integer(
+  "token_width", 256, "utilisation: of a token; 768 is published."
+)
+_TOWERS = flags.DEFINE_integer("towers", 40, "utilisation: small ones.")
+_DTYPE = flags.DEFINE_enum(
+  "dtype", "float32", ["float32", "bfloat16"], "utilisation: of products."
+)
 _MICRO_BATCH = flags.DEFINE_integer(
   "micro_batch", 256, "candidates: at a time."
 )
@@ -143,7 +163,15 @@ _PEER_MODEL = flags.DEFINE_string(
   "peer_model", None, "recommend: file that scripts/peer_rectools.py wrote."
 )
 _OUTPUT = flags.DEFINE_string("output", None, "events: file to write.")
-_JSON = flags.DEFINE_bool("json", False, "attention: one JSON line, no table.")
+_JSON = flags.DEFINE_bool(
+  "json", False, "One JSON line, where there is a table."
+)
+# served_rankers: by the name that the table shows, names in configs/.
+_SERVED = {
+  "LONGER": "longer_kuairand",
+  "LinkedIn": "linkedin_kuairand",
+  "HSTU": "hstu_ranking_kuairand",
+}
 
 
 def _config() -> tuple[dict[str, Any], PipelineOptions, int]:
@@ -267,12 +295,51 @@ def candidates() -> dict[str, Any]:
     layout=_LAYOUT.value,
     num_items=_num_items(),
     events=_EVENTS.value or 1024,
-    candidates=_CANDIDATES.value,
+    candidates=_CANDIDATES.value or 2048,
     micro_batch=_MICRO_BATCH.value,
     repeats=_STEPS.value,
     alone=_ALONE.value,
   )
   return {"device": _device()} | result
+
+
+def served_rankers() -> dict[str, Any] | str:
+  """Candidates per second behind one user."""
+  from genrec_jax.bench.served_rankers import table, time_served_rankers
+
+  if _CONFIG.value is None:
+    configs = {
+      title: check_config(
+        importlib.import_module(f"configs.{name}").get_config()
+      )
+      for title, name in _SERVED.items()
+    }
+  else:
+    config = check_config(_CONFIG.value)
+    configs = {config["title"]: config}
+  counts = (64, 512) if _CANDIDATES.value is None else (_CANDIDATES.value,)
+  result = time_served_rankers(
+    configs,
+    events=_EVENTS.value or 512,
+    candidates=counts,
+    num_items=_num_items(),
+    repeats=_STEPS.value,
+  )
+  return {"device": _device()} | result if _JSON.value else table(result)
+
+
+def utilisation() -> dict[str, Any] | str:
+  """FLOPs per second of two ways of crossing features."""
+  from genrec_jax.bench.utilisation import table, time_utilisation
+
+  result = time_utilisation(
+    rows=(_BATCH_SIZE.value or 256,),
+    width=_TOKEN_WIDTH.value,
+    dtype=_DTYPE.value,
+    repeats=_STEPS.value,
+    towers=_TOWERS.value,
+  )
+  return {"device": _device()} | result if _JSON.value else table(result)
 
 
 def layouts() -> dict[str, Any]:
@@ -396,6 +463,8 @@ _PARTS = {
   "decoding": decoding,
   "rollouts": rollouts,
   "candidates": candidates,
+  "served_rankers": served_rankers,
+  "utilisation": utilisation,
   "layouts": layouts,
   "recommend": recommend,
   "events": events,

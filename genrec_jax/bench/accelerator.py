@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What needs an accelerator, most valuable first, each part in its own time.
 
-    attention    seconds and agreement of implementations, 1k to 16k events
-    train_steps  tokens per second and MFU of three configs
-    decoding     users per second of generative retrieval
-    training     TIGER's encoder-decoder, for the rest
+    attention       seconds and agreement of implementations, 1k to 16k events
+    train_steps     tokens per second and MFU of three configs
+    decoding        users per second of generative retrieval
+    served_rankers  candidates per second behind what is kept of a history
+    utilisation     MFU of few large matrices and of many small ones
+    training        TIGER's encoder-decoder, for the rest
 
 A part has its share of the time that is left, so what one does not need the
 next ones get. It runs in a process of its own, which is ended when its time is
@@ -26,7 +28,9 @@ from genrec_jax.bench.accelerator_attention import measure_attention
 from genrec_jax.bench.accelerator_job import Job
 from genrec_jax.bench.accelerator_models import (
   measure_decoding,
+  measure_served_rankers,
   measure_train_steps,
+  measure_utilisation,
 )
 from genrec_jax.bench.accelerator_record import (
   CUT_OFF,
@@ -68,27 +72,41 @@ class TimedPart:
 PARTS = (
   TimedPart(
     "attention",
-    0.25,
+    0.2,
     measure_attention,
     ("seconds", "compile_seconds", "tflops_per_second", "mfu")
     + ("largest_error", "largest_error_of", "agrees"),
   ),
   TimedPart(
     "train_steps",
-    0.3,
+    0.25,
     measure_train_steps,
     ("seconds_per_step", "tokens_per_second", "mfu", "compile_seconds")
     + ("peak_memory_bytes",),
   ),
   TimedPart(
     "decoding",
-    0.15,
+    0.12,
     measure_decoding,
     ("constrained_users_per_second", "constrained_per_unconstrained", "beams"),
   ),
   TimedPart(
+    "served_rankers",
+    0.1,
+    measure_served_rankers,
+    ("kept_per_second", "recomputed_per_second", "one_by_one_per_second")
+    + ("start_seconds", "largest_relative_difference"),
+  ),
+  TimedPart(
+    "utilisation",
+    0.08,
+    measure_utilisation,
+    ("mixed_forward_mfu", "towers_forward_mfu", "forward_ratio")
+    + ("mixed_train_mfu", "towers_train_mfu", "train_ratio"),
+  ),
+  TimedPart(
     "training",
-    0.3,
+    0.25,
     train_tiger,
     ("step", "examples_per_second", "train_seconds", "loss", "best_ndcg@10"),
     on_device=False,

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train steps and decoding of configs on the device that is there.
+"""Train steps, decoding and ranking of configs on the device that is there.
 
 Batches are random, in the config's own shapes (bench/batches.py); parameters
 are untrained. Rows are as many as the config says, or that many per device
-where they cannot be shared out.
+where they cannot be shared out. Rankers are asked behind histories of one
+length (bench/served_rankers.py), and what crosses their features is measured by
+itself (bench/utilisation.py).
 """
 
 import dataclasses
@@ -14,7 +16,9 @@ import jax
 from genrec_jax.bench.accelerator_job import Job
 from genrec_jax.bench.accelerator_record import Record
 from genrec_jax.bench.decoding import time_decoding
+from genrec_jax.bench.served_rankers import time_served_rankers
 from genrec_jax.bench.train_step import time_train_step
+from genrec_jax.bench.utilisation import FEW, MANY, PASSES, time_utilisation
 
 _STEPS, _TURNS = 10, 5
 _DECODED = "tiger_amazon"
@@ -51,7 +55,14 @@ _SEARCHED = (
   (64, ("constrained", "unconstrained")),
 )
 _QUICK_SEARCHED = ((4, ("constrained",)),)
+# Rankers that keep a history, and how many candidates are asked behind it.
+_SERVED = ("longer_kuairand", "linkedin_kuairand", "hstu_ranking_kuairand")
+_SERVED_EVENTS, _SERVED_CANDIDATES = 1024, (64, 512)
+# RankMixer's published smaller size, and rows of a batch.
+_TOKEN_WIDTH, _CROSSED_ROWS = 768, (4_096, 16_384, 65_536)
+_TOWERS = 40
 _QUICK_ITEMS = 50
+_WIDTH_OF_QUICK = 16
 
 
 def measure_train_steps(job: Job, record: Record) -> None:
@@ -97,3 +108,53 @@ def measure_decoding(job: Job, record: Record) -> None:
         searches=searches,
       ),
     )
+
+
+def measure_served_rankers(job: Job, record: Record) -> None:
+  """Writes a case per ranker and number of candidates."""
+  quick = job.quicktest
+  for name in _SERVED[:1] if quick else _SERVED:
+    for count in (2,) if quick else _SERVED_CANDIDATES:
+      record.measure(
+        f"{name} {count}",
+        lambda name=name, count=count: _served(job, name, count),
+      )
+
+
+def _served(job: Job, name: str, count: int) -> dict[str, Any]:
+  quick = job.quicktest
+  found = time_served_rankers(
+    {name: job.config(name)},
+    events=8 if quick else _SERVED_EVENTS,
+    candidates=(count,),
+    num_items=_QUICK_ITEMS if quick else 7_583,
+    repeats=1 if quick else _STEPS,
+  )
+  ranker = found["rankers"][name]
+  (row,) = ranker.pop("candidates").values()
+  return {**ranker, **row, "events": found["events"]}
+
+
+def measure_utilisation(job: Job, record: Record) -> None:
+  """Writes a case per rows of a batch, model and pass."""
+  quick = job.quicktest
+  for rows in (4,) if quick else _CROSSED_ROWS:
+    record.measure(f"{rows} rows", lambda rows=rows: _crossed(quick, rows))
+
+
+def _crossed(quick: bool, rows: int) -> dict[str, Any]:
+  found = time_utilisation(
+    rows=(rows,),
+    width=_WIDTH_OF_QUICK if quick else _TOKEN_WIDTH,
+    dtype="float32" if quick else "bfloat16",
+    repeats=1 if quick else _STEPS,
+    towers=2 if quick else _TOWERS,
+  )
+  facts: dict[str, Any] = {"token_width": found["token_width"]}
+  for name, key in ((FEW, "mixed"), (MANY, "towers")):
+    for what in PASSES:
+      row = found["models"][name]["passes"][f"{what} {rows}"]
+      facts |= {f"{key}_{what}_{fact}": x for fact, x in row.items()}
+  ratios = found["rate_of_mixed_tokens_over_small_towers"]
+  facts |= {f"{what}_ratio": ratios[f"{what} {rows}"] for what in PASSES}
+  return facts

@@ -6,8 +6,9 @@
                 events: codes of histories or of their prefixes, requests with
                 their candidates
 
-Codes are drawn with a skew (bench/decoding.py), features of items, users and
-moments evenly from the rows of each table.
+and requests of one user and many candidates, as serving has them. Codes are
+drawn with a skew (bench/decoding.py), features of items, users and moments
+evenly from the rows of each table.
 """
 
 import dataclasses
@@ -19,11 +20,13 @@ from genrec_jax.bench.decoding import skewed_codes
 from genrec_jax.bench.pipeline import EPOCH_SECONDS, SimulatedHistories
 from genrec_jax.data.action_text import SKIP
 from genrec_jax.data.layouts.next_item import NextItem
+from genrec_jax.data.layouts.pointwise import PointwiseRows
 from genrec_jax.data.layouts.ranking import RequestLayout
 from genrec_jax.data.layouts.semantic_id_prefixes import TokenPrefixes
 from genrec_jax.data.layouts.semantic_ids import TokenHistory
 from genrec_jax.data.pipeline.pipeline import training_batches
 from genrec_jax.experiment.options import PipelineOptions
+from genrec_jax.ranking.candidates import asked_about
 
 # Users per row of a batch, so that packing finds examples of many lengths.
 _USERS_PER_ROW = 4
@@ -116,24 +119,73 @@ def _packed(
   return batch
 
 
-def _requests(
-  pipeline: PipelineOptions, layout: RequestLayout, events: int, num_items: int
+def served_batch(
+  layout: RequestLayout | PointwiseRows,
+  events: int,
+  candidates: int,
+  num_items: int,
 ) -> dict[str, np.ndarray]:
-  """Requests of users who did something with every item, at random."""
+  """A request of one user with a whole history, for `score`.
+
+  Args:
+    layout: of requests or of rows of features; history of `events` at least.
+    events: of the user.
+    candidates: N, drawn evenly.
+    num_items: V.
+  """
+  if isinstance(layout, RequestLayout):
+    layout = _bound(layout)[0]
+  rng = np.random.default_rng(0)
+  record = SimulatedHistories(1, events, num_items, num_actions=3)[0]
+  items = rng.integers(1, num_items + 1, candidates, np.int32)
+  request = asked_about(record, items, EPOCH_SECONDS, num_items)
+  return _drawn(layout.impression_batch(request), layout, num_items)
+
+
+def _bound(layout: RequestLayout) -> tuple[RequestLayout, int]:
+  """The layout with actions of its own, and how many they are."""
   shown = layout.shown or layout.feedback
   actions = ("", SKIP, *dict.fromkeys((*layout.feedback.tasks, *shown.tasks)))
-  layout = dataclasses.replace(
+  bound = dataclasses.replace(
     layout,
     bound_feedback=layout.feedback.bind(actions),
     bound_shown=shown.bind(actions),
   )
-  batch = _packed(pipeline, layout, events, num_items, len(actions))
-  if layout.features is None:
+  return bound, len(actions)
+
+
+def _drawn(batch, layout: RequestLayout | PointwiseRows, num_items: int):
+  """The batch with features, and events of rows of features, at random.
+
+  Unbound they are all row 0, where a table's gradient would pile up, and a
+  pointwise layout shows no event.
+  """
+  requests = isinstance(layout, RequestLayout)
+  told = layout.features if requests else layout.feature_set
+  if told is None:
     return batch
-  # Unbound features are all row 0, where a table's gradient would pile up.
   rng = np.random.default_rng(0)
-  rows = np.array(layout.features.rows, np.int32)
-  history = rows[list(layout.features.history_columns)]
-  for name, sizes in (("features_BLF", rows), ("item_features_BLG", history)):
-    batch[name] = rng.integers(0, sizes, batch[name].shape, np.int32)
+  rows = np.array(told.rows, np.int32)
+  history = rows[list(told.history_columns)]
+  drawn = {"features_BLF": rows}
+  drawn["item_features_BLG" if requests else "history_features_BLHG"] = history
+  if not requests:
+    drawn["history_action_BLH"] = 2**layout.num_actions
+    drawn["history_seconds_BLH"] = EPOCH_SECONDS
+  batch = dict(batch)
+  for name, sizes in drawn.items():
+    if name in batch:
+      batch[name] = rng.integers(0, sizes, batch[name].shape, np.int32)
+  if not requests:
+    shape = batch["history_item_BLH"].shape
+    batch["history_item_BLH"] = rng.integers(1, num_items + 1, shape, np.int32)
   return batch
+
+
+def _requests(
+  pipeline: PipelineOptions, layout: RequestLayout, events: int, num_items: int
+) -> dict[str, np.ndarray]:
+  """Requests of users who did something with every item, at random."""
+  layout, num_actions = _bound(layout)
+  batch = _packed(pipeline, layout, events, num_items, num_actions)
+  return _drawn(batch, layout, num_items)

@@ -39,7 +39,10 @@ def test_all_parts_on_a_cpu(tmp_path):
   cases = {}
   for row in rows:
     cases.setdefault(row["part"], {})[row["case"]] = row
-  assert [*cases] == ["attention", "train_steps", "decoding", "training"]
+  assert [*cases] == [
+    *("attention", "train_steps", "decoding", "served_rankers", "utilisation"),
+    "training",
+  ]
   assert all(row["status"] == "measured" for row in rows), rows
   steps = cases["train_steps"]
   assert [*steps] == ["device", "hstu_long", "tiger_amazon", "genrank_kuairand"]
@@ -52,6 +55,9 @@ def test_all_parts_on_a_cpu(tmp_path):
   assert [*decoding] == ["device", "tiger_amazon constrained 4"]
   last = decoding["tiger_amazon constrained 4"]
   assert last["constrained_users_per_second"] > 0
+  served = cases["served_rankers"]["longer_kuairand 2"]
+  assert served["kept_per_second"] > 0 and served["events"] == 8
+  assert cases["utilisation"]["4 rows"]["train_ratio"] > 0
   last = rows[-1]
   assert last["finished"] and last["step"] == 3 and last["best_validation"]
   assert (tmp_path / "out" / "tiger" / "best").is_dir()

@@ -88,6 +88,19 @@ def test_candidates_in_one_pass_are_each_alone():
 
 
 @pytest.mark.slow
+def test_crossed_features_are_a_line_of_both_models():
+  done = _bench(
+    *("utilisation", "--token_width=16", "--batch_size=4", "--towers=2"),
+    *("--steps=1", "--json"),
+  )
+  assert done.returncode == 0, done.stderr
+  (line,) = done.stdout.splitlines()
+  result = json.loads(line)
+  assert result["token_width"] == 16 and result["towers"] == 2
+  assert [*result["models"]] == ["small towers", "mixed tokens"]
+
+
+@pytest.mark.slow
 def test_layouts_read_the_same_events_with_half_the_tokens():
   done = _bench(
     "layouts",
