@@ -4,6 +4,7 @@
     Counted    P(click) = sigmoid(1.5 (events in the item's category) - b)
     Rare       the same, of items so many that each is seldom met
     Drifting   P(click) = sigmoid(what the item is liked today); a walk by day
+    Crossed    P(click) = sigmoid(1.5 sum of products of signs of two features)
 
 A world's `draw` gives a batch of data/layouts/pointwise.py's arrays with the
 features that are asked for, and `fit` trains models/feature_ranker.py on fresh
@@ -182,6 +183,47 @@ class Drifting:
     return liked, clicks
 
 
+# Of Crossed: which features a product is of.
+_PAIRS = (("user", "item"), ("user", "hour"), ("item", "past"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Crossed:
+  """No feature alone says anything; two together do.
+
+  A value of a feature has a sign, drawn once, of which half are positive. The
+  feature "past" is that of the one event of a history.
+
+  Attributes:
+    values: of a feature, an even number.
+    seed: of the signs.
+  """
+
+  values: int = 50
+  seed: int = 0
+
+  @property
+  def rows(self) -> dict[str, int]:
+    """Values of each feature."""
+    return dict.fromkeys(("user", "item", "hour"), self.values)
+
+  def __call__(self, rng: np.random.Generator, count: int) -> Clicks:
+    """Draws impressions."""
+    names = ("user", "item", "hour", "past")
+    drawn = {n: rng.integers(0, self.values, count) for n in names}
+    click = rng.random(count) < 1 / (1 + np.exp(-self.logit(drawn)))
+    # An event is an item of the same table, with signs of its own.
+    past = drawn.pop("past")
+    return Clicks(drawn, {"item": past[:, None]}, click)
+
+  def logit(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The true one, of values of all four features."""
+    rng = np.random.default_rng([self.seed, 8])
+    half = np.repeat([-1, 1], self.values // 2)
+    sign = {n: rng.permutation(half)[x] for n, x in sorted(values.items())}
+    return 1.5 * sum(sign[a] * sign[b] for a, b in _PAIRS)
+
+
 def fit(
   world: Any,
   pooling: nn.Module,
@@ -194,6 +236,7 @@ def fit(
   fresh: bool = True,
   samples: int = 0,
   learning_rate: float = 5e-3,
+  tower_widths: tuple[int, ...] = (32, 16),
 ) -> list[float]:
   """AUC on new impressions of a ranker per seed.
 
@@ -207,6 +250,7 @@ def fit(
     fresh: new ones in every step; else the same `samples`, again and again.
     samples: see fresh.
     learning_rate: of AdamW.
+    tower_widths: of the MLP after the interactions; () = a linear head alone.
   """
   system = FeatureRanker(
     num_items=1,
@@ -217,7 +261,7 @@ def fit(
     width=_WIDTH,
     pooling=pooling,
     interactions=interactions,
-    tower_widths=(32, 16),
+    tower_widths=tower_widths,
     embedding_init_std=0.1,
   )
   optimizer = adamw(learning_rate)
