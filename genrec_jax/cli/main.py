@@ -23,8 +23,8 @@ from genrec_jax.core.suggest import choices_hint
 
 # In the order of a run; each is the module of its name.
 COMMANDS = (
-  *("run", "prepare", "tokenize", "users", "train", "evaluate", "report"),
-  *("recommend", "rank", "serve", "compare", "compile", "export"),
+  *("run", "prepare", "tokenize", "users", "train", "sweep", "evaluate"),
+  *("report", "recommend", "rank", "serve", "compare", "compile", "export"),
 )
 # Those that stay small, however much they read and write.
 _SMALL = ("recommend",)
