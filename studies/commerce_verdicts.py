@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from studies.verdicts import Result, compared, correct, over_seeds
+from studies.verdicts import (
+  Result,
+  compared,
+  correct,
+  means,
+  of_seeds,
+  over_seeds,
+)
 
 # Percent of the events that a simulated log lacks.
 HIDDEN = (0, 5, 20, 50)
@@ -88,7 +95,7 @@ def claims(metrics: Values) -> dict[str, Result]:
 
 def more_negatives(metrics: Values, metric: str = "ndcg@10") -> Result:
   """13: every step from 1 to 1,024 helps."""
-  found = _of_seeds(metrics, COUNTS, metric)
+  found = of_seeds(metrics, COUNTS, metric)
   if isinstance(found, str):
     return {"verdict": found}
   steps = np.diff(found, axis=0)
@@ -97,7 +104,7 @@ def more_negatives(metrics: Values, metric: str = "ndcg@10") -> Result:
     [list(step) for step in steps],
     metric=metric,
     seeds=found.shape[1],
-    figures=dict(zip(COUNTS, _means(found), strict=True)),
+    figures=dict(zip(COUNTS, means(found), strict=True)),
   )
 
 
@@ -108,7 +115,7 @@ def hidden_harm(metrics: Values, metric: str = "ndcg@10") -> Result:
   difference of two falls tells what false negatives do.
   """
   roles = [f"{k}_hidden{p}" for k in ("shared", "hard") for p in HIDDEN]
-  found = _of_seeds(metrics, roles, metric)
+  found = of_seeds(metrics, roles, metric)
   if isinstance(found, str):
     return {"verdict": found}
   uniform_PS, hard_PS = found[: len(HIDDEN)], found[len(HIDDEN) :]
@@ -119,14 +126,14 @@ def hidden_harm(metrics: Values, metric: str = "ndcg@10") -> Result:
     metric=metric,
     seeds=found.shape[1],
     hidden_percent=list(HIDDEN),
-    uniform=_means(uniform_PS),
-    hard=_means(hard_PS),
+    uniform=means(uniform_PS),
+    hard=means(hard_PS),
   )
 
 
 def no_worse(metrics: Values, metric: str = "ndcg@10") -> Result:
   """16's other half: shared ones cost less than MARGIN of quality."""
-  found = _of_seeds(metrics, ("shared", "per_position"), metric)
+  found = of_seeds(metrics, ("shared", "per_position"), metric)
   if isinstance(found, str):
     return {"verdict": found}
   return over_seeds(
@@ -134,15 +141,15 @@ def no_worse(metrics: Values, metric: str = "ndcg@10") -> Result:
     [list(found[0] - found[1] + MARGIN)],
     metric=metric,
     seeds=found.shape[1],
-    figures=dict(zip(("shared", "per_position"), _means(found), strict=True)),
+    figures=dict(zip(("shared", "per_position"), means(found), strict=True)),
   )
 
 
 def given_up(metrics: Values, data: str) -> Result:
   """27e: weights add more to the ensemble, and find less alone."""
   roles = f"weights{data}", f"none{data}"
-  added = _of_seeds(metrics, roles, "r_inc@50")
-  alone = _of_seeds(metrics, roles, "hr@50")
+  added = of_seeds(metrics, roles, "r_inc@50")
+  alone = of_seeds(metrics, roles, "hr@50")
   for found in (added, alone):
     if isinstance(found, str):
       return {"verdict": found}
@@ -150,24 +157,6 @@ def given_up(metrics: Values, data: str) -> Result:
     "holds",
     [list(added[0] - added[1]), list(alone[1] - alone[0])],
     seeds=added.shape[1],
-    added=dict(zip(roles, _means(added), strict=True)),
-    alone=dict(zip(roles, _means(alone), strict=True)),
+    added=dict(zip(roles, means(added), strict=True)),
+    alone=dict(zip(roles, means(alone), strict=True)),
   )
-
-
-def _of_seeds(metrics: Values, roles, metric: str) -> np.ndarray | str:
-  """Values by role and seed, of seeds that all have; or why there are none."""
-  missing = [role for role in roles if not metrics.get(role)]
-  if missing:
-    return f"not run: no run is given as {' or '.join(missing)}"
-  seeds = sorted(set.intersection(*(set(metrics[role]) for role in roles)))
-  if not seeds:
-    return f"not run: {', '.join(roles)} have no seed in common"
-  for role in roles:
-    if any(metric not in metrics[role][seed] for seed in seeds):
-      return f"not run: not measured: {role} {metric}"
-  return np.array([[metrics[r][s][metric] for s in seeds] for r in roles])
-
-
-def _means(found_RS: np.ndarray) -> list[float]:
-  return [round(float(x), 4) for x in found_RS.mean(axis=1)]

@@ -4,6 +4,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jaxtyping import Float
 import numpy as np
 
 from genrec_jax.metrics import seeds
@@ -88,6 +89,35 @@ def compared(
     },
     change=None if change is None else round(change, 3),
   )
+
+
+def of_seeds(
+  metrics: Mapping[str, Mapping[int, Mapping[str, float]]],
+  roles: Sequence[str],
+  metric: str,
+) -> Float[np.ndarray, "R S"] | str:
+  """Values by role and seed, of seeds that all have; or why there are none.
+
+  Args:
+    metrics: {role: {seed: {metric: value}}}.
+    roles: R of them.
+    metric: of each.
+  """
+  missing = [role for role in roles if not metrics.get(role)]
+  if missing:
+    return f"not run: no run is given as {' or '.join(missing)}"
+  seeds = sorted(set.intersection(*(set(metrics[role]) for role in roles)))
+  if not seeds:
+    return f"not run: {', '.join(roles)} have no seed in common"
+  for role in roles:
+    if any(metric not in metrics[role][seed] for seed in seeds):
+      return f"not run: not measured: {role} {metric}"
+  return np.array([[metrics[r][s][metric] for s in seeds] for r in roles])
+
+
+def means(found_RS: Float[np.ndarray, "R S"]) -> list[float]:
+  """Of each role, over seeds, rounded."""
+  return [round(float(x), 4) for x in found_RS.mean(axis=1)]
 
 
 def correct(found: dict[str, Result]) -> None:
