@@ -34,6 +34,7 @@ def _in_small(source: str) -> str:
     'config="hstu_small"',
     'config="hstu_small", train={"steps": 4, "eval_every_steps": 2}',
   )
+  source = re.sub(r"^STEPS = \d+$", "STEPS = 4", source, flags=re.MULTILINE)
   for name, size in _SIZES.items():
     flag = f"--config.{name}="
     source = re.sub(rf"{re.escape(flag)}\d+", f"{flag}{size}", source)
