@@ -33,9 +33,11 @@ class Drawer(Protocol):
 
   Attributes:
     num_samples: K, of a request.
+    within_trie: whether all that it draws are items, as long as there are any.
   """
 
   num_samples: int
+  within_trie: bool
 
   def check_system(self, system: Any) -> None:
     """Raises a ValueError where nothing can be drawn of a model."""

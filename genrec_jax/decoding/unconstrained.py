@@ -1,26 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beam search over all codes, and how far each list of codes is an item's.
+"""Codes without a trie, the best or drawn, and how far they are an item's.
 
     invalid share at depth m = lists whose first m codes no item has / lists
 
 What a search without a trie wastes: Rajput et al. (arXiv 2305.05065, section
 4.5) count invalid lists and filter them. The trie is only looked at afterwards;
-every level keeps the K best of all K x C continuations.
+every level keeps the K best of all K x C continuations, or draws one for each.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 from genrec_jax.decoding.candidates import best_candidates, items_of
 from genrec_jax.decoding.decoder import Decoder, log_probs
 from genrec_jax.decoding.item_bits import ItemBits
+from genrec_jax.decoding.sampling import draw, temperatures_of
 from genrec_jax.decoding.trie import Trie
 
 
 class CodeLists(NamedTuple):
-  """Lists of codes that a model came up with, best first.
+  """Lists of codes that a model came up with; of a search, best first.
 
   Attributes:
     codes_BKM: the lists; 0 in places without one.
@@ -90,6 +93,74 @@ def unconstrained_search(
   codes_BKM = jnp.where((scores_BK > -jnp.inf)[..., None], codes_BKM, 0)
   states_BK, depth_BK = walk(trie, codes_BKM)
   depth_BK = jnp.where(scores_BK > -jnp.inf, depth_BK, -1)
+  return CodeLists(codes_BKM, scores_BK, depth_BK, states_BK)
+
+
+def legal_share(
+  decoder: Decoder, trie: Trie, num_beams: int
+) -> Float[Array, "B"]:
+  """Of the best lists of codes of each request, the share that are an item's.
+
+  Raises:
+    ValueError: as unconstrained_search.
+  """
+  depth_BK = unconstrained_search(decoder, trie, num_beams).depth_BK
+  legal_B = jnp.sum(depth_BK == trie.num_levels, axis=1).astype(jnp.float32)
+  return legal_B / jnp.maximum(jnp.sum(depth_BK >= 0, axis=1), 1)
+
+
+def sample_codes(
+  decoder: Decoder,
+  trie: Trie,
+  keys_B: Key[Array, "B"],
+  num_samples: int,
+  *,
+  temperature: float | Sequence[float] = 1.0,
+  top_p: float = 1.0,
+) -> CodeLists:
+  """Lists of codes drawn one by one of all codes, in no order.
+
+  Args:
+    decoder: the model, having read the requests.
+    trie: of the items, which is looked at afterwards.
+    keys_B: a typed key per request; draws do not depend on the batch.
+    num_samples: draws per request.
+    temperature: T > 0, one for all levels or one for each; scores are those
+      of temperature 1.
+    top_p: P in (0, 1]; 1 keeps all codes.
+
+  Raises:
+    ValueError: a temperature, top_p or num_samples outside its range.
+  """
+  temperatures = temperatures_of(temperature, trie.num_levels)
+  if not 0 < top_p <= 1 or num_samples < 1:
+    raise ValueError(
+      f"top_p is {top_p} and num_samples {num_samples}; top_p lies in (0, 1]"
+      " and at least one sample is drawn"
+    )
+  cache, logits_BC = decoder.start()
+  shape = (logits_BC.shape[0], num_samples)
+  logp_BKC = log_probs(logits_BC, 0, trie.level_sizes)[:, None]
+  logp_BKC = jnp.broadcast_to(logp_BKC, (*shape, logp_BKC.shape[2]))
+  scores_BK = jnp.zeros(shape, jnp.float32)
+  # Before level 1 a request has one state.
+  parents_BK = jnp.zeros(shape, jnp.int32)
+  found = []
+  for level, level_temperature in enumerate(temperatures):
+    if level:
+      cache, logits_BKC = decoder.step(cache, level, found[-1], parents_BK)
+      logp_BKC = log_probs(logits_BKC, level, trie.level_sizes)
+      samples_K = jnp.arange(num_samples, dtype=jnp.int32)
+      parents_BK = jnp.broadcast_to(samples_K[None], shape)
+    keys = jax.vmap(jax.random.fold_in, (0, None))(keys_B, level)
+    codes_BK = jax.vmap(draw, (0, 0, None, None))(
+      keys, logp_BKC, level_temperature, top_p
+    )
+    gained_BK1 = jnp.take_along_axis(logp_BKC, codes_BK[..., None], axis=2)
+    scores_BK = scores_BK + gained_BK1[..., 0]
+    found.append(codes_BK)
+  codes_BKM = jnp.stack(found, axis=2)
+  states_BK, depth_BK = walk(trie, codes_BKM)
   return CodeLists(codes_BKM, scores_BK, depth_BK, states_BK)
 
 

@@ -44,6 +44,8 @@ class HeldSamples:
     reference_steps: period of the reference; 0 = it stays what training starts
       from, None = there is none.
     over_children: see the module docstring.
+    moments: of events of one time, such as a basket's, ask before the first
+      alone.
     layout: of the run; set by `bind`, as what follows.
     constants: the trie, and what the reward reads.
     versions: of what the reward was read from.
@@ -54,6 +56,7 @@ class HeldSamples:
   requests: int
   reference_steps: int | None = 0
   over_children: bool = False
+  moments: bool = False
   layout: Any = None
   constants: Any = None
   versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -174,7 +177,8 @@ class HeldSamples:
     where_GK, reward_GK = drawn["where_GK"], drawn["reward_GK"]
     low, high = self.reward.low, self.reward.high
     inside_GK = (reward_GK >= low) & (reward_GK <= high)
-    none_G = ~jnp.any(where_GK, axis=1)
+    # Without a trie it may be that none of them is: legal_share says how many.
+    none_G = ~jnp.any(where_GK, axis=1) & self.drawer.within_trie
     return {
       f"rewards of samples are outside of [{low:g}, {high:g}]": jnp.sum(
         where_GK & ~inside_GK, dtype=jnp.int32
@@ -250,8 +254,8 @@ class HeldSamples:
     rng: Key[Array, ""],
   ) -> dict[str, Array]:
     """Of every request: samples and their rewards, -log p of the target, the
-    share of likely codes that are items, and rewards of the target and of what
-    came next elsewhere.
+    share of likely codes that are items, -log p of the samples' codes, and
+    rewards of the target and of what came next elsewhere.
     """
     target_G = requests["target_G"]
     drawn = self.samples(ask, requests, constants, rng)
@@ -259,12 +263,14 @@ class HeldSamples:
     trie = constants["trie"]
     pair_GK = jnp.stack([target_G, jnp.roll(target_G, 1)], axis=1)
     codes_GKT = self.drawer.codes_of(trie, pair_GK[..., None])
-    log_p_GKT = self.drawer.log_probs(model, codes_GKT, trie.level_sizes)
+    sizes = trie.level_sizes
+    log_p_GKT = self.drawer.log_probs(model, codes_GKT, sizes)
     pairs = Drawn(pair_GK[..., None], codes_GKT, pair_GK > 0)
     worth_GK = self.worth(pairs, requests, constants)
     return {
       **drawn._asdict(),
       "reward_GK": self.worth(drawn, requests, constants),
+      "nats_GKT": -self.drawer.log_probs(model, drawn.codes_GKT, sizes),
       "nll_G": -jnp.sum(log_p_GKT[:, 0], axis=1),
       "known_G": (target_G > 0) & (trie.place_V1[target_G] >= 0),
       "legal_G": self.drawer.legal_share(model, trie),

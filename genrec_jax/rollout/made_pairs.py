@@ -51,7 +51,9 @@ def make_pairs(
   Raises:
     ValueError: rewards out of their range, or no pair at all.
   """
-  asked = TrainingRequests(run.histories, rollout.requests, run.seed)
+  asked = TrainingRequests(
+    run.histories, rollout.requests, run.seed, rollout.moments
+  )
   program = run.program()
   kept, counts = [], dict.fromkeys(("asked", "constant", "alone"), 0)
 

@@ -57,7 +57,9 @@ class Online(HeldSamples):
 
   def bind(self, run: Run) -> "Online":
     """With the run's layout and codes, and the reward's own run."""
-    asked = TrainingRequests(run.histories, self.requests, run.seed)
+    asked = TrainingRequests(
+      run.histories, self.requests, run.seed, self.moments
+    )
     return self.bound_to(run, asked=asked)
 
   def request_batch(self, step: int) -> dict[str, Any]:

@@ -95,3 +95,13 @@ def test_a_run_does_not_go_on_with_another_reward():
   check_same_versions({"reward": "new"}, {}, "runs/a")
   with pytest.raises(ValueError, match="runs/a .* version old, .* gives new"):
     check_same_versions({"reward": "new"}, {"reward": "old"}, "runs/a")
+
+
+def test_a_reward_that_was_not_good_enough_is_refused():
+  TrainedReward("runs/r").check_quality("list_auc", None)
+  asking = TrainedReward("runs/r", least=0.6)
+  asking.check_quality("list_auc", 0.6)
+  with pytest.raises(ValueError, match=r"is list_auc 0.5100 at best, .*=0.6"):
+    asking.check_quality("list_auc", 0.51)
+  with pytest.raises(ValueError, match="is never validated at best"):
+    asking.check_quality("list_auc", None)

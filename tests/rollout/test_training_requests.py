@@ -64,3 +64,27 @@ def test_a_step_asks_the_same_whenever_it_is_asked():
 def test_without_a_history_there_is_nothing_to_ask():
   with pytest.raises(ValueError, match="two events in the training part"):
     TrainingRequests(_Histories([1, 1, 3]), 3, seed=0)
+
+
+class _Baskets(_Histories):
+  """Events by threes at a time; the first of a basket is a multiple of 3."""
+
+  def __getitem__(self, user):
+    record = super().__getitem__(user)
+    time = np.arange(self.lengths[user]) // 3
+    return {**record, "time": time.astype(np.int32)}
+
+
+def test_of_a_moment_the_first_event_alone_is_asked_for():
+  asked = TrainingRequests(_Baskets([4, 9, 13]), 2, seed=7, moments=True)
+  events = {}
+  for step in range(60):
+    found = asked.at(step)
+    for user, event in zip(found.user, found.event, strict=True):
+      events.setdefault(int(user), set()).add(int(event))
+  # Of user 0 the second basket is held out.
+  assert events == {1: {3, 6}, 2: {3, 6, 9}}
+  with pytest.raises(ValueError, match="two moments in the training part"):
+    TrainingRequests(_Baskets([3, 4]), 2, seed=7, moments=True)
+  with pytest.raises(ValueError, match="moments=True reads times"):
+    TrainingRequests(_Histories([9]), 2, seed=7, moments=True)

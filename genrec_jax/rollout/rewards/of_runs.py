@@ -6,8 +6,10 @@
 
 A run is named by its workdir, or as one of config.before by its name there. It
 must be finished, and of the same data set: the same numbers are other items
-elsewhere. Its layout lays the requests out for it, and its parameters are
-constants of the step. Their version is kept with every checkpoint.
+elsewhere. With `least` it must also have been as good on its own validation
+part: what a model learns of a reward that tells nothing is to find nothing. Its
+layout lays the requests out for it, and its parameters are constants of the
+step. Their version is kept with every checkpoint.
 """
 
 from collections.abc import Mapping
@@ -27,6 +29,7 @@ from genrec_jax.experiment.restored import (
   check_finished,
   check_same_items,
   load_params,
+  read_progress,
 )
 
 
@@ -38,6 +41,8 @@ class _OfRun:
     workdir: of the run; "" = the one of config.before.
     before: its name in config.before.
     checkpoint: "best" or "latest".
+    least: what the run's best validation was at least, such as a list_auc of
+      .6; None = nothing is asked.
     run: set by `bind`.
     constants: likewise, the parameters.
     versions: likewise.
@@ -46,6 +51,7 @@ class _OfRun:
   workdir: str = ""
   before: str = ""
   checkpoint: str = "best"
+  least: float | None = None
   run: Any = dataclasses.field(default=None, repr=False, compare=False)
   constants: Any = dataclasses.field(default=None, repr=False, compare=False)
   versions: Mapping[str, str] = dataclasses.field(
@@ -63,8 +69,8 @@ class _OfRun:
     """The same reward with the parameters of its run.
 
     Raises:
-      ValueError: no run, one that is not finished, of other data, or of a
-        model that gives no such reward.
+      ValueError: no run, one that is not finished, of other data, of a model
+        that gives no such reward, or not as good as it must be.
     """
     theirs = Run.open(self.workdir or pathlib.Path(run.workdir) / self.before)
     what = "the run of config.rollout.reward"
@@ -74,11 +80,28 @@ class _OfRun:
     layout = theirs.pipeline.layout
     seams.require(layout, seams.RetrievalLayout, "its config.pipeline.layout")
     check_finished(theirs)
+    self.check_quality(theirs.train.monitor, read_progress(theirs)["best"])
     loaded = load_params(theirs, self.checkpoint)
     folder = theirs.workdir / CHECKPOINTS[loaded.checkpoint]
     version = identity_of(folder)
     return dataclasses.replace(
       self, run=theirs, constants=loaded.params, versions={"reward": version}
+    )
+
+  def check_quality(self, monitor: str, best: float | None) -> None:
+    """Raises a ValueError where the run's best validation was not enough.
+
+    Args:
+      monitor: what it watched.
+      best: its best value; None where nothing was validated.
+    """
+    if self.least is None or (best is not None and best >= self.least):
+      return
+    found = "never validated" if best is None else f"{monitor} {best:.4f}"
+    raise ValueError(
+      f"the run of config.rollout.reward is {found} at best, and"
+      f" config.rollout.reward.least={self.least} asks for more: a reward that"
+      " tells nothing teaches nothing. Train it better, or set least=None."
     )
 
   def request_batch(self, requests: Any) -> dict[str, np.ndarray]:
