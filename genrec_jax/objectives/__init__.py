@@ -12,6 +12,7 @@ from genrec_jax.objectives.code_alignment import CodeAlignment, CodeDiversity
 from genrec_jax.objectives.combine import WeightedSum
 from genrec_jax.objectives.contrastive import InBatchContrastive
 from genrec_jax.objectives.coverage import CoverageWeights
+from genrec_jax.objectives.format_reward import FormatReward
 from genrec_jax.objectives.hard_negatives import (
   FromLists,
   HardBlock,
@@ -58,6 +59,7 @@ __all__ = [
   "DPO",
   "Distillation",
   "ECPO",
+  "FormatReward",
   "FromLists",
   "FullSoftmax",
   "GBPO",

@@ -10,7 +10,8 @@ number, and a tiny difference over a tiny deviation is not.
 
 `format_advantages` rewards what is well-formed (arXiv 2506.13695, section on
 the format reward): of a few samples drawn at random the legal ones get 1 and
-the others are dropped. Drawn, not the most probable: those are legal anyway.
+the others are dropped. Drawn, not the most probable: those are legal anyway,
+and what is published of them rises and then falls.
 
 `top_share_advantages` is of logged items, one a request, whose group is the
 batch: the best part gets 1, what was refused -1, the rest 0 (OneRec-V2, arXiv
@@ -132,6 +133,7 @@ def format_advantages(
   *,
   count: int = 5,
   where: Bool[Array, "G K"] | None = None,
+  by_GK: Float[Array, "G K"] | None = None,
 ) -> tuple[Float[Array, "G K"], Bool[Array, "G K"]]:
   """1 for the legal ones of `count` samples drawn of each group.
 
@@ -141,6 +143,7 @@ def format_advantages(
     count: samples to draw of each group, without replacement; all, where there
       are no more.
     where: samples to draw from.
+    by_GK: the `count` highest are taken in place of a draw.
 
   Returns:
     Advantages, and which samples to train on.
@@ -152,7 +155,9 @@ def format_advantages(
     raise ValueError(f"count={count!r} must be at least 1.")
   if where is None:
     where = jnp.ones(legal_GK.shape, bool)
-  order_GK = jnp.where(where, jax.random.uniform(rng, legal_GK.shape), 2.0)
+  if by_GK is None:
+    by_GK = jax.random.uniform(rng, legal_GK.shape)
+  order_GK = jnp.where(where, -jax.lax.stop_gradient(by_GK), jnp.inf)
   place_GK = jnp.argsort(jnp.argsort(order_GK, axis=1), axis=1)
   kept_GK = where & (place_GK < count) & legal_GK
   return kept_GK.astype(jnp.float32), kept_GK

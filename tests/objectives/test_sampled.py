@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses of samples as parts of a config, against sums in NumPy."""
 
+import dataclasses
 import math
 
 import jax
@@ -16,6 +17,7 @@ from genrec_jax.objectives import (
   GBPO,
   GRPO,
   IPO,
+  FormatReward,
   PPOClip,
   SampledPolicy,
   SoftmaxDPO,
@@ -245,3 +247,26 @@ def test_what_is_lacking_is_named():
 def test_options_that_cannot_be(make, words):
   with pytest.raises(ValueError, match=words):
     make()
+
+
+def test_the_form_of_the_likeliest_is_rewarded_and_others_are_left_out():
+  samples = _samples()
+  policy = np.asarray(samples.policy_GKT, np.float64)
+  legal = np.asarray(samples.where_GK)
+  policy[~legal] = -4.0
+  policy[0, 0] = -0.1
+  samples = dataclasses.replace(
+    samples, policy_GKT=jnp.asarray(policy, jnp.float32)
+  )
+  old = np.asarray(samples.old_GKT, np.float64)
+  wanted = []
+  for g in range(_G):
+    best = sorted(range(_K), key=lambda k: -policy[g, k].sum())[:2]
+    for k in best:
+      if legal[g, k]:
+        ratio = np.exp(policy[g, k] - old[g, k])
+        wanted.append(-np.minimum(ratio, np.clip(ratio, 0.8, 1.2)).mean())
+  objective = FormatReward(PPOClip(), count=2, likeliest=True)
+  loss, parts = _loss(objective, samples)
+  assert loss == pytest.approx(np.mean(wanted), rel=1e-5)
+  assert parts["legal"] == pytest.approx(legal.mean())
