@@ -12,7 +12,7 @@ import pathlib
 from typing import Any
 
 from genrec_jax.evaluation.document import of_section, read
-from genrec_jax.report import plain
+from genrec_jax.report import plain, samples
 from genrec_jax.report.document import (
   Part,
   Verdict,
@@ -36,6 +36,7 @@ PARTS: Mapping[str, Callable[..., Part]] = {
   "evaluation.SearchStages": search_stages.part_of,
   "evaluation.ServedList": served_list.part_of,
   "evaluation.ShownItems": ranking.part_of,
+  "rollout.SampleQuality": samples.part_of,
 }
 
 

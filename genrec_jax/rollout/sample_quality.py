@@ -14,9 +14,14 @@
 `reward` is what is trained on, so it says how well that goes, and not how good
 the lists are. Guards watch the others (train/guards.py). Samples are drawn with
 the same key at every validation.
+
+A finished run's section also has the metrics before its first step, where there
+are guards, the nats of each level, -log p of a code that was drawn, which are
+the entropy of the level as long as nothing else is drawn from than the model's
+own probabilities, and a few samples (sample_examples.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import dataclasses
 from typing import Any
 
@@ -25,13 +30,15 @@ import numpy as np
 
 from genrec_jax.core import rng, sharding
 from genrec_jax.core.option_checks import check_counts, check_positive
-from genrec_jax.data.dataset.requests import iter_requests
+from genrec_jax.data.dataset.requests import Requests, iter_requests
+from genrec_jax.data.splits import PARTS
 from genrec_jax.evaluation.base import Unwatched
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.program import Program
-from genrec_jax.experiment.restored import Loaded
+from genrec_jax.experiment.restored import Loaded, read_progress
 from genrec_jax.metrics.auc import area
 from genrec_jax.retrieval.model_search import padded
+from genrec_jax.rollout.sample_examples import examples_of, nats_by_level
 
 Found = dict[str, np.ndarray]
 
@@ -71,18 +78,35 @@ class SampleQuality(Unwatched):
     self, run: Run, params: Any, program: Program | None
   ) -> dict[str, float]:
     """Metrics of the validation part."""
-    return self._metrics(run, params, program, "validation")
+    batches = self._rows(run, params, program, "validation")
+    return self._metrics(run, [found for _, found in batches])
 
   def measure(
     self, run: Run, loaded: Loaded, *, baselines: bool = True
   ) -> tuple[dict[str, Any], None]:
-    """{"metrics": {PART: {...}}}."""
+    """{"metrics": {PART: {...}}, "nats": {PART: {...}}, "before": {...},
+    "examples": [...]}."""
     del baselines
-    found = {
-      part: self._metrics(run, loaded.params, None, part)
-      for part in ("validation", "test")
-    }
-    return {"metrics": found}, None
+    metrics, nats, examples = {}, {}, []
+    for part in PARTS:
+      batches = [*self._rows(run, loaded.params, None, part)]
+      metrics[part] = self._metrics(run, [found for _, found in batches])
+      if not batches:
+        continue
+      names = ("nats_GKT", "item_GKN", "where_GK")
+      arrays = [np.concatenate([f[n] for _, f in batches]) for n in names]
+      by_level = nats_by_level(*arrays)
+      nats[part] = {f"level_{m}": x for m, x in enumerate(by_level, start=1)}
+      titles = run.catalog.titles
+      examples = examples_of(*batches[0], run.users.ids, titles)
+    known = {name for values in metrics.values() for name in values}
+    before = read_progress(run).get("before", {})
+    return {
+      "metrics": metrics,
+      "nats": nats,
+      "before": {k: v for k, v in before.items() if k in known},
+      "examples": examples,
+    }, None
 
   def text(self, document: Mapping[str, Any]) -> str:
     """The section as lines for a terminal."""
@@ -90,19 +114,20 @@ class SampleQuality(Unwatched):
     for part, metrics in document["metrics"].items():
       lines.append(f"samples, {part}:")
       lines += [f"  {name:14}{value:.4f}" for name, value in metrics.items()]
+      by_level = document["nats"].get(part, {}).values()
+      lines.append("  nats by level " + " ".join(f"{x:.3f}" for x in by_level))
     return "\n".join(lines)
 
-  def _metrics(
-    self, run: Run, params: Any, program: Program | None, part: str
-  ) -> dict[str, float]:
-    rows = [*self._rows(run, params, program, part)]
+  def _metrics(self, run: Run, rows: list[Found]) -> dict[str, float]:
     if not rows:
       return {}
     found = {key: np.concatenate([r[key] for r in rows]) for key in rows[0]}
     return _metrics_of(found, self._is_head(run))
 
-  def _rows(self, run: Run, params: Any, program: Program | None, part: str):
-    """What is found of every request, batch by batch."""
+  def _rows(
+    self, run: Run, params: Any, program: Program | None, part: str
+  ) -> Iterator[tuple[Requests, Found]]:
+    """Requests, and what is found of each, batch by batch."""
     program = run.program() if program is None else program
     rollout = run.bound_rollout
     if program.rollout is not rollout:
@@ -122,7 +147,7 @@ class SampleQuality(Unwatched):
       with program.in_force():
         found = program.watch(params, batch, constants, key)
       found = jax.device_get(found)
-      yield {name: x[: len(requests)] for name, x in found.items()}
+      yield requests, {name: x[: len(requests)] for name, x in found.items()}
 
   def _is_head(self, run: Run) -> np.ndarray:
     """Which items, by index, are the most popular."""
