@@ -3,13 +3,15 @@
 
 _RUN = RunFlags(COMMAND)       --workdir, --checkpoint
 _WHOM = WhomFlags(COMMAND)     --user, --history, --request_time, --strict
-_WITH = StageFlags(COMMAND)    --ensemble, --ranker, --candidates, --weights
+_WITH = StageFlags(COMMAND)    --ensemble, --ranker, --candidates, --weights,
+                               --assume
 """
 
 from genrec_jax.cli import given
 from genrec_jax.cli.command import Command
 from genrec_jax.cli.ending import UsageError
 from genrec_jax.experiment.restored import CHECKPOINTS
+from genrec_jax.ranking.assumed_actions import RULES
 from genrec_jax.serving.given_history import GivenHistory
 
 
@@ -60,6 +62,13 @@ class StageFlags:
     self._weights = command.string(
       "weights", "", "Of --ranker's value, as click=1,like=10."
     )
+    self._assume = command.enum(
+      "assume",
+      None,
+      list(RULES),
+      "What comes of an item that --ranker has placed, to choose the next one"
+      " behind it; default: it orders by value.",
+    )
 
   @property
   def ensemble(self) -> str | None:
@@ -82,13 +91,18 @@ class StageFlags:
     return self._weights.value
 
   @property
+  def assume(self) -> str:
+    """What it assumes of a placed item; "" = nothing is placed."""
+    return self._assume.value or ""
+
+  @property
   def are_given(self) -> bool:
     """Whether there are stages beside the run's own search."""
     return bool(self.ensemble or self.ranker)
 
   def check(self) -> None:
     """Raises a UsageError for flags of a ranker that is not there."""
-    for name in ("weights", "candidates"):
+    for name in ("weights", "candidates", "assume"):
       if self._command.is_given(name) and not self.ranker:
         raise UsageError(f"--{name} belong to --ranker")
 

@@ -14,9 +14,10 @@ and writes WORKDIR/evaluation.json, what the evaluators keep for comparisons
 of a finished run, with baselines, not of a quick form, and never over the
 result of another run. --against adds the paired bootstrap of the difference to
 another evaluated workdir on the same prepared data. --option=NAME.OPTION=VALUE
-changes an option of an evaluator for this time. --ensemble and --ranker, which
-mean what they do in genrec recommend, add the evaluator `served`: the list that
-these stages serve in the end, and which of them finds or loses a target.
+changes an option of an evaluator for this time. --ensemble, --ranker and what
+belongs to it, which mean what they do in genrec recommend, add the evaluator
+`served`: the list that these stages serve in the end, and which of them finds
+or loses a target.
 """
 
 from collections.abc import Mapping, Sequence
@@ -106,6 +107,7 @@ def with_stages(run: Run, stages: Any) -> Run:
     "ranker": stages.ranker or "",
     "num_candidates": stages.candidates,
     "weights": stages.weights,
+    "assume": stages.assume,
     "filter_history": measured.filter_history,
     "request_time": measured.request_time,
   }

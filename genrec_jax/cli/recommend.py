@@ -11,21 +11,26 @@
     genrec recommend --workdir=runs/a --user=42 --ranker=runs/b \\
         --candidates=100 --weights=click=1,like=10
     genrec recommend --workdir=runs/a --user=42 --ensemble=both.json
+    genrec recommend --workdir=runs/a --user=42 --list_size=5
+    genrec recommend --workdir=runs/a --user=42 --ranker=runs/a --assume=likely
 
 With --ensemble, several retrievers answer as one: its JSON names them and the
 rule that joins their lists (experiment/ensemble_options.py). With --ranker,
 what the first model finds is ordered by what the user would do with it, by a
-second (genrec rank) on the same data, or by the same one if it does both. Seen
-items are left out where the run's evaluation does so, or as --keep-seen or
---nokeep-seen says; --allow and --deny list item ids, or @FILE with one a line,
-of which unknown ones are counted on stderr; --where asks for a value of an
-attribute. --history takes the place of the user's events, or stands alone;
-@FILE may be a table of item_id, action and time. Whoever nothing is known of
-gets popular items, marked as such, unless --strict is given. --all-users writes
-user_id, rank, item_id, score, title, source to a .parquet, .csv or .jsonl file,
-which appears when it is complete; --notitles leaves the titles out, and
---as_of=test asks what an evaluation asks, and writes what it withheld beside
-the lists. A flag's name may be written with - or with _.
+second (genrec rank) on the same data, or by the same one if it does both. With
+--assume it makes the list place by place, each item behind those before it and
+what is assumed of them, if it is a model of one sequence. With --list_size the
+first model writes the list itself, code by code. Seen items are left out where
+the run's evaluation does so, or as --keep-seen or --nokeep-seen says; --allow
+and --deny list item ids, or @FILE with one a line, of which unknown ones are
+counted on stderr; --where asks for a value of an attribute. --history takes the
+place of the user's events, or stands alone; @FILE may be a table of item_id,
+action and time. Whoever nothing is known of gets popular items, marked as such,
+unless --strict is given. --all-users writes user_id, rank, item_id, score,
+title, source to a .parquet, .csv or .jsonl file, which appears when it is
+complete; --notitles leaves the titles out, and --as_of=test asks what an
+evaluation asks, and writes what it withheld beside the lists. A flag's name may
+be written with - or with _.
 """
 
 from typing import Any
@@ -78,6 +83,13 @@ _RETRIEVER = COMMAND.enum(
   list(RETRIEVERS),
   "Exact, or approximate, for systems of vectors; the default is exact.",
 )
+_LIST_SIZE = COMMAND.integer(
+  "list_size",
+  None,
+  "A model that writes lists writes one of so many items, each behind those"
+  " before it; --k is at most this.",
+  lower_bound=1,
+)
 _WITH = StageFlags(COMMAND)
 COMMAND.require("workdir")
 
@@ -89,7 +101,7 @@ def print_one(model: Recommender) -> None:
   answer = model.recommend(
     user,
     history,
-    _K.value,
+    _places(),
     request_time=_WHOM.request_time,
     strict=_WHOM.strict,
     **_filters(model.catalog),
@@ -109,6 +121,11 @@ def print_one(model: Recommender) -> None:
   )
   for place, row in enumerate(answer.iter_rows(named=True), start=1):
     print(f"  {place:>3}  {row['score']:>9.4f}  {_named(row)}")
+
+
+def _places() -> int:
+  """Items per user: of a list that is written at once, its own at most."""
+  return min(_K.value, _LIST_SIZE.value or _K.value)
 
 
 def _filters(catalog: Catalog) -> dict[str, Any]:
@@ -144,7 +161,7 @@ def write_all(model: Recommender, output: TableFile) -> None:
   users, popular, last = 0, 0, None
   bar = tqdm(total=len(model.histories), unit="user", desc="recommend")
   lists = model.recommend_all(
-    _K.value,
+    _places(),
     as_of=_AS_OF.value,
     titles=_TITLES.value,
     **_filters(model.catalog),
@@ -193,11 +210,13 @@ def main() -> None:
   model = load(
     _RUN.workdir,
     retriever=_RETRIEVER.value,
+    list_size=_LIST_SIZE.value,
     checkpoint=_RUN.checkpoint,
     ensemble=_WITH.ensemble,
     ranker=_WITH.ranker,
     num_candidates=_WITH.candidates,
     weights=_WITH.weights,
+    assume=_WITH.assume,
   )
   if _ALL.value:
     write_all(model, output)

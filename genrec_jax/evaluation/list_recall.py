@@ -8,7 +8,9 @@
 
 Right are all items of a list (data/dataset/target_lists.py), the metrics are
 those of metrics/found_items.py. Whatever finds items can be measured: a model
-that writes lists, one whose first K items are the list, baselines. With a
+that writes lists, one whose first K items are the list, baselines. A model that
+does more than that may be asked by a `retrieval` of its own here, once training
+is over: a second search at every validation would cost as much again. With a
 `reward` also the best of the model's lists by a reward model
 (experiment/list_rewards.py), on users that it was not trained on.
 """
@@ -42,6 +44,7 @@ from genrec_jax.experiment.list_rewards import (
 )
 from genrec_jax.experiment.restored import Loaded
 from genrec_jax.metrics.found_items import NAMES, found_items
+from genrec_jax.retrieval.strategy import Strategy, check_model
 from genrec_jax.semantic_ids.stages import of_run_before
 
 _Pairs = list[tuple[Record, TargetList]]
@@ -57,6 +60,7 @@ class ListRecall(Unwatched):
     filter_history: hide a user's earlier items from the candidates.
     users: whose lists are measured; None = all.
     reward: chooses among the model's lists; None = nothing does.
+    retrieval: finds the model's list; None = config.retrieval does.
   """
 
   lists: ListRule
@@ -64,6 +68,7 @@ class ListRecall(Unwatched):
   filter_history: bool = False
   users: UserPart | None = None
   reward: ListRewards | None = None
+  retrieval: Strategy | None = None
 
   def __post_init__(self):
     for k in self.ks:
@@ -71,11 +76,16 @@ class ListRecall(Unwatched):
 
   @property
   def names(self) -> tuple[str, ...]:
-    """Such as list_recall@5, for every cut-off."""
+    """Such as list_recall@5, for every cut-off; none with a `retrieval`."""
+    if self.retrieval is not None:
+      return ()
     return tuple(f"list_{name}@{k}" for k in self.ks for name in NAMES)
 
   def check(self, run: Run, watched: tuple[str, ...] = ()) -> None:
     """Raises a ValueError where a run cannot be asked for lists."""
+    if self.retrieval is not None:
+      check_model(self.retrieval, run.system)
+    run = self._asked(run)
     if run.retrieval is None:
       seams.require(run.system, seams.QueryModel, "config.system")
     elif run.retrieval.num_results < max(self.ks):
@@ -99,7 +109,9 @@ class ListRecall(Unwatched):
       )
 
   def validate(self, run: Run, params: Any, program: Any) -> dict[str, float]:
-    """Metrics by name, of config.train.eval_users."""
+    """Metrics by name, of config.train.eval_users; see `names`."""
+    if self.retrieval is not None:
+      return {}
     pairs = self._pairs(run, "validation", run.train.eval_users)
     found = self._measured(run, run.search(params, program=program), pairs)
     return {f"list_{name}": value for name, value in found.items()}
@@ -108,6 +120,7 @@ class ListRecall(Unwatched):
     self, run: Run, loaded: Loaded, *, baselines: bool = True
   ) -> tuple[dict[str, Any], None]:
     """Metrics of both parts, and of the baselines on the same lists."""
+    run = self._asked(run)
     searches = {"model": run.search(loaded.params, run.index(loaded.params))}
     notes = []
     if self.reward is not None:
@@ -155,6 +168,12 @@ class ListRecall(Unwatched):
         if part in metrics
       ]
     return "\n".join([*lines, *document["notes"]])
+
+  def _asked(self, run: Run) -> Run:
+    """The run as it is asked for lists."""
+    if self.retrieval is None:
+      return run
+    return dataclasses.replace(run, retrieval=self.retrieval)
 
   def _opened(self, run: Run) -> Rewards:
     """The reward model, of the run before where no other is named."""

@@ -6,8 +6,9 @@
                            "ranker": "runs/din", "weights": "click=1,like=10"}
 
 Several retrievers propose (experiment/ensemble_options.py), a rule joins their
-lists, a trained ranker orders what is joined: what `genrec recommend` answers
-with the same flags. Of every test request, among all items, the target is
+lists, a trained ranker orders what is joined, or makes a list of it place by
+place (`assume`): what `genrec recommend` answers with the same flags. Of every
+test request, among all items, the target is
 
     served   in the first k of the final list
     order    a candidate, and not in the first k
@@ -36,12 +37,14 @@ from genrec_jax.data.dataset.requests import (
   count_requests,
   iter_requests,
 )
+from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.evaluation import served_list_results
 from genrec_jax.evaluation.base import Unwatched
 from genrec_jax.evaluation.full_ranking import (
   asked_at_last_event,
   history_mask,
 )
+from genrec_jax.evaluation.listed_examples import listed_examples
 from genrec_jax.evaluation.next_item_measurement import check_request_time
 from genrec_jax.evaluation.next_item_results import triples
 from genrec_jax.evaluation.ranks import Ranks, compare
@@ -55,7 +58,7 @@ from genrec_jax.experiment.ensemble_options import THIS_RUN, EnsembleOptions
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import Loaded
 from genrec_jax.experiment.trained_ranker import TrainedRanker
-from genrec_jax.ranking.two_stage import TwoStage
+from genrec_jax.ranking.list_stage import ListStage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +71,8 @@ class ServedList(Unwatched):
     ranker: workdir of what orders the candidates, or "this run"; "" = nothing.
     num_candidates: items that are joined, n; None = the ensemble's num_results.
     weights: of the ranker's value, such as "click=1"; "" = its own.
+    assume: what the ranker assumes of an item that it has placed, of
+      ranking/assumed_actions.py; "" = it orders by value.
     filter_history: hide a user's earlier items from the candidates.
     request_time: all are asked at the "target"'s time, or a median gap after
       the "last" event.
@@ -78,6 +83,7 @@ class ServedList(Unwatched):
   ranker: str = ""
   num_candidates: int | None = None
   weights: str = ""
+  assume: str = ""
   filter_history: bool = True
   request_time: str = "target"
 
@@ -126,7 +132,7 @@ class ServedList(Unwatched):
     del baselines
     search = self._search(run, loaded)
     gap = run.histories.manifest.median_gap_seconds or 0
-    columns = []
+    columns, examples = [], []
     with tqdm(
       total=count_requests(run.histories, PART),
       desc="served lists",
@@ -137,7 +143,12 @@ class ServedList(Unwatched):
       for batch in iter_requests(run.histories, PART, run.requests.batch_size):
         if self.request_time == "last":
           batch = asked_at_last_event(batch, gap)
-        columns.append(self._of(search, batch, run))
+        allowed, found = self._found(search, batch, run)
+        columns.append(_served(batch, allowed, found))
+        if not examples and self.ranker:
+          examples = listed_examples(
+            batch, found, search.value.tasks, run.users.ids, run.catalog.titles
+          )
         bar.update(len(batch))
     if not columns:
       raise ValueError(f"no user has a target in the {PART} part of the split.")
@@ -155,12 +166,14 @@ class ServedList(Unwatched):
       "rule": type(options.rule).__name__,
       "ranker": self.ranker,
       "weights": self.weights,
+      "assume": self.assume,
+      "examples": examples,
       "notes": [self._convention()],
     }
     fingerprint = run.histories.manifest.fingerprint
     return section, served.ranks(fingerprint, self.ks)
 
-  def _search(self, run: Run, loaded: Loaded) -> Search:
+  def _search(self, run: Run, loaded: Loaded) -> Any:
     """requests -> the final list, with {"candidates", "retrieved"}."""
     options, own = self.options, None
     if options.asks_this_run:
@@ -174,7 +187,9 @@ class ServedList(Unwatched):
     count = self.candidates
     if self.ranker:
       ranker = self._ranker(run, loaded)
-      return TwoStage.of(ensemble, run.histories, ranker, count, self.weights)
+      return ListStage.ruled(
+        self.assume, ensemble, run.histories, ranker, count, self.weights
+      )
 
     def unranked(requests, k, allowed):
       ids, scores, said = ensemble(
@@ -192,29 +207,15 @@ class ServedList(Unwatched):
       self.ranker, checkpoint=loaded.checkpoint, micro_batch=self.candidates
     )
 
-  def _of(self, search: Search, batch: Requests, run: Run) -> Served:
-    """Places of the targets of some requests."""
+  def _found(
+    self, search: Search, batch: Requests, run: Run
+  ) -> tuple[ItemMask | None, Any]:
+    """What requests may get, and the search's answer to them."""
     num_items = run.histories.manifest.num_items
-    target_B = np.asarray(batch.target)
     allowed = None
     if self.filter_history:
       allowed = history_mask(batch, num_items)
-    ids_BK, _, said = search(batch, min(max(self.ks), num_items), allowed)
-    hidden_B = np.zeros(len(batch), bool)
-    if allowed is not None:
-      hidden_B = ~allowed.at(target_B[:, None])[:, 0]
-    lists = said["retrieved"]["lists"]
-    every_BP = np.sort(np.concatenate(list(lists.values()), axis=1), axis=1)
-    return Served(
-      users_R=batch.user,
-      events_R=batch.event,
-      targets_R=target_B,
-      hidden_R=hidden_B,
-      served_R=place_of(ids_BK, target_B),
-      candidate_R=place_of(said["candidates"], target_B),
-      members={n: place_of(ids, target_B) for n, ids in lists.items()},
-      union_R=(np.diff(every_BP, axis=1, prepend=0) > 0).sum(axis=1),
-    )
+    return allowed, search(batch, min(max(self.ks), num_items), allowed)
 
   def _convention(self) -> str:
     hidden = "hidden" if self.filter_history else "among the candidates"
@@ -247,3 +248,24 @@ class ServedList(Unwatched):
   def comparison_text(self, against: Mapping[str, Any]) -> str:
     """Such differences as lines for a terminal."""
     return served_list_results.comparison_table(against)
+
+
+def _served(batch: Requests, allowed: ItemMask | None, found: Any) -> Served:
+  """Places of the targets of some requests."""
+  target_B = np.asarray(batch.target)
+  ids_BK, _, said = found
+  hidden_B = np.zeros(len(batch), bool)
+  if allowed is not None:
+    hidden_B = ~allowed.at(target_B[:, None])[:, 0]
+  lists = said["retrieved"]["lists"]
+  every_BP = np.sort(np.concatenate(list(lists.values()), axis=1), axis=1)
+  return Served(
+    users_R=batch.user,
+    events_R=batch.event,
+    targets_R=target_B,
+    hidden_R=hidden_B,
+    served_R=place_of(ids_BK, target_B),
+    candidate_R=place_of(said["candidates"], target_B),
+    members={n: place_of(ids, target_B) for n, ids in lists.items()},
+    union_R=(np.diff(every_BP, axis=1, prepend=0) > 0).sum(axis=1),
+  )

@@ -12,11 +12,12 @@ Three uses of one checkpoint:
     start, step      an item's codes behind a prompt, by level      retrieval
     score            the action behind a candidate's tokens         ranking
 
-and `open_list`, `consider`, `place` make lists: candidates behind what was
-placed, with an action assumed of it (ranking/assumed_lists.py). Candidates are
-beams of one prompt, so none sees another. Where the automaton of the grammar
-allows no such token, logits are -inf and probabilities NaN, which searches
-refuse.
+and two ways to make lists. `open_list`, `consider`, `place`: of candidates,
+those of most value behind what was placed, with an action assumed of it
+(ranking/assumed_lists.py). `begin_lists`, `next_item`: written freely, code by
+code (decoding/lists.py). Candidates and lists are beams of one prompt, so none
+sees another. Where the automaton of the grammar allows no such token, logits
+are -inf and probabilities NaN, which searches refuse.
 
 Source: the sheet of a design without experiments; several details are ours: a
 softmax per type, tied tables, beams for candidates.
@@ -26,8 +27,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
+from genrec_jax.core.seams import NO_LIMIT
 from genrec_jax.core.types import Batch, Outputs, SequenceInfo
 from genrec_jax.models.typed_token_reader import TokenCache, TypedTokenReader
 from genrec_jax.ops.action_masks import task_logits
@@ -36,6 +38,9 @@ from genrec_jax.ops.typed_softmax import typed_log_probs
 
 class TokenBaseline(TypedTokenReader):
   """See the module docstring."""
+
+  # It is trained on whole histories.
+  list_size = NO_LIMIT
 
   def __call__(self, batch: Batch, *, deterministic: bool) -> Outputs:
     """Hidden states (B, L, D), and of every label its log-probability.
@@ -74,12 +79,7 @@ class TokenBaseline(TypedTokenReader):
     Raises:
       ValueError: a grammar that tells of an item before its codes.
     """
-    if self.grammar.extras_first and self.grammar.extras:
-      raise ValueError(
-        "a grammar with extras_first asks for an item's extras before its"
-        " codes, so that no item can be searched: it is a control for leaks"
-        " and scores given items alone. Set extras_first=False to search."
-      )
+    self._check_searched()
     cache = self.open(batch, len(self.level_sizes) - 1)
     level = self.grammar.group("level")[0]
     return cache, self.next_logits(cache, level)[:, 0]
@@ -96,6 +96,47 @@ class TokenBaseline(TypedTokenReader):
     token_BK = codes_BK + self.grammar.types[kinds[level - 1]].start
     cache = self.read(cache.pick(parents_BK), token_BK)
     return cache, self.next_logits(cache, kinds[level])
+
+  # Lists that are written freely: decoding/lists.py.
+
+  def begin_lists(
+    self, batch: Batch, num_lists: int, list_size: int
+  ) -> tuple[TokenCache, Int[Array, "B K"]]:
+    """See core/model_seams.py: ListModel.
+
+    Raises:
+      ValueError: as `start`.
+    """
+    self._check_searched()
+    cache = self.open(batch, list_size * len(self.grammar.block))
+    none_BK = jnp.zeros((cache.state_BK.shape[0], num_lists), jnp.int32)
+    return cache.pick(none_BK), none_BK
+
+  def next_item(
+    self,
+    cache: TokenCache,
+    codes_BK: Int[Array, "B K"],
+    parents_BK: Int[Array, "B K"],
+    behind: Bool[Array, ""],
+  ) -> tuple[TokenCache, Float[Array, "B K C"]]:
+    """See core/model_seams.py: ListModel.
+
+    Of the item before, whose last code this reads first, nothing else is told,
+    for nobody has looked it up, and its most likely action is assumed.
+    """
+    levels = self.grammar.group("level")
+    start_K = self.grammar.start_K
+    token_BK = codes_BK + int(start_K[levels[-1]])
+    cache = self.read(cache.pick(parents_BK), token_BK, there=behind)
+    for kind in self.grammar.group("extra"):
+      untold_BK = jnp.full_like(token_BK, int(start_K[kind]))
+      cache = self.read(cache, untold_BK, there=behind)
+    for kind in self.grammar.group("action"):
+      known_BKC = self.next_logits(cache, kind)[..., 1:]
+      likely_BK = jnp.argmax(known_BKC, axis=-1).astype(jnp.int32)
+      token_BK = likely_BK + int(start_K[kind]) + 1
+      cache = self.read(cache, token_BK, there=behind)
+    return cache, self.next_logits(cache, levels[0])
 
   # Ranking.
 
@@ -170,6 +211,14 @@ class TokenBaseline(TypedTokenReader):
       token_B1 = self.grammar.types[kind].start + jnp.argmax(weight_B1C, -1)
       cache = self.read(cache, token_B1, y_B1D)
     return cache
+
+  def _check_searched(self):
+    if self.grammar.extras_first and self.grammar.extras:
+      raise ValueError(
+        "a grammar with extras_first asks for an item's extras before its"
+        " codes, so that no item can be searched: it is a control for leaks"
+        " and scores given items alone. Set extras_first=False to search."
+      )
 
   def _known_log_probs(self, cache, kind):
     """Of an action's tokens but the first, which stands for not known."""

@@ -17,7 +17,7 @@ from typing import Any
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from genrec_jax.core.types import Batch, SequenceInfo
 from genrec_jax.data.token_grammar import TokenGrammar
@@ -137,21 +137,30 @@ class TypedTokenReader(nn.Module):
     cache: TokenCache,
     token_BK: Int[Array, "B K"],
     y_BKD: Float[Array, "B K D"] | None = None,
+    there: Bool[Array, ""] | bool = True,
   ) -> TokenCache:
-    """One token more of each beam; y: a vector to read in its place."""
+    """One token more of each beam.
+
+    Args:
+      cache: of the beams.
+      token_BK: what is read.
+      y_BKD: a vector to read in its place.
+      there: whether anything is read at all; else the beams stay as they are.
+    """
     # Joint tokens are codes of the first type, which starts at 0.
     y_BKD = self.tokens(token_BK, 0) if y_BKD is None else y_BKD
-    one_B1 = jnp.ones_like(cache.place_B1)
+    one_B1 = jnp.zeros_like(cache.place_B1) + there
     info = SequenceInfo(one_B1, cache.place_B1, cache.time_B1, cache.time_B1)
     h_BKD, backbone = self.backbone.step(
       y_BKD.astype(self.dtype), cache.backbone, info
     )
+    state_BK = self._automaton.advance(cache.state_BK, token_BK)
     return TokenCache(
       backbone=backbone,
-      place_B1=cache.place_B1 + 1,
+      place_B1=cache.place_B1 + one_B1,
       time_B1=cache.time_B1,
-      state_BK=self._automaton.advance(cache.state_BK, token_BK),
-      hidden_BKD=h_BKD,
+      state_BK=jnp.where(there, state_BK, cache.state_BK),
+      hidden_BKD=jnp.where(there, h_BKD, cache.hidden_BKD),
     )
 
   def next_logits(self, cache: TokenCache, kind: int) -> Float[Array, "B K C"]:

@@ -5,6 +5,7 @@ Both read WORKDIR/config.json, the prepared data beside it and the PARAMETERS of
 the best-on-validation checkpoint, onto whatever devices there are.
 """
 
+import dataclasses
 from typing import Any
 
 from genrec_jax.core import seams
@@ -13,6 +14,8 @@ from genrec_jax.experiment.ensemble_options import EnsembleOptions
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import load_params
 from genrec_jax.experiment.trained_ranker import TrainedRanker, ranks
+from genrec_jax.retrieval.beam_lists import BeamLists
+from genrec_jax.retrieval.strategy import check_model
 from genrec_jax.serving import arguments
 from genrec_jax.serving.ranker import Ranker
 from genrec_jax.serving.recommender import Recommender
@@ -23,11 +26,13 @@ def load(
   workdir: Any,
   *,
   retriever: str | None = None,
+  list_size: Any = None,
   checkpoint: str = "best",
   ensemble: Any = None,
   ranker: Any = None,
   num_candidates: Any = None,
   weights: Any = "",
+  assume: Any = "",
 ) -> Recommender:
   """Returns the recommender of a trained workdir.
 
@@ -35,6 +40,9 @@ def load(
     workdir: a folder that genrec train has filled.
     retriever: "brute_force" (exact, on the devices) or "scann" (approximate);
       None takes the config's, or else brute force.
+    list_size: a model that writes lists writes one of so many items, each
+      behind those before it (retrieval/beam_lists.py); None = as the config
+      says.
     checkpoint: "best" on validation or the "latest", which is also taken, with
       a notice, where nothing was validated.
     ensemble: retrievers that answer together in this one's place: a table of
@@ -44,11 +52,15 @@ def load(
     num_candidates: items that are found for it; None = 100, or the ensemble's
       num_results.
     weights: of the value that it orders by, such as "click=1,like=10".
+    assume: what comes of an item that it has placed, where it makes the list
+      place by place ("likely", "sampled", "expected", "unknown"); "" = by
+      value.
 
   Raises:
     ValueError: no path, no run, no checkpoint, one of another architecture, a
-      run that ranks alone, a ranker that is none or of other data, members of
-      other data, or fewer than one candidate.
+      run that ranks alone, a model that writes no lists or shorter ones, a
+      ranker that is none or of other data or makes no lists, members of other
+      data, or fewer than one candidate.
   """
   options = None if ensemble is None else EnsembleOptions.of(ensemble)
   if num_candidates is None:
@@ -64,6 +76,8 @@ def load(
       f" finds none. Use genrec rank --workdir={workdir}, or"
       " genrec_jax.load_ranker."
     )
+  if list_size is not None:
+    run = _writing(run, arguments.whole("list_size", list_size, least=1))
   loaded = load_params(run, checkpoint)
   model = Recommender.of_run(run, loaded.params, retriever)
   model.trained = Trained(run, loaded)
@@ -85,7 +99,19 @@ def load(
   second = load_ranker(
     ranker, checkpoint=checkpoint, micro_batch=num_candidates
   )
-  return model.ranked_by(second, num_candidates, weights)
+  return model.ranked_by(second, num_candidates, weights, assume)
+
+
+def _writing(run: Run, list_size: int) -> Run:
+  """A run that is asked for lists of this size."""
+  strategy = BeamLists(list_size)
+  check_model(strategy, run.system)
+  if list_size > run.system.list_size:
+    raise ValueError(
+      f"list_size={list_size}: the model of {run.name} is trained to write"
+      f" {run.system.list_size} items; ask for as many at most."
+    )
+  return dataclasses.replace(run, retrieval=strategy)
 
 
 def load_ranker(

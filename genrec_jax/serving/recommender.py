@@ -34,7 +34,7 @@ from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.schema import Record
 from genrec_jax.evaluation.full_ranking import asked_at_last_event
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.ranking.two_stage import TwoStage
+from genrec_jax.ranking.list_stage import ListStage
 from genrec_jax.serving import arguments
 from genrec_jax.serving.answering import Answering
 from genrec_jax.serving.asking import Asking
@@ -112,16 +112,29 @@ class Recommender:
     return other
 
   def ranked_by(
-    self, ranker: Ranker, num_candidates: int = 100, weights: Any = ""
+    self,
+    ranker: Ranker,
+    num_candidates: int = 100,
+    weights: Any = "",
+    assume: Any = "",
   ) -> "Recommender":
     """The same, with a second stage that orders what this one finds.
 
+    Args:
+      ranker: the second stage.
+      num_candidates: items that are found for it.
+      weights: of the value that it orders by.
+      assume: what it assumes of an item that it has placed, to choose the next
+        one behind it (ranking/list_stage.py); "" = it orders by value.
+
     Raises:
-      ValueError: a ranker of other data, or weights that it cannot have.
+      ValueError: a ranker of other data, weights that it cannot have, or one
+        that makes no lists where something is to be assumed.
     """
     first = self._answering
+    asked = (self.histories, ranker, num_candidates, weights)
     stages = [
-      TwoStage.of(search, self.histories, ranker, num_candidates, weights)
+      ListStage.ruled(assume, search, *asked)
       for search in (first.search, first.popular)
     ]
     both = self.searched_by(stages[0])

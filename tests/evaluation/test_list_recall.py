@@ -127,6 +127,17 @@ def test_a_part_of_the_users_is_measured():
   assert len({int(record["user"]) for record, _ in few}) == 3
 
 
+def test_a_model_may_be_asked_for_lists_by_a_search_of_its_own():
+  own = BeamLists(2, 7)
+  with pytest.raises(ValueError, match="config.retrieval is BeamLists, for"):
+    ListRecall(_RULE, (2,), retrieval=own).check(_run(system=object()))
+  run = _run()
+  assert ListRecall(_RULE, (2,))._asked(run) is run
+  # Training does not watch it, nor pay for it.
+  evaluator = ListRecall(_RULE, (2,), retrieval=own)
+  assert evaluator.names == () and evaluator.validate(run, None, None) == {}
+
+
 def test_what_cannot_be_measured_is_refused(tmp_path):
   with pytest.raises(ValueError, match="make them the same"):
     ListRecall(Baskets(size=3), (2,)).check(_run())

@@ -15,12 +15,14 @@ from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.token_grammar import TokenGrammar
 from genrec_jax.decoding.best_first import best_first_search
 from genrec_jax.decoding.decoder import log_probs
+from genrec_jax.decoding.lists import beam_lists
 from genrec_jax.decoding.trie import Trie
 from genrec_jax.hlo import text as hlo
 from genrec_jax.hlo.cost import program_cost
 from genrec_jax.models.token_baseline import TokenBaseline
 from genrec_jax.objectives.typed import TypedCrossEntropy
 from genrec_jax.ranking.utility import ValueFunction
+from genrec_jax.retrieval.beam_lists import ListsOf
 from genrec_jax.retrieval.generative import Beam, BestFirst, Exact
 from genrec_jax.retrieval.strategy import BoundModel, SearchItems
 from tests.data.grammars_by_hand import GRAMMARS
@@ -58,7 +60,7 @@ def test_it_is_what_training_search_ranking_and_lists_ask_for(form):
   _, system, *_ = form
   for seam in (
     *(seams.Model, seams.GrammarModel, seams.DecoderModel),
-    *(seams.ScoreModel, seams.AssumingModel),
+    *(seams.ScoreModel, seams.AssumingModel, seams.ListModel),
   ):
     seams.require(system, seam, "config.system")
 
@@ -384,6 +386,60 @@ def test_what_stands_before_the_codes_cannot_be_searched():
   params = rows.random_params(system, batch)
   with pytest.raises(ValueError, match="extras_first=False to search"):
     apply(system, params, batch, method="start")
+
+
+def _likely_actions(grammar, system, params, tokens):
+  """Each action's most likely known token behind a row, one after the other."""
+  found = []
+  for kind in grammar.group("action"):
+    one, scores = grammar.types[kind], {}
+    # Two rows at a time, as everywhere here; none is known of the first token.
+    for token in range(one.start + 1, one.start + one.size, 2):
+      longer = [[*tokens, *found, token + more] for more in (0, 1)]
+      batch = rows.packed(grammar, [[row] for row in longer])
+      log_p = _outputs(system, params, batch).aux["label_log_p_BL"]
+      for more in (0, 1):
+        scores[token + more] = float(log_p[more, len(longer[0]) - 2])
+    found.append(max(scores, key=scores.get))
+  return found
+
+
+def test_lists_are_written_behind_items_of_which_little_is_known(form):
+  """Against whole rows: codes, nothing told of them, the likely action."""
+  grammar, system, params, *_ = form
+  rng = np.random.default_rng(7)
+  prompts = [rows.prompt(grammar, rng, count) for count in (0, 3)]
+  codes = [*itertools.product(*map(range, grammar.level_sizes))]
+  codes = np.array([codes[0], *codes], np.int32)
+  trie = Trie.build(codes, grammar.level_sizes)
+
+  @jax.jit
+  def write(params, batch):
+    def ask(*args, method):
+      return system.apply(params, *args, method=method)
+
+    return beam_lists(ListsOf(BoundModel(ask, batch)), trie, 3, 2)
+
+  requests = rows.packed(grammar, [[p] for p in prompts])
+  lists = jax.device_get(write(params, requests))
+  starts = grammar.start_K[list(grammar.group("level"))]
+  untold = grammar.start_K[list(grammar.group("extra"))].tolist()
+  for row, prompt in enumerate(prompts):
+    assert len({*map(tuple, lists.ids_BKJ[row].tolist())}) == 3
+    for k, items in enumerate(lists.ids_BKJ[row].tolist()):
+      tokens, total = [*prompt], 0.0
+      assert len({*items}) == 2
+      for place, item in enumerate(items):
+        begin = len(tokens)
+        tokens += (codes[item] + starts).tolist()
+        batch = rows.packed(grammar, [[tokens]] * 2)
+        log_p = _outputs(system, params, batch).aux["label_log_p_BL"][0]
+        total += float(log_p[begin - 1 : len(tokens) - 1].sum())
+        found = lists.up_to_BKJ[row, k, place]
+        assert found == pytest.approx(total, abs=1e-3), (row, k, place)
+        if place == 0:
+          tokens += untold
+          tokens += _likely_actions(grammar, system, params, tokens)
 
 
 _ITEMS = 40

@@ -35,6 +35,21 @@ def _section(names=("<b>", "knn")):
     "rule": "ReciprocalRank",
     "ranker": "runs/<ranker>",
     "weights": "click=1",
+    "assume": "likely",
+    "examples": [
+      {
+        "user": "u<1>",
+        "next": "a",
+        "items": [
+          {
+            "title": "<i>",
+            "value": 0.25,
+            "probabilities": {"click": 0.5, "like": 0.125},
+          }
+        ],
+      },
+      {"user": "u2", "next": "b", "items": []},
+    ],
     "notes": ["a note"],
   }
 
@@ -51,6 +66,11 @@ def test_the_parts_of_a_served_list():
   assert "<td>knn</td><td>2</td><td>50.0%</td><td>100.0%</td>" in part.body
   assert part.facts["ordered by"] == "runs/<ranker> click=1"
   assert part.notes == ["a note"]
+  # A list, with the probability of each action.
+  assert part.facts["assumed of what is placed"] == "likely"
+  assert "The list of user u&lt;1&gt;, who took a" in part.body
+  row = "<td>&lt;i&gt;</td><td>0.2500</td><td>0.5000</td><td>0.1250</td>"
+  assert row in part.body and "<i>" not in part.body
 
 
 def test_one_member_shares_with_nobody():

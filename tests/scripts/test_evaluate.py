@@ -79,12 +79,13 @@ def test_flags_of_stages_are_an_evaluator_for_one_time(tmp_path):
   table = {"members": {"a": "item_knn"}, "num_results": 70}
   (tmp_path / "a.json").write_text(json.dumps(table))
 
-  def flags(ensemble=None, ranker=None, candidates=None, weights=""):
+  def flags(ensemble=None, ranker=None, candidates=None, weights="", assume=""):
     return types.SimpleNamespace(
       ensemble=ensemble,
       ranker=ranker,
       candidates=candidates,
       weights=weights,
+      assume=assume,
       are_given=bool(ensemble or ranker),
     )
 
@@ -100,7 +101,9 @@ def test_flags_of_stages_are_an_evaluator_for_one_time(tmp_path):
   assert changed.config["evals"]["served"]["ensemble"] == table
   assert "mine" not in changed.config["evals"] and "mine" in run.evals
   assert served.ks == (1, 2, 10, 50)
-  alone = evaluate.with_stages(run, flags(ranker="runs/b", candidates=12))
+  ranked = flags(ranker="runs/b", candidates=12, assume="likely")
+  alone = evaluate.with_stages(run, ranked)
+  assert (served.assume, alone.evals["served"].assume) == ("", "likely")
   assert alone.evals["served"].candidates == 12
   assert alone.evals["served"].ks == (1, 2, 10)
   assert alone.evals["served"].options.asks_this_run

@@ -3,7 +3,8 @@
 
 In reading order: one sentence of what is served and which stage loses most, the
 plots of served_figures.py, the recall of every stage, whose hits are whose by
-set of members, and how many targets any two members share.
+set of members, how many targets any two members share, and a few lists with the
+probability of each action.
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,6 +64,7 @@ def part_of(
       "<h3>Whose hits are whose</h3>",
       _hits(section, last),
       _overlap(section, members),
+      *map(_example, section.get("examples", ())),
     ]
   )
   low, high = section["intervals"][f"recall@{k}"]
@@ -73,6 +75,7 @@ def part_of(
     "ordered by": " ".join(
       filter(None, (section["ranker"] or "the joined list", section["weights"]))
     ),
+    **_assumed(section),
   }
   tiles = (
     (
@@ -127,6 +130,28 @@ def _overlap(section: Mapping[str, Any], members: Sequence[str]) -> str:
     rows.append([a, f"{own:,}", *shares])
   head = ["of the targets of", "targets", *(f"{b} has" for b in members)]
   return _table(head, rows)
+
+
+def _assumed(section: Mapping[str, Any]) -> dict[str, str]:
+  """How a list is made place by place; nothing where it is not."""
+  rule = section.get("assume")
+  return {"assumed of what is placed": rule} if rule else {}
+
+
+def _example(example: Mapping[str, Any]) -> str:
+  """One list: what is placed, its value and its probabilities."""
+  tasks = [*example["items"][0]["probabilities"]] if example["items"] else []
+  rows = [
+    [
+      item["title"],
+      f"{item['value']:.4f}",
+      *(f"{item['probabilities'][task]:.4f}" for task in tasks),
+    ]
+    for item in example["items"]
+  ]
+  head = ["place by place", "value", *(f"P({task})" for task in tasks)]
+  said = f"The list of user {example['user']}, who took {example['next']}"
+  return f"<h3>{escape(said)}</h3>{_table(head, rows)}"
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
