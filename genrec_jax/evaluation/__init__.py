@@ -2,6 +2,7 @@
 """What is measured of a trained model: one evaluator a file."""
 
 from genrec_jax.evaluation.beyond_accuracy import BeyondAccuracy
+from genrec_jax.evaluation.by_scene import ByScene
 from genrec_jax.evaluation.code_quality import CodeQuality
 from genrec_jax.evaluation.decoding import Decoding
 from genrec_jax.evaluation.incremental_recall import IncrementalRecall
@@ -16,6 +17,7 @@ from genrec_jax.evaluation.within_requests import WithinRequests
 
 __all__ = [
   "BeyondAccuracy",
+  "ByScene",
   "CodeQuality",
   "Decoding",
   "IncrementalRecall",

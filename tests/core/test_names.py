@@ -19,7 +19,7 @@ backbones.PreNormDecoder backbones.PreNormTransformer backbones.ResearchSASRec
 backbones.STU content.FittedTfidf content.NumberList content.PercentileWords
 content.TextEncoder content.TfidfSvd data.GlobalTime data.LeaveOneOut
 data.TokenGrammar dataset.Audience dataset.Baskets dataset.Feedback
-dataset.NextItems dataset.UserPart evaluation.BeyondAccuracy
+dataset.NextItems dataset.UserPart evaluation.BeyondAccuracy evaluation.ByScene
 evaluation.CodeQuality evaluation.Decoding evaluation.IncrementalRecall
 evaluation.ListAuc evaluation.ListRecall evaluation.NextItem
 evaluation.ServedList evaluation.ShownItems evaluation.TakenItems
@@ -56,21 +56,22 @@ models.TwoTower models.WithReference objectives.AuxLogits
 objectives.BinaryCrossEntropy objectives.ByPlace objectives.ByPropensity
 objectives.ByTime objectives.CodeCrossEntropy objectives.CoverageWeights
 objectives.DAPO objectives.DPO objectives.Distillation objectives.ECPO
-objectives.FromLists objectives.FullSoftmax objectives.GBPO objectives.GRPO
-objectives.HardBlock objectives.IPO objectives.InBatchContrastive
-objectives.InBatchNegatives objectives.ListCrossEntropy objectives.LoggedPolicy
-objectives.MemoryFigures objectives.Mixed objectives.PPOClip
-objectives.PositiveAware objectives.Positives objectives.QueryDocumentContrast
-objectives.Reconstruction objectives.RoutingLoss objectives.SampledPolicy
-objectives.SampledSoftmax objectives.SoftmaxDPO objectives.TakenTargets
-objectives.TypedCrossEntropy objectives.UniformPerPosition
-objectives.UniformShared objectives.WeightedSum quantizers.MlpQuantizer
-quantizers.ProductCodes quantizers.ProductQuantization quantizers.ResidualCodes
-quantizers.ResidualKMeans retrieval.Beam retrieval.BeamLists
-retrieval.BestFirst retrieval.Exact retrieval.PrefixBackOff
+objectives.FormatReward objectives.FromLists objectives.FullSoftmax
+objectives.GBPO objectives.GRPO objectives.HardBlock objectives.IPO
+objectives.InBatchContrastive objectives.InBatchNegatives
+objectives.ListCrossEntropy objectives.LoggedPolicy objectives.MemoryFigures
+objectives.Mixed objectives.PPOClip objectives.PositiveAware
+objectives.Positives objectives.QueryDocumentContrast objectives.Reconstruction
+objectives.RoutingLoss objectives.SampledPolicy objectives.SampledSoftmax
+objectives.SoftmaxDPO objectives.TakenTargets objectives.TypedCrossEntropy
+objectives.UniformPerPosition objectives.UniformShared objectives.WeightedSum
+quantizers.MlpQuantizer quantizers.ProductCodes quantizers.ProductQuantization
+quantizers.ResidualCodes quantizers.ResidualKMeans retrieval.Beam
+retrieval.BeamLists retrieval.BestFirst retrieval.Exact retrieval.PrefixBackOff
 retrieval.PrefixMatch retrieval.Quotas retrieval.ReciprocalRank
 rewards.TrainedReward rewards.TrueNext rewards.VectorScore rollout.BeamItems
-rollout.Online rollout.SampleQuality rollout.SampledItems rollout.StoredPairs
+rollout.BestLists rollout.Online rollout.SampleQuality rollout.SampledCodes
+rollout.SampledItems rollout.SampledLists rollout.StoredPairs
 semantic_ids.DedupLevel semantic_ids.RandomLastLevel
 semantic_ids.SinkhornLastLevel simulator.GrowingCatalog simulator.LongMemory
 simulator.SearchLog simulator.Synthetic sources.Amazon2014 sources.Files

@@ -8,7 +8,7 @@ an item, is when it came. query_time is when the label is asked for: when the
 request was made that the label is of. A weight is the bits of its float32.
 """
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 import numpy as np
 
 from genrec_jax.core.types import UNKNOWN_TIME
@@ -30,6 +30,7 @@ def history_rows(
   weight_K: Float[np.ndarray, "K"],
   skip_weight: float,
   user: int,
+  counted_n: Bool[np.ndarray, "n"] | None = None,
 ) -> Int[np.ndarray, "T C"]:
   """Rows of bos and the events of a window.
 
@@ -39,6 +40,7 @@ def history_rows(
     weight_K: how much labels of each type count.
     skip_weight: times this for codes of items on which no task was done.
     user: index.
+    counted_n: events of window.seen whose labels count; None = all.
   """
   seen = window.seen
   tokens = TokenSequence.of(grammar, window.events, window.asked_N)
@@ -58,6 +60,8 @@ def history_rows(
   skipped = (asked_group_T == "level") & asked & nothing
   weight_T = np.where(skipped, weight_T * skip_weight, weight_T)
   weight_T = np.where((asked_group_T == "action") & ~asked, 0.0, weight_T)
+  if counted_n is not None:
+    weight_T = np.where(np.append(counted_n, False)[next_T], weight_T, 0.0)
   rows = np.zeros((len(of_T), len(COLUMNS)), np.int32)
   for name, column in {
     "token": tokens.token_T,

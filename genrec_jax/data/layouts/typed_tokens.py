@@ -21,7 +21,7 @@ with the context of their moment and ask for the first code. `impression_batch`
 has the prompts and the tokens of N candidates up to their action.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
 from typing import Any
@@ -30,6 +30,7 @@ from jaxtyping import Float, Int
 import numpy as np
 
 from genrec_jax.core import seams
+from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.dataset.feedback import BoundFeedback, Feedback
 from genrec_jax.data.dataset.impressions import Impressions
 from genrec_jax.data.dataset.requests import Requests
@@ -76,8 +77,11 @@ class TypedTokens(BaseLayout):
       named counts: levels and actions 1, extras .1, all else 0.
     skip_weight: how much the codes of an item count on which none of the tasks
       was done: to predict them is to learn what showed it.
+    scenes: where items must have been shown for their labels to count, as a
+      log's scene column has it: the whole history is read, and one surface is
+      learnt. () = anywhere.
     num_candidates: N, items that are asked about side by side.
-    codes, bound_feedback, bound_other: set by `bind`.
+    codes, bound_feedback, bound_other, bound_scenes: set by `bind`.
   """
 
   feedback: Feedback
@@ -91,10 +95,12 @@ class TypedTokens(BaseLayout):
   counted: Feedback | None = None
   weights: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   skip_weight: float = 1.0
+  scenes: tuple[str, ...] = ()
   num_candidates: int = 1
   codes: Int[np.ndarray, "V1 M"] | None = None
   bound_feedback: BoundFeedback | None = None
   bound_other: BoundFeedback | None = None
+  bound_scenes: Int[np.ndarray, "s"] | None = None
 
   num_columns = len(COLUMNS)
 
@@ -158,6 +164,7 @@ class TypedTokens(BaseLayout):
       codes=codes_of_catalog(artifacts, len(self.level_sizes)),
       bound_feedback=feedback,
       bound_other=other,
+      bound_scenes=self._numbers_of(histories.manifest.scenes),
       extras=extras,
       context=context,
     )
@@ -250,9 +257,31 @@ class TypedTokens(BaseLayout):
     self, record: Record, end: int, limit: int, user: int
   ) -> Int[np.ndarray, "n C"]:
     window = self.values.window(record, end, limit, user)
+    counted_n = None
+    if self.bound_scenes is not None and "scene" in record:
+      shown_n = record["scene"][window.seen.event]
+      counted_n = np.isin(shown_n, self.bound_scenes)
     return history_rows(
-      self.grammar, window, self._type_weights, self.skip_weight, user
+      self.grammar,
+      window,
+      self._type_weights,
+      self.skip_weight,
+      user,
+      counted_n,
     )
+
+  def _numbers_of(self, known: Sequence[str]) -> Int[np.ndarray, "s"] | None:
+    """Numbers of the scenes among those of a data set; None = all count."""
+    for scene in self.scenes:
+      if scene not in known[1:]:
+        hint = choices_hint(scene, known[1:]) if known else " It has none."
+        raise ValueError(
+          f"config.pipeline.layout.scenes names {scene!r}, which the data set"
+          f" does not have.{hint}"
+        )
+    if not self.scenes:
+      return None
+    return np.array([known.index(scene) for scene in self.scenes], np.int32)
 
   @functools.cached_property
   def values(self) -> TokenValues:

@@ -519,3 +519,36 @@ def test_data_that_do_not_fit(artifacts):
     dataclasses.replace(_LAYOUT, feedback=Feedback(("clck",))).bind(artifacts)
   with pytest.raises(ValueError, match="num_levels=3, and the item tokens"):
     dataclasses.replace(_LAYOUT, level_sizes=(4, 3, 2)).bind(artifacts)
+
+
+def test_labels_count_where_an_item_was_shown(artifacts, layouts):
+  """Of two surfaces that share the events each has its own share of weights."""
+  layout, record = layouts["whole"], artifacts.histories[4]
+  events = len(record["item"])
+  record = {**record, "scene": (np.arange(events) % 2 + 1).astype(np.int32)}
+  record["scene"][-1] = 0
+  weight = _NAMES["weight"]
+
+  def rows(*numbers):
+    one = dataclasses.replace(layout, bound_scenes=np.array(numbers))
+    return one.example(record, events)
+
+  whole = layout.example(record, events)
+  parts = [rows(number) for number in (0, 1, 2)]
+  others = [place for name, place in _NAMES.items() if name != "weight"]
+  for found in parts:
+    np.testing.assert_array_equal(found[:, others], whole[:, others])
+  weights = np.stack([x[:, weight].copy().view(np.float32) for x in parts])
+  assert ((weights > 0).sum(axis=0) <= 1).all() and weights.any(axis=1).all()
+  summed = whole[:, weight].copy().view(np.float32)
+  np.testing.assert_array_equal(weights.sum(axis=0), summed)
+  # Of the scene that is not known: the last event, whose tokens come last.
+  tokens = len(layout.grammar.context) + len(layout.grammar.block) + 2
+  assert not weights[0, :-tokens].any()
+  np.testing.assert_array_equal(rows(0, 1, 2), whole)
+
+
+def test_a_scene_that_the_data_do_not_have_is_refused(artifacts):
+  layout = dataclasses.replace(_LAYOUT, scenes=("home",))
+  with pytest.raises(ValueError, match="scenes names 'home'.*It has none"):
+    layout.bind(artifacts)
