@@ -325,39 +325,6 @@ def next_item() -> dict:
   }
 
 
-def online_samples(num_samples: int, requests: int) -> dict:
-  """config.rollout: samples by the parameters of now, what came next is 1."""
-  return {
-    "name": "rollout.Online",
-    "drawer": {
-      "name": "rollout.SampledItems",
-      "num_samples": num_samples,
-      "temperature": 1.0,
-      "top_p": 1.0,
-    },
-    "reward": {"name": "rewards.TrueNext"},
-    "requests": requests,
-    "renew_steps": 1,
-    "reference_steps": 0,
-    "over_children": False,
-    "with_target": False,
-  }
-
-
-def sample_guards() -> dict:
-  """config.guards: what ends a training on samples (train/guards.py)."""
-  return {
-    "reward": {"name": "train.AtLeast", "metric": "reward_auc", "least": 0.6},
-    "nll": {
-      "name": "train.RiseAtMost",
-      "metric": "held_out_nll",
-      "share": 0.02,
-    },
-    "legal": {"name": "train.FallAtMost", "metric": "legal_share", "by": 0.05},
-    "head": {"name": "train.RiseAtMost", "metric": "head_share", "by": 0.05},
-  }
-
-
 def search_stages() -> dict:
   """What beams and vectors find or lose; grid: options to try beside."""
   return {

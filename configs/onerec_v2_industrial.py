@@ -22,7 +22,7 @@ stands for the catalogue's size.
 
 from ml_collections import ConfigDict
 
-from configs import common, files
+from configs import common, files, generators
 
 _VARIANTS = ("moe", "files", "quicktest")
 _CHANGES = {"moe": "mixture of experts"}
@@ -52,33 +52,22 @@ def get_config(arg: str = "") -> ConfigDict:
   c.content = common.item_texts()
   c.tokens = common.item_tokens(_SIZES)
   c.pipeline = {
-    "layout": {
-      "name": "layouts.TokenTargets",
-      "max_items": _EVENTS,
-      "max_events": _EVENTS,
-      "max_targets": 5,
-      "level_sizes": _SIZES,
-      "num_user_tokens": 0,
-    },
+    "layout": generators.targets(_SIZES, _EVENTS, _EVENTS, max_targets=5),
     "batch_size": 1_024,
     "row_length": _EVENTS * len(_SIZES),
     "readers": 16,
   }
   c.system = _system()
   if "moe" in variants:
-    _use_experts(c)
+    # In all layers but the first two.
+    mixture = generators.experts(53, 3, _WIDTH, shared_experts=1)
+    generators.first_layers_dense(c, mixture, num_first=2)
   c.retrieval = {"name": "retrieval.Beam", "num_beams": 512}
   loss = {"name": "objectives.CodeCrossEntropy", "level_mean": True}
   c.objective = dict(loss)
   if "moe" in variants:
-    c.objective = {
-      "name": "objectives.WeightedSum",
-      "objectives": {
-        "codes": loss,
-        "routing": {"name": "objectives.RoutingLoss"},
-      },
-      "weights": {"codes": 1.0, "routing": 1.0},
-    }
+    parts = {"codes": loss, "routing": {"name": "objectives.RoutingLoss"}}
+    c.objective = generators.weighted(parts)
   c.optimizer = {
     "name": "train.adamw",
     "learning_rate": 2.24e-4,
@@ -94,7 +83,7 @@ def get_config(arg: str = "") -> ConfigDict:
   c.mesh = common.mesh_options()
   c.mesh.preset = "fsdp"
   common.share_dtype(c)
-  _share(c)
+  generators.share_ffn_dtype(c)
   if "quicktest" in variants:
     _quick(c)
   return c
@@ -116,48 +105,13 @@ def _system() -> dict:
       "num_layers": _LAYERS,
       "num_heads": _HEADS,
       "head_width": _WIDTH // _HEADS,
-      "ffn": _dense(),
+      "ffn": generators.feed_forward(_WIDTH, 4 * _WIDTH, 0.0),
       "target_tokens": len(_SIZES),
       "num_key_heads": 1,
       "num_sets": 1,
       "shared_values": True,
     },
   }
-
-
-def _dense() -> dict:
-  return {
-    "name": "layers.FeedForward",
-    "width": _WIDTH,
-    "hidden_width": 4 * _WIDTH,
-    "dropout": 0.0,
-  }
-
-
-def _use_experts(c: ConfigDict) -> None:
-  """53 + 1 experts but in the first two layers, evened without a loss."""
-  backbone = c.system["backbone"]
-  backbone["first_ffn"] = _dense()
-  backbone["num_first"] = 2
-  backbone["ffn"] = {
-    "name": "layers.ExpertFeedForward",
-    "router": {
-      "name": "layers.TopKRouter",
-      "experts_per_token": 3,
-      "balance_rate": 0.001,
-    },
-    "num_experts": 53,
-    "hidden_width": _WIDTH,
-    "shared_experts": 1,
-  }
-
-
-def _share(c: ConfigDict) -> None:
-  """One precision for all parts that have one."""
-  backbone = c.system.backbone
-  for name in ("ffn", "first_ffn"):
-    if name in backbone:
-      backbone[name].dtype = c.system.get_ref("dtype")
 
 
 def _quick(c: ConfigDict) -> None:

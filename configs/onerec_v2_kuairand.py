@@ -48,7 +48,7 @@ from collections.abc import Set
 
 from ml_collections import ConfigDict
 
-from configs import common, kuairand
+from configs import common, generators, kuairand
 from genrec_jax.core.build import build
 
 _SIZES = (64, 64, 64, 256)
@@ -131,10 +131,9 @@ def get_config(arg: str = "") -> ConfigDict:
   c.train = common.train_options(steps=4_000, eval_every_steps=250, patience=4)
   c.train.update(monitor="watched_recall@50", eval_users=1_000)
   if policy or "more" in variants:
-    c.train.update(steps=1_000, eval_every_steps=100, patience=0)
-    c.optimizer.learning_rate = 1e-4
-    c.train.pretrained = {"": {"path": "", "prefix": ""}}
-    _goes_on(c, variants)
+    generators.goes_on(
+      c, _before(variants), steps=1_000, eval_every_steps=100, patience=0
+    )
   c.requests.batch_size = 64
   c.evals = ConfigDict(
     {
@@ -147,25 +146,23 @@ def get_config(arg: str = "") -> ConfigDict:
     }
   )
   common.share_dtype(c)
-  for name in ("ffn", "first_ffn"):
-    if name in c.system.backbone:
-      c.system.backbone[name].dtype = c.system.get_ref("dtype")
+  generators.share_ffn_dtype(c)
   if "quicktest" in variants:
     _quick(c)
   if policy:
-    _with_reference(c)
+    generators.with_reference(c)
   return c
 
 
-def _goes_on(c: ConfigDict, variants: Set[str]) -> None:
-  """From the same model, trained first; where codes are of a run that is
-  trained first too, it has to be named."""
+def _before(variants: Set[str]) -> dict[str, str]:
+  """The same model, trained first; where codes are of a run that is trained
+  first too, it has to be named."""
   if "collaborative" in variants:
-    return
+    return {}
   model = {*_FORMS, "context", "moe", "no_history"}
   kept = "-".join(sorted(variants & model))
   file = "configs/onerec_v2_kuairand.py"
-  c.before = {"supervised": f"{file}:{kept}" if kept else file}
+  return {"supervised": f"{file}:{kept}" if kept else file}
 
 
 def _watched(variants: Set[str], only_taken: bool) -> dict:
@@ -206,11 +203,7 @@ def _objective(variants: Set[str], policy: str | None) -> dict:
     parts["routing"] = {"name": "objectives.RoutingLoss"}
   if len(parts) == 1:
     return supervised
-  return {
-    "name": "objectives.WeightedSum",
-    "objectives": parts,
-    "weights": dict.fromkeys(parts, 1.0),
-  }
+  return generators.weighted(parts)
 
 
 def _tell(c: ConfigDict) -> None:
@@ -257,161 +250,34 @@ def _told(
 
 def _use_experts(c: ConfigDict) -> None:
   """Two of eight experts, evened without a loss, but in the first layer."""
-  backbone = c.system.backbone
-  backbone.first_ffn = ConfigDict(backbone.ffn.to_dict())
-  backbone.num_first = 1
-  backbone.ffn = ConfigDict(
-    {
-      "name": "layers.ExpertFeedForward",
-      "router": {
-        "name": "layers.TopKRouter",
-        "experts_per_token": 2,
-        "balance_rate": 0.001,
-      },
-      "num_experts": 8,
-      "hidden_width": _WIDTH,
-      "shared_experts": 1,
-    }
-  )
-
-
-def _with_reference(c: ConfigDict) -> None:
-  """Starts from a trained model, which stays beside it."""
-  system = c.system
-  system.num_items = 0
-  c.system = ConfigDict({"name": "models.WithReference"})
-  c.system.policy = system
-  c.optimizer = ConfigDict(
-    {
-      "name": "train.Frozen",
-      "optimizer": c.optimizer.to_dict(),
-      "paths": ("reference/.*",),
-    }
-  )
-  if c.train.pretrained:
-    source = {"path": "", "prefix": ""}
-    c.train.pretrained = {"policy": source, "reference": source}
-
-
-def _seq2seq(c: ConfigDict, tokens: int, backbone: dict) -> None:
-  c.system = ConfigDict(
-    {
-      "name": "models.TokenSeq2Seq",
-      "level_sizes": _SIZES,
-      "width": _WIDTH,
-      "max_length": tokens,
-      "num_user_tokens": 0,
-      "tied": False,
-      "embedding_init_std": 0.05,
-      "dtype": "float32",
-      "backbone": {"width": _WIDTH, "dropout": _DROPOUT, **backbone},
-    }
-  )
+  mixture = generators.experts(8, 2, _WIDTH, shared_experts=1)
+  generators.first_layers_dense(c, mixture, num_first=1)
 
 
 def _lazy(c: ConfigDict) -> None:
   """One set of keys, which are the values, of one head; 4 layers."""
   tokens = _MAX_EVENTS * len(_SIZES)
-  c.pipeline = ConfigDict(
-    {
-      "layout": {
-        "name": "layouts.TokenTargets",
-        "max_items": _MAX_ITEMS,
-        "max_events": _MAX_EVENTS,
-        "max_targets": 32,
-        "level_sizes": _SIZES,
-        "num_user_tokens": 0,
-      },
-      "batch_size": 16,
-      "row_length": tokens,
-      "readers": 1,
-    }
+  layout = generators.targets(_SIZES, _MAX_ITEMS, _MAX_EVENTS, max_targets=32)
+  c.pipeline = ConfigDict(generators.pipeline(layout, 16, tokens))
+  backbone = generators.lazy(
+    _WIDTH, len(_SIZES), max_items=_MAX_ITEMS, dropout=_DROPOUT
   )
-  backbone = {
-    "name": "backbones.LazyDecoder",
-    "num_layers": 4,
-    "num_heads": 4,
-    "head_width": 32,
-    "ffn": {
-      "name": "layers.FeedForward",
-      "width": _WIDTH,
-      "hidden_width": 4 * _WIDTH,
-      "dropout": _DROPOUT,
-    },
-    "target_tokens": len(_SIZES),
-    "num_key_heads": 1,
-    "num_sets": 1,
-    "shared_values": True,
-    "event_width": 2 * _WIDTH,
-    "recency_buckets": 16,
-    "max_distance": _MAX_ITEMS,
-  }
-  _seq2seq(c, tokens, backbone)
+  c.system = ConfigDict(generators.seq2seq(_SIZES, _WIDTH, tokens, backbone))
 
 
 def _encoder_decoder(c: ConfigDict) -> None:
   """2 + 2 layers; two histories of the most items fill a row."""
   tokens = _MAX_ITEMS * len(_SIZES)
-  c.pipeline = ConfigDict(
-    {
-      "layout": {
-        "name": "layouts.TokenPrefixes",
-        "max_items": _MAX_ITEMS,
-        "level_sizes": _SIZES,
-        "num_user_tokens": 0,
-        "max_segments": 8,
-      },
-      "batch_size": 16,
-      "row_length": 2 * tokens,
-      "readers": 1,
-    }
-  )
-  backbone = {
-    "name": "backbones.EncoderDecoder",
-    "num_encoder_layers": 2,
-    "num_decoder_layers": 2,
-    "num_heads": 4,
-    "head_width": 32,
-    "ffn_width": 4 * _WIDTH,
-  }
-  _seq2seq(c, tokens, backbone)
+  layout = generators.prefixes(_SIZES, _MAX_ITEMS)
+  c.pipeline = ConfigDict(generators.pipeline(layout, 16, 2 * tokens))
+  backbone = generators.encoder_decoder(_WIDTH, 2, _DROPOUT)
+  c.system = ConfigDict(generators.seq2seq(_SIZES, _WIDTH, tokens, backbone))
 
 
 def _decoder_only(c: ConfigDict) -> None:
   """4 causal layers over all codes of a user."""
-  c.pipeline = ConfigDict(
-    {
-      "layout": {
-        "name": "layouts.TokenHistory",
-        "max_length": _MAX_EVENTS,
-        "num_levels": len(_SIZES),
-      },
-      "batch_size": 16,
-      "row_length": _MAX_EVENTS,
-      "readers": 1,
-    }
-  )
-  c.system = ConfigDict(
-    {
-      "name": "models.TokenDecoder",
-      "level_sizes": _SIZES,
-      "width": _WIDTH,
-      "num_positions": _MAX_EVENTS,
-      "tied": False,
-      "embedding_init_std": 0.05,
-      "position_init_std": 0.05,
-      "dropout": _DROPOUT,
-      "dtype": "float32",
-      "backbone": {
-        "name": "backbones.CausalTransformer",
-        "width": _WIDTH,
-        "num_layers": 4,
-        "num_heads": 4,
-        "head_width": 32,
-        "ffn_width": 4 * _WIDTH,
-        "dropout": _DROPOUT,
-      },
-    }
+  generators.decoder_only(
+    c, _SIZES, width=_WIDTH, max_items=_MAX_EVENTS, dropout=_DROPOUT
   )
 
 

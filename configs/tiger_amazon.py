@@ -12,8 +12,8 @@ on one CPU core, validation still rising; the encoder-decoder reads each user
 as often as it has targets, 4 s a step of 32 rows there, and wants an
 accelerator. Of `small`, one seed: .0451 and .0235 at step 4,500, from where
 validation is flat, 105 minutes on one CPU core. docs/generative_retrieval.md
-has the rest. Nothing has been measured of `lazy`, `preference` and `policy`.
-Variants:
+has the rest. Nothing has been measured of `lazy`, `preference`, `policy` and
+`format`. Variants:
 
     decoder_only  one causal Transformer that reads every user once
     lazy          a decoder whose context no layer reads, of OneRec-V2: events
@@ -32,13 +32,15 @@ Variants:
     preference    goes on from the trained model: the best and the worst of
                   samples that it draws, by S-DPO; 1 where an item came next
     policy        likewise, by GRPO over the samples of a request
+    format        of either or alone: samples are drawn of all codes, and those
+                  that some item has are rewarded
 
 Another category: --config.data.category=Toys_and_Games.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, generators
 
 _VARIANTS = (
   "decoder_only",
@@ -54,6 +56,7 @@ _VARIANTS = (
   "cold_start",
   "preference",
   "policy",
+  "format",
   "quicktest",
 )
 # What variants change of the model.
@@ -70,7 +73,9 @@ _CHANGES = {
   "user_token": "user token",
   "preference": "S-DPO",
   "policy": "GRPO",
+  "format": "format reward",
 }
+_ON_SAMPLES = ("preference", "policy", "format")
 
 _KINDS_OF_CODES = ("rqvae", "engagement", "letter", "collaborative", "fields")
 # Their codes need a run of their own before.
@@ -89,6 +94,7 @@ def get_config(arg: str = "") -> ConfigDict:
     ("decoder_only", "lazy", "small"),
     ("decoder_only", "lazy", "user_token"),
     *((kind, "preference", "policy") for kind in _TRAINED_CODES),
+    *((kind, "format") for kind in _TRAINED_CODES),
   )
   c = ConfigDict()
   c.name = "-".join(["tiger_amazon", *sorted(variants - {"quicktest"})])
@@ -127,7 +133,8 @@ def get_config(arg: str = "") -> ConfigDict:
   if "collaborative" in variants:
     common.join_trained_items(c, "sasrec", "configs/sasrec_amazon.py")
   if "decoder_only" in variants:
-    _decoder_only(c, sizes)
+    # 4 heads of 32, 50 items.
+    generators.decoder_only(c, sizes, width=128, max_items=50, dropout=0.2)
   elif "lazy" in variants:
     _lazy(c, sizes)
   else:
@@ -141,11 +148,7 @@ def get_config(arg: str = "") -> ConfigDict:
         ffn_width=512,
       )
   c.retrieval = {"name": "retrieval.Beam", "num_beams": 64}
-  c.objective = {
-    "name": "objectives.CodeCrossEntropy",
-    "temperature": 1.0,
-    "label_smoothing": 0.0,
-  }
+  c.objective = generators.code_loss()
   c.optimizer = {
     "name": "train.adamw",
     "learning_rate": 2e-3,
@@ -173,9 +176,8 @@ def get_config(arg: str = "") -> ConfigDict:
   }
   c.mesh = common.mesh_options()
   common.share_dtype(c)
-  if "lazy" in variants:
-    c.system.backbone.ffn.dtype = c.system.get_ref("dtype")
-  if variants & {"preference", "policy"}:
+  generators.share_ffn_dtype(c)
+  if variants & {*_ON_SAMPLES}:
     _on_samples(c, variants)
   if "quicktest" in variants:
     common.quicktest(c)
@@ -193,36 +195,35 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def _on_samples(c: ConfigDict, variants: set[str]) -> None:
   """Goes on from the same form without samples, which is trained first."""
-  form = "-".join(sorted(variants - {"preference", "policy", "quicktest"}))
-  c.before = {
-    "supervised": "configs/tiger_amazon.py" + (f":{form}" if form else "")
-  }
-  c.train.pretrained = {"": {"path": "", "prefix": ""}}
-  c.train.update(steps=600, eval_every_steps=100)
+  form = "-".join(sorted(variants - {*_ON_SAMPLES, "quicktest"}))
   c.optimizer = {
     "name": "train.adamw",
-    "learning_rate": 1e-4,
     "clip_norm": 1.0,
     "warmup_steps": 20,
   }
-  c.rollout = common.online_samples(num_samples=16, requests=32)
-  # What came next is among few samples by chance.
-  c.rollout.with_target = True
-  loss = {"name": "objectives.SoftmaxDPO", "beta": 0.1}
-  if "policy" in variants:
-    loss = {"name": "objectives.GRPO", "kl_weight": 0.04}
-  codes = c.objective.to_dict()
-  c.objective = {
-    "name": "objectives.WeightedSum",
-    "objectives": {"codes": codes, "samples": loss},
-    "weights": {"codes": 1.0, "samples": 0.1},
-  }
-  c.evals.samples = {
-    "name": "rollout.SampleQuality",
-    "users": 500,
-    "head": 0.01,
-  }
-  c.guards = common.sample_guards()
+  supervised = "configs/tiger_amazon.py" + (f":{form}" if form else "")
+  before = {"supervised": supervised}
+  generators.goes_on(c, before, steps=600, eval_every_steps=100)
+  c.rollout = generators.online_samples(num_samples=16, requests=32)
+  parts, weights = {"codes": c.objective.to_dict()}, {}
+  if variants & {"preference", "policy"}:
+    # What came next is among few samples by chance.
+    c.rollout.with_target = True
+    parts["samples"] = {"name": "objectives.SoftmaxDPO", "beta": 0.1}
+    if "policy" in variants:
+      parts["samples"] = {"name": "objectives.GRPO", "kl_weight": 0.04}
+    weights["samples"] = 0.1
+  if "format" in variants:
+    c.rollout.drawer.name = "rollout.SampledCodes"
+    parts["format"] = {
+      "name": "objectives.FormatReward",
+      "loss": {"name": "objectives.ECPO"},
+      "count": 5,
+    }
+    weights["format"] = 0.1
+  c.objective = generators.weighted(parts, **weights)
+  c.evals.samples = generators.sample_quality()
+  c.guards = generators.sample_guards()
 
 
 def _fields(c: ConfigDict) -> None:
@@ -258,38 +259,14 @@ def _encoder_decoder(c: ConfigDict, sizes: tuple[int, ...], users: int) -> None:
   """4 + 4 layers, 6 heads of 64, 20 items."""
   width, max_items = 128, 20
   tokens = bool(users) + max_items * len(sizes)
-  c.pipeline = {
-    "layout": {
-      "name": "layouts.TokenPrefixes",
-      "max_items": max_items,
-      "level_sizes": sizes,
-      "num_user_tokens": users,
-      "max_segments": 8,
-    },
-    "batch_size": 32,
-    "row_length": 2 * tokens,
-    "readers": 1,
-  }
-  c.system = {
-    "name": "models.TokenSeq2Seq",
-    "level_sizes": sizes,
-    "width": width,
-    "max_length": tokens,
-    "num_user_tokens": users,
-    "tied": False,
-    "embedding_init_std": 0.05,
-    "dtype": "float32",
-    "backbone": {
-      "name": "backbones.EncoderDecoder",
-      "width": width,
-      "num_encoder_layers": 4,
-      "num_decoder_layers": 4,
-      "num_heads": 6,
-      "head_width": 64,
-      "ffn_width": 1024,
-      "dropout": 0.1,
-    },
-  }
+  layout = generators.prefixes(sizes, max_items, users)
+  c.pipeline = generators.pipeline(layout, 32, 2 * tokens)
+  backbone = generators.encoder_decoder(
+    width, 4, 0.1, num_heads=6, head_width=64, ffn_width=1024
+  )
+  c.system = generators.seq2seq(
+    sizes, width, tokens, backbone, num_user_tokens=users
+  )
 
 
 def _lazy(c: ConfigDict, sizes: tuple[int, ...]) -> None:
@@ -297,82 +274,11 @@ def _lazy(c: ConfigDict, sizes: tuple[int, ...]) -> None:
 
   The bias by recency is not: an event's token says nothing of its place.
   """
-  width, max_items, max_events, dropout = 128, 20, 50, 0.1
-  c.pipeline = {
-    "layout": {
-      "name": "layouts.TokenTargets",
-      "max_items": max_items,
-      "max_events": max_events,
-      "level_sizes": sizes,
-      "num_user_tokens": 0,
-    },
-    "batch_size": 16,
-    "row_length": max_events * len(sizes),
-    "readers": 1,
-  }
-  c.system = {
-    "name": "models.TokenSeq2Seq",
-    "level_sizes": sizes,
-    "width": width,
-    "max_length": max_events * len(sizes),
-    "num_user_tokens": 0,
-    "tied": False,
-    "embedding_init_std": 0.05,
-    "dtype": "float32",
-    "backbone": {
-      "name": "backbones.LazyDecoder",
-      "width": width,
-      "num_layers": 4,
-      "num_heads": 4,
-      "head_width": 32,
-      "ffn": {
-        "name": "layers.FeedForward",
-        "width": width,
-        "hidden_width": 4 * width,
-        "dropout": dropout,
-      },
-      "target_tokens": len(sizes),
-      "num_key_heads": 1,
-      "num_sets": 1,
-      "shared_values": True,
-      "event_width": 2 * width,
-      "recency_buckets": 16,
-      "max_distance": max_items,
-      "dropout": dropout,
-    },
-  }
-
-
-def _decoder_only(c: ConfigDict, sizes: tuple[int, ...]) -> None:
-  """4 layers, 4 heads of 32, 50 items."""
-  width, max_items, dropout = 128, 50, 0.2
-  c.pipeline = {
-    "layout": {
-      "name": "layouts.TokenHistory",
-      "max_length": max_items,
-      "num_levels": len(sizes),
-    },
-    "batch_size": 16,
-    "row_length": max_items,
-    "readers": 1,
-  }
-  c.system = {
-    "name": "models.TokenDecoder",
-    "level_sizes": sizes,
-    "width": width,
-    "num_positions": max_items,
-    "tied": False,
-    "embedding_init_std": 0.05,
-    "position_init_std": 0.05,
-    "dropout": dropout,
-    "dtype": "float32",
-    "backbone": {
-      "name": "backbones.CausalTransformer",
-      "width": width,
-      "num_layers": 4,
-      "num_heads": 4,
-      "head_width": 32,
-      "ffn_width": 4 * width,
-      "dropout": dropout,
-    },
-  }
+  width, max_items, max_events = 128, 20, 50
+  tokens = max_events * len(sizes)
+  layout = generators.targets(sizes, max_items, max_events)
+  c.pipeline = generators.pipeline(layout, 16, tokens)
+  backbone = generators.lazy(
+    width, len(sizes), max_items=max_items, dropout=0.1
+  )
+  c.system = generators.seq2seq(sizes, width, tokens, backbone)

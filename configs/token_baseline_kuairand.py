@@ -23,6 +23,16 @@ token and `no_extra_loss` for none of the extras; `no_skips` does not learn the
 codes of videos that were skipped; `per_task` has a token per task in place of
 one of all; `extras_first` puts the extras in front of the codes, a control for
 leaks, which only ranks; `no_history` leaves out the lists from before the log.
+`scenes` also measures each tab of the app by itself, and `surface` goes on from
+that model, trained first, with the labels of the commonest tab alone. What the
+model writes as a list, code by code, is measured against the next five long
+views:
+
+    genrec recommend --workdir=runs/token_baseline --user=ID --list_size=5
+    genrec recommend --workdir=runs/token_baseline --user=ID --k=5 \
+        --ranker=runs/token_baseline --assume=likely
+
+writes such a list, or has the model place its own candidates one by one.
 """
 
 from collections.abc import Set
@@ -30,7 +40,7 @@ from collections.abc import Set
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from configs import common, kuairand
+from configs import common, generators, kuairand
 from genrec_jax.core.build import build
 
 _VARIANTS = (
@@ -43,6 +53,8 @@ _VARIANTS = (
   "no_skips",
   "per_task",
   "no_history",
+  "scenes",
+  "surface",
 )
 # What variants change of the model.
 _CHANGES = {
@@ -53,6 +65,7 @@ _CHANGES = {
   "no_extra_loss": "no loss on extras",
   "no_skips": "no skipped codes",
   "per_task": "token per task",
+  "surface": "one surface",
 }
 _WIDTH, _HEADS = 64, 2
 _LENGTH = 512
@@ -61,6 +74,9 @@ _WEIGHTS = {
   "all_tokens": {"extra": 1.0, "context": 1.0, "other": 1.0},
   "no_extra_loss": {"extra": 0.0},
 }
+# The commonest tab.
+_SURFACE = ("1",)
+_LIST_SIZE = 5
 # Events of their own behind a video.
 _OTHER = ("follow", "profile")
 
@@ -115,6 +131,7 @@ def _layout(variants: Set[str]) -> dict:
     "counted": kuairand.feedback(kuairand.SHOWN),
     "weights": weights,
     "skip_weight": 0.0 if "no_skips" in variants else 1.0,
+    "scenes": _SURFACE if "surface" in variants else (),
     "num_candidates": 4,
   }
 
@@ -160,7 +177,12 @@ def _quicktest(c: ConfigDict) -> None:
   common.quicktest(c)
   common.quick_texts(c)
   c.split = ConfigDict(common.global_time())
+  common.quick_before(c)
+  # The simulator has no scenes.
+  if "scenes" in c.evals:
+    del c.evals.scenes
   tasks, layout = kuairand.QUICK_TASKS, c.pipeline.layout
+  layout.scenes = ()
   c.value = ConfigDict(dict.fromkeys(tasks, 1.0))
   c.evals.shown_items.feedback.tasks = layout.feedback.tasks = tasks
   layout.level_sizes = c.tokens.tokenizer.level_sizes = (8, 8, 8)
@@ -173,6 +195,37 @@ def _quicktest(c: ConfigDict) -> None:
   if c.retrieval:
     c.retrieval.update(num_beams=4, num_results=11)
     c.evals.next_item.ks = (1, 5, 10)
+    c.evals.lists.retrieval.num_beams = 4
+    c.evals.lists.lists.least = 2
+    c.evals.lists.lists.wanted.tasks = tasks
+
+
+def _measure_lists() -> dict:
+  """Lists that the model writes, against the next long views."""
+  return {
+    "name": "evaluation.ListRecall",
+    "lists": {
+      "name": "dataset.NextItems",
+      "size": _LIST_SIZE,
+      "least": _LIST_SIZE,
+      "wanted": kuairand.feedback(("long_view",)),
+    },
+    "ks": (_LIST_SIZE,),
+    "filter_history": True,
+    "retrieval": {
+      "name": "retrieval.BeamLists",
+      "list_size": _LIST_SIZE,
+      "num_beams": 20,
+    },
+  }
+
+
+def _go_on(c: ConfigDict, variants: Set[str]) -> None:
+  """From the model of all surfaces, which is trained first."""
+  kept = {"plain", "no_context", "per_task", "no_history", "scenes"}
+  form = "-".join(sorted((variants | {"scenes"}) & kept))
+  before = {"shared": f"configs/token_baseline_kuairand.py:{form}"}
+  generators.goes_on(c, before, steps=600, eval_every_steps=100)
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -181,7 +234,11 @@ def get_config(arg: str = "") -> ConfigDict:
   common.exclusive(
     variants, ("plain", "extras_first"), ("plain", "no_extra_loss")
   )
-  common.exclusive(variants, ("all_tokens", "no_extra_loss"))
+  common.exclusive(
+    variants,
+    ("all_tokens", "no_extra_loss"),
+    *((other, "surface") for other in (*_WEIGHTS, "no_skips", "extras_first")),
+  )
   c = kuairand.kuairand("token_baseline_kuairand", variants)
   c.title = common.title("Token baseline", variants, _CHANGES)
   c.content = common.item_texts()
@@ -211,7 +268,16 @@ def get_config(arg: str = "") -> ConfigDict:
       "num_results": 256,
     }
     c.evals.next_item = common.next_item()
+    c.evals.lists = _measure_lists()
     c.train.monitor = "ndcg@10+auc"
+  if variants & {"scenes", "surface"}:
+    c.data.scene = True
+    c.evals.scenes = {
+      "name": "evaluation.ByScene",
+      "feedback": kuairand.feedback(kuairand.TASKS),
+    }
+  if "surface" in variants:
+    _go_on(c, variants)
   common.share_dtype(c)
   if "quicktest" in variants:
     _quicktest(c)

@@ -33,10 +33,10 @@ from tests import commands
 from tests.config_parts import of_different_parts, with_every_part
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
+# What configs share.
+_SHARED = ("__init__", "commerce", "common", "files", "generators", "kuairand")
 _NAMES = sorted(
-  p.stem
-  for p in (_ROOT / "configs").glob("*.py")
-  if p.stem not in ("__init__", "commerce", "common", "files", "kuairand")
+  p.stem for p in (_ROOT / "configs").glob("*.py") if p.stem not in _SHARED
 )
 _FORMS = [
   (name, "-".join(filter(None, (variant, "quicktest"))))
