@@ -8,6 +8,8 @@
         [--peer_python=...]
     python scripts/bench.py rollouts \
         --config=configs/tiger_amazon.py:decoder_only-policy
+    python scripts/bench.py rollouts \
+        --config=configs/onerec_retail.py:preference --events=30
     python scripts/bench.py candidates [--layout=interleaved]
     python scripts/bench.py served_rankers [--events=512] [--json]
     python scripts/bench.py utilisation [--token_width=768] [--json]
@@ -33,8 +35,8 @@ without either; --peer_python, an interpreter with torch and transformers, lets
 Hugging Face's T5 take turns (--steps batches each; --beams, --events items of a
 history).
 rollouts: lists per second that training on samples draws, with their rewards
-and log-probabilities (--beams items by beams, 0 = as the config draws;
---batch_size requests, --events items of a history).
+and log-probabilities (--beams items, or lists of the config's size, by beams, 0
+= as the config draws; --batch_size requests, --events items of a history).
 candidates: --candidates items behind a history of --events (1,024), in one pass
 against the kept history and each alone.
 served_rankers: candidates per second behind one user of --events (512), by what

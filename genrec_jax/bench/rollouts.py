@@ -3,10 +3,11 @@
 
 What is timed is all that config.rollout does before anything is learnt: samples
 of a batch of requests, their rewards, and their log-probabilities under the
-reference. A list is what is drawn for one request, its K samples. The model of
-a config with untrained parameters reads full random histories, and its codes
-are drawn with the skew of genrec_jax/bench/decoding.py, so no data is needed.
-The median batch counts.
+reference. A list is what is drawn for one request: its K samples, of an item
+each, or its K lists of several. The reward is what came next, whatever the
+config has: a trained run is not there. The model of a config with untrained
+parameters reads full random histories, and its codes are drawn with the skew of
+genrec_jax/bench/decoding.py, so no data is needed. The median batch counts.
 """
 
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ from genrec_jax.core.build import build, build_options
 from genrec_jax.core.sharding import MeshOptions
 from genrec_jax.decoding.trie import Trie
 from genrec_jax.experiment.program import Program
+from genrec_jax.rollout.list_drawers import OfLists
+from genrec_jax.rollout.rewards import TrueNext
 from genrec_jax.train.state import num_parameters
 
 
@@ -58,12 +61,16 @@ def time_rollouts(
   codes = skewed_codes(num_items, sizes)
   layout = dataclasses.replace(program.pipeline.layout, codes=codes)
   drawer = program.rollout.drawer
+  items = drawer.list_size if isinstance(drawer, OfLists) else 1
   if num_beams:
     node = {"name": "rollout.BeamItems", "num_samples": num_beams}
+    if isinstance(drawer, OfLists):
+      node |= {"name": "rollout.BestLists", "list_size": items}
     drawer = build(node, where="drawer")
   rollout = dataclasses.replace(
     program.rollout,
     drawer=drawer,
+    reward=TrueNext(),
     requests=requests,
     layout=layout,
     constants={"trie": Trie.build(codes, sizes), "reward": None},
@@ -94,6 +101,7 @@ def time_rollouts(
     "batch_seconds": round(median, 4),
     "requests": requests,
     "samples": drawer.num_samples,
+    "items_of_a_sample": items,
     "drawer": type(drawer).__name__,
     "levels": len(sizes),
     "history_items": history,

@@ -165,12 +165,25 @@ def test_negatives_of_each_position_take_the_memory_that_shared_ones_do_not():
 
 
 @pytest.mark.slow
-def test_lists_that_are_drawn_to_be_trained_on_are_timed():
-  form = "decoder_only-policy-quicktest"
+@pytest.mark.parametrize(
+  ("config", "layers", "drawer", "items"),
+  [
+    ("tiger_amazon.py:decoder_only-policy", "num_layers", "BeamItems", 1),
+    (
+      "onerec_retail.py:dense-preference",
+      "num_decoder_layers",
+      "BestLists",
+      5,
+    ),
+  ],
+)
+def test_lists_that_are_drawn_to_be_trained_on_are_timed(
+  config, layers, drawer, items
+):
   done = _bench(
     "rollouts",
-    f"--config={_ROOT / 'configs' / 'tiger_amazon.py'}:{form}",
-    "--config.system.backbone.num_layers=1",
+    f"--config={_ROOT / 'configs' / config}-quicktest",
+    f"--config.system.backbone.{layers}=1",
     "--steps=2",
     "--num_items=50",
     "--events=3",
@@ -180,7 +193,8 @@ def test_lists_that_are_drawn_to_be_trained_on_are_timed():
   assert done.returncode == 0, done.stderr
   (line,) = done.stdout.splitlines()
   result = json.loads(line)
-  assert result["drawer"] == "BeamItems"
+  assert result["drawer"] == drawer
+  assert result["items_of_a_sample"] == items
   assert result["samples_per_second"] == pytest.approx(
     4 * result["lists_per_second"], rel=1e-2
   )
