@@ -157,6 +157,8 @@ def serve(path: str) -> None:
     _import_libraries()
     # Nothing of it is garbage, and looking would copy its pages.
     gc.freeze()
+    # As in tests/conftest.py.
+    gc.set_threshold(5_000)
     print("ready", flush=True)
     while True:
       ready, _, _ = select.select([listener, sys.stdin], [], [])
