@@ -15,7 +15,7 @@ import nbclient
 import nbformat
 import pytest
 
-from tests import commands
+from tests import commands, quick_xla
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "colabs").glob("*.ipynb"))
@@ -26,10 +26,19 @@ _SIZES = {
   "train.eval_every_steps": 2,
   "train.log_every_steps": 2,
 }
+# Of every command that trains.
+_SMALL = "--config.system.backbone.num_layers=1 --config.pipeline.batch_size=8"
+# What a kernel does first: it compiles as tests do (tests/quick_xla.py).
+_FIRST = """
+import runpy, sys
+sys.executable = {python!r}
+runpy.run_path({quick_xla!r})["read_flags"]()
+"""
 
 
 def _in_small(source: str) -> str:
   source = source.replace("Synthetic(num_users=1000", "Synthetic(num_users=60")
+  source = source.replace("Decoding(users=50", "Decoding(users=20")
   source = source.replace(
     'config="hstu_small"',
     'config="hstu_small", train={"steps": 4, "eval_every_steps": 2}',
@@ -39,8 +48,7 @@ def _in_small(source: str) -> str:
     flag = f"--config.{name}="
     source = re.sub(rf"{re.escape(flag)}\d+", f"{flag}{size}", source)
   steps = f"--config.train.steps={_SIZES['train.steps']}"
-  layers = "--config.system.backbone.num_layers=1"
-  return source.replace(steps, f"{steps} {layers}")
+  return source.replace(steps, f"{steps} {_SMALL}")
 
 
 def test_there_are_notebooks():
@@ -84,9 +92,8 @@ def test_runs(path, tmp_path):
     cell.source = _in_small(cell.source)
   # What `sys.executable` starts are scripts, which commands.py starts quickly.
   python = commands.interpreter(tmp_path)
-  first = nbformat.v4.new_code_cell(
-    f"import sys; sys.executable = {str(python)!r}"
-  )
+  names = {"python": str(python), "quick_xla": quick_xla.__file__}
+  first = nbformat.v4.new_code_cell(_FIRST.format(**names))
   notebook.cells.insert(0, first)
   client = nbclient.NotebookClient(
     notebook,

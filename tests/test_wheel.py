@@ -13,6 +13,8 @@ import zipfile
 
 import pytest
 
+from tests import quick_xla
+
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _PACKAGES = ("configs", "genrec_jax", "studies")
 
@@ -99,7 +101,8 @@ def test_commands_run_without_a_checkout(wheel, tmp_path):
     done = subprocess.run(
       [sys.executable, "-P", "-c", start, *words],
       cwd=tmp_path / "empty",
-      env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+      env=os.environ
+      | {"PYTHONPATH": str(tmp_path / "site"), "XLA_FLAGS": quick_xla.FLAGS},
       capture_output=True,
       text=True,
     )
