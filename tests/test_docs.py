@@ -12,7 +12,6 @@ import pathlib
 import re
 import shlex
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -163,22 +162,24 @@ def shop(tmp_path):
 
 
 _QUICK = ("--config.train.steps=3", "--config.train.eval_every_steps=3")
+_ONE_LAYER = "--config.system.backbone.num_layers=1"
 
 
 @pytest.mark.slow
 def test_bring_your_own_data_runs_as_it_stands(shop):
   blocks = _blocks("docs/your_data.md", "bash")
   text = "\n".join(b for b in blocks if "scripts/run.py" not in b)
-  quick = " ".join([*_QUICK, "--config.system.backbone.num_layers=1"])
+  quick = " ".join([*_QUICK, _ONE_LAYER])
   text = text.replace("items_title=name", f"items_title=name {quick}")
   assert quick in text
+  python = commands.interpreter(shop.parent)
   result = subprocess.run(
     ["bash", "-euo", "pipefail", "-c", text],
     cwd=ROOT,
     env={
       **os.environ,
       "HOME": str(shop.parent),
-      "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
+      "PATH": f"{python.parent}:{os.environ['PATH']}",
       "JAX_PLATFORMS": "cpu",
     },
     capture_output=True,
@@ -194,14 +195,19 @@ def test_bring_your_own_data_runs_as_it_stands(shop):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ("config", "stages", "said"),
+  ("config", "stages", "quick", "said"),
   [
-    ("ranker_files", ("train.py",), ["Thing 4", "Thing 7"]),
-    ("tiger_files", ("tokenize_items.py", "train.py"), ["Thing"]),
+    ("ranker_files", ("train.py",), _QUICK, ["Thing 4", "Thing 7"]),
+    (
+      "tiger_files",
+      ("tokenize_items.py", "train.py"),
+      (*_QUICK, _ONE_LAYER),
+      ["Thing"],
+    ),
   ],
 )
 def test_a_ranker_and_semantic_ids_by_the_commands_of_the_page(
-  shop, config, stages, said
+  shop, config, stages, quick, said
 ):
   (block,) = (b for b in _blocks("docs/your_data.md", "bash") if config in b)
   text = block.replace("\\\n", " ").replace("$HOME", str(shop.parent))
@@ -210,8 +216,8 @@ def test_a_ranker_and_semantic_ids_by_the_commands_of_the_page(
   # One stage after the other, in processes that start quickly;
   # tests/scripts/test_run.py is about running all by one command.
   for stage in stages:
-    quick = _QUICK if stage == "train.py" else ()
-    done = commands.run([str(ROOT / "scripts" / stage), *train[1:], *quick])
+    more = quick if stage == "train.py" else ()
+    done = commands.run([str(ROOT / "scripts" / stage), *train[1:], *more])
     assert done.returncode == 0, done.stderr
   done = commands.run(ask)
   assert done.returncode == 0, done.stderr
