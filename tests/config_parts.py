@@ -2,15 +2,19 @@
 """Which configs are made of different parts.
 
 Training and compiling take long. What of one config is proved by tracing it is
-proved of those that have the same parts in other sizes; and every part is
-trained, and compiled for a TPU, in some config.
+proved of those that have the same parts in other sizes, and of those in which
+no two parts meet that do not meet in others; and every part is trained, and
+compiled for a TPU, in some config.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 import importlib
-from typing import Any
+from itertools import combinations
+from typing import Any, TypeVar
 
 from genrec_jax.core.build import to_plain
+
+T = TypeVar("T")
 
 _OF_A_PROGRAM = ("system", "objective", "pipeline", "retrieval", "optimizer")
 
@@ -36,25 +40,41 @@ def _parts(name: str, form: str) -> frozenset[str]:
   return frozenset(_words([plain.get(part) for part in _OF_A_PROGRAM]))
 
 
-def of_different_parts(
+def with_every_pair(
   forms: Iterable[tuple[str, str]],
 ) -> list[tuple[str, str]]:
-  """The first config and variants of each set of parts."""
-  found = {}
+  """Configs and variants in which all parts meet that meet in any of `forms`.
+
+  Few of them: a third of what differs differs in nothing but how parts meet
+  that stand together elsewhere, too.
+  """
+  parts = {}
   for name, form in forms:
-    found.setdefault(_parts(name, form), (name, form))
-  return list(found.values())
+    parts.setdefault(_parts(name, form), (name, form))
+  return _cover(
+    {form: {*combinations(sorted(of), 2)} for of, form in parts.items()}
+  )
 
 
-def with_every_part(names: Iterable[str]) -> list[str]:
+def with_every_part(
+  names: Iterable[str], elsewhere: Iterable[tuple[str, str]] = ()
+) -> list[str]:
   """Configs that have all parts of `names` between them, in form `quicktest`.
 
-  Few of them: in turn the one with the most parts that those before lack.
+  Args:
+    names: of configs.
+    elsewhere: configs and variants whose parts another test is about.
   """
-  parts = {name: _parts(name, "quicktest") for name in names}
-  missing, found = frozenset().union(*parts.values()), []
+  there = frozenset().union(*(_parts(*form) for form in elsewhere))
+  return sorted(_cover({n: {*_parts(n, "quicktest") - there} for n in names}))
+
+
+def _cover(sets: Mapping[T, set[Any]]) -> list[T]:
+  """Few of them that hold all between them: in turn the one with the most that
+  those before lack."""
+  missing, found = set().union(*sets.values()), []
   while missing:
-    best = max(parts, key=lambda name: len(parts[name] & missing))
+    best = max(sets, key=lambda name: len(sets[name] & missing))
     found.append(best)
-    missing -= parts[best]
-  return sorted(found)
+    missing -= sets[best]
+  return found
