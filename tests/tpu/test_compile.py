@@ -44,7 +44,6 @@ _STEPS |= {
       *("generator_amazon", "onerec_retail", "onerec_v2_kuairand"),
     )
   },
-  "cobra_amazon": {"train", "items", "decode"},
   "cobra_industrial": {"train", "items", "decode"},
   "rankmixer_industrial": {"train", "score"},
   "liger_amazon": {"train", "items", "decode"},
@@ -56,8 +55,18 @@ _STEPS |= {
   "two_tower_kuairand": _VECTORS | {"score"},
   "token_baseline_kuairand": {"train", "decode", "score"},
 }
-# tests/evaluation/test_long_history.py, and further down.
-_ELSEWHERE = ("hstu_long", "hstu_trillion", "tiger_amazon")
+# By tests/evaluation/test_long_history.py, and further down.
+_ELSEWHERE = (
+  ("hstu_long", "quicktest"),
+  ("hstu_trillion", "quicktest"),
+  ("tiger_amazon", "quicktest"),
+  ("tiger_amazon", "decoder_only-quicktest"),
+  ("tiger_amazon", "lazy-quicktest"),
+  ("cobra_amazon", "quicktest"),
+)
+_COMPILED = with_every_part(
+  [n for n in _CONFIGS if n not in {name for name, _ in _ELSEWHERE}], _ELSEWHERE
+)
 # The layers of a stack are alike, and each is compiled anew.
 _ONE_LAYER = "--config.system.backbone.num_layers=1"
 _COMPILES = pytest.mark.skipif(
@@ -189,18 +198,21 @@ def test_a_history_and_candidates_behind_it_compile(tmp_path):
 
 @_COMPILES
 @pytest.mark.slow
-@pytest.mark.parametrize(
-  "name",
-  [n for n in with_every_part(_CONFIGS) if n not in _ELSEWHERE],
-)
+@pytest.mark.parametrize("name", _COMPILED)
 def test_every_system_compiles(name):
   flags = [f"--config=configs/{name}.py:quicktest", "--topology=v5e:2x2"]
   config = importlib.import_module(f"configs.{name}").get_config("quicktest")
-  if "num_layers" in config.system.get("backbone", {}):
-    flags.append(_ONE_LAYER)
+  for stack in ("", *_BOTH_STACKS):
+    if f"num_{stack}layers" in config.system.get("backbone", {}):
+      flags.append(f"--config.system.backbone.num_{stack}layers=1")
   facts = _compile_tpu(*flags)
-  assert facts["fits"] and facts["chips"] == 4
   assert set(facts["steps"]) == _STEPS.get(name, _VECTORS)
+  _assert_costs(facts)
+
+
+def _assert_costs(facts: dict) -> None:
+  """It fits four chips, and what its steps take is known."""
+  assert facts["fits"] and facts["chips"] == 4
   for step in facts["steps"].values():
     # Rows travel in as many rounds as the ids need, one where they are even.
     assert all(
@@ -270,7 +282,8 @@ def test_a_generator_decodes_without_the_host(
     "--num_items=12101",
     f"--hlo={tmp_path}",
   )
-  assert facts["fits"] and set(facts["steps"]) == set(steps)
+  assert set(facts["steps"]) == set(steps)
+  _assert_costs(facts)
   for step in steps:
     text = (tmp_path / f"{step}.txt").read_text()
     assert "fusion" in text  # it is the program
