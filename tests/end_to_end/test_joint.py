@@ -18,6 +18,7 @@ _CONFIG = pathlib.Path(__file__).resolve().parents[2] / (
 @pytest.mark.slow
 def test_train_evaluate_report_and_recommend_in_two_stages(tmp_path, script):
   both, alone = tmp_path / "both", tmp_path / "alone"
+  layers = "--config.system.backbone.num_layers=1"
   for workdir, *words in (
     (both, f"--config={_CONFIG}:quicktest"),
     (
@@ -26,7 +27,7 @@ def test_train_evaluate_report_and_recommend_in_two_stages(tmp_path, script):
       "--stop_after=evaluation",
     ),
   ):
-    done = script("run", f"--workdir={workdir}", *words)
+    done = script("run", f"--workdir={workdir}", *words, layers)
     assert done.returncode == 0, done.stderr
   done = script("evaluate", f"--workdir={both}", f"--against={alone}")
   assert done.returncode == 0, done.stderr

@@ -455,6 +455,7 @@ def test_a_config_makes_its_lists_once_and_notices_others(histories, tmp_path):
 @pytest.mark.slow
 def test_a_run_teaches_the_next_one(tmp_path):
   c = sasrec_amazon.get_config("sampled-quicktest")
+  c.data.num_users, c.system.backbone.num_layers = 40, 1
   teacher = Run.start(c, tmp_path / "teacher")
   training.train(teacher, Termination(), lambda: None)
   sources = {"sasrec": RunLists(str(tmp_path / "teacher"))}
@@ -464,6 +465,8 @@ def test_a_run_teaches_the_next_one(tmp_path):
   made = make_lists(teacher.histories, sources, hindsight=True, **options)
   assert made.manifest["facts"]["sasrec"]["step"] == 3
   c.prepared = str(tmp_path / "teacher" / "data")
+  # Nobody asks for its best parameters.
+  c.train.eval_every_steps = 0
   c.pipeline.layout.lists = {"name": "layouts.EventLists", "negatives": 6}
   c.objective.negatives = {
     "name": "objectives.Mixed",

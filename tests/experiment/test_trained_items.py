@@ -16,19 +16,27 @@ from tests import commands
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.slow
-def test_codes_of_texts_and_a_run_of_before(tmp_path):
-  config = _ROOT / "configs" / "tiger_amazon.py"
-  words = [
-    _ROOT / "scripts" / "run.py",
-    f"--config={config}:collaborative-decoder_only-quicktest",
-    f"--workdir={tmp_path}",
-    "--stop_after=tokens",
-  ]
-  done = commands.run(words)
+_CONFIG = _ROOT / "configs" / "tiger_amazon.py"
+_WORDS = [
+  _ROOT / "scripts" / "run.py",
+  f"--config={_CONFIG}:collaborative-decoder_only-quicktest",
+  "--stop_after=tokens",
+]
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+  """Codes of texts and of a SASRec, which is trained for them."""
+  folder = tmp_path_factory.mktemp("items") / "run"
+  done = commands.run([*_WORDS, f"--workdir={folder}"])
   assert done.returncode == 0, done.stderr
-  items = TrainedItems(str(tmp_path / "sasrec"))
-  run = Run.open(tmp_path / "sasrec")
+  return folder
+
+
+@pytest.mark.slow
+def test_codes_of_texts_and_a_run_of_before(workdir):
+  items = TrainedItems(str(workdir / "sasrec"))
+  run = Run.open(workdir / "sasrec")
   own = np.asarray(run.item_vectors(load_params(run).params))
   ids = [*run.catalog.ids[1:], "unheard of"]
   vectors, known = items.vectors(ids)
@@ -37,35 +45,28 @@ def test_codes_of_texts_and_a_run_of_before(tmp_path):
   np.testing.assert_array_equal(vectors[:-1][seen], own[1:][seen])
   assert not vectors[~known].any()
 
-  tokens = ItemTokens.load(tmp_path / "tokens")
-  content = ItemVectors.load(tmp_path / "vectors")
+  tokens = ItemTokens.load(workdir / "tokens")
+  content = ItemVectors.load(workdir / "vectors")
   made = tokens.manifest["vectors"]
   assert made["content_space"] == content.space != made["space"]
   # The second time nothing is made, and other weights are refused.
+  words = [*_WORDS, f"--workdir={workdir}"]
   done = commands.run(words)
   assert done.returncode == 0, done.stderr
-  assert ItemTokens.load(tmp_path / "tokens").version == tokens.version
+  assert ItemTokens.load(workdir / "tokens").version == tokens.version
   done = commands.run([*words, "--config.tokens.join.weight=3.0"])
   assert done.returncode == 1 and "of another kind" in done.stderr
 
 
 @pytest.mark.slow
-def test_a_run_on_other_data_is_refused_for_new_codes(tmp_path):
+def test_a_run_on_other_data_is_refused_for_new_codes(workdir, tmp_path):
   # Its SASRec has seen the items that are held out here.
+  second = tmp_path / "held"
   flags = [
-    f"--config={_ROOT / 'configs' / 'tiger_amazon.py'}:"
-    "collaborative-decoder_only-quicktest",
-    "--stop_after=tokens",
-  ]
-  first, second = tmp_path / "all", tmp_path / "held"
-  script = _ROOT / "scripts" / "run.py"
-  done = commands.run([script, *flags, f"--workdir={first}"])
-  assert done.returncode == 0, done.stderr
-  flags += [
     "--config.filter.hold_out_items=0.2",
-    f"--config.tokens.join.items.workdir={first / 'sasrec'}",
+    f"--config.tokens.join.items.workdir={workdir / 'sasrec'}",
   ]
-  done = commands.run([script, *flags, f"--workdir={second}"])
+  done = commands.run([*_WORDS, *flags, f"--workdir={second}"])
   assert done.returncode == 1
   assert "join.items: the run in" in done.stderr
   assert "trained on other data" in done.stderr

@@ -7,6 +7,7 @@ nor with a getattr that knows what to do without.
 """
 
 import ast
+import functools
 import importlib.machinery
 import pathlib
 import sys
@@ -49,6 +50,7 @@ _OF_OTHERS = {
 _ASKING = {"hasattr", "attrgetter", "getattr_static", "AttributeError"}
 
 
+@functools.cache
 def _modules() -> dict[str, ast.Module]:
   return {
     ".".join(path.relative_to(_ROOT).with_suffix("").parts): ast.parse(
