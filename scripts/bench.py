@@ -22,6 +22,7 @@
     python scripts/bench.py negatives --config=configs/sasrec_amazon.py:sampled
     python scripts/bench.py scann --workdir=...
     python scripts/bench.py clusters --workdir=...
+    python scripts/bench.py serving --config=configs/hstu_movielens.py:20m
 
 train_step: the very step that scripts/train.py runs, on full rows of random
 events (no data is needed; --num_items, --events and --row_length set sizes).
@@ -63,6 +64,11 @@ scann: ScaNN tuned to --recall of its first --k against exact search, on
 --num_items (1,000,000) vectors made of a trained run's.
 clusters: nearest items within the clusters of --beams IDs, from the table and
 from the index, beside search of the whole catalogue, on the same vectors.
+serving: requests a second of a service with drawn weights, one at a time and in
+batches of --serve_batch, without and with a cache of --cache_mb, by the engine
+and over HTTP: capacity, --loads of it, recovery. A table, and the JSON line.
+--num_users of --events (200), --candidates (100) of a ranker, --k (10) places;
+--workdir keeps the run. docs/serving.md has the commands and what they gave.
 """
 
 from collections.abc import Mapping
@@ -98,7 +104,7 @@ _BATCH_SIZE = flags.DEFINE_integer(
   "batch_size", None, "Rows; default: the config's."
 )
 _WORKDIR = flags.DEFINE_string(
-  "workdir", None, "pipeline: read this run's data set."
+  "workdir", None, "pipeline: read this run's data set; serving: keep it here."
 )
 _TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "attention: for what.")
 _LENGTH = flags.DEFINE_integer("length", 4096, "attention: events of a row.")
@@ -128,7 +134,7 @@ _DECODED, _HISTORY = 64, 20
 _CANDIDATES = flags.DEFINE_integer(
   "candidates",
   None,
-  "How many: candidates 2,048, served_rankers 64 and then 512.",
+  "How many: candidates 2,048, served_rankers 64 and then 512, serving 100.",
 )
 _TOKEN_WIDTH = flags.DEFINE_integer(
   "token_width", 256, "utilisation: of a token; 768 is published."
@@ -155,7 +161,8 @@ _LAYERS = flags.DEFINE_integer("layers", 3, "layouts: of the stack.")
 _K = flags.DEFINE_integer(
   "k",
   None,
-  "Places of a list: recommend 200, scann and clusters 100; negatives 1,024.",
+  "Places of a list: recommend 200, scann and clusters 100, serving 10;"
+  " negatives 1,024.",
 )
 _PER_POSITION = flags.DEFINE_bool(
   "per_position", False, "negatives: those of each position as well."
@@ -164,6 +171,19 @@ _RECALL = flags.DEFINE_float("recall", 0.95, "scann, clusters: to be reached.")
 _PEER_MODEL = flags.DEFINE_string(
   "peer_model", None, "recommend: file that scripts/peer_rectools.py wrote."
 )
+_NUM_USERS = flags.DEFINE_integer("num_users", 1000, "serving: of the log.")
+_SECONDS = flags.DEFINE_float("seconds", 3.0, "serving: of each load.")
+_LOADS = flags.DEFINE_list(
+  "loads", ["0.5", "0.8", "1", "2", "3"], "serving: times the capacity."
+)
+_SERVE_BATCH = flags.DEFINE_integer("serve_batch", 16, "serving: the largest.")
+_CACHE_MB = flags.DEFINE_float("cache_mb", 1024.0, "serving: of the cache.")
+_ZIPF = flags.DEFINE_float("zipf", 1.0, "serving: exponent of users' rates.")
+_DEADLINE = flags.DEFINE_integer("deadline_ms", 250, "serving: of requests.")
+_LIMIT = flags.DEFINE_float(
+  "limit_ms", 100.0, "serving: of the 99th percentile, for the largest rate."
+)
+_HTTP = flags.DEFINE_bool("http", True, "serving: over HTTP too.")
 _OUTPUT = flags.DEFINE_string("output", None, "events: file to write.")
 _JSON = flags.DEFINE_bool(
   "json", False, "One JSON line, where there is a table."
@@ -444,6 +464,37 @@ def clusters() -> dict[str, Any]:
   return {"device": _device()} | result
 
 
+def serving() -> dict[str, Any]:
+  """Requests per second of a service, and what it does with too many."""
+  try:
+    from genrec_jax.bench.serving import table, time_serving
+    from genrec_jax.bench.serving_load import ServingOptions
+  except ImportError as error:
+    raise ValueError(
+      f"serving needs {error.name}: pip install 'genrec_jax[serve]'"
+    ) from error
+
+  config, _, _ = _config()
+  options = ServingOptions(
+    num_users=_NUM_USERS.value,
+    num_items=_num_items(),
+    events=_EVENTS.value or 200,
+    candidates=_CANDIDATES.value or 100,
+    k=_K.value or 10,
+    batch=_SERVE_BATCH.value,
+    cache_mb=_CACHE_MB.value,
+    exponent=_ZIPF.value,
+    loads=tuple(float(text) for text in _LOADS.value),
+    seconds=_SECONDS.value,
+    deadline_ms=_DEADLINE.value,
+    limit_ms=_LIMIT.value,
+    http=_HTTP.value,
+  )
+  result = time_serving(config, options, _WORKDIR.value)
+  print(table(result))
+  return {"device": _device()} | result
+
+
 def _vectors() -> dict[str, Any]:
   """What scann and clusters have in common."""
   if not _WORKDIR.value:
@@ -475,6 +526,7 @@ _PARTS = {
   "negatives": negatives,
   "scann": scann,
   "clusters": clusters,
+  "serving": serving,
 }
 
 

@@ -59,6 +59,12 @@ _BATCHES = COMMAND.list(
 _LISTS = COMMAND.list(
   "lists", ["16", "64", "256"], "Lengths of lists; the last is the longest."
 )
+_MICRO_BATCH = COMMAND.integer(
+  "micro_batch",
+  256,
+  "Candidates that a ranker scores at a time.",
+  lower_bound=1,
+)
 _QUEUE = COMMAND.integer(
   "max_queue", 256, "Requests that wait at most.", lower_bound=1
 )
@@ -135,6 +141,7 @@ def main() -> None:
   shapes = Shapes(
     batches=_sizes("batches", _BATCHES.value),
     lists=_sizes("lists", _LISTS.value),
+    micro_batch=_MICRO_BATCH.value,
   )
   source = Source(
     workdir=_RUN.workdir,
