@@ -136,7 +136,7 @@ def drawn_users(
 
 
 def poisson(
-  rate: float,
+  rate: float | int,
   seconds: float | int,
   num_users: int,
   exponent: float = 1.0,

@@ -156,10 +156,13 @@ def over_http(
     f"--micro_batch={options.candidates}",
     f"--cache_mb={cache_mb:g}",
   ]
-  environment = {
-    "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05",
-  }
+  environment = {}
+  if jax.config.jax_compilation_cache_dir is not None:
+    # It finds what was compiled here.
+    environment = {
+      "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05",
+    }
   finds = finds_items(run)
   path = "/v1/recommend" if finds else "/v1/rank"
   started = time.monotonic()

@@ -44,6 +44,22 @@ _RETRIEVER = COMMAND.enum(
   list(RETRIEVERS),
   "Exact, or approximate, for systems of vectors; the default is exact.",
 )
+_PRE_RANKER = COMMAND.string(
+  "pre_ranker",
+  None,
+  "Folder of a trained ranker that orders what is found for --ranker.",
+)
+_PRE_CANDIDATES = COMMAND.integer(
+  "pre_candidates",
+  500,
+  "Items that are found for --pre_ranker.",
+  lower_bound=1,
+)
+_BUNDLE = COMMAND.string(
+  "bundle",
+  None,
+  "Folder of genrec export, whose golden answers must be given as well.",
+)
 _NAME = COMMAND.string("name", "v1", "Of the version, in answers.")
 _HOST = COMMAND.string("host", "127.0.0.1", "Address to listen on.")
 _PORT = COMMAND.integer(
@@ -89,6 +105,14 @@ _CACHE = COMMAND.float(
   "Device memory for what each version has computed of histories; 0 = none.",
   lower_bound=0.0,
 )
+_READY = COMMAND.string(
+  "ready_lists",
+  None,
+  "Parquet file of genrec recommend --all-users, which answers first.",
+)
+_READY_HOURS = COMMAND.float(
+  "ready_hours", 24.0, "Lists older than that do not; 0 = any.", lower_bound=0.0
+)
 _DRAIN = COMMAND.float(
   "drain_seconds", 30.0, "For what was accepted before the end."
 )
@@ -122,10 +146,12 @@ def main() -> None:
   _check_extra()
   # They need the extra.
   from genrec_jax.service.engine import EngineOptions
+  from genrec_jax.service.made_ahead import ReadyOptions
   from genrec_jax.service.opening import Source
   from genrec_jax.service.paged_cache import PagedCache
   from genrec_jax.service.paged_reader import PagedOptions
   from genrec_jax.service.process import Listening, serve
+  from genrec_jax.service.ready_lists import ListFile
   from genrec_jax.service.service import Service, ServiceOptions
   from genrec_jax.service.shapes import Shapes
   from genrec_jax.service.sqlite_store import SqliteStore
@@ -150,6 +176,9 @@ def main() -> None:
     checkpoint=_RUN.checkpoint,
     num_candidates=_CANDIDATES.value,
     weights=_WEIGHTS.value,
+    pre_ranker=_PRE_RANKER.value,
+    num_pre_candidates=_PRE_CANDIDATES.value,
+    bundle=_BUNDLE.value,
   )
   cache = None
   if _CACHE.value:
@@ -158,13 +187,16 @@ def main() -> None:
   service = Service(
     SqliteStore(store),
     options=ServiceOptions(
-      deadline_seconds=_DEADLINE.value / 1000, num_golden=_GOLDEN.value
+      deadline_seconds=_DEADLINE.value / 1000,
+      num_golden=_GOLDEN.value,
+      ready=ReadyOptions(_READY_HOURS.value * 3600),
     ),
     engine=EngineOptions(
       max_queue=_QUEUE.value, max_wait_seconds=_WAIT.value / 1000
     ),
     shapes=shapes,
     cache=cache,
+    ready=None if _READY.value is None else ListFile(_READY.value),
   )
   number = serve(service, _NAME.value, source, listening)
   if number == signal.SIGINT:

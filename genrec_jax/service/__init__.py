@@ -6,7 +6,8 @@
     live_items.py                   items that are dead, attributes that changed
     asks.py, asker.py               from what is sent to what a model is asked
     shapes.py, served.py            a model, compiled for a few sizes
-    opening.py, golden.py           from a workdir to one that may be promoted
+    opening.py, golden.py, golden_bundle.py
+                                    from a workdir to one that may be promoted
     ladder.py, engine.py            queue, batches, one thread for the model
     workers.py                      threads that read and write for requests
     versions.py                     which model answers whom
@@ -14,6 +15,7 @@
     resumption.py                   how a model goes on with a history
     paged_cache.py, paged_search.py, paged_reader.py, paged_plan.py
                                     such a cache, in pages on the device
+    ready_lists.py, made_ahead.py   lists that were made ahead
     service.py                      all of it, without HTTP
     wire.py, app.py, edge.py, page.py, logs.py, process.py    HTTP
 

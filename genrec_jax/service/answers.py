@@ -114,6 +114,7 @@ def _about(
     "reason": reason,
     "what_if": body.what_if or None,
     "unknown_items": asked.unknown_items,
+    "ready": None,
   }
 
 

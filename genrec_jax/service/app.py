@@ -178,7 +178,9 @@ def _admin(service: Service) -> APIRouter:
     name: _Name, body: wire.Promote | None = None
   ) -> dict[str, Any]:
     """Gives a loaded version all users, or a share of them."""
-    service.promote(name, 1.0 if body is None else body.share)
+    share = 1.0 if body is None else body.share
+    # It waits for golden answers.
+    await apart("promote", service.promote, name, share)
     return {"shares": dict(service.versions.shares())}
 
   @router.post("/v1/models/{name}/rollback")

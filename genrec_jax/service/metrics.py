@@ -96,6 +96,11 @@ class Metrics:
       "Requests of which something was reused (hit), or why nothing.",
       "outcome",
     )
+    self._ready = self._counter(
+      "ready_lists",
+      "Questions that a list made ahead answered, or why not.",
+      "outcome",
+    )
     self._cache_events = self._counter(
       "cache_events", "Events that were reused, or computed.", "kind"
     )
@@ -128,6 +133,10 @@ class Metrics:
     self._cache_requests.labels(reused.why or "hit").inc()
     self._cache_events.labels("hit").inc(reused.hit)
     self._cache_events.labels("new").inc(reused.new)
+
+  def ready(self, outcome: str) -> None:
+    """A list that was made ahead was looked for."""
+    self._ready.labels(outcome).inc()
 
   def answered(self, route: str, code: int, seconds: float) -> None:
     """A request has its answer, whatever it is."""

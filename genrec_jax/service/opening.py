@@ -5,7 +5,8 @@
 
 The model lies on one device, whichever others there are: a batch is small, and
 who has several devices starts a service for each. Golden answers are what the
-offline code says of the same workdir (golden.py).
+offline code says of the same workdir (golden.py), and what was kept with a
+bundle of it (golden_bundle.py).
 """
 
 from collections.abc import Mapping
@@ -19,13 +20,16 @@ from genrec_jax.core.seams import Search
 from genrec_jax.core.sharding import MeshOptions
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.trained_ranker import ranks
+from genrec_jax.ranking.stages import Stage
 from genrec_jax.service import resumption
-from genrec_jax.service.golden import Golden, golden_of
+from genrec_jax.service.golden import GoldenAnswer, golden_of
+from genrec_jax.service.golden_bundle import of_bundle
 from genrec_jax.service.resumption import Resumption
 from genrec_jax.service.served import Served
 from genrec_jax.service.shapes import Shapes
 from genrec_jax.serving.loading import load, load_ranker
 from genrec_jax.serving.ranker import Ranker
+from genrec_jax.serving.recommender import Recommender
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +43,10 @@ class Source:
     checkpoint: "best" on validation, or the "latest".
     num_candidates: items that are found for the ranker.
     weights: of the value that it orders by; "" = its own.
+    pre_ranker: of a third one that orders what is found for the ranker.
+    num_pre_candidates: items that are found for it.
+    bundle: folder that genrec export has made of the run, whose golden answers
+      the version must give as well; None = there is none.
   """
 
   workdir: str
@@ -47,6 +55,9 @@ class Source:
   checkpoint: str = "best"
   num_candidates: int = 100
   weights: str = ""
+  pre_ranker: str | None = None
+  num_pre_candidates: int = 500
+  bundle: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +70,7 @@ class Opened:
   """
 
   served: Served
-  golden: tuple[Golden, ...]
+  golden: tuple[GoldenAnswer, ...]
 
 
 def open_source(
@@ -75,11 +86,32 @@ def open_source(
 
   Raises:
     ValueError: no run, no checkpoint, one that is damaged or not finite, a
-      ranker that is none or of other data.
+      ranker that is none or of other data, a bundle that is of another run.
   """
-  second = None
+  opened, model = _opened(source, shapes, name)
+  golden: tuple[GoldenAnswer, ...] = ()
+  if num_golden and model is not None:
+    golden = golden_of(model, num_golden, opened.shapes.lists[0])
+  if source.bundle is not None:
+    golden += of_bundle(source.bundle, opened)
+  return Opened(opened, golden)
+
+
+def _opened(
+  source: Source, shapes: Shapes, name: str
+) -> tuple[Served, Recommender | None]:
+  """What is served, and what says the same offline; None of a ranker alone."""
+  second, between = None, []
   if source.ranker is not None:
     second = _ranker(source.ranker, source, shapes)
+  if source.pre_ranker is not None:
+    if second is None:
+      raise ValueError(
+        f"pre_ranker={source.pre_ranker} orders items for a ranker, and none is"
+        " named: give ranker too."
+      )
+    light = _ranker(source.pre_ranker, source, shapes)
+    between = [Stage(light, source.num_pre_candidates)]
   run = Run.open(source.workdir)
   finds = run.retrieval is not None or seams.offers(
     run.system, seams.QueryModel
@@ -94,7 +126,7 @@ def open_source(
       scores=resumption.of_ranker(second),
       name=name,
     )
-    return Opened(served, ())
+    return served, None
   model = load(
     source.workdir, retriever=source.retriever, checkpoint=source.checkpoint
   )
@@ -116,16 +148,17 @@ def open_source(
     ranker=orders,
     num_candidates=None if second is None else source.num_candidates,
     weights=source.weights,
+    between=between,
     codes=codes,
     lists=lists,
     scores=resumption.of_ranker(orders),
     name=name,
   )
-  if not num_golden:
-    return Opened(served, ())
+  for stage in between:
+    model = model.ranked_by(stage.ranker, stage.num_candidates)
   if second is not None:
     model = model.ranked_by(second, source.num_candidates, source.weights)
-  return Opened(served, golden_of(model, num_golden, served.shapes.lists[0]))
+  return served, model
 
 
 def _ranker(workdir: str, source: Source, shapes: Shapes) -> Ranker:

@@ -23,7 +23,7 @@ from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.schema import Record
 from genrec_jax.ranking.candidates import asked_about
-from genrec_jax.ranking.two_stage import TwoStage
+from genrec_jax.ranking.stages import Stage, said_by_first, staged
 from genrec_jax.service import ladder
 from genrec_jax.service.asks import (
   ListAsk,
@@ -76,6 +76,7 @@ class Served:
     ranker: Ranker | None = None,
     num_candidates: int | None = None,
     weights: str = "",
+    between: Sequence[Stage] = (),
     codes: Int[np.ndarray, "V1 M"] | None = None,
     lists: Resumption | None = None,
     scores: Resumption | None = None,
@@ -91,12 +92,14 @@ class Served:
       ranker: as above.
       num_candidates: items found for the ranker; None = it orders none.
       weights: of the value that it orders by; "" = its own.
+      between: stages between the searches and the ranker, where it orders.
       codes, name: as above.
       lists: how a cache may have the searches' model go on; None = not at all.
       scores: likewise the ranker's.
 
     Raises:
-      ValueError: a ranker of other data, or weights that it cannot have.
+      ValueError: a ranker of other data, weights that it cannot have, or a
+        stage that is given more than the one before it passes on.
     """
     self.histories = histories
     self._num_items = histories.manifest.num_items
@@ -116,9 +119,10 @@ class Served:
     self._reading = Reading(dict(searches), ranker, lists, scores)
     self._popular = MostPopular(self.catalog.count).search
     self._num_candidates, self._weights = num_candidates or 0, weights
+    self._between = tuple(between) if self.two_stage else ()
     if self.two_stage:
       # Refuses a ranker that does not fit.
-      self._second(self._popular, self._num_candidates)
+      self._behind(self._popular)
 
   def keep(self, cache: HistoryCache) -> None:
     """Has what is computed of histories kept from now on."""
@@ -187,7 +191,10 @@ class Served:
     """How many items the first stage is asked for."""
     counts = {*self.shapes.lists}
     if self.two_stage:
-      most = self._num_candidates
+      # Whoever stands behind the first stage asks it for the most.
+      most = max(
+        self._num_candidates, *(s.num_candidates for s in self._between), 1
+      )
       for number in (most, max(1, most // _FEWER)):
         counts |= {max(size, number) for size in self.shapes.lists}
     return sorted({min(count, self._num_items) for count in counts})
@@ -235,7 +242,8 @@ class Served:
     ids_BK, scores_BK, said = search(requests, asks[0].places, allowed)
     chances = None
     if self.two_stage and step not in (ladder.RETRIEVAL_ONLY, ladder.POPULAR):
-      chances, said = said["probabilities"], said["retrieved"]
+      chances = said["probabilities"]
+      said = said_by_first(said, 1 + len(self._between))
     reused = said.get("reused")
     if reused is None:
       asked = asks[0].by_model and step != ladder.POPULAR
@@ -265,14 +273,13 @@ class Served:
       first = self._reading.searches[at_least(self.shapes.batches, count)]
     if not self.two_stage or step == ladder.RETRIEVAL_ONLY:
       return first
-    fewer = step == ladder.FEW_CANDIDATES
-    number = self._num_candidates
-    return self._second(first, max(1, number // _FEWER) if fewer else number)
+    return self._behind(first, _FEWER if step == ladder.FEW_CANDIDATES else 1)
 
-  def _second(self, first: Search, num_candidates: int) -> TwoStage:
-    return TwoStage.of(
-      first, self.histories, self.ranker, num_candidates, self._weights
-    )
+  def _behind(self, first: Search, share: int = 1) -> Search:
+    """All stages behind the first one, with one of so many candidates."""
+    last = Stage(self.ranker, self._num_candidates, self._weights)
+    stages = [stage.fewer(share) for stage in (*self._between, last)]
+    return staged(first, self.histories, stages)
 
   def _rank(self, ask: RankAsk, step: str) -> Ranked:
     score, reused = self._scores(

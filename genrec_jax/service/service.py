@@ -7,7 +7,8 @@
     await service.recommend(Recommend(user_id="7", k=10))      a dict of JSON
 
 app.py is HTTP around it. Answers name the version and the catalogue that they
-come from.
+come from. (Over 350 lines: what loads, answers and changes has these parts in
+common.)
 """
 
 import asyncio
@@ -26,8 +27,10 @@ from genrec_jax.service.compilations import Compilations
 from genrec_jax.service.engine import Done, Engine, EngineOptions
 from genrec_jax.service.history_cache import HistoryCache, NoCache
 from genrec_jax.service.live_items import LiveItems
+from genrec_jax.service.made_ahead import MadeAhead, ReadyOptions, is_plain
 from genrec_jax.service.metrics import Metrics
 from genrec_jax.service.opening import Opened, Source, open_source
+from genrec_jax.service.ready_lists import ReadyLists
 from genrec_jax.service.refused import Refused, late
 from genrec_jax.service.shapes import Shapes
 from genrec_jax.service.store import EventStore, ItemState
@@ -49,12 +52,14 @@ class ServiceOptions:
     num_golden: users whose offline lists a version must give to be taken.
     most_events: of a history that is read, the latest ones.
     most_versions: that are loaded at a time.
+    ready: when a list that was made ahead will do.
   """
 
   deadline_seconds: float = 1.0
   num_golden: int = 8
   most_events: int = 5000
   most_versions: int = 4
+  ready: ReadyOptions = ReadyOptions()
 
 
 class Service:
@@ -76,6 +81,7 @@ class Service:
     engine: EngineOptions | None = None,
     shapes: Shapes | None = None,
     cache: HistoryCache | None = None,
+    ready: ReadyLists | None = None,
     opener: Callable[..., Opened] = open_source,
   ):
     """Puts the parts together; nothing is loaded.
@@ -86,10 +92,11 @@ class Service:
       engine: of the queue; None = as usual.
       shapes: what models are compiled for; None = as usual.
       cache: of histories; None keeps nothing.
+      ready: lists that were made ahead; None = there are none.
       opener: from a source to a model, as open_source.
 
     Raises:
-      ValueError: the store or the cache lacks something.
+      ValueError: the store, the cache or the lists lack something.
     """
     seams.require(store, EventStore, "store")
     self._cache = NoCache() if cache is None else cache
@@ -99,6 +106,10 @@ class Service:
     self._shapes = shapes or Shapes()
     self._open = opener
     self.metrics = Metrics()
+    self._ahead = None
+    if ready is not None:
+      seams.require(ready, ReadyLists, "ready")
+      self._ahead = MadeAhead(ready, store, self._options.ready, self.metrics)
     queue = engine or EngineOptions()
     self.engine = Engine(queue, self.metrics)
     # Writes wait for the disk, and are to keep nobody from reading.
@@ -181,7 +192,8 @@ class Service:
     finally:
       self._loading.release()
     if promote:
-      self.promote(name)
+      # Its answers have just been compared.
+      self._promote(name, 1.0)
     return version
 
   def _compiled(self, opened: Opened, source: Source) -> Version:
@@ -193,10 +205,25 @@ class Service:
       parity = golden.check(served, opened.golden)
     asker = Asker(served, self.store, self._options.most_events)
     asker.warm()
-    return Version(served.name, served, asker, source, parity)
+    return Version(
+      served.name, served, asker, source, parity, tuple(opened.golden)
+    )
 
   def promote(self, name: str, share: float = 1.0) -> None:
-    """See Versions."""
+    """See Versions; its golden answers are asked for once more.
+
+    Raises:
+      Refused: as Versions does, or it answers differently from when it was
+        loaded, or there is too much to do to ask. Nothing has changed then.
+    """
+    version = self.versions.get(name)
+    try:
+      golden.check_by_engine(self.engine, version.served, version.golden)
+    except ValueError as error:
+      raise Refused(409, "parity", str(error)) from error
+    self._promote(name, share)
+
+  def _promote(self, name: str, share: float) -> None:
     self.versions.promote(name, share)
     self._tell_shares()
 
@@ -222,6 +249,17 @@ class Service:
       Refused: it gets no answer.
       ValueError: what is wrong of it.
     """
+    if self._ahead is not None and is_plain(body) and not self.engine.closing:
+      version = self._version(body)
+      told = await self._readers.do(
+        self._ahead.answer,
+        version,
+        body,
+        self._items_of(version),
+        seconds=self._seconds(body),
+      )
+      if told is not None:
+        return told
     return await self._answer(body, Asker.listing, answers.of_list)
 
   async def rank(self, body: Any) -> dict[str, Any]:
@@ -232,10 +270,7 @@ class Service:
     self, body: Any, asked_of: Callable, told_of: Callable
   ) -> dict[str, Any]:
     started = time.monotonic()
-    seconds = self._options.deadline_seconds
-    if body.deadline_ms is not None:
-      seconds = body.deadline_ms / 1000
-    deadline = started + seconds
+    deadline = started + self._seconds(body)
     version = self._version(body)
     self.engine.admit(deadline)
     items = self._items_of(version)
@@ -254,6 +289,12 @@ class Service:
       answers.count(self.metrics, version, done)
     told["timings_ms"]["total"] = (time.monotonic() - started) * 1000
     return told
+
+  def _seconds(self, body: Any) -> float:
+    """In which a request is to be answered."""
+    if body.deadline_ms is None:
+      return self._options.deadline_seconds
+    return body.deadline_ms / 1000
 
   def _version(self, body: Any) -> Version:
     """By its name, or by the user's hash."""

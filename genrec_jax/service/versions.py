@@ -11,7 +11,7 @@ request as long as shares stay. The versions of the shares before stay loaded:
 to roll back loads nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import hashlib
 import math
@@ -19,6 +19,7 @@ import threading
 from typing import Any
 
 from genrec_jax.service.asker import Asker
+from genrec_jax.service.golden import GoldenAnswer
 from genrec_jax.service.opening import Source
 from genrec_jax.service.refused import Refused
 from genrec_jax.service.served import Served
@@ -38,6 +39,7 @@ class Version:
     source: where it comes from.
     parity: largest difference of a golden score; None where there was nothing
       to compare.
+    golden: what it has answered, and must again when it is promoted.
   """
 
   name: str
@@ -45,6 +47,7 @@ class Version:
   asker: Asker
   source: Source
   parity: float | None
+  golden: Sequence[GoldenAnswer] = ()
 
 
 class Versions:

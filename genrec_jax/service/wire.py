@@ -148,6 +148,9 @@ class Load(_Body):
   checkpoint: Text = "best"
   num_candidates: Annotated[int, Field(ge=1, le=100_000)] = 100
   weights: Words = ""
+  pre_ranker: Words | None = None
+  num_pre_candidates: Annotated[int, Field(ge=1, le=100_000)] = 500
+  bundle: Words | None = None
 
 
 class Promote(_Body):

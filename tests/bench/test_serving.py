@@ -13,7 +13,9 @@ import pytest
 import uvicorn
 
 from genrec_jax.bench import open_loop, serving, serving_cells, untrained_run
+from genrec_jax.bench.served_process import served_process
 from genrec_jax.bench.serving_load import ServingOptions, measured, rate_within
+from genrec_jax.experiment.experiment import Run
 from genrec_jax.service.app import create_app
 from tests.service import fakes
 
@@ -59,10 +61,12 @@ def test_the_engine_is_asked_and_says_what_became_of_it(service):
 
 
 def test_what_takes_longer_than_its_deadline_is_late(tmp_path):
-  hold = threading.Event()
+  go = threading.Event()
+  go.set()
   held = fakes.make_service(
-    tmp_path / "events", before=lambda requests: hold.wait(20)
+    tmp_path / "events", before=lambda requests: go.wait(20)
   )
+  go.clear()
   try:
     (version,) = held.versions.loaded()
     options = dataclasses.replace(_OPTIONS, deadline_ms=30)
@@ -71,7 +75,7 @@ def test_what_takes_longer_than_its_deadline_is_late(tmp_path):
     with pytest.raises(ValueError, match="nothing was answered"):
       asyncio.run(measured(ask, options, 4))
   finally:
-    hold.set()
+    go.set()
     held.close(5.0)
 
 
@@ -86,6 +90,7 @@ def test_over_http_as_much_is_counted_as_the_service_counts(service):
     thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
     thread.start()
     while not server.started:
+      assert thread.is_alive()
       time.sleep(0.01)
     port = bound.getsockname()[1]
 
@@ -116,6 +121,19 @@ def test_over_http_as_much_is_counted_as_the_service_counts(service):
     name, {**labels, "code": "200"}
   )
   assert told >= count["answered"]
+
+
+@pytest.mark.slow
+def test_a_service_of_a_process_is_asked(tmp_path):
+  run = Run.open(fakes.STORED)
+  found = serving_cells.over_http(run, _OPTIONS, 4, 1.0, tmp_path / "events")
+  _counted(found)
+  # Some of the users are the run's own, whose histories stay as they are.
+  assert found["loads"][0]["hit_rate"] > 0
+  flags = [f"--workdir={tmp_path}", "--port=0"]
+  with pytest.raises(ValueError, match="(?s)serve .*ended with 1:.*no run"):
+    with served_process(flags, None):
+      raise AssertionError("it is not ready")
 
 
 def test_rates_that_keep_to_a_limit():

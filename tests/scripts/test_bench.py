@@ -139,6 +139,31 @@ def test_both_ways_of_searching_clusters_give_the_same_lists():
 
 
 @pytest.mark.slow
+def test_requests_of_a_service_are_counted():
+  done = _bench(
+    "serving",
+    f"--config={_ROOT / 'configs' / 'hstu_movielens.py'}:quicktest",
+    *("--num_users=12", "--num_items=30", "--events=20", "--nohttp"),
+    *("--seconds=0.3", "--loads=0.5,2", "--serve_batch=2", "--cache_mb=1"),
+    "--deadline_ms=5000",
+  )
+  assert done.returncode == 0, done.stderr
+  *table, line = done.stdout.splitlines()
+  result = json.loads(line)
+  cells = [(row["batch"], row["cache_mb"]) for row in result["rows"]]
+  assert cells == [(1, 0), (1, 1), (2, 0), (2, 1)]
+  # A line of a cell and one of each load, two ahead, three ratios behind.
+  assert len(table) == 2 + 4 * 3 + 3
+  for row in result["rows"]:
+    assert row["compiled_when_ready"] == 0
+    for load in row["loads"]:
+      parts = ("answered", "refused", "late")
+      assert sum(load[name] for name in parts) == load["requests"] > 0
+      # Histories do not change, so all but the first requests find theirs.
+      assert (load["hit_rate"] or 0) > 0.9 or not row["cache_mb"]
+
+
+@pytest.mark.slow
 def test_a_step_that_encodes_items_has_more_flops_than_one_that_does_not():
   done = _bench("item_encoding", *_CODES_AND_VECTORS, "--events=9")
   assert done.returncode == 0, done.stderr

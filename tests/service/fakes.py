@@ -65,7 +65,9 @@ def served(before=None, *, ranker=None, **options):
   return Served(data, sizes, **options)
 
 
-def make_service(path, before=None, *, engine=None, store=None, **options):
+def make_service(
+  path, before=None, *, engine=None, store=None, ready=None, **options
+):
   """A started service whose version v1 answers everybody."""
 
   def opener(source, shapes, *, name, num_golden):
@@ -77,6 +79,7 @@ def make_service(path, before=None, *, engine=None, store=None, **options):
     options=ServiceOptions(num_golden=0, deadline_seconds=20.0),
     engine=engine or EngineOptions(max_wait_seconds=0.0),
     shapes=SHAPES,
+    ready=ready,
     opener=opener,
   )
   made.start()

@@ -81,7 +81,7 @@ def test_lists_of_codes_are_those_of_offline_and_compile_nothing(workdir):
   served.warm()
   with Compilations() as made:
     assert golden.check(served, opened.golden) < 1e-4
-    (ask,) = [golden._ask(served, opened.golden[0])]
+    (ask,) = [opened.golden[0].ask(served)]
     # Few items are left: a wider search is asked, which is compiled too.
     few = np.zeros(served.catalog.num_items + 1, bool)
     few[[3, 9, 20, 31]] = True
