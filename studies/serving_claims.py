@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures what is claimed of services, where that needs no stopwatch.
 
-    python studies/serving_claims.py --data=ml-1m=runs/a/data,100k=runs/b/data \
+    python studies/serving_claims.py --data=ml-1m=runs/a/data,100k=log.parquet \
         [--bench=FILE,FILE] [--workdir=runs/a] \
         [--out=results/serving_claims.json]
 
@@ -19,9 +19,11 @@
 
 2 and 6 are of what `scripts/bench.py serving` printed (--bench: files with its
 JSON line), 5 of a trained run (--workdir); without these they are left out.
-140 and 4 read prepared data (genrec prepare), named by --data. What is counted
-or computed holds or does not: there are no seeds, but for the simulated caches,
-which say how far the approximation is off.
+140 and 4 are of --data: prepared data (genrec prepare), or a Parquet file of
+events with a column user_id and, where it is known, timestamp (seconds). What
+is counted or computed holds or does not: there are no seeds, but for the
+simulated caches, which say how far the approximation is off. --noflops leaves
+the first claim out, for which programs are compiled.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,17 +36,15 @@ from absl import app, flags, logging
 import numpy as np
 
 from genrec_jax.core import atomic
-from genrec_jax.core.build import build
-from genrec_jax.data.dataset.histories import Histories
-from genrec_jax.data.dataset.requests import iter_requests
-from genrec_jax.data.item_mask import ItemMask
-from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.restored import load_params
-from studies import cache_curves, history_costs
+from studies import cache_curves
+from studies.event_log import Log
 
 # Tests import several studies, and each has these.
 _DATA = flags.DEFINE_list(
-  "data", [], "NAME=FOLDER of prepared data.", allow_override=True
+  "data",
+  [],
+  "NAME=PATH of prepared data, or of a Parquet file.",
+  allow_override=True,
 )
 _BENCH = flags.DEFINE_list(
   "bench", [], "Files with JSON lines of bench.py serving.", allow_override=True
@@ -54,6 +54,9 @@ _WORKDIR = flags.DEFINE_string(
 )
 _WINDOW = flags.DEFINE_integer(
   "window", 200, "Events that the model reads.", allow_override=True
+)
+_FLOPS = flags.DEFINE_bool(
+  "flops", True, "Compile programs for the first claim.", allow_override=True
 )
 _OUT = flags.DEFINE_string(
   "out", None, "JSON file to write.", allow_override=True
@@ -84,13 +87,13 @@ def memory_claim(
 
 
 def hit_claim(
-  histories: Mapping[str, Histories], window: int, requests: int = _REQUESTS
+  logs: Mapping[str, Log], window: int, requests: int = _REQUESTS
 ) -> dict[str, Any]:
   """4: of each data set by Zipf's law, and by its own visits."""
   found: dict[str, Any] = {}
   apart = []
-  for name, data in histories.items():
-    user_E, time_E, length_U = _events(data)
+  for name, log in logs.items():
+    length_U = log.length_U
     pages_U = cache_curves.pages(length_U, window, _PAGE)
     mine: dict[str, Any] = {}
     for exponent in (1.0, 0.8, 0.6):
@@ -100,9 +103,9 @@ def hit_claim(
         abs(row["simulated"] - row["expected"])
         for row in mine[f"zipf {exponent}"]
       ]
-    if time_E is not None:
+    if log.time_E is not None:
       for label, gap in (("events", 0), ("visits", _VISIT_SECONDS)):
-        asked = cache_curves.visits(user_E, time_E, window, _PAGE, gap)
+        asked = cache_curves.visits(log.user_E, log.time_E, window, _PAGE, gap)
         mine[label] = cache_curves.trace_curve(asked, len(length_U))
     found[name] = mine
   largest = max(apart, default=0.0)
@@ -135,6 +138,8 @@ def cost_claim(
   **sizes: int,
 ) -> dict[str, Any]:
   """1: FLOPs by what was read and by candidates."""
+  from studies import history_costs
+
   rows = history_costs.speed_ups(events, read, candidates, **sizes)
   times = {(r["read"], r["candidates"]): r["times_fewer"] for r in rows}
   reads, numbers = sorted({*read}), sorted({*candidates})
@@ -185,6 +190,12 @@ def bench_claims(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def precision_claim(workdir: str) -> dict[str, Any]:
   """5: what of the first places stays in bfloat16."""
+  from genrec_jax.core.build import build
+  from genrec_jax.data.dataset.requests import iter_requests
+  from genrec_jax.data.item_mask import ItemMask
+  from genrec_jax.experiment.experiment import Run
+  from genrec_jax.experiment.restored import load_params
+
   run = Run.open(workdir)
   params = load_params(run).params
   node = in_dtype(run.config["system"], "bfloat16")
@@ -245,25 +256,13 @@ def _zipf(count: int, exponent: float) -> np.ndarray:
   return np.random.default_rng(0).permutation(rate_U)
 
 
-def _events(
-  data: Histories,
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-  """Users and times of all events, and how many each user has."""
-  records = data.many(range(len(data)))
-  length_U = np.array([len(record["item"]) for record in records])
-  user_E = np.repeat(np.arange(len(records)), length_U)
-  if "time" not in data.manifest.fields:
-    return user_E, None, length_U
-  return user_E, np.concatenate([r["time"] for r in records]), length_U
-
-
-def _named(texts: Sequence[str]) -> dict[str, Histories]:
+def _named(texts: Sequence[str]) -> dict[str, Log]:
   found = {}
   for text in texts:
-    name, _, folder = text.partition("=")
-    if not (name and folder):
-      raise ValueError(f"--data={text}: write NAME=FOLDER.")
-    found[name] = Histories(folder)
+    name, _, path = text.partition("=")
+    if not (name and path):
+      raise ValueError(f"--data={text}: write NAME=PATH.")
+    found[name] = Log.of(path)
   return found
 
 
@@ -287,9 +286,11 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   try:
     data, window = _named(_DATA.value), _WINDOW.value
-    found = {"116": precomputed_claim(), "1 cache": cost_claim()}
+    found = {"116": precomputed_claim()}
+    if _FLOPS.value:
+      found["1 cache"] = cost_claim()
     if data:
-      lengths = {name: _events(one)[2] for name, one in data.items()}
+      lengths = {name: log.length_U for name, log in data.items()}
       found["140"] = memory_claim(lengths, window)
       found["4 hits"] = hit_claim(data, window)
     if _BENCH.value:

@@ -140,6 +140,7 @@ def test_both_ways_of_searching_clusters_give_the_same_lists():
 
 @pytest.mark.slow
 def test_requests_of_a_service_are_counted():
+  """Four services, one after the other: each compiles its own programs."""
   done = _bench(
     "serving",
     f"--config={_ROOT / 'configs' / 'hstu_movielens.py'}:quicktest",
@@ -159,8 +160,9 @@ def test_requests_of_a_service_are_counted():
     for load in row["loads"]:
       parts = ("answered", "refused", "late")
       assert sum(load[name] for name in parts) == load["requests"] > 0
-      # Histories do not change, so all but the first requests find theirs.
-      assert (load["hit_rate"] or 0) > 0.9 or not row["cache_mb"]
+    # Histories do not change, and nothing is left out at half the capacity.
+    hits = row["loads"][0]["hit_rate"]
+    assert hits == 0 if not row["cache_mb"] else hits > 0.8
 
 
 @pytest.mark.slow

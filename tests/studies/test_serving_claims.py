@@ -4,10 +4,11 @@
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 
-from genrec_jax.data.dataset.histories import Histories
 from studies import history_costs, serving_claims
+from studies.event_log import Log
 from tests.service.fakes import STORED
 
 
@@ -20,12 +21,27 @@ def test_memory_holds_where_lengths_differ():
 
 
 def test_hits_of_a_prepared_data_set():
-  data = Histories(STORED / "data")
-  found = serving_claims.hit_claim({"stored": data}, 50, requests=2000)
+  log = Log.of(str(STORED / "data"))
+  found = serving_claims.hit_claim({"stored": log}, 50, requests=2000)
   mine = found["data"]["stored"]
   assert set(mine) == {"zipf 1.0", "zipf 0.8", "zipf 0.6", "events", "visits"}
-  count = sum(len(record["item"]) for record in data.many(range(len(data))))
+  count = len(log.user_E)
   assert mine["events"]["requests"] == count > mine["visits"]["requests"]
+
+
+def test_a_table_is_a_log(tmp_path):
+  table = pl.DataFrame(
+    {"user_id": ["b", "a", "b", "b"], "timestamp": [5, 7, 3, 9]}
+  )
+  log = Log.of_table(table)
+  assert log.user_E.tolist() == [0, 1, 1, 1]
+  assert log.time_E.tolist() == [7, 3, 5, 9]
+  assert log.length_U.tolist() == [1, 3]
+  table.drop("timestamp").write_parquet(tmp_path / "log.parquet")
+  log = Log.of(str(tmp_path / "log.parquet"))
+  assert log.time_E is None and log.length_U.tolist() == [1, 3]
+  with pytest.raises(ValueError, match="no column user_id"):
+    Log.of_table(table.drop("user_id"))
 
 
 def test_what_a_bench_says():
@@ -66,7 +82,7 @@ def test_files_of_a_bench(tmp_path):
   path.write_text(json.dumps({"bench": "candidates"}))
   with pytest.raises(ValueError, match="no JSON line"):
     serving_claims._bench_results([path])
-  with pytest.raises(ValueError, match="NAME=FOLDER"):
+  with pytest.raises(ValueError, match="NAME=PATH"):
     serving_claims._named(["runs/a"])
 
 
