@@ -3,6 +3,7 @@
 
     genrec serve --workdir=runs/a
     genrec serve --workdir=runs/a --ranker=runs/b --candidates=100
+    genrec serve --workdir=runs/a --ready_lists=lists.parquet --cache_mb=512
     genrec serve --workdir=runs/a --host=0.0.0.0 --port=8000 --admin_port=9000
 
     curl localhost:8000/v1/recommend -H 'Content-Type: application/json' \\

@@ -106,8 +106,8 @@ def test_a_cache_saves_more_of_what_was_read_and_less_of_many_candidates():
   assert found["verdict"] == "holds"
   by = {(r["read"], r["candidates"]): r for r in found["rows"]}
   assert by[0, 1]["times_fewer"] == 1.0
-  # Matrices alone: what was read is not multiplied again. Attention is over
-  # all keys either way, of which there are few here.
-  assert 10 < by[31, 1]["times_fewer"] < 20
+  # At most by all 33 tokens to the two that are left; attention is over all
+  # keys either way.
+  assert 2 < by[31, 1]["times_fewer"] < 33
   whole = history_costs.speed_ups(32, (0,), (1,), width=16, layers=1)
   assert whole[0]["flops"] < by[0, 1]["flops"]
