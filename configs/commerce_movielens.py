@@ -9,8 +9,8 @@ The data and the model of configs/hstu_movielens_half.py with both biases, and
 one variant per lever of configs/commerce.py: those of negatives (128 of each
 position's own without one), of the ensemble and of time, and the control of
 times, `shuffled`. Nobody rates a film twice, so histories are hidden. Expected
-without a variant: what that config measures, 20 minutes on 1 of 2 busy CPU
-cores; no lever is measured yet.
+without a variant: what that config measures, 20 minutes on a busy CPU core, one
+of two; no lever is measured yet.
 """
 
 from ml_collections import ConfigDict
