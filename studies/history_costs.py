@@ -64,7 +64,10 @@ def speed_ups(
   )
   shapes = jax.eval_shape(lambda: dict(history))
   start = functools.partial(system.apply, method="start")
-  kept = jax.eval_shape(lambda p, b: start({"params": p}, b), params, shapes)
+  # What is kept has classes of its own, which take arrays and no shapes.
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), params)
+  kept = jax.jit(lambda p, b: start({"params": p}, b))(zeros, dict(history))
+  kept, classes = jax.tree.flatten(kept)
   whole = _flops(lambda p, b: start({"params": p}, b), params, shapes)
   rows = jax.eval_shape(
     lambda p, b: _resumed(system, p, (), None, b)[1], params, shapes
@@ -89,7 +92,9 @@ def speed_ups(
     _, asked = layout.apart(layout.impression_batch(shown))
     asked = jax.eval_shape(functools.partial(dict, asked))
     scored = _flops(
-      lambda p, k, b: system.apply({"params": p}, k, b, method="candidates"),
+      lambda p, k, b: system.apply(
+        {"params": p}, classes.unflatten(k), b, method="candidates"
+      ),
       params,
       kept,
       asked,
