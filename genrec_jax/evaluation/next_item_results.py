@@ -141,7 +141,8 @@ def table(result: Mapping[str, Any]) -> str:
     low = {n: result["intervals"][part][n][0] for n in names}
     high = {n: result["intervals"][part][n][1] for n in names}
     lines += [line("      95 % over users, from", low), line("      to", high)]
-    by_count = result["slices"][part]["item_popularity"]
+    # Further forms of a part, such as test_unfiltered, have no slices.
+    by_count = result["slices"].get(part, {}).get("item_popularity", {})
     if COLD in by_count:
       unseen, seen = by_count[COLD], of_the_rest(values, by_count[COLD])
       lines.append(line(f"    {unseen['requests']:,} of new items", unseen))

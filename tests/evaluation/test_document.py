@@ -168,8 +168,8 @@ def test_tables_show_every_ranker_and_say_what_intervals_are_over():
   intervals = {"hr@10": [0.2, 0.3], "ndcg@10": [0.1, 0.2]}
   result = {
     "title": "HSTU",
-    "metrics": {"test": values},
-    "intervals": {"test": intervals},
+    "metrics": {"test": values, "test_unfiltered": values},
+    "intervals": {"test": intervals, "test_unfiltered": intervals},
     "baselines": {"most_popular": {"test": values}, "oracle": {"test": values}},
     "notes": ["one note"],
     "slices": {
