@@ -16,6 +16,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from genrec_jax.cli.parts import Parts
 from genrec_jax.cli.report import summary_of, tables_of
 from genrec_jax.report import tables
 from tests import commands
@@ -124,6 +125,8 @@ def test_scripts_have_the_flags_that_are_passed():
     defined = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source))
     for name in re.findall(r'^  main\("(\w+)"\)$', source, re.MULTILINE):
       command = importlib.import_module(f"genrec_jax.cli.{name}").COMMAND
+      if isinstance(command, Parts):
+        command = command.part(words[words.index(script) + 1])
       defined.update(command.names)
     for word in words:
       if word.startswith("--"):

@@ -22,10 +22,9 @@ from absl import flags
 
 from genrec_jax.cli.config_flag import ConfigFlag
 from genrec_jax.cli.ending import UsageError, silence
+from genrec_jax.cli.listing import HELP
 from genrec_jax.core.flag_names import with_underscores
 from genrec_jax.core.suggest import choices_hint
-
-_HELP = {"--help", "-help", "-h", "--helpfull", "--helpshort"}
 
 
 class Command:
@@ -93,7 +92,7 @@ class Command:
       if ("--" in arguments)
       else arguments
     )
-    if _HELP.intersection(words):
+    if HELP.intersection(words):
       print(self.help(name))
       return 0
     self.parse(name, arguments)

@@ -5,7 +5,6 @@ genrec --help             what commands there are
 genrec train --help       flags of one
 """
 
-import ast
 from collections.abc import Sequence
 import importlib
 import pathlib
@@ -18,31 +17,31 @@ from genrec_jax.cli.ending import (
   interrupted_at_once,
   leave,
 )
+from genrec_jax.cli.listing import HELP, listing
 from genrec_jax.core import heap
 from genrec_jax.core.suggest import choices_hint
 
-# In the order of a run; each is the module of its name.
+# In the order of a run; each is the module, or the package of parts, of its
+# name.
 COMMANDS = (
   *("run", "prepare", "tokenize", "users", "train", "sweep", "evaluate"),
   *("report", "recommend", "rank", "serve", "compare", "compile", "export"),
+  "bench",
 )
 # Those that stay small, however much they read and write.
 _SMALL = ("recommend",)
 # Those that want the same memory again and again.
 _STEADY = ("train",)
-_HELP = ("help", "--help", "-help", "-h", "--helpfull", "--helpshort")
+_HELP = {"help", *HELP}
 
 
 def overview() -> str:
   """Every command with the first line of what it says of itself."""
-  folder = pathlib.Path(__file__).parent
-  lines = ["usage: genrec COMMAND --flag=value ...", ""]
-  for name in COMMANDS:
-    # Importing them would take seconds.
-    source = (folder / f"{name}.py").read_text(encoding="utf-8")
-    about = ast.get_docstring(ast.parse(source)).splitlines()[0]
-    lines.append(f"  {name:10}{about}")
-  return "\n".join([*lines, "", "genrec COMMAND --help lists its flags."])
+  lines = listing(pathlib.Path(__file__).parent, COMMANDS)
+  usage = "usage: genrec COMMAND --flag=value ..."
+  return "\n".join(
+    [usage, "", *lines, "", "genrec COMMAND --help lists its flags."]
+  )
 
 
 def start(words: Sequence[str]) -> int:

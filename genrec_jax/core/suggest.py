@@ -16,11 +16,16 @@ def choices_hint(wrong: object, choices: Iterable[str]) -> str:
   choices = sorted(map(str, choices))
   if not choices:
     return " There is none."
-  close = difflib.get_close_matches(str(wrong)[:1000], choices, n=1)
-  hint = f" Did you mean {short(close[0])}?" if close else ""
+  hint = nearest_hint(wrong, choices)
   shown = ", ".join(map(_cut, choices[:_MOST_CHOICES]))
   more = len(choices) - _MOST_CHOICES
   return f"{hint} Choices: {shown}{f', and {more} more' if more > 0 else ''}."
+
+
+def nearest_hint(wrong: object, choices: Iterable[str]) -> str:
+  """Returns " Did you mean 'x'?", a space first; "" where nothing is near."""
+  close = difflib.get_close_matches(str(wrong)[:1000], list(choices), n=1)
+  return f" Did you mean {short(close[0])}?" if close else ""
 
 
 def short(value: object) -> str:

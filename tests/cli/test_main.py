@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from genrec_jax.cli import main
+from genrec_jax.cli.bench import PARTS
 
 _CLI = pathlib.Path(main.__file__).parent
 _OWN = {
@@ -19,14 +20,21 @@ _OWN = {
   "config_flag",
   "ending",
   "given",
+  "listing",
+  "parts",
 }
+# Commands of parts, and their parts.
+_OF_PARTS = {"bench": PARTS}
 
 
 def test_every_command_is_listed_with_a_line(capsys):
   assert main.start(["--help"]) == 0
   lines = capsys.readouterr().out.splitlines()
   listed = {line.split()[0]: line for line in lines if line[:2] == "  "}
-  assert set(listed) == {p.stem for p in _CLI.glob("*.py")} - _OWN
+  packages = {p.parent.name for p in _CLI.glob("*/__init__.py")}
+  assert packages == set(_OF_PARTS)
+  modules = {p.stem for p in _CLI.glob("*.py")} - _OWN
+  assert set(listed) == modules | packages
   assert "resumes it" in listed["train"]
   assert all(len(line.split()) > 5 for line in listed.values())
 
@@ -39,9 +47,15 @@ def test_an_unknown_command_names_the_nearest(capsys):
   assert main.start([]) == 2
 
 
-@pytest.mark.parametrize("name", main.COMMANDS)
+@pytest.mark.parametrize(
+  "name",
+  [
+    *(name for name in main.COMMANDS if name not in _OF_PARTS),
+    *(f"{name} {part}" for name, parts in _OF_PARTS.items() for part in parts),
+  ],
+)
 def test_a_command_has_help(name, capsys):
-  assert main.start([name, "--help"]) == 0
+  assert main.start([*name.split(), "--help"]) == 0
   text = capsys.readouterr().out
   assert f"\n    genrec {name} --" in text
   assert f"Flags of genrec {name}:\n  --" in text
@@ -51,6 +65,7 @@ def test_the_overview_imports_no_library():
   """Or it would take seconds."""
   program = (
     "import sys; from genrec_jax.cli.main import start; start(['help']);"
+    "start(['bench', '--help']);"
     "sys.exit(bool({'jax', 'polars'} & set(sys.modules)))"
   )
   done = subprocess.run([sys.executable, "-c", program], capture_output=True)

@@ -32,7 +32,7 @@ _ROOMS = (
   *("data.pipeline", "layers", "backbones", "models", "objectives"),
   *("decoding", "baselines", "retrieval", "ranking", "train", "experiment"),
   *("evaluation", "rollout", "serving.export", "serving", "service", "tpu"),
-  *("report", "bench", "golden", "cli"),
+  *("report", "bench", "golden", "cli", "cli.bench"),
 )
 # Rooms that hold pure functions of arrays: no Linen, no configs.
 _PURE = ("ops", "metrics", "objectives", "decoding", "retrieval")

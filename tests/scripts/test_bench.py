@@ -233,6 +233,7 @@ def test_a_part_is_named_and_has_what_it_needs():
   assert (
     "name one of train_step, pipeline, attention, decoding, " in done.stderr
   )
+  assert "Did you mean 'attention'?" in done.stderr
   done = _bench("pipeline")
   assert done.returncode != 0
   assert "--config says what to time" in done.stderr
