@@ -5,12 +5,12 @@
     told = ahead.answer(version, body, items)      None: a model is to answer
 
 A list answers the plain question, what is best for a user now: not one behind a
-history that is sent, behind a changed one, at another time, by a policy, or of
-a version by its name. Nor does it answer where it is too old, where the user
-has an event of later than the list or was deleted, or where masks leave fewer
-items than are asked for: then the model does. It takes no room in the model's
-queue, so it also answers where that is full. An answer says which lists it is
-from, and how old they are.
+history that is sent, behind a changed one, at another time, by a policy, with
+seen items among the others, or of a version by its name. Nor does it answer
+where it is too old, where the user has an event of later than the list or was
+deleted, or where masks leave fewer items than are asked for: then the model
+does. It takes no room in the model's queue, so it also answers where that is
+full. An answer says which lists it is from, and how old they are.
 """
 
 import dataclasses
@@ -76,7 +76,6 @@ class MadeAhead:
     Raises:
       ValueError: what is wrong of the body.
     """
-    started = time.monotonic()
     ready, told = self._lists.of(body.user_id), None
     outcome = NONE if ready is None else self._why_not(ready, body.user_id)
     if not outcome:
@@ -90,7 +89,6 @@ class MadeAhead:
         done = Done(listed, ladder.FULL, None, 0.0, 0.0)
         told = answers.of_list(version, body, asked, items, done)
         told["ready"] = _about(ready)
-        told["timings_ms"]["total"] = (time.monotonic() - started) * 1000
     self._metrics.ready(outcome)
     return told
 
@@ -113,6 +111,8 @@ def is_plain(body: Any) -> bool:
     and body.context.time is None
     and body.policy == "greedy"
     and body.model is None
+    # A list has none of what its user has seen.
+    and body.filter_history is not False
   )
 
 

@@ -122,7 +122,7 @@ class Service:
     self.versions = Versions(self._options.most_versions)
     self.compilations = Compilations(self.metrics.compiled)
     self._stack = contextlib.ExitStack()
-    self._loading = threading.Lock()
+    self._loading, self._sharing = threading.Lock(), threading.Lock()
     self._items_lock = threading.RLock()
     self._items: dict[str, LiveItems] = {}
 
@@ -224,13 +224,15 @@ class Service:
     self._promote(name, share)
 
   def _promote(self, name: str, share: float) -> None:
-    self.versions.promote(name, share)
-    self._tell_shares()
+    with self._sharing:
+      self.versions.promote(name, share)
+      self._tell_shares()
 
   def rollback(self, name: str) -> None:
     """See Versions."""
-    self.versions.rollback(name)
-    self._tell_shares()
+    with self._sharing:
+      self.versions.rollback(name)
+      self._tell_shares()
 
   def _tell_shares(self) -> None:
     self.metrics.shares(
@@ -249,6 +251,7 @@ class Service:
       Refused: it gets no answer.
       ValueError: what is wrong of it.
     """
+    started = time.monotonic()
     if self._ahead is not None and is_plain(body) and not self.engine.closing:
       version = self._version(body)
       told = await self._readers.do(
@@ -259,17 +262,18 @@ class Service:
         seconds=self._seconds(body),
       )
       if told is not None:
-        return told
-    return await self._answer(body, Asker.listing, answers.of_list)
+        return _timed(told, started)
+    return await self._answer(body, Asker.listing, answers.of_list, started)
 
   async def rank(self, body: Any) -> dict[str, Any]:
     """Answers a wire.Rank; raises what `recommend` does."""
-    return await self._answer(body, Asker.ranking, answers.of_rank)
+    started = time.monotonic()
+    return await self._answer(body, Asker.ranking, answers.of_rank, started)
 
   async def _answer(
-    self, body: Any, asked_of: Callable, told_of: Callable
+    self, body: Any, asked_of: Callable, told_of: Callable, started: float
   ) -> dict[str, Any]:
-    started = time.monotonic()
+    """By the model, within what is left of the time since `started`."""
     deadline = started + self._seconds(body)
     version = self._version(body)
     self.engine.admit(deadline)
@@ -287,8 +291,7 @@ class Service:
       self.metrics.nan(done.answer.dropped)
       self.metrics.reused(done.answer.reused)
       answers.count(self.metrics, version, done)
-    told["timings_ms"]["total"] = (time.monotonic() - started) * 1000
-    return told
+    return _timed(told, started)
 
   def _seconds(self, body: Any) -> float:
     """In which a request is to be answered."""
@@ -401,3 +404,9 @@ class Service:
     """For the page: who answers a user, and the history behind that."""
     version = self.versions.of(user)
     return version, version.asker.history(user), self._items_of(version)
+
+
+def _timed(told: dict[str, Any], started: float) -> dict[str, Any]:
+  """An answer that says how long it took."""
+  told["timings_ms"]["total"] = (time.monotonic() - started) * 1000
+  return told

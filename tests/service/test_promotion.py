@@ -3,6 +3,7 @@
 and those that a bundle was written with."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -87,6 +88,31 @@ def test_under_load_nothing_is_compared_nor_promoted(make, known):
   assert answer.status_code == 503 and answer.json()["error"] == "busy"
   assert int(answer.headers["retry-after"]) >= 1
   assert service.versions.shares() == {"v1": 1.0}
+
+
+def test_of_two_promotions_the_last_is_what_metrics_tell(make, known):
+  service, _ = make()
+  _second(service, known)
+  begun, told = threading.Event(), []
+
+  def slow(shares):
+    if not begun.is_set():
+      begun.set()
+      # The other one would be done by then, if it had a turn.
+      threading.Event().wait(0.2)
+    told.append({name: share for (name, _), share in shares.items()})
+
+  service.metrics.shares = slow
+  first, second = (
+    threading.Thread(target=service.promote, args=(name,))
+    for name in ("v2", "v1")
+  )
+  first.start()
+  assert begun.wait(20)
+  second.start()
+  for thread in (first, second):
+    thread.join(20)
+  assert told[-1] == service.versions.shares() == {"v1": 1.0}
 
 
 _SHAPES = Shapes(batches=(1, 4), lists=(8, 38), histories=(1, 17))

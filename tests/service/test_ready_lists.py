@@ -117,6 +117,9 @@ def test_other_questions_are_the_models(make, path, known):
   assert by_model(user=3, record=data[3])
   time_now = int(record["time"][-1]) + data.manifest.epoch_seconds + 99
   assert by_model(context={"time": time_now})
+  answer = client.recommend(user_id=users[1], k=5, filter_history=False)
+  shown = expected(ids, record, 5, seen=False)
+  assert answer["ready"] is None and ids_of(answer) == shown
   assert _outcomes(service) == {
     **dict.fromkeys(("used", "old", "newer", "short"), 0),
     "none": 1,
@@ -161,3 +164,18 @@ def test_lists_answer_where_the_queue_is_full(make, path, known):
 
   service.engine.admit = refuse
   assert client.recommend(user_id=users[2], k=3)["ready"]
+
+
+def test_the_model_has_the_time_that_looking_for_a_list_left(make, known):
+  users, _, _ = known
+  looked, deadlines = [], []
+
+  class Nobody:
+    def of(self, user):
+      looked.append(time.monotonic())
+
+  service, client = make(ready=Nobody())
+  service.engine.admit = deadlines.append
+  answer = client.recommend(user_id=users[2], deadline_ms=30_000)
+  assert answer["ready"] is None and _outcomes(service)["none"] == 1
+  assert deadlines[0] <= looked[0] + 30
