@@ -62,7 +62,8 @@ class ListFile:
     """Reads a Parquet file.
 
     Raises:
-      ValueError: no such file, or one without the columns.
+      ValueError: no such file, one without the columns, or several lists of a
+        user.
     """
     path = pathlib.Path(path)
     try:
@@ -79,6 +80,15 @@ class ListFile:
       table = table.filter(pl.col("source").cast(pl.String) != POPULAR)
     table = table.sort("user_id", "rank", maintain_order=True)
     users = table["user_id"].cast(pl.String)
+    again = (users == users.shift(1)) & (
+      table["rank"] == table["rank"].shift(1)
+    )
+    if again.any():
+      raise ValueError(
+        f"{path} has several items of user {users.filter(again)[0]!r} at one"
+        " rank, as lists of an evaluation have (--as_of): write one list of a"
+        " user, by genrec recommend --all-users without --as_of."
+      )
     (digest,) = sha256([path]).values()
     self.version, self.made = digest[:_NAMED], path.stat().st_mtime
     self._items = table["item_id"].cast(pl.String)

@@ -57,6 +57,10 @@ def test_a_file_is_lists_by_user(path, known, tmp_path):
   for wrong in (tmp_path / "none.parquet", fakes.STORED / "config.json"):
     with pytest.raises(ValueError, match="cannot be read as lists"):
       ListFile(wrong)
+  # What genrec recommend --as_of writes: a list of each withheld event.
+  pl.concat([table, table]).write_parquet(other)
+  with pytest.raises(ValueError, match="several items of user .* at one rank"):
+    ListFile(other)
   table.clear().write_parquet(other)
   assert len(ListFile(other)) == 0
   assert ReadyOptions().most_seconds == 86_400
