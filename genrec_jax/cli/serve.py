@@ -26,6 +26,7 @@ import signal
 from genrec_jax.cli import given
 from genrec_jax.cli.asked import RunFlags
 from genrec_jax.cli.command import Command
+from genrec_jax.cli.ending import UsageError
 from genrec_jax.experiment.searches import RETRIEVERS
 
 COMMAND = Command(__doc__)
@@ -118,7 +119,22 @@ _DRAIN = COMMAND.float(
   "drain_seconds", 30.0, "For what was accepted before the end."
 )
 COMMAND.require("workdir")
+# Flags that say something of what another one names.
+_OF = {
+  "candidates": "ranker",
+  "weights": "ranker",
+  "pre_ranker": "ranker",
+  "pre_candidates": "pre_ranker",
+  "ready_hours": "ready_lists",
+}
 _EXTRA = ("fastapi", "prometheus_client", "pydantic", "uvicorn")
+
+
+def _check_flags() -> None:
+  """Raises a UsageError for flags of what is not there."""
+  for name, owner in _OF.items():
+    if COMMAND.is_given(name) and not COMMAND.values[owner].value:
+      raise UsageError(f"--{name} belongs to --{owner}")
 
 
 def _check_extra() -> None:
@@ -144,6 +160,7 @@ def _sizes(name: str, texts: list[str]) -> tuple[int, ...]:
 @COMMAND.does
 def main() -> None:
   """Entry point."""
+  _check_flags()
   _check_extra()
   # They need the extra.
   from genrec_jax.service.engine import EngineOptions

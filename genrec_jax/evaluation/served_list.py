@@ -92,6 +92,11 @@ class ServedList(Unwatched):
   def __post_init__(self):
     check_request_time(self.request_time)
     _ = self.options
+    if self.assume and not self.ranker:
+      raise ValueError(
+        f"evaluation.ServedList has assume={self.assume!r}, which is of a"
+        " ranker, and none is named: set ranker, or assume=''."
+      )
 
   @property
   def options(self) -> EnsembleOptions:

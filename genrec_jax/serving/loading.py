@@ -59,9 +59,15 @@ def load(
   Raises:
     ValueError: no path, no run, no checkpoint, one of another architecture, a
       run that ranks alone, a model that writes no lists or shorter ones, a
-      ranker that is none or of other data or makes no lists, members of other
-      data, or fewer than one candidate.
+      ranker that is none or of other data or makes no lists, something that is
+      assumed without a ranker, members of other data, or fewer than one
+      candidate.
   """
+  if assume and ranker is None:
+    raise ValueError(
+      f"assume={assume!r} is of a ranker, and none is named: give ranker too,"
+      " which may be this run."
+    )
   options = None if ensemble is None else EnsembleOptions.of(ensemble)
   if num_candidates is None:
     num_candidates = 100 if options is None else options.num_results

@@ -224,6 +224,8 @@ def test_what_cannot_be_measured_is_refused(run):
   with pytest.raises(ValueError, match=r"joins 9 candidates, .* need 50"):
     ServedList(ensemble=few).check(run)
   ServedList(ensemble=few, ks=(2, 9)).check(run)
+  with pytest.raises(ValueError, match="assume='likely', which is of a ranker"):
+    ServedList((5,), assume="likely")
   with pytest.raises(ValueError, match="request_time='now' is unknown"):
     ServedList(request_time="now")
   with pytest.raises(ValueError, match="unknown key 'x' in evaluation.Served"):

@@ -50,6 +50,8 @@ def test_one_model_writes_a_list_and_places_what_it_finds(
 
 
 def test_a_model_that_writes_no_such_list_is_refused():
+  with pytest.raises(ValueError, match="assume='likely' is of a ranker"):
+    loading.load("runs/a", assume="likely")
   run = object.__new__(Run)
   vars(run).update(config={"name": "r"}, system=ModelByHand())
   with pytest.raises(ValueError, match="BeamLists, for .* lacks .*begin_lists"):
