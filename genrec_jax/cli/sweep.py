@@ -9,7 +9,8 @@ Trial 0 is a config as it is; the others change the keys of --space, to the same
 values in every config, drawn by --seed. Each is genrec run up to its training,
 which stops early and keeps what is best on validation; nothing of the test part
 is read. Finished trials are skipped, so that the same command goes on, and more
---trials may follow. A trial that fails, as where it diverges, counts as one.
+--trials may follow; trials of other flags need another folder. A trial that
+fails, as where it diverges, counts as one.
 
 WORKDIR/CONFIG/NUMBER is the run of a trial, WORKDIR/sweep.json has what came of
 all. At the end there is a table, and for each config the command that trains
@@ -92,6 +93,21 @@ def _trials() -> dict[str, list[tuple[dict[str, str], list[str]]]]:
   return found
 
 
+def _check_same(
+  record: sweep.Record, trials: Any, folder: pathlib.Path
+) -> None:
+  """Raises a UsageError where a trial was another one: its run is there."""
+  for name, mine in trials.items():
+    for number, (_, words) in enumerate(mine):
+      done = record.get(name, {}).get(str(number))
+      if done is not None and done["flags"] != words:
+        raise UsageError(
+          f"{folder} has trial {number} of {name} with other flags"
+          f" ({shlex.join(done['flags'])}, and not {shlex.join(words)}): name"
+          " another --workdir, or give what was given."
+        )
+
+
 def _command(words: list[str], folder: pathlib.Path, number: int) -> list[str]:
   """Of a trial; those after the first read the data that it has prepared."""
   first = folder / "0" / "data"
@@ -121,6 +137,7 @@ def main() -> int:
     raise UsageError(str(error)) from error
   folder = pathlib.Path(_WORKDIR.value).absolute()
   record = sweep.read_record(folder)
+  _check_same(record, trials, folder)
   for number in range(_TRIALS.value):
     for name, mine in trials.items():
       changes, words = mine[number]
@@ -128,8 +145,7 @@ def main() -> int:
       if _LIST.value:
         print(f"genrec {shlex.join(command)}")
         continue
-      done = record.setdefault(name, {}).get(str(number))
-      if done is not None and done["flags"] == words:
+      if str(number) in record.setdefault(name, {}):
         continue
       print(f"== {name}, trial {number}", flush=True)
       status = status_of([*_GENREC, *command])

@@ -70,6 +70,19 @@ def test_every_config_has_the_same_trials_once(tmp_path, started, capsys):
   assert len(started) == 8
 
 
+def test_a_folder_of_other_trials_is_refused_and_keeps_them(
+  tmp_path, started, capsys
+):
+  space = "--space=system.dropout=0.1"
+  assert _sweep(tmp_path, "--trials=2", space, "--set=train.steps=7") == 0
+  before, count = (tmp_path / "sweep.json").read_text(), len(started)
+  for words in ((space,), ("--space=system.dropout=0", "--set=train.steps=7")):
+    assert _sweep(tmp_path, "--trials=2", *words) == 2
+    assert "with other flags" in capsys.readouterr().err
+  assert len(started) == count
+  assert (tmp_path / "sweep.json").read_text() == before
+
+
 def test_trials_are_listed_and_not_run(tmp_path, started, capsys):
   assert _sweep(tmp_path, "--trials=2", "--list") == 0
   lines = capsys.readouterr().out.splitlines()
