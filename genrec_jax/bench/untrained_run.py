@@ -49,15 +49,22 @@ def untrained_run(
     seed: of the log.
 
   Raises:
-    ValueError: a config that cannot be built on such a log.
+    ValueError: a config that cannot be built on such a log, or a folder with
+      another log.
   """
   workdir = pathlib.Path(workdir).absolute()
   tasks = _tasks(config["pipeline"]["layout"])
   path = workdir / "log.parquet"
+  log = random_log(num_users, num_items, events, tasks, seed)
   if not path.is_file():
     workdir.mkdir(parents=True, exist_ok=True)
-    log = random_log(num_users, num_items, events, tasks, seed)
     log.write_parquet(path)
+  elif not pl.read_parquet(path).equals(log):
+    raise ValueError(
+      f"{path} is not the log of {num_users:,} users of {events} events each,"
+      f" {num_items:,} items and the actions {tasks or 'of none'}: name another"
+      " workdir, or the sizes that it was made with."
+    )
   run = Run.start(_on_log(config, path, bool(tasks)), workdir)
   folder = workdir / "checkpoints"
   if not folder.is_dir():

@@ -192,6 +192,17 @@ def test_the_log_has_every_item_and_action_and_no_two_events_at_once():
   assert isinstance(log, pl.DataFrame)
 
 
+def test_a_folder_of_another_log_is_refused(tmp_path):
+  untrained_run.random_log(5, 12, 20).write_parquet(tmp_path / "log.parquet")
+  config = {"pipeline": {"layout": {}}}
+  for sizes in ((6, 12, 20), (5, 11, 20), (5, 12, 21)):
+    names = ("num_users", "num_items", "events")
+    with pytest.raises(ValueError, match="log.parquet is not the log of"):
+      untrained_run.untrained_run(
+        config, tmp_path, **dict(zip(names, sizes, strict=True))
+      )
+
+
 @pytest.mark.parametrize(
   "wrong",
   [{"loads": ()}, {"loads": (0.0,)}, {"seconds": 0}, {"batch": 1}],
