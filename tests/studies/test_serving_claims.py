@@ -71,6 +71,9 @@ def test_what_a_bench_says():
   rows[1] = row("engine", 16, 0, None)
   found = serving_claims.bench_claims([{"config": "c", "rows": rows}])
   assert found["2 batches"]["verdict"] == "does not hold"
+  # Of bench.py serving --nohttp.
+  found = serving_claims.bench_claims([{"config": "c", "rows": rows[:2]}])
+  assert found["6 host"]["verdict"].startswith("not measured")
 
 
 def test_files_of_a_bench(tmp_path):
