@@ -73,6 +73,8 @@ def list_search(name: str, source: ListSource, histories: Histories) -> Search:
 
   def _check(found: Returned, requests: Requests) -> None:
     measured_B = requests.target > 0
+    if not measured_B.any():
+      return
     asked_at = AskedMoments(
       histories,
       requests.event,

@@ -15,7 +15,7 @@ from genrec_jax.baselines.recently_popular import RecentlyPopular
 from genrec_jax.core import sharding
 from genrec_jax.data.dataset.requests import iter_requests
 from genrec_jax.evaluation.full_ranking import history_mask
-from genrec_jax.experiment import ensemble_options
+from genrec_jax.experiment import ensemble_options, list_member
 from genrec_jax.experiment.ensemble_options import EnsembleOptions, in_batches
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.made_lists import Retriever
@@ -220,6 +220,23 @@ def test_a_table_that_lacks_what_is_measured_or_knows_it_is_refused(
       assert 0 < lacking.sum() < len(requests)
       lists = found["lists"]["in_use"]
       np.testing.assert_array_equal((lists > 0).any(axis=1), ~lacking)
+
+
+def test_who_is_served_does_not_wait_for_all_histories(
+  toy, tmp_path, monkeypatch
+):
+  asked = []
+  monkeypatch.setattr(
+    list_member, "train_until", lambda _: asked.append(1) or 0
+  )
+  node = _table_of(toy, tmp_path / "lists.csv")
+  search = EnsembleOptions.of({"members": {"in_use": node}}).ensemble(toy, None)
+  requests, _ = _requests(toy)
+  search(dataclasses.replace(requests, target=0 * requests.target), 5, None)
+  assert not asked
+  search(requests, 5, None)
+  search(requests, 5, None)
+  assert len(asked) == 1
 
 
 def test_lists_of_baselines_are_members_and_another_data_set_s_are_not(
