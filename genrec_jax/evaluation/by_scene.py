@@ -119,9 +119,11 @@ class ByScene(Unwatched):
 def _scenes(run: Run, scored: Scored) -> np.ndarray:
   """Where each impression was shown; users stand one behind the other."""
   scene_R = np.zeros(len(scored.users_R), np.int32)
-  for user in np.unique(scored.users_R).tolist():
-    mine_R = scored.users_R == user
-    scene_R[mine_R] = run.histories[user]["scene"][scored.events_R[mine_R]]
+  begins = np.flatnonzero(np.diff(scored.users_R, prepend=-1))
+  ends = np.append(begins, len(scene_R))[1:]
+  for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+    scenes = run.histories[int(scored.users_R[begin])]["scene"]
+    scene_R[begin:end] = scenes[scored.events_R[begin:end]]
   return scene_R
 
 
