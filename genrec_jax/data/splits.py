@@ -97,6 +97,11 @@ class GlobalTime:
   skip_actions: Sequence[str] | None = schema.later(None)
 
   def __post_init__(self):
+    if isinstance(self.skip_actions, str):
+      raise ValueError(
+        f"GlobalTime's skip_actions={self.skip_actions!r} must be a tuple, such"
+        f" as ({self.skip_actions!r},)."
+      )
     # JSON has lists, and what it has is compared with a config's.
     skipped = tuple(self.skip_actions or ()) or None
     object.__setattr__(self, "skip_actions", skipped)

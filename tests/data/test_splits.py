@@ -144,6 +144,8 @@ def test_an_action_that_is_skipped_must_occur():
   with pytest.raises(ValueError, match="no event has. There is none"):
     cut.resolve(times, 0)
   assert splits.GlobalTime(skip_actions=[]) == splits.GlobalTime()
+  with pytest.raises(ValueError, match="skip_actions='return' must be a tuple"):
+    splits.GlobalTime(skip_actions="return")
 
 
 def test_a_request_knows_nothing_of_a_basket_that_begins_with_a_return(
