@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any number of rankers one after the other: retrieve, pre-rank, rank.
 
-    search = staged(retrieve, histories, [Stage(light, 500), Stage(heavy, 100)])
+    stages = [RankingStage(light, 500), RankingStage(heavy, 100)]
+    search = staged(retrieve, histories, stages)
 
 Each stage is a TwoStage behind the search before it, so each orders what the
 one before finds and passes its best on. What a stage says of itself has beside
@@ -19,7 +20,7 @@ from genrec_jax.ranking.two_stage import SecondStage, TwoStage
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
+class RankingStage:
   """A ranker behind whatever finds items.
 
   Attributes:
@@ -32,14 +33,14 @@ class Stage:
   num_candidates: int
   weights: Any = ""
 
-  def fewer(self, share: int) -> "Stage":
+  def fewer(self, share: int) -> "RankingStage":
     """The same with one of so many candidates, at least one."""
     count = max(1, self.num_candidates // share)
     return dataclasses.replace(self, num_candidates=count)
 
 
 def staged(
-  retrieve: Search, histories: Histories, stages: Sequence[Stage]
+  retrieve: Search, histories: Histories, stages: Sequence[RankingStage]
 ) -> Search:
   """A search whose items pass through all stages, the first one first.
 

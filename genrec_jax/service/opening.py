@@ -20,7 +20,7 @@ from genrec_jax.core.seams import Search
 from genrec_jax.core.sharding import MeshOptions
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.trained_ranker import ranks
-from genrec_jax.ranking.stages import Stage
+from genrec_jax.ranking.stages import RankingStage
 from genrec_jax.service import resumption
 from genrec_jax.service.golden import GoldenAnswer, golden_of
 from genrec_jax.service.golden_bundle import of_bundle
@@ -111,7 +111,7 @@ def _opened(
         " named: give ranker too."
       )
     light = _ranker(source.pre_ranker, source, shapes)
-    between = [Stage(light, source.num_pre_candidates)]
+    between = [RankingStage(light, source.num_pre_candidates)]
   run = Run.open(source.workdir)
   finds = run.retrieval is not None or seams.offers(
     run.system, seams.QueryModel

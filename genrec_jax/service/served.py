@@ -23,7 +23,7 @@ from genrec_jax.data.dataset.requests import Requests
 from genrec_jax.data.item_mask import ItemMask
 from genrec_jax.data.schema import Record
 from genrec_jax.ranking.candidates import asked_about
-from genrec_jax.ranking.stages import Stage, said_by_first, staged
+from genrec_jax.ranking.stages import RankingStage, said_by_first, staged
 from genrec_jax.service import ladder
 from genrec_jax.service.asks import (
   ListAsk,
@@ -76,7 +76,7 @@ class Served:
     ranker: Ranker | None = None,
     num_candidates: int | None = None,
     weights: str = "",
-    between: Sequence[Stage] = (),
+    between: Sequence[RankingStage] = (),
     codes: Int[np.ndarray, "V1 M"] | None = None,
     lists: Resumption | None = None,
     scores: Resumption | None = None,
@@ -277,7 +277,7 @@ class Served:
 
   def _behind(self, first: Search, share: int = 1) -> Search:
     """All stages behind the first one, with one of so many candidates."""
-    last = Stage(self.ranker, self._num_candidates, self._weights)
+    last = RankingStage(self.ranker, self._num_candidates, self._weights)
     stages = [stage.fewer(share) for stage in (*self._between, last)]
     return staged(first, self.histories, stages)
 

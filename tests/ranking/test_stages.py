@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.data.item_mask import ItemMask
-from genrec_jax.ranking.stages import Stage, said_by_first, staged
+from genrec_jax.ranking.stages import RankingStage, said_by_first, staged
 from genrec_jax.service import ladder
 from genrec_jax.service.asks import ListAsk
 from tests.service import fakes
@@ -37,7 +37,10 @@ def _by_hand(data, record, time, allowed_V1, rankers, counts, k):
 
 def test_each_stage_orders_what_the_one_before_finds(data):
   light, heavy = formula_ranker(data, 0.0), formula_ranker(data, 0.7)
-  stages = [Stage(light, 14, "cart=1"), Stage(heavy, 6, "cart=1,purchase=3")]
+  stages = [
+    RankingStage(light, 14, "cart=1"),
+    RankingStage(heavy, 6, "cart=1,purchase=3"),
+  ]
   num_items = data.manifest.num_items
   search = staged(NextNumber(num_items), data, stages)
   users = [0, 3, 7]
@@ -62,15 +65,15 @@ def test_each_stage_orders_what_the_one_before_finds(data):
   assert said_by_first(said, 2) == {}
   assert staged(search, data, []) is search
   with pytest.raises(ValueError, match="cannot be given more"):
-    staged(search, data, [Stage(light, 5), Stage(heavy, 6)])
-  assert Stage(light, 14).fewer(4).num_candidates == 3
-  assert Stage(light, 3).fewer(4).num_candidates == 1
+    staged(search, data, [RankingStage(light, 5), RankingStage(heavy, 6)])
+  assert RankingStage(light, 14).fewer(4).num_candidates == 3
+  assert RankingStage(light, 3).fewer(4).num_candidates == 1
 
 
 def test_a_service_has_them_and_fewer_under_load(data):
   light, heavy = formula_ranker(data, 0.0), formula_ranker(data, 0.7)
   served = fakes.served(
-    ranker=heavy, num_candidates=6, between=[Stage(light, 14)]
+    ranker=heavy, num_candidates=6, between=[RankingStage(light, 14)]
   )
   assert served.shapes.lists[-1] == 6
   num_items = data.manifest.num_items
