@@ -71,6 +71,7 @@ def test_the_parts_of_a_served_list():
   assert "The list of user u&lt;1&gt;, who took a" in part.body
   row = "<td>&lt;i&gt;</td><td>0.2500</td><td>0.5000</td><td>0.1250</td>"
   assert row in part.body and "<i>" not in part.body
+  assert "<th>item</th><th>value</th><th>P(click)</th>" in part.body
 
 
 def test_one_member_shares_with_nobody():

@@ -149,7 +149,7 @@ def _example(example: Mapping[str, Any]) -> str:
     ]
     for item in example["items"]
   ]
-  head = ["place by place", "value", *(f"P({task})" for task in tasks)]
+  head = ["item", "value", *(f"P({task})" for task in tasks)]
   said = f"The list of user {example['user']}, who took {example['next']}"
   return f"<h3>{escape(said)}</h3>{_table(head, rows)}"
 
