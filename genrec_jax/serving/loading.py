@@ -82,10 +82,11 @@ def load(
       f" finds none. Use genrec rank --workdir={workdir}, or"
       " genrec_jax.load_ranker."
     )
+  asked = run
   if list_size is not None:
-    run = _writing(run, arguments.whole("list_size", list_size, least=1))
+    asked = _writing(run, arguments.whole("list_size", list_size, least=1))
   loaded = load_params(run, checkpoint)
-  model = Recommender.of_run(run, loaded.params, retriever)
+  model = Recommender.of_run(asked, loaded.params, retriever)
   model.trained = Trained(run, loaded)
   measured = NextItem.of(run)
   model.filter_history = measured.filter_history

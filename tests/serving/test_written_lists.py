@@ -36,8 +36,11 @@ def test_one_model_writes_a_list_and_places_what_it_finds(
   user = alone.users.ids[3]
   seen = {*alone.history(user)["item_id"]}
   six = alone.recommend(user, k=6)["item_id"].to_list()
-  written = loading.load(workdir, list_size=3).recommend(user, k=3)
+  writer = loading.load(workdir, list_size=3)
+  written = writer.recommend(user, k=3)
   assert len({*written["item_id"]} - seen) == 3
+  # What is measured of the run is what its config says.
+  assert type(writer.trained.run.retrieval) is type(run.retrieval)
   # log p of the list as far as each item.
   assert written["score"].is_sorted(descending=True)
   second = {"ranker": workdir, "num_candidates": 6}
