@@ -66,6 +66,10 @@ class LeaveOneOut:
       return np.zeros(0, np.int32)
     return np.array([length - 2 if part == "validation" else length - 1], "i4")
 
+  def wanted(self, record: schema.Record, part: str) -> Int[np.ndarray, "T"]:
+    """Positions of all that somebody may be asked for in a part."""
+    return self.targets(record, part)
+
   def known(self, record: schema.Record, target: int) -> int:
     """Events [0, known) are the history of the request for a target."""
     del record
@@ -213,6 +217,16 @@ class TimeCut:
 
   def targets(self, record: schema.Record, part: str) -> Int[np.ndarray, "T"]:
     """Positions of the targets of a part."""
+    targets = self.wanted(record, part)
+    if not self.once_a_moment:
+      return targets
+    # Both borders are moments: a basket lies in one part.
+    times = record["time"][targets]
+    return targets[np.diff(times, prepend=np.int64(-(2**40))) > 0]
+
+  def wanted(self, record: schema.Record, part: str) -> Int[np.ndarray, "T"]:
+    """Positions of all that somebody may be asked for in a part: of a moment
+    that is asked for once, more than its target."""
     _check_part(part)
     times = record["time"]
     start, end = np.searchsorted(
@@ -226,11 +240,7 @@ class TimeCut:
     if len(self.skipped_actions):
       skipped = np.isin(record["action"][targets], self.skipped_actions)
       targets = targets[~skipped]
-    if not self.once_a_moment:
-      return targets
-    # Both borders are moments: a basket lies in one part.
-    begins = np.diff(times[targets], prepend=np.int64(-(2**40))) > 0
-    return targets[begins]
+    return targets
 
   def known(self, record: schema.Record, target: int) -> int:
     """Events [0, known) are the history of the request for a target.

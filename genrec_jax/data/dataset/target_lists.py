@@ -206,6 +206,9 @@ def lists_of_part(
 ) -> Iterator[tuple[Record, TargetList]]:
   """The lists of validation or test that are long enough, user by user.
 
+  A split may ask for the first event of each moment alone: the others are of
+  lists too, but for those that it skips.
+
   Args:
     histories: a prepared data set.
     part: "validation" or "test".
@@ -217,16 +220,10 @@ def lists_of_part(
     if users is not None and not users.has(user):
       continue
     record = histories[user]
-    targets = histories.split.targets(record, part)
-    if not len(targets):
+    events = histories.split.wanted(record, part)
+    if not len(events):
       continue
-    events = np.arange(len(record["item"]))
-    among = np.isin(events, targets)
-    if "time" in record:
-      # A split may name the first event of each moment alone.
-      moments = record["time"][targets]
-      among = np.isin(record["time"], moments) & (events >= targets[0])
-    for found in rule.of(record, np.flatnonzero(among), wanted):
+    for found in rule.of(record, events, wanted):
       if rule.fits(found):
         yield record, found
 

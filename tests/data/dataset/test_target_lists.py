@@ -135,6 +135,31 @@ def test_lists_are_those_of_a_loop_and_know_nothing_of_their_moment(kind, name):
       assert (time[:end] < time[end]).all() and low <= time[end] < high
 
 
+def test_what_the_split_skips_is_in_no_list():
+  histories = _Histories()
+  histories.split = dataclasses.replace(_SPLIT, skipped_actions=(1, 4))
+  rule = Baskets(size=2, least=1)
+  for part, low, high in (("validation", 30, 40), ("test", 40, 999)):
+    lists, skipped = {}, 0
+    for user in range(len(histories)):
+      events = zip(
+        *(_record(user)[n].tolist() for n in ("item", "time", "request")),
+        _record(user)["action"].tolist(),
+        strict=True,
+      )
+      for item, time, request, action in events:
+        if low <= time < high and action in (1, 4):
+          skipped += 1
+        elif low <= time < high:
+          lists.setdefault((user, request), []).append(item)
+    found = [
+      (int(record["user"]), one.items.tolist())
+      for record, one in lists_of_part(histories, part, rule, None)
+    ]
+    assert skipped > 5 and len(found) > 5
+    assert found == [(u, [*dict.fromkeys(x)]) for (u, _), x in lists.items()]
+
+
 def test_a_repeated_item_is_refused_where_that_is_asked_for():
   rule = Baskets(size=2, repeats="refuse")
   record = _record(0)
