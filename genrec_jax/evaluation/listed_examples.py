@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists of a few requests in words, with the probability of each action.
 
-    [{"user": "u7", "next": title,
+    [{"user": 7, "next": title,
       "items": [{"title": t, "value": v, "probabilities": {TASK: p}}, ...]}]
 
 Probabilities are those that an item was placed by: of a list that is made place
-by place, behind the items before it.
+by place, behind the items before it. Users are named by their index: documents
+go further than the data do.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,6 @@ def listed_examples(
   requests: Requests,
   found: tuple[np.ndarray, np.ndarray, dict[str, Any]],
   tasks: Sequence[str],
-  user_ids: Sequence[str],
   titles: Sequence[str],
   *,
   requests_shown: int = 3,
@@ -33,7 +33,6 @@ def listed_examples(
     found: ids, values, and among what else is said "probabilities" (B, K, T),
       as of ranking/two_stage.py.
     tasks: T names.
-    user_ids: by user index.
     titles: by item index.
     requests_shown: at most.
     places_shown: of each list, at most.
@@ -41,7 +40,7 @@ def listed_examples(
   ids, values, said = found
   return [
     {
-      "user": user_ids[int(requests.user[row])],
+      "user": int(requests.user[row]),
       "next": titles[int(requests.target[row])],
       "items": [
         {

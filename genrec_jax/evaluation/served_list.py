@@ -152,7 +152,7 @@ class ServedList(Unwatched):
         columns.append(_served(batch, allowed, found))
         if not examples and self.ranker:
           examples = listed_examples(
-            batch, found, search.value.tasks, run.users.ids, run.catalog.titles
+            batch, found, search.value.tasks, run.catalog.titles
           )
         bar.update(len(batch))
     if not columns:

@@ -170,8 +170,8 @@ def _examples(examples: Sequence[Mapping[str, Any]]) -> str:
       for sample in example["samples"]
     ]
     body += (
-      f"<p>User {escape(example['user'])}: {escape(read)}{escape(came)}</p>"
-      + _table(["drawn", "reward", "log p"], rows)
+      f"<p>User number {escape(str(example['user']))}: {escape(read)}"
+      f"{escape(came)}</p>" + _table(["drawn", "reward", "log p"], rows)
     )
   return f"<h3>What it draws</h3><p>{_EXAMPLES}</p>{body}"
 

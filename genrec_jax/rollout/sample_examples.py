@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Samples of a few requests in words, for people to look at.
 
-    [{"user": "u7", "history": [titles], "next": title, "samples": [
+    [{"user": 7, "history": [titles], "next": title, "samples": [
       {"items": [titles], "reward": r, "log_p": nats}, ...]}, ...]
 
 Samples stand in the order of their rewards, the best first; the same one drawn
-again stands once.
+again stands once. Users are named by their index: documents go further than the
+data do.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,6 @@ _EVENTS = 5
 def examples_of(
   requests: Requests,
   found: Mapping[str, np.ndarray],
-  user_ids: Sequence[str],
   titles: Sequence[str],
   *,
   requests_shown: int = 3,
@@ -33,7 +33,6 @@ def examples_of(
   Args:
     requests: that were asked.
     found: of rollout/held_samples.py: watch.
-    user_ids: by user index.
     titles: by item index.
     requests_shown: at most.
     samples_shown: of each, at most.
@@ -60,7 +59,7 @@ def examples_of(
     target = int(requests.target[row])
     examples.append(
       {
-        "user": user_ids[int(requests.user[row])],
+        "user": int(requests.user[row]),
         "history": [titles[item] for item in history],
         "next": titles[target] if target else "",
         "samples": samples,

@@ -98,7 +98,7 @@ class SampleQuality(Unwatched):
       by_level = nats_by_level(*arrays)
       nats[part] = {f"level_{m}": x for m, x in enumerate(by_level, start=1)}
       titles = run.catalog.titles
-      examples = examples_of(*batches[0], run.users.ids, titles)
+      examples = examples_of(*batches[0], titles)
     known = {name for values in metrics.values() for name in values}
     before = read_progress(run).get("before", {})
     return {

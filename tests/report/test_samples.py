@@ -15,7 +15,7 @@ def _section(**changes):
     "nats": {"test": {"level_1": 3.5, "level_2": 0.125}},
     "examples": [
       {
-        "user": "<u>",
+        "user": 7,
         "history": ["x", "y"],
         "next": "<b>",
         "samples": [{"items": ["p", "q"], "reward": 0.75, "log_p": -8.5}],
@@ -53,6 +53,7 @@ def test_the_part_of_samples(tmp_path):
   assert row in part.body
   assert "<td>test</td><td>3.5000</td><td>0.1250</td>" in part.body
   assert "<td>p, q</td><td>0.7500</td><td>-8.5000</td>" in part.body
+  assert "<p>User number 7: x, y; then came" in part.body
   assert "<b>" not in part.body and "&lt;b&gt;" in part.body
   assert "rounds, of 30 steps" in part.body
   assert part.facts["samples by"] == "rollout.BestLists of 8 requests a step"

@@ -38,7 +38,7 @@ def _section(names=("<b>", "knn")):
     "assume": "likely",
     "examples": [
       {
-        "user": "u<1>",
+        "user": 1,
         "next": "a",
         "items": [
           {
@@ -48,7 +48,7 @@ def _section(names=("<b>", "knn")):
           }
         ],
       },
-      {"user": "u2", "next": "b", "items": []},
+      {"user": 2, "next": "b", "items": []},
     ],
     "notes": ["a note"],
   }
@@ -68,7 +68,7 @@ def test_the_parts_of_a_served_list():
   assert part.notes == ["a note"]
   # A list, with the probability of each action.
   assert part.facts["assumed of what is placed"] == "likely"
-  assert "The list of user u&lt;1&gt;, who took a" in part.body
+  assert "The list of user number 1, who took a" in part.body
   row = "<td>&lt;i&gt;</td><td>0.2500</td><td>0.5000</td><td>0.1250</td>"
   assert row in part.body and "<i>" not in part.body
   assert "<th>item</th><th>value</th><th>P(click)</th>" in part.body

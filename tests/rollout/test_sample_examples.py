@@ -33,20 +33,19 @@ def _requests():
 
 
 def test_the_best_samples_come_first_and_each_once():
-  first, last = examples_of(_requests(), _FOUND, ["u", "v", "w"], _TITLES)
-  assert first["user"] == "u" and first["next"] == "b"
+  first, last = examples_of(_requests(), _FOUND, _TITLES)
+  assert first["user"] == 0 and first["next"] == "b"
   assert first["history"] == ["b", "c", "d", "a", "b"]
   shown = [(s["items"], s["reward"], s["log_p"]) for s in first["samples"]]
   # Of a list that ends early its own codes count, and no more.
   assert shown == [
     (["c"], 0.9, -9.0), (["d", "a"], 0.5, -54.0), (["a", "b"], 0.1, -6.0)
   ]  # fmt: skip
-  assert last["user"] == "w" and last["next"] == ""
+  assert last["user"] == 2 and last["next"] == ""
   assert [s["items"] for s in last["samples"]] == [["b"], ["d"]]
   (one,) = examples_of(
-    _requests(), _FOUND, ["u", "v", "w"], _TITLES,
-    requests_shown=1, samples_shown=2,
-  )  # fmt: skip
+    _requests(), _FOUND, _TITLES, requests_shown=1, samples_shown=2
+  )
   assert one == {**first, "samples": first["samples"][:2]}
 
 

@@ -150,7 +150,9 @@ def _example(example: Mapping[str, Any]) -> str:
     for item in example["items"]
   ]
   head = ["item", "value", *(f"P({task})" for task in tasks)]
-  said = f"The list of user {example['user']}, who took {example['next']}"
+  said = (
+    f"The list of user number {example['user']}, who took {example['next']}"
+  )
   return f"<h3>{escape(said)}</h3>{_table(head, rows)}"
 
 
