@@ -12,8 +12,10 @@
     head_share            of samples that are of the `head` most popular items
 
 `reward` is what is trained on, so it says how well that goes, and not how good
-the lists are. Guards watch the others (train/guards.py). Samples are drawn with
-the same key at every validation.
+the lists are. Guards watch the others (train/guards.py). A model that draws any
+codes may draw no item at all: its rewards are then the lowest that there are,
+and none of its samples is of the head. Samples are drawn with the same key at
+every validation.
 
 A finished run's section also has the metrics before its first step, where there
 are guards, the nats of each level, -log p of a code that was drawn, which are
@@ -95,8 +97,9 @@ class SampleQuality(Unwatched):
         continue
       names = ("nats_GKT", "item_GKN", "where_GK")
       arrays = [np.concatenate([f[n] for _, f in batches]) for n in names]
-      by_level = nats_by_level(*arrays)
-      nats[part] = {f"level_{m}": x for m, x in enumerate(by_level, start=1)}
+      if arrays[-1].any():
+        by_level = nats_by_level(*arrays)
+        nats[part] = {f"level_{m}": x for m, x in enumerate(by_level, start=1)}
       titles = run.catalog.titles
       examples = examples_of(*batches[0], titles)
     known = {name for values in metrics.values() for name in values}
@@ -122,7 +125,9 @@ class SampleQuality(Unwatched):
     if not rows:
       return {}
     found = {key: np.concatenate([r[key] for r in rows]) for key in rows[0]}
-    return _metrics_of(found, self._is_head(run))
+    rollout = run.bound_rollout
+    lowest = None if rollout.drawer.within_trie else rollout.reward.low
+    return _metrics_of(found, self._is_head(run), lowest)
 
   def _rows(
     self, run: Run, params: Any, program: Program | None, part: str
@@ -159,31 +164,48 @@ class SampleQuality(Unwatched):
     return head
 
 
-def _metrics_of(found: Found, is_head: np.ndarray) -> dict[str, float]:
+def _metrics_of(
+  found: Found, is_head: np.ndarray, lowest: float | None = None
+) -> dict[str, float]:
   """Means over requests; what is not defined is left out.
 
+  Args:
+    found: of rollout/held_samples.py: watch.
+    is_head: by item.
+    lowest: what a reward is at least, where no sample need be an item; -inf
+      takes the worst of held-out items in its place. None = some must be one.
+
   Raises:
-    ValueError: no request whose target has codes, or rewards that are no
-      numbers.
+    ValueError: no request whose target has codes, no sample where some must be
+      an item, or rewards that are no numbers.
   """
   where_GK, reward_GK = found["where_GK"], found["reward_GK"]
   known_G = found["known_G"]
-  if not known_G.any() or not where_GK.any():
+  some = where_GK.any()
+  if not known_G.any() or not (some or lowest is not None):
     raise ValueError(
       "no held-out request has a target with codes and a sample: there is"
       " nothing to measure."
     )
-  best_G = np.where(where_GK, reward_GK, -np.inf).max(axis=1)
-  metrics = {
-    "reward": float(reward_GK[where_GK].mean()),
-    "reward_best": float(best_G[where_GK.any(axis=1)].mean()),
-    "held_out_nll": float(found["nll_G"][known_G].mean()),
-    "legal_share": float(found["legal_G"].mean()),
-    "head_share": float(is_head[found["item_GKN"]][where_GK].mean()),
-  }
   pairs_G = found["differs_G"] & known_G
   scores = np.concatenate([found[k][pairs_G] for k in ("target_G", "other_G")])
   if not np.isfinite(scores).all():
     raise ValueError("rewards of held-out items are not finite.")
+  if some:
+    best_G = np.where(where_GK, reward_GK, -np.inf).max(axis=1)
+    reward = float(reward_GK[where_GK].mean())
+    best = float(best_G[where_GK.any(axis=1)].mean())
+    head_share = float(is_head[found["item_GKN"]][where_GK].mean())
+  else:
+    worst = found["target_G"][known_G].min()
+    reward = float(lowest if np.isfinite(lowest) else worst)
+    best, head_share = reward, 0.0
+  metrics = {
+    "reward": reward,
+    "reward_best": best,
+    "held_out_nll": float(found["nll_G"][known_G].mean()),
+    "legal_share": float(found["legal_G"].mean()),
+    "head_share": head_share,
+  }
   auc = area(scores, np.arange(len(scores)) < pairs_G.sum())
   return metrics if auc is None else {**metrics, "reward_auc": auc}

@@ -191,6 +191,34 @@ def test_a_guard_of_what_nobody_measures_is_refused():
     RiseAtMost("m", share=-1.0)
 
 
+def test_a_model_that_draws_no_item_has_the_lowest_reward():
+  found = {
+    "where_GK": np.zeros((2, 2), bool),
+    "reward_GK": np.full((2, 2), 9.0),
+    "item_GKN": np.zeros((2, 2, 1), int),
+    "known_G": np.array([True, True]),
+    "nll_G": np.array([2.0, 4.0]),
+    "legal_G": np.array([0.0, 0.5]),
+    "differs_G": np.array([True, True]),
+    "target_G": np.array([0.7, 0.1]),
+    "other_G": np.array([0.2, 0.0]),
+  }
+  for low, reward in ((-1.0, -1.0), (-np.inf, 0.1)):
+    assert _metrics_of(found, _HEAD, low) == pytest.approx(
+      {
+        "reward": reward,
+        "reward_best": reward,
+        "held_out_nll": 3.0,
+        "legal_share": 0.25,
+        "head_share": 0.0,
+        "reward_auc": 0.75,
+      }
+    )
+  # Of samples through a trie some are items, or something is wrong.
+  with pytest.raises(ValueError, match="there is nothing to measure"):
+    _metrics_of(found, _HEAD)
+
+
 def test_what_is_measured_of_samples():
   """Every metric from arrays by hand."""
   found = {
