@@ -118,8 +118,9 @@ def of_bundle(
     served: the version.
 
   Raises:
-    ValueError: no bundle, a damaged one, one of other data, or one of which
-      nothing can be compared with this version.
+    ValueError: no bundle, a damaged one, one of other data, one of which
+      nothing can be compared with this version, or a backend whose rounding
+      nobody knows.
   """
   directory = pathlib.Path(directory)
   manifest = read_manifest(directory)
@@ -152,7 +153,14 @@ def of_bundle(
 
 def _tolerance() -> float:
   backend = jax.default_backend()
-  return TOLERANCE[_PLATFORMS.get(backend, backend)]
+  platform = _PLATFORMS.get(backend, backend)
+  if platform not in TOLERANCE:
+    raise ValueError(
+      f"golden answers of a bundle cannot be compared on {backend!r}: nobody"
+      f" has said what its rounding is. Known are {', '.join(TOLERANCE)}; serve"
+      " without the bundle."
+    )
+  return TOLERANCE[platform]
 
 
 def _lists(

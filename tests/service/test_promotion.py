@@ -166,7 +166,9 @@ def test_lists_of_a_bundle_are_what_the_run_is_asked(tmp_path):
     open_source(Source(str(STORED), bundle=str(bundle)), _SHAPES)
 
 
-def test_logits_of_a_bundle_are_what_a_ranker_is_asked(tmp_path, ranker):
+def test_logits_of_a_bundle_are_what_a_ranker_is_asked(
+  tmp_path, ranker, monkeypatch
+):
   data = ranker.histories
   items = np.array([[4, 2, 9, 2, 0], [7, 1, 3, 0, 0]], np.int32)
   times = [int(data[n]["time"][-1]) + 9 for n in range(2)]
@@ -191,6 +193,10 @@ def test_logits_of_a_bundle_are_what_a_ranker_is_asked(tmp_path, ranker):
   mine = golden_bundle.of_bundle(bundle, served)
   assert [one.candidates_N.tolist() for one in mine] == [[2, 4, 9], [1, 3, 7]]
   assert golden.check(served, mine) < 1e-6
+  with monkeypatch.context() as patched:
+    patched.setattr(golden_bundle.jax, "default_backend", lambda: "abacus")
+    with pytest.raises(ValueError, match="on 'abacus': .* cpu, cuda, tpu;"):
+      golden_bundle.of_bundle(bundle, served)
   logits[1, 0, 1] += 0.1
   bundle = _write(tmp_path / "other", {"logits": kept}, **facts)
   with pytest.raises(ValueError, match="probabilities of golden request 1"):
