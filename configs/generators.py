@@ -12,6 +12,8 @@ from ml_collections import ConfigDict
 
 # One head is as wide everywhere.
 _HEAD_WIDTH = 32
+# Of what goes on from a trained model.
+_RATE_BEHIND = 1e-4
 
 
 def pipeline(layout: dict, batch_size: int, row_length: int) -> dict:
@@ -247,7 +249,10 @@ def weighted(parts: dict[str, dict], **weights: float) -> dict:
 
 
 def goes_on(c: ConfigDict, before: dict[str, str], **train: Any) -> None:
-  """Starts from the last run of `before`, at a tenth of the usual rate.
+  """Starts from the last run of `before`, at a learning rate of 1e-4.
+
+  It is the same whatever rate the run before had: 1e-3 or 2e-3 in the configs
+  that go on.
 
   Args:
     c: the config.
@@ -258,7 +263,7 @@ def goes_on(c: ConfigDict, before: dict[str, str], **train: Any) -> None:
     c.before = before
   c.train.pretrained = {"": {"path": "", "prefix": ""}}
   c.train.update(**train)
-  c.optimizer.learning_rate = 1e-4
+  c.optimizer.learning_rate = _RATE_BEHIND
 
 
 def with_reference(c: ConfigDict) -> None:

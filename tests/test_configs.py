@@ -11,9 +11,10 @@ import json
 import pathlib
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 import pytest
 
+from configs import generators
 from genrec_jax.cli import train
 from genrec_jax.core.build import build, build_options, to_plain
 from genrec_jax.data import GlobalTime
@@ -315,6 +316,16 @@ def test_what_is_trained_first_is_of_the_same_items(name, form):
     return
   last = config.tokens.unique.get("size")
   assert config.system.level_sizes == ((*sizes, last) if last else sizes)
+
+
+def test_what_goes_on_has_the_rate_that_is_said():
+  for usual in (1e-3, 2e-3):
+    values = {"train": {}, "optimizer": {"learning_rate": usual}}
+    config = ConfigDict(values)
+    config.train.steps = 9
+    generators.goes_on(config, {}, steps=7)
+    assert config.optimizer.learning_rate == 1e-4 and config.train.steps == 7
+  assert "learning rate of 1e-4." in generators.goes_on.__doc__
 
 
 def test_what_is_trained_first_is_told_of_the_data(tmp_path):
