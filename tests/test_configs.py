@@ -62,20 +62,19 @@ _BUILT_ON = [
 # They make item tokens, and train nothing.
 _TOKENS_ONLY = ("rqkmeans_amazon",)
 # These are trained elsewhere, and what comes of it is evaluated or asked:
-_END_TO_END = (
-  # by tests/end_to_end,
-  ("hstu_joint_movielens", "quicktest"),
-  ("hstu_movielens", "quicktest"),
-  ("tiger_amazon", "quicktest"),
-  ("tiger_amazon", "decoder_only-quicktest"),
-  # by tests/scripts/test_rank.py,
-  ("hstu_ranking_kuairand", "quicktest"),
-  # by colabs/06_sparse_and_dense.ipynb,
-  ("cobra_amazon", "quicktest"),
-  ("liger_amazon", "cold_start-quicktest"),
-  # by tests/sharding/test_item_content.py.
-  ("cobra_amazon", "text-quicktest"),
-)
+_END_TO_END = {
+  ("hstu_joint_movielens", "quicktest"): "tests/end_to_end/test_joint.py",
+  ("hstu_movielens", "quicktest"): "tests/end_to_end/conftest.py",
+  ("tiger_amazon", "quicktest"): "tests/end_to_end/test_tokens.py",
+  ("tiger_amazon", "decoder_only-quicktest"): "tests/end_to_end/test_tokens.py",
+  ("hstu_ranking_kuairand", "quicktest"): "tests/scripts/test_rank.py",
+  ("cobra_amazon", "quicktest"): "colabs/06_sparse_and_dense.ipynb",
+  (
+    "liger_amazon",
+    "cold_start-quicktest",
+  ): "colabs/06_sparse_and_dense.ipynb",
+  ("cobra_amazon", "text-quicktest"): "tests/sharding/test_item_content.py",
+}
 # tests/serving/test_fit.py trains tiger_files.
 _ELSEWHERE = {*_TOKENS_ONLY, *(name for name, _ in _END_TO_END), "tiger_files"}
 _TRAINED = with_every_part(
@@ -97,6 +96,13 @@ def _check(config):
   if config["name"].startswith(_TOKENS_ONLY):
     return config
   return check_config(config)
+
+
+@pytest.mark.parametrize(("name", "form"), _END_TO_END)
+def test_what_is_trained_elsewhere_is_named_there(name, form):
+  text = (_ROOT / _END_TO_END[name, form]).read_text()
+  assert (name, form) in _FORMS and name in text
+  assert form.removesuffix("quicktest").removesuffix("-") in text
 
 
 @pytest.mark.parametrize("name", _NAMES)

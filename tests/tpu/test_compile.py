@@ -55,15 +55,16 @@ _STEPS |= {
   "two_tower_kuairand": _VECTORS | {"score"},
   "token_baseline_kuairand": {"train", "decode", "score"},
 }
-# By tests/evaluation/test_long_history.py, and further down.
-_ELSEWHERE = (
-  ("hstu_long", "quicktest"),
-  ("hstu_trillion", "quicktest"),
-  ("tiger_amazon", "quicktest"),
-  ("tiger_amazon", "decoder_only-quicktest"),
-  ("tiger_amazon", "lazy-quicktest"),
-  ("cobra_amazon", "quicktest"),
-)
+_HERE, _LONG = "tests/tpu/test_compile.py", "tests/evaluation"
+# Which file compiles them.
+_ELSEWHERE = {
+  ("hstu_long", "quicktest"): f"{_LONG}/test_long_history.py",
+  ("hstu_trillion", "quicktest"): _HERE,
+  ("tiger_amazon", "quicktest"): _HERE,
+  ("tiger_amazon", "decoder_only-quicktest"): _HERE,
+  ("tiger_amazon", "lazy-quicktest"): _HERE,
+  ("cobra_amazon", "quicktest"): _HERE,
+}
 _COMPILED = with_every_part(
   [n for n in _CONFIGS if n not in {name for name, _ in _ELSEWHERE}], _ELSEWHERE
 )
@@ -167,6 +168,14 @@ def _compile_tpu(*flags: str, expect: int = 0) -> dict:
   done = commands.run(["scripts/compile_tpu.py", *flags], cwd=_ROOT)
   assert done.returncode == expect, done.stdout + done.stderr
   return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(("name", "form"), _ELSEWHERE)
+def test_what_is_compiled_elsewhere_is_named_there(name, form):
+  file = _ELSEWHERE[name, form]
+  # The full size has the same parts.
+  asked = f"{name}.py" if file != _HERE else f"{name}.py:{form}"
+  assert asked in (_ROOT / file).read_text()
 
 
 @pytest.mark.slow
