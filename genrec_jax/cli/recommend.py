@@ -28,9 +28,10 @@ place of the user's events, or stands alone; @FILE may be a table of item_id,
 action and time. Whoever nothing is known of gets popular items, marked as such,
 unless --strict is given. --all-users writes user_id, rank, item_id, score,
 title, source to a .parquet, .csv or .jsonl file, which appears when it is
-complete; --notitles leaves the titles out, and --as_of=test asks what an
-evaluation asks, and writes what it withheld beside the lists. A flag's name may
-be written with - or with _.
+complete; --notitles leaves the titles out. A .parquet file also says when the
+lists were made and which events they know (serving/list_facts.py). --as_of=test
+asks what an evaluation asks, and writes what it withheld beside the lists. A
+flag's name may be written with - or with _.
 """
 
 from typing import Any
@@ -48,6 +49,7 @@ from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.searches import RETRIEVERS
 from genrec_jax.serving import Recommender, load
 from genrec_jax.serving.found import POPULAR
+from genrec_jax.serving.list_facts import ListFacts
 from genrec_jax.serving.table_file import TableFile
 
 COMMAND = Command(__doc__)
@@ -158,6 +160,12 @@ def _named(row: dict) -> str:
 
 def write_all(model: Recommender, output: TableFile) -> None:
   """Writes everyone's recommendations, batch by batch, and says of whom."""
+  # What an evaluation asks for knows less of each user than the data does.
+  if output.keeps_facts and not _AS_OF.value:
+    # A version that is served is a run as its config says.
+    alone = model.trained is not None and _LIST_SIZE.value is None
+    identity = model.trained.identity if alone else ""
+    output.tell(ListFacts.of(model.histories, identity).texts())
   users, popular, last = 0, 0, None
   bar = tqdm(total=len(model.histories), unit="user", desc="recommend")
   lists = model.recommend_all(

@@ -2,14 +2,16 @@
 """When a list that was made ahead (ready_lists.py) answers, and what it says.
 
     ahead = MadeAhead(lists, store, ReadyOptions(), metrics)
-    told = ahead.answer(version, body, items)      None: a model is to answer
+    told = ahead.answer(version, body, items, False)
+                                                   None: a model is to answer
 
 A list answers the plain question, what is best for a user now: not one behind a
 history that is sent, behind a changed one, at another time, by a policy, with
 seen items among the others, or of a version by its name. Nor does it answer
-where it is too old, where the user has an event of later than the list or was
-deleted, or where masks leave fewer items than are asked for: then the model
-does. It takes no room in the model's queue, so it also answers where that is
+where it is too old, where the user has an event of later than those that it
+knows or was deleted, where versions share the users and it is not of the user's
+one, or where masks leave fewer items than are asked for: then the model does.
+It takes no room in the model's queue, so it also answers where that is
 full. An answer says which lists it is from, and how old they are.
 """
 
@@ -31,6 +33,7 @@ from genrec_jax.service.versions import Version
 
 # What becomes of plain questions.
 USED, NONE, OLD, NEWER, SHORT = "used", "none", "old", "newer", "short"
+OTHER = "other"
 # Why nothing of a history was reused: none was read.
 READY = "ready"
 
@@ -64,7 +67,7 @@ class MadeAhead:
     self._options, self._metrics = options, metrics
 
   def answer(
-    self, version: Version, body: Any, items: LiveItems
+    self, version: Version, body: Any, items: LiveItems, shared: bool
   ) -> dict[str, Any] | None:
     """The answer by a list; None where none will do.
 
@@ -72,12 +75,18 @@ class MadeAhead:
       version: who would answer else, and knows the items.
       body: a wire.Recommend that is plain.
       items: the catalogue now.
+      shared: whether other versions answer some of the users.
 
     Raises:
       ValueError: what is wrong of the body.
     """
     ready, told = self._lists.of(body.user_id), None
-    outcome = NONE if ready is None else self._why_not(ready, body.user_id)
+    if ready is None:
+      outcome = NONE
+    elif shared and not _is_of(ready, version):
+      outcome = OTHER
+    else:
+      outcome = self._why_not(ready, body.user_id)
     if not outcome:
       outcome = SHORT
       asked = version.asker.listing(body, items)
@@ -99,7 +108,7 @@ class MadeAhead:
       return OLD
     told = self._store.history(user)
     last = told.events[-1].microseconds if told.events else -np.inf
-    return NEWER if told.forgotten or last > ready.made * 1e6 else ""
+    return NEWER if told.forgotten or last > ready.known * 1e6 else ""
 
 
 def is_plain(body: Any) -> bool:
@@ -114,6 +123,10 @@ def is_plain(body: Any) -> bool:
     # A list has none of what its user has seen.
     and body.filter_history is not False
   )
+
+
+def _is_of(ready: ReadyList, version: Version) -> bool:
+  return bool(ready.model) and ready.model == version.identity
 
 
 def _listed(

@@ -67,10 +67,12 @@ class Opened:
   Attributes:
     served: the model.
     golden: what it must answer.
+    identity: of the run's checkpoint; "" where several runs answer together.
   """
 
   served: Served
   golden: tuple[GoldenAnswer, ...]
+  identity: str = ""
 
 
 def open_source(
@@ -94,7 +96,8 @@ def open_source(
     golden = golden_of(model, num_golden, opened.shapes.lists[0])
   if source.bundle is not None:
     golden += of_bundle(source.bundle, opened)
-  return Opened(opened, golden)
+  trained = None if model is None else model.trained
+  return Opened(opened, golden, "" if trained is None else trained.identity)
 
 
 def _opened(

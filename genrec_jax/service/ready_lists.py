@@ -6,7 +6,8 @@
 
 `ReadyLists` is the seam: whoever keeps lists elsewhere gives the service an
 object of their own. `ListFile` reads what genrec recommend writes; popular
-items of those of whom nothing was known are no list of theirs. made_ahead.py
+items of those of whom nothing was known are no list of theirs. The file itself
+says when it was made and what it knows (serving/list_facts.py). made_ahead.py
 says when a list answers.
 """
 
@@ -20,6 +21,7 @@ import polars as pl
 
 from genrec_jax.core.checksums import sha256
 from genrec_jax.serving.found import POPULAR
+from genrec_jax.serving.list_facts import ListFacts
 
 _COLUMNS = ("user_id", "rank", "item_id", "score")
 _NAMED = 16
@@ -33,13 +35,17 @@ class ReadyList:
     items: ids, best first.
     scores: of each.
     version: of the lists that it is one of.
-    made: unix seconds at which they were.
+    made: unix seconds at which they were begun.
+    known: unix seconds until which they know the events of users.
+    model: identity of the run that they are of; "" = they name none.
   """
 
   items: tuple[str, ...]
   scores: tuple[float, ...]
   version: str
   made: float
+  known: float
+  model: str = ""
 
 
 @runtime_checkable
@@ -55,15 +61,15 @@ class ListFile:
 
   Attributes:
     version: of what is in the file.
-    made: unix seconds at which it was written.
+    facts: what it says of its lists.
   """
 
   def __init__(self, path: str | os.PathLike):
     """Reads a Parquet file.
 
     Raises:
-      ValueError: no such file, one without the columns, or several lists of a
-        user.
+      ValueError: no such file, one without the columns or the facts, or
+        several lists of a user.
     """
     path = pathlib.Path(path)
     try:
@@ -90,7 +96,7 @@ class ListFile:
         " user, by genrec recommend --all-users without --as_of."
       )
     (digest,) = sha256([path]).values()
-    self.version, self.made = digest[:_NAMED], path.stat().st_mtime
+    self.version, self.facts = digest[:_NAMED], ListFacts.read(path)
     self._items = table["item_id"].cast(pl.String)
     self._scores = table["score"].cast(pl.Float64)
     begins = np.flatnonzero(
@@ -119,5 +125,7 @@ class ListFile:
       tuple(self._items[part].to_list()),
       tuple(self._scores[part].to_list()),
       self.version,
-      self.made,
+      self.facts.made,
+      self.facts.known_until,
+      self.facts.model,
     )

@@ -206,7 +206,13 @@ class Service:
     asker = Asker(served, self.store, self._options.most_events)
     asker.warm()
     return Version(
-      served.name, served, asker, source, parity, tuple(opened.golden)
+      served.name,
+      served,
+      asker,
+      source,
+      parity,
+      tuple(opened.golden),
+      opened.identity,
     )
 
   def promote(self, name: str, share: float = 1.0) -> None:
@@ -259,6 +265,7 @@ class Service:
         version,
         body,
         self._items_of(version),
+        sum(share > 0 for share in self.versions.shares().values()) > 1,
         seconds=self._seconds(body),
       )
       if told is not None:

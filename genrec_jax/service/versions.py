@@ -40,6 +40,7 @@ class Version:
     parity: largest difference of a golden score; None where there was nothing
       to compare.
     golden: what it has answered, and must again when it is promoted.
+    identity: of the run, as lists that are made ahead name it; "" = of none.
   """
 
   name: str
@@ -48,6 +49,7 @@ class Version:
   source: Source
   parity: float | None
   golden: Sequence[GoldenAnswer] = ()
+  identity: str = ""
 
 
 class Versions:

@@ -2,13 +2,14 @@
 """A table that is written part by part, in the format of its file's name.
 
     with TableFile("recs.parquet") as file:      .parquet, .csv or .jsonl
+      file.tell({"made": "today"})               kept by .parquet alone
       file.write(table)
 
 A thread writes a part while the caller makes the next. The file appears when it
 is complete.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import concurrent.futures
 import contextlib
 import os
@@ -39,6 +40,7 @@ class TableFile:
         f"{path}: name a file that ends in {', '.join(_WRITERS)}."
       )
     self._writer = _WRITERS[kind]
+    self._facts: dict[str, str] = {}
     self._stack = contextlib.ExitStack()
     self._write: Callable[[pl.DataFrame], None] | None = None
     self._writing: concurrent.futures.Future | None = None
@@ -58,6 +60,15 @@ class TableFile:
       concurrent.futures.wait([self._writing])
     return self._stack.__exit__(*error)
 
+  @property
+  def keeps_facts(self) -> bool:
+    """Whether its format has room for them."""
+    return self._writer is _parquet
+
+  def tell(self, facts: Mapping[str, str]) -> None:
+    """Facts of the whole table; before anything is written."""
+    self._facts |= facts
+
   def write(self, table: pl.DataFrame) -> None:
     """Appends rows; every table has the columns of the first.
 
@@ -65,7 +76,9 @@ class TableFile:
     """
     self._wait()
     if self._write is None:
-      self._write = self._writer(self._stack, self._temporary, table)
+      self._write = self._writer(
+        self._stack, self._temporary, table, self._facts
+      )
     self._writing = self._pool.submit(self._write, table)
     self.rows += len(table)
 
@@ -75,7 +88,7 @@ class TableFile:
       writing.result()
 
 
-def _parquet(stack, path, first):
+def _parquet(stack, path, first, facts):
   def arrow(table):
     return table.to_arrow(compat_level=pl.CompatLevel.oldest())
 
@@ -83,18 +96,22 @@ def _parquet(stack, path, first):
   pool = pa.default_memory_pool()
   stack.callback(pa.set_memory_pool, pool)
   pa.set_memory_pool(pa.system_memory_pool())
-  writer = stack.enter_context(pq.ParquetWriter(path, arrow(first).schema))
+  schema = arrow(first).schema
+  if facts:
+    schema = schema.with_metadata({**(schema.metadata or {}), **facts})
+  writer = stack.enter_context(pq.ParquetWriter(path, schema))
   return lambda table: writer.write_table(arrow(table))
 
 
-def _csv(stack, path, first):
+def _csv(stack, path, first, facts):
+  del facts
   file = stack.enter_context(open(path, "wb"))
   first.clear().write_csv(file)
   return lambda table: table.write_csv(file, include_header=False)
 
 
-def _jsonl(stack, path, first):
-  del first
+def _jsonl(stack, path, first, facts):
+  del first, facts
   file = stack.enter_context(open(path, "wb"))
   return lambda table: table.write_ndjson(file)
 

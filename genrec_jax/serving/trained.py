@@ -17,7 +17,8 @@ import polars as pl
 from genrec_jax.core import atomic
 from genrec_jax.evaluation import document as documents
 from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.restored import Loaded
+from genrec_jax.experiment.pretrained import identity_of
+from genrec_jax.experiment.restored import CHECKPOINTS, Loaded
 from genrec_jax.train import workdir_lock
 
 # The lock of one that runs, and what it has not finished writing.
@@ -37,6 +38,12 @@ class Trained:
 
   run: Run
   loaded: Loaded
+
+  @property
+  def identity(self) -> str:
+    """A hash of the newest checkpoint of the kind that was loaded."""
+    folder = CHECKPOINTS[self.loaded.checkpoint]
+    return identity_of(pathlib.Path(self.run.workdir) / folder)
 
   def evaluate(self) -> pl.DataFrame:
     """Returns part, method and metrics; writes WORKDIR/evaluation.json."""

@@ -4,6 +4,9 @@
 The models are formulas over one prepared data set.
 """
 
+import datetime
+import time
+
 import numpy as np
 import polars as pl
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from genrec_jax.cli import main, rank, recommend
 from genrec_jax.retrieval.brute_force import BruteForce
 from genrec_jax.serving import Recommender
+from genrec_jax.serving.list_facts import ListFacts
 from tests.serving.formula_ranker import formula_ranker, prepared
 
 _READ = {
@@ -68,6 +72,24 @@ def test_a_file_of_another_format_is_refused(genrec, tmp_path, flags):
   error = genrec(1, *flags).err
   assert "a.xlsx: name a file that ends in .parquet, .csv, .jsonl" in error
   assert not list(tmp_path.iterdir())
+
+
+def test_lists_of_everyone_say_what_they_know(genrec, histories, tmp_path):
+  before = time.time()
+  genrec(0, "recommend", "--all-users", "--k=3", "--output=all.parquet")
+  facts = ListFacts.read(tmp_path / "all.parquet")
+  assert before <= facts.made <= time.time()
+  last = max(
+    histories.times(histories[user]).max() for user in range(len(histories))
+  )
+  assert facts.known_until == last.replace(tzinfo=datetime.UTC).timestamp()
+  # Nothing names a run that was put together by hand.
+  assert facts.model == ""
+  # An evaluation's lists know less.
+  flags = ("--all-users", "--as_of=test", "--output=test.parquet")
+  genrec(0, "recommend", *flags)
+  with pytest.raises(ValueError, match="does not say when its lists were made"):
+    ListFacts.read(tmp_path / "test.parquet")
 
 
 def test_unknown_ids_of_a_filter_are_counted(genrec):

@@ -72,7 +72,7 @@ def make_service(
 
   def opener(source, shapes, *, name, num_golden):
     del source, shapes, num_golden
-    return Opened(served(before, name=name, **options), ())
+    return Opened(served(before, name=name, **options), (), f"run of {name}")
 
   made = Service(
     SqliteStore(path) if store is None else store,

@@ -10,6 +10,7 @@ import pytest
 
 from genrec_jax.data.dataset.impressions import Impressions
 from genrec_jax.experiment.experiment import Run
+from genrec_jax.experiment.pretrained import identity_of
 from genrec_jax.experiment.restored import load_params
 from genrec_jax.ranking.candidates import asked_about
 from genrec_jax.service import golden, golden_bundle
@@ -137,6 +138,7 @@ def test_lists_of_a_bundle_are_what_the_run_is_asked(tmp_path):
   facts = {"data": run.histories.manifest.fingerprint}
   bundle = _write(tmp_path / "bundle", {"lists": kept}, **facts)
   opened = open_source(Source(str(STORED), bundle=str(bundle)), _SHAPES)
+  assert opened.identity == identity_of(STORED / "best") != ""
   assert [one.places for one in opened.golden] == [8] * len(kept)
   assert golden.check(opened.served, opened.golden) < 1e-5
   for row, one in enumerate(opened.golden):

@@ -1,16 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists that were made ahead: when they answer, and what they say."""
 
-import os
 import time
 
 import polars as pl
 import pytest
 
 from genrec_jax.service.made_ahead import ReadyOptions
+from genrec_jax.service.opening import Source
 from genrec_jax.service.ready_lists import ListFile
+from genrec_jax.serving.list_facts import ListFacts
+from genrec_jax.serving.table_file import TableFile
 from tests.service import fakes
 from tests.service.fakes import NUM_ITEMS, expected, ids_of
+
+
+def _write(table, path, seconds_ago=0, unknown=5000, model=""):
+  """Lists that were made then, of data that ends before that."""
+  made = time.time() - seconds_ago
+  with TableFile(path) as file:
+    file.tell(ListFacts(made, float(int(made) - unknown), model).texts())
+    file.write(table)
+  return path
 
 
 @pytest.fixture
@@ -28,11 +39,10 @@ def path(tmp_path, known):
       for rank, v in enumerate(unseen, 1)
     ]
   columns = ("user_id", "rank", "item_id", "score", "source")
-  file = tmp_path / "lists.parquet"
   table = pl.DataFrame(rows, schema=columns, orient="row")
   # Whatever the order of the rows is.
-  table.sample(fraction=1.0, shuffle=True, seed=1).write_parquet(file)
-  return file
+  table = table.sample(fraction=1.0, shuffle=True, seed=1)
+  return _write(table, tmp_path / "lists.parquet")
 
 
 def test_a_file_is_lists_by_user(path, known, tmp_path):
@@ -47,9 +57,10 @@ def test_a_file_is_lists_by_user(path, known, tmp_path):
     assert [*found.items] == mine["item_id"].to_list()
     assert [*found.scores] == mine["score"].to_list()
     assert found.version == lists.version
-    assert found.made == path.stat().st_mtime
+    assert found.made == lists.facts.made == pytest.approx(time.time(), abs=600)
+    assert found.known == int(found.made) - 5000 and found.model == ""
   other = tmp_path / "other.parquet"
-  table.with_columns(score=pl.col("score") + 1).write_parquet(other)
+  _write(table.with_columns(score=pl.col("score") + 1), other)
   assert ListFile(other).version != lists.version
   table.drop("rank").write_parquet(other)
   with pytest.raises(ValueError, match="no column rank"):
@@ -61,7 +72,11 @@ def test_a_file_is_lists_by_user(path, known, tmp_path):
   pl.concat([table, table]).write_parquet(other)
   with pytest.raises(ValueError, match="several items of user .* at one rank"):
     ListFile(other)
-  table.clear().write_parquet(other)
+  # When a file was written is no word about what its lists know.
+  table.write_parquet(other)
+  with pytest.raises(ValueError, match="does not say when .* genrec recommend"):
+    ListFile(other)
+  _write(table.clear(), other)
   assert len(ListFile(other)) == 0
   assert ReadyOptions().most_seconds == 86_400
   with pytest.raises(ValueError, match="0 or more"):
@@ -71,7 +86,7 @@ def test_a_file_is_lists_by_user(path, known, tmp_path):
 def _outcomes(service):
   name = "genrec_ready_lists_total"
   found = {}
-  for outcome in ("used", "none", "old", "newer", "short"):
+  for outcome in ("used", "none", "old", "newer", "other", "short"):
     value = service.metrics.registry.get_sample_value(
       name, {"outcome": outcome}
     )
@@ -90,7 +105,8 @@ def test_plain_questions_are_answered_by_the_list(make, path, known):
   ready = answer["ready"]
   assert ready["version"] == ListFile(path).version
   assert 0 <= ready["age_seconds"] < 600
-  assert ready["made"] == pytest.approx(path.stat().st_mtime, abs=1e-3)
+  made = ListFacts.read(path).made
+  assert ready["made"] == pytest.approx(made, abs=1e-3)
   assert answer["reason"] is None and answer["short"] is None
   assert answer["cache"] == {"hit": 0, "new": 0}
   # What may not be told is not.
@@ -125,7 +141,7 @@ def test_other_questions_are_the_models(make, path, known):
   shown = expected(ids, record, 5, seen=False)
   assert answer["ready"] is None and ids_of(answer) == shown
   assert _outcomes(service) == {
-    **dict.fromkeys(("used", "old", "newer", "short"), 0),
+    **dict.fromkeys(("used", "old", "newer", "other", "short"), 0),
     "none": 1,
   }
   answer = client.recommend(user_id=users[1], k=13)
@@ -135,7 +151,7 @@ def test_other_questions_are_the_models(make, path, known):
 
 def test_what_is_new_and_what_is_old(make, path, known):
   users, ids, _ = known
-  made = int(path.stat().st_mtime)
+  known_until = int(ListFacts.read(path).known_until)
   service, client = make(ready=ListFile(path))
 
   def event(number, user, seconds):
@@ -143,20 +159,43 @@ def test_what_is_new_and_what_is_old(make, path, known):
     answer = client("POST", "/v1/events", [{**one, "time": seconds}])
     assert answer.status_code == 200
 
-  event(1, 0, made - 1000)
+  event(1, 0, known_until - 1000)
   assert client.recommend(user_id=users[0], k=3)["ready"]
-  event(2, 0, made + 2)
+  # Before the list was made, and behind all that it was made of.
+  event(2, 0, known_until + 2)
   assert client.recommend(user_id=users[0], k=3)["ready"] is None
   assert client.recommend(user_id=users[1], k=3)["ready"]
   client("DELETE", f"/v1/users/{users[1]}")
   answer = client.recommend(user_id=users[1], k=3)
   assert answer["ready"] is None and answer["reason"] == "unknown_user"
   assert _outcomes(service)["newer"] == 2
-  two_days = time.time() - 2 * 86_400
-  os.utime(path, (two_days, two_days))
+  _write(pl.read_parquet(path), path, seconds_ago=2 * 86_400)
   service, client = make(ready=ListFile(path))
   assert client.recommend(user_id=users[2], k=3)["ready"] is None
   assert _outcomes(service)["old"] == 1
+
+
+def test_versions_that_share_the_users_have_lists_of_their_own(
+  make, path, known
+):
+  users, _, _ = known
+  table = pl.read_parquet(path)
+  for model in ("", "run of v2"):
+    _write(table, path, model=model)
+    service, client = make(ready=ListFile(path))
+    # Whom one version answers alone, lists of any do.
+    assert client.recommend(user_id=users[0], k=3)["ready"]
+    service.load("v2", Source("formula"))
+    service.promote("v2", 0.5)
+    by_list, versions = set(), set()
+    for user in users[:3]:
+      answer = client.recommend(user_id=user, k=3)
+      versions.add(answer["model"])
+      if answer["ready"]:
+        by_list.add(answer["model"])
+    assert versions == {"v1", "v2"}
+    assert by_list == ({"v2"} if model else set())
+    assert _outcomes(service)["other"] > 0
 
 
 def test_lists_answer_where_the_queue_is_full(make, path, known):
