@@ -35,11 +35,13 @@ A role is what a run stands for, and these configs make it:
                        the same -collaborative, -fields, -engagement
     random_codes       the same with codes of shuffled vectors
     liger, sasrec      liger_amazon.py, sasrec_amazon.py
+    generator          generator_amazon.py: its input has items beside codes
     tiger_cold, sasrec_cold, liger_cold
                        tiger, sasrec and liger with the variant cold_start;
                        tiger_cold of equal size is liger_cold's host
 
-Arms that are compared have equal steps and batches. A role's runs are the seeds
+A role may also be files of results/, whose checkpoints are not asked. Arms that
+are compared have equal steps and batches. A role's runs are the seeds
 of one config, evaluated (genrec evaluate). tiger_cold's `unseen` figures are of
 config.evals.decoding.users requests, drawn from those with such targets;
 sasrec_cold's and liger_cold's of all of them, which LIGER has to find at twice
@@ -65,7 +67,7 @@ from genrec_jax.evaluation.decoding import invalid_share
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import load_params
 from studies import fusion_verdicts
-from studies.roles import roles_of, values_of
+from studies.roles import FILE, roles_of, values_of
 
 # Tests import several studies, and each has these two.
 _RUNS = flags.DEFINE_multi_string(
@@ -118,12 +120,16 @@ def main(argv: list[str]) -> None:
   try:
     roles = roles_of(_RUNS.value, fusion_verdicts.ROLES)
     metrics = values_of(roles, fusion_verdicts.metrics_of, _data_of)
-    invalid = {
-      role: dict(map(_invalid, roles[role]))
-      for role in _INVALID
-      if role in roles
+    stored = {
+      role: [run for run in runs if not run.endswith(FILE)]
+      for role, runs in roles.items()
     }
-    grids = dict(map(_grid, roles.get("full", ())))
+    invalid = {
+      role: dict(map(_invalid, stored[role]))
+      for role in _INVALID
+      if stored.get(role)
+    }
+    grids = dict(map(_grid, stored.get("full", ())))
     found = fusion_verdicts.claims(metrics, invalid, grids)
   except ValueError as error:
     raise SystemExit(f"error: {error}") from error

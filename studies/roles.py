@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs by the role that they play in a claim: ROLE=WORKDIR,WORKDIR,...
 
-Runs of a role are the seeds of one config, evaluated (genrec evaluate).
+Runs of a role are the seeds of one config, evaluated (genrec evaluate). A JSON
+file, such as those in results/, stands for a run whose workdir is not there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,10 @@ from typing import Any
 
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.evaluation.document import read
+from genrec_jax.report.runs import read_result
 
+# Ending of a result that stands for its run.
+FILE = ".json"
 # {role: {seed: {metric: value}}}
 Values = dict[str, dict[int, dict[str, float]]]
 
@@ -63,7 +67,8 @@ def values_of(
   for role, folders in roles.items():
     by_seed = found.setdefault(role, {})
     for folder in folders:
-      document = read(pathlib.Path(folder))
+      is_file = pathlib.Path(folder).suffix == FILE
+      document = read_result(folder) if is_file else read(pathlib.Path(folder))
       theirs = document["fingerprint"]
       same = fingerprints.setdefault(data_of(role), theirs) == theirs
       if document["seed"] in by_seed or not same:

@@ -17,8 +17,8 @@ import numpy as np
 
 from genrec_jax.retrieval.scann import Scann
 
-LEAF_SHARES = (0.03, 0.06, 0.09, 0.125, 0.17, 0.25, 0.5)
-REORDER = (4, 8, 12, 16, 20, 32)
+LEAF_SHARES = (0.03, 0.04, 0.05, 0.06, 0.09, 0.125, 0.17, 0.25, 0.5)
+REORDER = (2, 4, 8, 12, 16, 20, 32)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs by role: names, seeds that come twice, and data that differ."""
 
+import json
+
 import pytest
 
 from studies import roles
@@ -47,3 +49,13 @@ def test_a_seed_counts_once_and_roles_of_one_data_set_are_compared(monkeypatch):
   ):
     with pytest.raises(ValueError, match="given before, or is of other data"):
       values(**wrong)
+
+
+def test_a_result_stands_for_its_run(tmp_path):
+  path = tmp_path / "3.json"
+  document = {"seed": 3, "fingerprint": "f", "sections": {}}
+  path.write_text(json.dumps(document), encoding="utf-8")
+  found = roles.values_of(
+    {"full": [str(path)]}, lambda d: {"x": d["seed"] + 1}, lambda role: role
+  )
+  assert found == {"full": {3: {"x": 4}}}
