@@ -64,7 +64,7 @@ def test_che_is_near_what_is_simulated_and_nobody_without_pages_is_there():
   for row in rows:
     assert row["simulated"] == pytest.approx(row["expected"], abs=0.015)
   assert cache_curves.expected(rates, np.zeros(400, int), 5) == 0.0
-  everybody = cache_curves.expected(rates, pages, pages.sum())
+  everybody = cache_curves.expected(rates, pages, int(pages.sum()))
   assert everybody == pytest.approx(rates[pages > 0].sum() / rates.sum())
 
 
