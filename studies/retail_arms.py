@@ -13,7 +13,6 @@ arm that has a result is not run again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-import contextlib
 import dataclasses
 import json
 import pathlib
@@ -28,11 +27,10 @@ from genrec_jax.core.dotted import differences, flat
 from genrec_jax.core.suggest import choices_hint
 from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.evaluation import document as documents
-from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.restored import load_params, read_progress
-from genrec_jax.experiment.training import alone, train
+from genrec_jax.experiment.restored import load_params
 from genrec_jax.report.runs import read_result
 from genrec_jax.train.termination import Termination
+from studies.trained_arm import trained_arm
 
 TESTS = ("october", "june")
 ARMS = ("no_time", "bias", "calendar", "bias-calendar")
@@ -62,10 +60,6 @@ class Options:
   path: str = ""
   steps: int | None = None
   quick: bool = False
-
-
-class Stopped(Exception):
-  """A signal came; what was trained so far is saved."""
 
 
 def arms(tests: Sequence[str], seeds: int) -> list[Arm]:
@@ -180,7 +174,7 @@ def run(
   config["prepared"] = str(data)
   folder = workdir / "runs" / config["name"] / str(arm.seed)
   folder.mkdir(parents=True, exist_ok=True)
-  trained = _trained(config, folder, termination)
+  trained = trained_arm(config, folder, termination)
   evaluators = documents.chosen(trained)
   found, kept = documents.measure(trained, load_params(trained), evaluators)
   for file, arrays in kept.items():
@@ -189,19 +183,3 @@ def run(
   path = documents.result_path(results, config)
   documents.write_json(path, found)
   return read_result(path)
-
-
-def _trained(
-  config: Mapping[str, Any], folder: pathlib.Path, termination: Termination
-) -> Run:
-  with (
-    open(folder / "log.txt", "a", encoding="utf-8") as log,
-    contextlib.redirect_stdout(log),
-    contextlib.redirect_stderr(log),
-  ):
-    with alone(folder) as check:
-      found = Run.start(config, folder)
-      train(found, termination, check)
-    if not read_progress(found)["finished"]:
-      raise Stopped
-  return found

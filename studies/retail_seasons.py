@@ -32,6 +32,7 @@ import jax
 from genrec_jax.core import atomic
 from genrec_jax.train.termination import Termination
 from studies import retail_arms, retail_verdicts
+from studies.trained_arm import Stopped
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of runs and data.")
 _PATH = flags.DEFINE_string("path", "", "Folder of the invoices.")
@@ -71,7 +72,7 @@ def main(argv: list[str]) -> None:
       retail_arms.run_missing(
         found, workdir, results, options, termination, keep
       )
-  except retail_arms.Stopped:
+  except Stopped:
     raise SystemExit("stopped: the same command goes on.") from None
   except (ValueError, OSError) as error:
     raise SystemExit(f"error: {error}") from error

@@ -12,8 +12,7 @@ call. What it measured is one JSON file in WORKDIR/arms; then its checkpoints
 go, and it is not run again.
 """
 
-from collections.abc import Mapping, Sequence
-import contextlib
+from collections.abc import Sequence
 import dataclasses
 import json
 import pathlib
@@ -32,10 +31,9 @@ from genrec_jax.data.dataset.histories import Histories
 from genrec_jax.data.dataset.requests import iter_requests
 from genrec_jax.data.prepare.preparation import prepare
 from genrec_jax.evaluation.full_ranking import evaluate
-from genrec_jax.experiment.experiment import Run
-from genrec_jax.experiment.restored import load_params, read_progress
-from genrec_jax.experiment.training import alone, train
+from genrec_jax.experiment.restored import load_params
 from genrec_jax.train.termination import Termination
+from studies.trained_arm import trained_arm
 
 KINDS = ("long", "gap", "sessions")
 ORACLE = "oracle"
@@ -69,10 +67,6 @@ class Arm:
   def name(self) -> str:
     """Names what was measured."""
     return f"{self.data}-{self.arm}"
-
-
-class Stopped(Exception):
-  """A signal came; what was trained so far is saved."""
 
 
 def arms(seeds: int) -> list[Arm]:
@@ -155,7 +149,9 @@ def run(
   else:
     folder = workdir / "runs" / arm.name
     folder.mkdir(parents=True, exist_ok=True)
-    trained = _trained({**config, "prepared": str(data)}, folder, termination)
+    trained = trained_arm(
+      {**config, "prepared": str(data)}, folder, termination
+    )
     params = load_params(trained).params
     found["metrics"] = _asked(
       trained.search(params, trained.index(params)), data
@@ -166,22 +162,6 @@ def run(
   path = workdir / "arms" / f"{arm.name}.json"
   path.parent.mkdir(parents=True, exist_ok=True)
   atomic.write_text(path, json.dumps(found, indent=1) + "\n")
-  return found
-
-
-def _trained(
-  config: Mapping[str, Any], folder: pathlib.Path, termination: Termination
-) -> Run:
-  with (
-    open(folder / "log.txt", "a", encoding="utf-8") as log,
-    contextlib.redirect_stdout(log),
-    contextlib.redirect_stderr(log),
-  ):
-    with alone(folder) as check:
-      found = Run.start(config, folder)
-      train(found, termination, check)
-    if not read_progress(found)["finished"]:
-      raise Stopped
   return found
 
 

@@ -36,6 +36,7 @@ from tqdm import tqdm
 from genrec_jax.core import atomic
 from genrec_jax.train.termination import Termination
 from studies import season_arms, season_identities, season_verdicts
+from studies.trained_arm import Stopped
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of what is finished.")
 _ARM_SEEDS = flags.DEFINE_integer("seeds", 5, "Trainings of each arm.")
@@ -78,7 +79,7 @@ def main(argv: list[str]) -> None:
     jax.config.update("jax_compilation_cache_dir", str(workdir / "compiled"))
   try:
     found = measure(workdir, _ARM_SEEDS.value, quick=_QUICK.value)
-  except season_arms.Stopped:
+  except Stopped:
     raise SystemExit("stopped: the same command goes on.") from None
   except ValueError as error:
     raise SystemExit(f"error: {error}") from error

@@ -57,11 +57,7 @@ def sample_items(
     ValueError: a temperature, top_p or num_samples outside its range.
   """
   temperatures = temperatures_of(temperature, trie.num_levels)
-  if not 0 < top_p <= 1 or num_samples < 1:
-    raise ValueError(
-      f"top_p is {top_p} and num_samples {num_samples}; top_p lies in (0, 1]"
-      " and at least one sample is drawn"
-    )
+  check_draws(num_samples, top_p)
   cache, logits_BC = decoder.start()
   shape = (logits_BC.shape[0], num_samples)
   logp_BKC = log_probs(logits_BC, 0, trie.level_sizes)[:, None]
@@ -93,6 +89,15 @@ def sample_items(
     jnp.where(there_BK, scores_BK, -jnp.inf),
     jnp.where(there_BK[..., None], trie.codes(states_BK), 0),
   )
+
+
+def check_draws(num_samples: int, top_p: float) -> None:
+  """Raises a ValueError where no samples can be drawn so."""
+  if not 0 < top_p <= 1 or num_samples < 1:
+    raise ValueError(
+      f"top_p is {top_p} and num_samples {num_samples}; top_p lies in (0, 1]"
+      " and at least one sample is drawn"
+    )
 
 
 def temperatures_of(

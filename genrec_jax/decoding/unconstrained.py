@@ -18,7 +18,11 @@ from jaxtyping import Array, Float, Int, Key
 from genrec_jax.decoding.candidates import best_candidates, items_of
 from genrec_jax.decoding.decoder import Decoder, log_probs
 from genrec_jax.decoding.item_bits import ItemBits
-from genrec_jax.decoding.sampling import draw, temperatures_of
+from genrec_jax.decoding.sampling import (
+  check_draws,
+  draw,
+  temperatures_of,
+)
 from genrec_jax.decoding.trie import Trie
 
 
@@ -133,11 +137,7 @@ def sample_codes(
     ValueError: a temperature, top_p or num_samples outside its range.
   """
   temperatures = temperatures_of(temperature, trie.num_levels)
-  if not 0 < top_p <= 1 or num_samples < 1:
-    raise ValueError(
-      f"top_p is {top_p} and num_samples {num_samples}; top_p lies in (0, 1]"
-      " and at least one sample is drawn"
-    )
+  check_draws(num_samples, top_p)
   cache, logits_BC = decoder.start()
   shape = (logits_BC.shape[0], num_samples)
   logp_BKC = log_probs(logits_BC, 0, trie.level_sizes)[:, None]

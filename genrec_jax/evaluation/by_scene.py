@@ -18,13 +18,13 @@ from typing import Any
 from jaxtyping import Int
 import numpy as np
 
-from genrec_jax.core import seams
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.dataset.impressions import iter_impressions
 from genrec_jax.data.splits import PARTS
 from genrec_jax.evaluation.base import Unwatched
 from genrec_jax.evaluation.scored import (
   Scored,
+  check_feedback,
   score_all,
   scorer,
   task_metrics,
@@ -46,14 +46,7 @@ class ByScene(Unwatched):
   def check(self, run: Run, watched: tuple[str, ...] = ()) -> None:
     """Raises a ValueError where there is nothing to score, or no scene."""
     del watched
-    seams.require(run.system, seams.ScoreModel, "config.system")
-    layout = run.pipeline.layout
-    seams.require(layout, seams.ImpressionLayout, "config.pipeline.layout")
-    if layout.feedback != self.feedback:
-      raise ValueError(
-        f"the feedback of evaluation.ByScene is {self.feedback}, and that of"
-        f" config.pipeline.layout {layout.feedback}: make them the same."
-      )
+    check_feedback(run, self.feedback, "evaluation.ByScene")
     if not run.histories.manifest.scenes[1:]:
       raise ValueError(
         "evaluation.ByScene tells items by where they were shown, and the data"

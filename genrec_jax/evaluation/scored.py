@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float, Int
 import numpy as np
 from tqdm import tqdm
 
-from genrec_jax.core import finite, sharding
+from genrec_jax.core import finite, seams, sharding
+from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.dataset.impressions import Impressions
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.metrics.auc import AucMetrics
@@ -49,6 +50,24 @@ class Scored:
 
 
 Scorer = Callable[[Impressions], Float[np.ndarray, "B N T"]]
+
+
+def check_feedback(run: Run, feedback: Feedback, evaluator: str) -> None:
+  """Raises a ValueError where a run scores no items, or predicts other things.
+
+  Args:
+    run: what is evaluated.
+    feedback: what the evaluator measures.
+    evaluator: its name in configs.
+  """
+  seams.require(run.system, seams.ScoreModel, "config.system")
+  layout = run.pipeline.layout
+  seams.require(layout, seams.ImpressionLayout, "config.pipeline.layout")
+  if layout.feedback != feedback:
+    raise ValueError(
+      f"the feedback of {evaluator} is {feedback}, and that of"
+      f" config.pipeline.layout {layout.feedback}: make them the same."
+    )
 
 
 def scorer(run: Run, params: Any, program: Any = None) -> Scorer:

@@ -21,13 +21,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from genrec_jax.core import seams
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.dataset.impressions import Impressions, iter_impressions
 from genrec_jax.evaluation import shown_items_results as results
 from genrec_jax.evaluation.base import Unwatched
 from genrec_jax.evaluation.scored import (
   Scored,
+  check_feedback,
   score_all,
   scorer,
   task_metrics,
@@ -61,14 +61,7 @@ class ShownItems(Unwatched):
 
   def check(self, run: Run, watched: tuple[str, ...] = ()) -> None:
     """Raises a ValueError where there is nothing to score or to watch."""
-    seams.require(run.system, seams.ScoreModel, "config.system")
-    layout = run.pipeline.layout
-    seams.require(layout, seams.ImpressionLayout, "config.pipeline.layout")
-    if layout.feedback != self.feedback:
-      raise ValueError(
-        f"the feedback of evaluation.ShownItems is {self.feedback}, and that of"
-        f" config.pipeline.layout {layout.feedback}: make them the same."
-      )
+    check_feedback(run, self.feedback, "evaluation.ShownItems")
     ValueFunction.of(self.feedback.tasks, run.config["value"])
     if not watched:
       return

@@ -19,12 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from genrec_jax.core import seams
 from genrec_jax.data.dataset.feedback import Feedback
 from genrec_jax.data.dataset.impressions import iter_impressions
 from genrec_jax.data.splits import PARTS
 from genrec_jax.evaluation.base import Unwatched
-from genrec_jax.evaluation.scored import Scored, score_all, scorer
+from genrec_jax.evaluation.scored import (
+  Scored,
+  check_feedback,
+  score_all,
+  scorer,
+)
 from genrec_jax.experiment.experiment import Run
 from genrec_jax.experiment.restored import Loaded
 from genrec_jax.metrics.auc import areas_by_user, weighted_area
@@ -65,14 +69,7 @@ class WithinRequests(Unwatched):
   def check(self, run: Run, watched: tuple[str, ...] = ()) -> None:
     """Raises a ValueError where there is nothing to score."""
     del watched
-    seams.require(run.system, seams.ScoreModel, "config.system")
-    layout = run.pipeline.layout
-    seams.require(layout, seams.ImpressionLayout, "config.pipeline.layout")
-    if layout.feedback != self.feedback:
-      raise ValueError(
-        f"the feedback of evaluation.WithinRequests is {self.feedback}, and"
-        f" config.pipeline.layout's is {layout.feedback}: make them the same."
-      )
+    check_feedback(run, self.feedback, "evaluation.WithinRequests")
 
   def measure(
     self, run: Run, loaded: Loaded, *, baselines: bool = True

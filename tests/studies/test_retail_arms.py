@@ -10,6 +10,7 @@ from genrec_jax.evaluation import document as documents
 from genrec_jax.train.termination import Termination
 from studies import retail_arms, retail_verdicts
 from studies.retail_arms import ARMS, TESTS, Arm, Options
+from studies.trained_arm import Stopped
 
 _OPTIONS = Options("invoices", steps=500)
 _LEVELS = {"no_time": 0.10, "bias": 0.12, "calendar": 0.14}
@@ -104,7 +105,7 @@ def test_an_arm_is_trained_once_and_its_result_is_kept(tmp_path, monkeypatch):
   arm, said = Arm("october", "bias", 1), []
   stopped = Termination()
   stopped.arrived = True
-  with pytest.raises(retail_arms.Stopped):
+  with pytest.raises(Stopped):
     retail_arms.run(arm, tmp_path, results, quick, stopped)
   found = retail_arms.results_of([arm], results, quick)
   assert found == {arm: None}

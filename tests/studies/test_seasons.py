@@ -16,6 +16,7 @@ from genrec_jax.data.prepare import prepare
 from genrec_jax.train.termination import Termination
 from studies import season_arms, season_identities, season_verdicts
 from studies.season_arms import ORACLE, Arm
+from studies.trained_arm import Stopped
 
 
 def test_every_seed_has_every_arm_once():
@@ -215,7 +216,7 @@ def test_an_arm_is_trained_once_and_kept(tmp_path):
   stopped = Termination()
   stopped.arrived = True
   other = dataclasses.replace(arm, arm="no_time")
-  with pytest.raises(season_arms.Stopped):
+  with pytest.raises(Stopped):
     season_arms.run(other, tmp_path, stopped, **options)
   assert season_arms.measured(other, tmp_path, **options) is None
   found = season_arms.run(other, tmp_path, Termination(), **options)
